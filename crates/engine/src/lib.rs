@@ -1,1 +1,3 @@
-//! To come.
+//! Runs update campaigns.
+
+pub mod store;

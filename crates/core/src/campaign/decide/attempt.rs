@@ -1,0 +1,45 @@
+//! What comes of a target's turn, once its version is read (D4, D5, D7).
+
+use crate::campaign::input::TransportError;
+use crate::campaign::{Campaign, backoff};
+use crate::event::{
+    AttemptDeferred, CampaignEvent, OperationStarted, TargetFailed, TargetFailure, TargetUpToDate,
+};
+use crate::gate::{GateDecision, evaluate};
+use crate::{OperationId, Timestamp};
+
+/// The gates on the version that the device reports at this moment.
+pub(in crate::campaign) fn pass_gates(
+    campaign: &Campaign,
+    target: u32,
+    version: Option<&str>,
+) -> CampaignEvent {
+    let device = campaign.targets.device(target);
+    let image = &campaign.definition.base_image;
+    let requirement = image.starting_version_requirement.as_ref();
+    let gates = campaign.definition.rollout.push().gates;
+    match evaluate(version, &image.version, requirement, gates) {
+        GateDecision::AlreadyUpToDate => TargetUpToDate { device }.into(),
+        GateDecision::Refused(refusal) => {
+            TargetFailed { device, reason: TargetFailure::Gate(refusal) }.into()
+        }
+        GateDecision::Start => {
+            let series = campaign.targets.series(target);
+            let operation = OperationId::of_campaign(campaign.id, device, series);
+            let from_version = version.unwrap_or_default().chars().take(256).collect();
+            OperationStarted { device, operation, from_version }.into()
+        }
+    }
+}
+
+/// The version could not be read: the attempt counts for the order, and the next one waits.
+pub(in crate::campaign) fn defer(
+    campaign: &Campaign,
+    target: u32,
+    error: &TransportError,
+    now: Timestamp,
+) -> CampaignEvent {
+    let device = campaign.targets.device(target);
+    let delay = backoff::delay(campaign.id, device, campaign.targets.deferrals(target));
+    AttemptDeferred { device, not_before: now + delay, detail: error.short() }.into()
+}

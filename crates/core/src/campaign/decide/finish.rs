@@ -1,0 +1,23 @@
+//! What follows from the counts alone: the outcome (D13), a completed pause (D16).
+
+use crate::campaign::{Campaign, CampaignStatus, Outcome};
+use crate::event::{CampaignEvent, CampaignFinished, CampaignPaused};
+
+/// The event that is due now, if any. Asked again after every other event, and after a restart, so
+/// that a crash between two of them loses nothing.
+pub(in crate::campaign) fn follow_up(campaign: &Campaign) -> Option<CampaignEvent> {
+    if !campaign.status.is_running() {
+        return None;
+    }
+    let finished = |outcome| Some(CampaignFinished { outcome, stop_operations: false }.into());
+    let counts = campaign.counts();
+    if campaign.failure_limit_is_exceeded() {
+        finished(Outcome::Failure)
+    } else if counts.idle == 0 && counts.in_progress == 0 {
+        finished(Outcome::Success)
+    } else if campaign.status == CampaignStatus::Pausing && counts.in_progress == 0 {
+        Some(CampaignPaused {}.into())
+    } else {
+        None
+    }
+}

@@ -1,0 +1,87 @@
+//! The rules: what an input leads to. Every function here is pure: the same state, input and time
+//! give the same events (E2). One file per concern:
+//!
+//! | File | Rules |
+//! |---|---|
+//! | `steer` | creating, pausing, resuming, cancelling, editing (D16 to D19) |
+//! | `snapshot` | the snapshot and the start (D1, D3) |
+//! | `attempt` | whose turn it is, and the gates (D4, D5, D7) |
+//! | `request` | what the transport said to a request (D10) |
+//! | `report` | what a device reports (D11, D14) |
+//! | `deadline` | resends and time-outs (D8, D9) |
+//! | `reconcile` | what a device shows (D12), devices that are gone (D15) |
+//! | `finish` | outcome, pause completed, slots given back to running devices (D13, D16) |
+
+pub(super) mod attempt;
+pub(super) mod deadline;
+pub(super) mod finish;
+pub(super) mod reconcile;
+pub(super) mod report;
+pub(super) mod request;
+pub(super) mod snapshot;
+pub(super) mod steer;
+
+use super::CampaignStatus;
+use crate::{CampaignId, DeviceId, OperationId, RolloutError};
+
+/// Why an input was refused. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Rejection {
+    /// The campaign's status does not allow the command.
+    #[error("campaign {campaign} cannot be {what}: it is {}, {hint}", status.name())]
+    WrongStatus {
+        /// The campaign.
+        campaign: CampaignId,
+        /// What was wanted, as a participle.
+        what: &'static str,
+        /// Where the campaign stands.
+        status: CampaignStatus,
+        /// When it would be allowed.
+        hint: &'static str,
+    },
+    /// Only the limits of a started campaign can be edited (D19).
+    #[error(
+        "the {field} of campaign {campaign} cannot be edited: the campaign is {}; only its limits can be, or cancel it and create another", status.name()
+    )]
+    NotEditable {
+        /// The campaign.
+        campaign: CampaignId,
+        /// What was to change.
+        field: &'static str,
+        /// Where the campaign stands.
+        status: CampaignStatus,
+    },
+    /// A limit outside its range.
+    #[error(transparent)]
+    Limits(#[from] RolloutError),
+    /// The snapshot is larger than a campaign can hold.
+    #[error(
+        "the snapshot of campaign {campaign} has more than {most} devices: cancel it and use several channels"
+    )]
+    SnapshotTooLarge {
+        /// The campaign.
+        campaign: CampaignId,
+        /// The most devices.
+        most: u32,
+    },
+    /// A report about an operation that is none of this campaign's on that device (D11).
+    #[error(
+        "operation {operation} is none of device {device} in this campaign: the report is refused"
+    )]
+    UnknownOperation {
+        /// The device that reported.
+        device: DeviceId,
+        /// The operation that it named.
+        operation: OperationId,
+    },
+}
+
+/// Why a campaign was not created. Nothing was recorded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CreateError {
+    /// A limit outside its range.
+    #[error(transparent)]
+    Limits(#[from] RolloutError),
+}

@@ -1,0 +1,41 @@
+//! What follows from what a device shows (D12), and from its removal (D15).
+
+use crate::campaign::{Campaign, TargetStatus};
+use crate::event::{
+    CampaignEvent, Confirmation, OperationFailed, OperationFailure, OperationSucceeded,
+    TargetFailed, TargetFailure,
+};
+use crate::{BaseImage, parse_version};
+
+/// Whether `version` is the campaign's own, build metadata included.
+pub(in crate::campaign) fn shows(image: &BaseImage, version: Option<&str>) -> bool {
+    version
+        .and_then(|text| parse_version(text).ok())
+        .is_some_and(|version| version == image.version)
+}
+
+pub(in crate::campaign) fn confirmed(campaign: &Campaign, target: u32) -> CampaignEvent {
+    let device = campaign.targets.device(target);
+    OperationSucceeded { device, confirmation: Confirmation::BaseImage }.into()
+}
+
+pub(in crate::campaign) fn rolled_back(
+    campaign: &Campaign,
+    target: u32,
+    version: Option<&str>,
+) -> CampaignEvent {
+    let device = campaign.targets.device(target);
+    let version = version.map(|text| text.chars().take(256).collect());
+    OperationFailed { device, reason: OperationFailure::SystemRollback { version } }.into()
+}
+
+/// The device is gone. A finished campaign keeps its idle targets as they are.
+pub(in crate::campaign) fn removed(campaign: &Campaign, target: u32) -> Option<CampaignEvent> {
+    let device = campaign.targets.device(target);
+    if campaign.operations.contains_key(&target) {
+        return Some(OperationFailed { device, reason: OperationFailure::DeviceRemoved }.into());
+    }
+    let open =
+        campaign.targets.status(target) == TargetStatus::Idle && campaign.status.is_running();
+    open.then(|| TargetFailed { device, reason: TargetFailure::DeviceRemoved }.into())
+}

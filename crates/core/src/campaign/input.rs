@@ -1,0 +1,273 @@
+//! What a campaign at work is told: commands of people, what the world shows, answers to effects.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use super::CampaignDefinition;
+use crate::{
+    BaseImage, CampaignName, Channel, DeviceId, GatePolicy, OperationId, OperationLimits,
+    OperationReport, Percentage, RolloutLimits, Timestamp,
+};
+
+/// Something that a campaign at work is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// A person wants something.
+    Command(Command),
+    /// Part of the snapshot that [`Effect::TakeSnapshot`](super::Effect::TakeSnapshot) asked for.
+    SnapshotChunk {
+        /// As in the effect; the answer to an older request is passed over.
+        asked: u64,
+        /// Devices, in snapshot order; one that is a target already is passed over.
+        devices: Vec<DeviceId>,
+    },
+    /// The snapshot is complete.
+    SnapshotComplete {
+        /// As in the effect.
+        asked: u64,
+    },
+    /// The snapshot could not be taken; it is asked for again later.
+    SnapshotUnavailable {
+        /// As in the effect.
+        asked: u64,
+    },
+    /// A device connected or disconnected, or its presence was looked up.
+    Presence {
+        /// The device.
+        device: DeviceId,
+        /// Where it is.
+        presence: Presence,
+    },
+    /// The base image that a device shows may have changed.
+    BaseImageChanged {
+        /// The device.
+        device: DeviceId,
+    },
+    /// The device ceased to exist (D15).
+    DeviceRemoved {
+        /// The device.
+        device: DeviceId,
+    },
+    /// The operation that kept a device busy has ended (D14).
+    DeviceFreed {
+        /// The device.
+        device: DeviceId,
+    },
+    /// A device reports about an operation (D11).
+    Report(OperationReport),
+    /// The answer to [`Effect::ReadBaseImage`](super::Effect::ReadBaseImage).
+    BaseImageRead {
+        /// The device.
+        device: DeviceId,
+        /// As in the effect.
+        purpose: ReadPurpose,
+        /// What was read.
+        answer: BaseImageAnswer,
+    },
+    /// The answer to [`Effect::SendUpdate`](super::Effect::SendUpdate).
+    RequestAnswered {
+        /// The device.
+        device: DeviceId,
+        /// The operation.
+        operation: OperationId,
+        /// What the transport said.
+        answer: RequestAnswer,
+    },
+    /// The answer to [`Effect::SendCancel`](super::Effect::SendCancel).
+    CancelAnswered {
+        /// The device.
+        device: DeviceId,
+        /// The operation.
+        operation: OperationId,
+        /// What the transport said.
+        answer: RequestAnswer,
+    },
+    /// The engine has loaded the campaign and told the presence of its devices: what may not have
+    /// left is looked at again (E4), and so is what may have ended meanwhile (D12).
+    Recovered,
+    /// Time has passed.
+    Tick,
+}
+
+/// What a person wants of a campaign.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Start no more operations (D16).
+    Pause,
+    /// Go on (D16).
+    Resume,
+    /// Finish at once (D17).
+    Cancel {
+        /// What happens to operations in progress.
+        running: RunningOperations,
+    },
+    /// Make way for a newer campaign (D18).
+    Supersede,
+    /// Change something (D19).
+    Edit(Box<CampaignEdit>),
+    /// Delete the scheduled campaign (D19).
+    Delete,
+}
+
+/// What happens to operations in progress when their campaign is cancelled (D17).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunningOperations {
+    /// They run to their end and are recorded.
+    Finish,
+    /// Each device is asked to cancel.
+    Stop,
+}
+
+/// What is to change (D19); `None` leaves a thing as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CampaignEdit {
+    /// The name.
+    pub name: Option<CampaignName>,
+    /// The image.
+    pub base_image: Option<BaseImage>,
+    /// The channel.
+    pub channel: Option<Channel>,
+    /// When it starts; `Some(None)`: at once.
+    pub scheduled_at: Option<Option<Timestamp>>,
+    /// What the gates let pass.
+    pub gates: Option<GatePolicy>,
+    /// The limits: the only things that may change while it runs.
+    pub limits: LimitsEdit,
+}
+
+/// Limits that are to change (D19); `None` leaves one as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LimitsEdit {
+    /// See [`RolloutLimits::max_pending_operations`].
+    pub max_pending_operations: Option<NonZeroU32>,
+    /// See [`RolloutLimits::max_failure_percentage`].
+    pub max_failure_percentage: Option<Percentage>,
+    /// See [`OperationLimits::request_retries`].
+    pub request_retries: Option<u16>,
+    /// See [`OperationLimits::request_timeout`].
+    pub request_timeout: Option<Duration>,
+    /// See [`OperationLimits::stall_timeout`]; `Some(None)` disables it.
+    pub stall_timeout: Option<Option<Duration>>,
+    /// See [`OperationLimits::reboot_timeout`].
+    pub reboot_timeout: Option<Duration>,
+    /// See [`OperationLimits::progress_interval`].
+    pub progress_interval: Option<Duration>,
+}
+
+impl LimitsEdit {
+    /// The limits with these changes.
+    #[must_use]
+    pub fn of(&self, limits: &RolloutLimits) -> RolloutLimits {
+        let operation = &limits.operation;
+        RolloutLimits {
+            max_pending_operations: self
+                .max_pending_operations
+                .unwrap_or(limits.max_pending_operations),
+            max_failure_percentage: self
+                .max_failure_percentage
+                .unwrap_or(limits.max_failure_percentage),
+            operation: OperationLimits {
+                request_retries: self.request_retries.unwrap_or(operation.request_retries),
+                request_timeout: self.request_timeout.unwrap_or(operation.request_timeout),
+                stall_timeout: self.stall_timeout.unwrap_or(operation.stall_timeout),
+                reboot_timeout: self.reboot_timeout.unwrap_or(operation.reboot_timeout),
+                progress_interval: self.progress_interval.unwrap_or(operation.progress_interval),
+            },
+        }
+    }
+}
+
+impl CampaignEdit {
+    /// The first thing beside the limits that it would change.
+    pub(super) fn fixed_field(&self) -> Option<&'static str> {
+        [
+            ("name", self.name.is_some()),
+            ("base_image", self.base_image.is_some()),
+            ("channel", self.channel.is_some()),
+            ("schedule", self.scheduled_at.is_some()),
+            ("force_downgrade", self.gates.is_some()),
+        ]
+        .into_iter()
+        .find_map(|(field, changes)| changes.then_some(field))
+    }
+
+    /// The definition with these changes.
+    pub(super) fn of(&self, definition: &CampaignDefinition) -> CampaignDefinition {
+        let mut edited = definition.clone();
+        edited.name = self.name.clone().unwrap_or(edited.name);
+        edited.base_image = self.base_image.clone().unwrap_or(edited.base_image);
+        edited.channel = self.channel.clone().unwrap_or(edited.channel);
+        let push = edited.rollout.push_mut();
+        push.gates = self.gates.unwrap_or(push.gates);
+        push.limits = self.limits.of(&push.limits);
+        edited
+    }
+}
+
+/// Where a device is, as far as the platform knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// Connected.
+    Online {
+        /// Since when. What it shows as its base image may be stale shortly after (D12).
+        since: Timestamp,
+    },
+    /// Not connected.
+    Offline,
+}
+
+/// What a base image is read for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ReadPurpose {
+    /// The target's turn has come: the gates need it (D5). A device that another operation keeps
+    /// busy is to be answered [`BaseImageAnswer::Busy`] (D14).
+    Gate,
+    /// A deadline passed: has the device updated in silence (D8, D9)?
+    Deadline,
+    /// It has settled after a connection, a change or a restart of the engine (D12).
+    Settled,
+    /// The device has been back long enough to judge a roll-back (D12).
+    RebootTimeout,
+}
+
+/// What reading a base image gave.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BaseImageAnswer {
+    /// The version that the device reports, as it reports it; `None`: it reports none.
+    Version(Option<String>),
+    /// Another stream's operation keeps the device busy (D14).
+    Busy,
+    /// It could not be read. Always a temporary error (D5, D10).
+    Failed(TransportError),
+}
+
+/// What the transport said to a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RequestAnswer {
+    /// It took it. The device may still never see it.
+    Accepted,
+    /// It failed for now (D10).
+    Temporary(TransportError),
+    /// It will not take it (D10).
+    Permanent(TransportError),
+}
+
+/// What went wrong in a transport.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}")]
+pub struct TransportError {
+    /// The transport's answer, for people; without the query of any URL. Cut after 500 characters
+    /// where it is recorded.
+    pub detail: String,
+}
+
+impl TransportError {
+    /// An error with that detail.
+    pub fn new(detail: impl Into<String>) -> Self {
+        Self { detail: detail.into() }
+    }
+
+    pub(crate) fn short(&self) -> String {
+        self.detail.chars().take(500).collect()
+    }
+}

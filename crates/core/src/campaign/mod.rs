@@ -1,0 +1,234 @@
+//! An update campaign: its folded state and how one looks at it.
+//!
+//! | Where | What |
+//! |---|---|
+//! | [`definition`] | what a campaign is to do, and the table of its statuses |
+//! | `targets` | the snapshot's targets, struct of arrays |
+//! | `apply` | the fold: one event into the state (E1) |
+//! | `observations` | what is volatile: presence, reads under way, timers (E7) |
+//! | `decide` | the rules: what an input leads to, one file per concern (E2) |
+//! | `live` | a campaign at work: state and observations together; effects |
+
+mod apply;
+mod backoff;
+mod decide;
+mod definition;
+mod input;
+mod live;
+mod observations;
+mod outage;
+mod targets;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+pub use apply::ApplyError;
+pub use decide::{CreateError, Rejection};
+pub use definition::{CampaignDefinition, CampaignStatus, Outcome, WhenRunning};
+pub use input::{
+    BaseImageAnswer, CampaignEdit, Command, Input, LimitsEdit, Presence, ReadPurpose,
+    RequestAnswer, RunningOperations, TransportError,
+};
+pub use live::{ClaimChange, Decision, Effect, LiveCampaign, Reaction};
+pub use observations::SETTLING;
+pub use targets::{FailureReason, Settlement, TargetCounts, TargetStatus};
+
+use self::targets::Targets;
+use crate::{CampaignId, DeviceId, Operation, RolloutLimits, StreamId, TenantId, Timestamp};
+
+/// The state of a campaign: the fold of its events, and nothing else (E1).
+///
+/// It serialises, so that a store can keep it beside the log and opening a long log is fast; after
+/// reading one back call [`Campaign::restore`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Campaign {
+    tenant: TenantId,
+    id: CampaignId,
+    version: u64,
+    definition: CampaignDefinition,
+    scheduled_at: Option<Timestamp>,
+    status: CampaignStatus,
+    outcome: Option<Outcome>,
+    created_at: Timestamp,
+    started_at: Option<Timestamp>,
+    finished_at: Option<Timestamp>,
+    targets: Targets,
+    /// Operations that have not ended: those of all targets in progress, and of idle ones whose
+    /// request failed but may have been delivered (D10).
+    operations: BTreeMap<u32, Operation>,
+    /// When idle targets may be attempted again (D10, D14).
+    not_before: BTreeMap<u32, Timestamp>,
+}
+
+/// One target, as a user sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TargetView {
+    /// The device.
+    pub device: DeviceId,
+    /// Where it stands.
+    pub status: TargetStatus,
+    /// How it became final.
+    pub settlement: Settlement,
+    /// Resends of its latest operation.
+    pub retry_count: u16,
+    /// Its operation, if that has not ended.
+    pub operation: Option<Operation>,
+    /// When it may be attempted again, if it waits.
+    pub not_before: Option<Timestamp>,
+}
+
+impl Campaign {
+    /// The tenant that it belongs to (D21).
+    #[must_use]
+    pub fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> CampaignId {
+        self.id
+    }
+
+    /// Its stream (E10).
+    #[must_use]
+    pub fn stream(&self) -> StreamId {
+        StreamId::Campaign(self.id)
+    }
+
+    /// How many events were folded into it.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// What it is to do.
+    #[must_use]
+    pub fn definition(&self) -> &CampaignDefinition {
+        &self.definition
+    }
+
+    /// When it is to start, if it is scheduled.
+    #[must_use]
+    pub fn scheduled_at(&self) -> Option<Timestamp> {
+        self.scheduled_at
+    }
+
+    /// Where it stands.
+    #[must_use]
+    pub fn status(&self) -> CampaignStatus {
+        self.status
+    }
+
+    /// How it ended, exactly when it is finished.
+    #[must_use]
+    pub fn outcome(&self) -> Option<Outcome> {
+        self.outcome
+    }
+
+    /// When it was created.
+    #[must_use]
+    pub fn created_at(&self) -> Timestamp {
+        self.created_at
+    }
+
+    /// When its snapshot was complete (D1).
+    #[must_use]
+    pub fn started_at(&self) -> Option<Timestamp> {
+        self.started_at
+    }
+
+    /// When it got its outcome.
+    #[must_use]
+    pub fn finished_at(&self) -> Option<Timestamp> {
+        self.finished_at
+    }
+
+    /// Its limits, as they are in force.
+    #[must_use]
+    pub fn limits(&self) -> &RolloutLimits {
+        &self.definition.rollout.push().limits
+    }
+
+    /// How many targets there are of each status.
+    #[must_use]
+    pub fn counts(&self) -> TargetCounts {
+        self.targets.counts()
+    }
+
+    /// Whether more targets have failed than the failure limit allows (D13).
+    #[must_use]
+    pub fn failure_limit_is_exceeded(&self) -> bool {
+        let counts = self.counts();
+        self.limits().max_failure_percentage.is_exceeded_by(counts.failed, counts.total)
+    }
+
+    /// Whether nothing happens by itself any more: only a late report can still be recorded.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        match self.status {
+            CampaignStatus::Deleted => true,
+            CampaignStatus::Finished => self.counts().in_progress == 0,
+            _ => false,
+        }
+    }
+
+    /// The devices of the snapshot, in its order.
+    #[must_use]
+    pub fn devices(&self) -> &[DeviceId] {
+        self.targets.devices()
+    }
+
+    /// The target of a device.
+    #[must_use]
+    pub fn target(&self, device: DeviceId) -> Option<TargetView> {
+        self.targets.find(device).map(|target| self.view(target))
+    }
+
+    /// All targets, in snapshot order.
+    pub fn targets(&self) -> impl ExactSizeIterator<Item = TargetView> + '_ {
+        (0..self.targets.len()).map(|target| self.view(target))
+    }
+
+    /// The failed targets' reasons with the number of each, the most frequent first.
+    #[must_use]
+    pub fn failure_reasons(&self) -> Vec<(FailureReason, u32)> {
+        let mut reasons = BTreeMap::new();
+        for target in 0..self.targets.len() {
+            if let Settlement::Failed(reason) = self.targets.settlement(target) {
+                *reasons.entry(reason).or_insert(0_u32) += 1;
+            }
+        }
+        let mut reasons: Vec<_> = reasons.into_iter().collect();
+        reasons.sort_by_key(|(reason, count)| (std::cmp::Reverse(*count), *reason));
+        reasons
+    }
+
+    /// Completes a state that was read back from its serialised form. `false`: it is damaged, fold
+    /// the log instead.
+    #[must_use]
+    pub fn restore(&mut self) -> bool {
+        let targets = self.targets.rebuild();
+        let within = |target: &u32| *target < self.targets.len();
+        targets && self.operations.keys().all(within) && self.not_before.keys().all(within)
+    }
+
+    fn view(&self, target: u32) -> TargetView {
+        TargetView {
+            device: self.targets.device(target),
+            status: self.targets.status(target),
+            settlement: self.targets.settlement(target),
+            retry_count: self.targets.retries(target),
+            operation: self.operations.get(&target).cloned(),
+            not_before: self.not_before.get(&target).copied(),
+        }
+    }
+
+    /// Whether a slot is free for one more target, `held` places being taken by targets whose
+    /// version is just being read (D7).
+    fn has_free_slot(&self, held: u32) -> bool {
+        let taken = self.counts().in_progress.saturating_add(held);
+        taken < self.limits().max_pending_operations.get()
+    }
+}

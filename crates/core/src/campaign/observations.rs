@@ -1,0 +1,203 @@
+//! What is volatile of a campaign at work: who is online, which devices others keep busy, reads and
+//! calls under way, timers (E7). After a restart all of it is observed again.
+//!
+//! The ready queue and the timers are kept in step with the state by [`Observations::sync`], which
+//! looks at one target only (C1).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::outage::Outage;
+use super::{Campaign, ReadPurpose, TargetStatus};
+use crate::Timestamp;
+
+/// How long a base image must have been shown before it is believed (D12): an old value can come
+/// first after a connection.
+pub const SETTLING: Duration = Duration::from_secs(10);
+
+/// What is known of one target beyond its folded state, while there is anything.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Watch {
+    /// A read under way.
+    pub(super) reading: Option<ReadPurpose>,
+    /// An Update call under way.
+    pub(super) calling: bool,
+    /// A Cancel call under way.
+    pub(super) cancelling: bool,
+    /// When the base image will have settled.
+    pub(super) settled_at: Option<Timestamp>,
+    /// When the device will have been back for `reboot_timeout`.
+    pub(super) reboot_at: Option<Timestamp>,
+    /// When a Cancel request that failed is sent again.
+    pub(super) cancel_at: Option<Timestamp>,
+    /// While an outage is known, failed attempts are remembered here and not recorded (D10).
+    pub(super) not_before: Option<Timestamp>,
+    /// Attempts that failed in a row, for growing delays.
+    pub(super) failures: u8,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Observations {
+    online: Vec<bool>,
+    busy: BTreeSet<u32>,
+    /// Targets whose turn may come, in the order of D4.
+    ready: BTreeSet<(u32, u32)>,
+    /// Idle targets whose devices turned out to be updating; they wait for a slot (D10).
+    running: BTreeSet<u32>,
+    watches: BTreeMap<u32, Watch>,
+    timers: BTreeSet<(Timestamp, u32)>,
+    armed: BTreeMap<u32, Timestamp>,
+    /// Targets whose version is being read for the gates: each holds a place (D7).
+    pub(super) gate_reads: u32,
+    pub(super) outage: Outage,
+    /// Which statuses have been recorded as late since the campaign was loaded.
+    pub(super) late: BTreeMap<u32, u16>,
+    /// The request for the snapshot that is under way.
+    pub(super) snapshot_asked: Option<u64>,
+    /// When the snapshot is asked for again.
+    pub(super) snapshot_at: Option<Timestamp>,
+}
+
+impl Observations {
+    pub(super) fn is_online(&self, target: u32) -> bool {
+        self.online.get(target as usize).copied().unwrap_or(false)
+    }
+
+    pub(super) fn set_online(&mut self, target: u32, online: bool) {
+        let place = target as usize;
+        if place >= self.online.len() {
+            self.online.resize(place + 1, false);
+        }
+        self.online[place] = online;
+    }
+
+    pub(super) fn set_busy(&mut self, target: u32) {
+        self.busy.insert(target);
+    }
+
+    /// `false` if it was not busy.
+    pub(super) fn set_free(&mut self, target: u32) -> bool {
+        self.busy.remove(&target)
+    }
+
+    pub(super) fn watch(&mut self, target: u32) -> &mut Watch {
+        self.watches.entry(target).or_default()
+    }
+
+    pub(super) fn look(&self, target: u32) -> Option<&Watch> {
+        self.watches.get(&target)
+    }
+
+    /// The target whose turn it is (D4).
+    pub(super) fn first_ready(&self) -> Option<u32> {
+        self.ready.first().map(|(_, target)| *target)
+    }
+
+    pub(super) fn first_running(&self) -> Option<u32> {
+        self.running.first().copied()
+    }
+
+    /// The first target with a timer that is due at `now`.
+    pub(super) fn first_due(&self, now: Timestamp) -> Option<u32> {
+        self.timers.first().filter(|(at, _)| *at <= now).map(|(_, target)| *target)
+    }
+
+    /// When the next timer is due.
+    pub(super) fn next_timer(&self) -> Option<Timestamp> {
+        let timer = self.timers.first().map(|(at, _)| *at);
+        [timer, self.snapshot_at].into_iter().flatten().min()
+    }
+
+    /// When the next trial of a transport that is down may begin, if a target waits for it.
+    pub(super) fn next_trial(&self) -> Option<Timestamp> {
+        self.outage.next_trial().filter(|_| !self.ready.is_empty())
+    }
+
+    /// Takes the target out of the ready queue before an event changes its place there.
+    pub(super) fn unqueue(&mut self, campaign: &Campaign, target: u32) {
+        self.ready.remove(&(campaign.targets.attempt(target), target));
+    }
+
+    /// Brings queue and timers in step with the state of one target.
+    pub(super) fn sync(&mut self, campaign: &Campaign, target: u32, now: Timestamp) {
+        let status = campaign.targets.status(target);
+        if status.is_final() {
+            self.forget(campaign, target);
+            return;
+        }
+        let operation = campaign.operations.get(&target);
+        let watch = self.watches.get(&target);
+        let is_reading = watch.is_some_and(|watch| watch.reading.is_some());
+        let running = operation.is_some_and(crate::Operation::is_reported);
+        let idle = status == TargetStatus::Idle;
+
+        let mut timer = None;
+        if idle && !running {
+            let waits = [
+                campaign.not_before.get(&target).copied(),
+                watch.and_then(|watch| watch.not_before),
+            ];
+            timer = waits.into_iter().flatten().filter(|at| *at > now).max();
+        } else if !is_reading {
+            timer = operation.and_then(|operation| operation.deadline);
+        }
+        if !idle && !is_reading {
+            let watched = watch.map(|w| [w.settled_at, w.reboot_at, w.cancel_at]);
+            let watched = watched.into_iter().flatten().flatten().min();
+            timer = [timer, watched].into_iter().flatten().min();
+        }
+        let ready = idle
+            && !running
+            && !is_reading
+            && timer.is_none()
+            && self.is_online(target)
+            && !self.busy.contains(&target);
+
+        let key = (campaign.targets.attempt(target), target);
+        if ready {
+            self.ready.insert(key);
+        } else {
+            self.ready.remove(&key);
+        }
+        if idle && running {
+            self.running.insert(target);
+        } else {
+            self.running.remove(&target);
+        }
+        self.arm(target, timer);
+        if self.watches.get(&target).is_some_and(|watch| *watch == Watch::default()) {
+            self.watches.remove(&target);
+        }
+    }
+
+    fn arm(&mut self, target: u32, timer: Option<Timestamp>) {
+        let armed = self.armed.get(&target).copied();
+        if armed == timer {
+            return;
+        }
+        if let Some(at) = armed {
+            self.timers.remove(&(at, target));
+        }
+        match timer {
+            Some(at) => {
+                self.timers.insert((at, target));
+                self.armed.insert(target, at);
+            }
+            None => {
+                self.armed.remove(&target);
+            }
+        }
+    }
+
+    fn forget(&mut self, campaign: &Campaign, target: u32) {
+        self.unqueue(campaign, target);
+        self.running.remove(&target);
+        self.busy.remove(&target);
+        self.arm(target, None);
+        if let Some(watch) = self.watches.remove(&target)
+            && watch.reading == Some(ReadPurpose::Gate)
+        {
+            self.gate_reads = self.gate_reads.saturating_sub(1);
+        }
+    }
+}

@@ -1,0 +1,393 @@
+//! The snapshot's targets: struct of arrays, indexed by a dense number (C2).
+//!
+//! The number of targets of each status is the length of a set that only [`Targets::settle`] and
+//! its like move members between; nothing else can change a status, so the two cannot drift (D7).
+
+use hashbrown::HashTable;
+use serde::{Deserialize, Serialize};
+
+use crate::{DeviceId, GateRefusal, StatusCode};
+
+/// Where a target stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TargetStatus {
+    /// Nothing is in progress.
+    Idle,
+    /// Its operation is in progress: it holds a slot.
+    InProgress,
+    /// Final: it runs the image.
+    Successful,
+    /// Final: it failed.
+    Failed,
+    /// Final: the campaign ended before its turn.
+    Cancelled,
+}
+
+impl TargetStatus {
+    /// All statuses.
+    pub const ALL: [Self; 5] =
+        [Self::Idle, Self::InProgress, Self::Successful, Self::Failed, Self::Cancelled];
+
+    /// Whether nothing changes any more.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Successful | Self::Failed | Self::Cancelled)
+    }
+
+    /// The name, in snake case.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::InProgress => "in_progress",
+            Self::Successful => "successful",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// Why a target failed, without the values (those are in its history).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum FailureReason {
+    /// D5, gate 1.
+    MissingVersion,
+    /// D5, gate 2.
+    InvalidVersion,
+    /// D5, gate 4.
+    DowngradeNotAllowed,
+    /// D5, gate 5.
+    AmbiguousVersionOrdering,
+    /// D5, gate 6.
+    VersionRequirementNotMet,
+    /// D8.
+    RequestTimeout,
+    /// D9.
+    Stalled,
+    /// D10.
+    RequestRejected,
+    /// D14.
+    UpdateAlreadyInProgress,
+    /// D15.
+    DeviceRemoved,
+    /// The device did not understand the request.
+    InvalidRequest,
+    /// The device could not download the image.
+    NetworkError,
+    /// The device could not read or write.
+    IoError,
+    /// Something else went wrong on the device.
+    InternalError,
+    /// The image is not one for the device.
+    InvalidBaseImage,
+    /// The device went back to its old image; reported or inferred (D12).
+    SystemRollback,
+    /// The operation was cancelled on the device (D17).
+    Canceled,
+    /// The device reported a failure without a code, or with one that this version does not know.
+    ReportedFailure,
+}
+
+impl FailureReason {
+    pub(crate) fn of_gate(refusal: &GateRefusal) -> Self {
+        match refusal {
+            GateRefusal::MissingVersion { .. } => Self::MissingVersion,
+            GateRefusal::InvalidVersion { .. } => Self::InvalidVersion,
+            GateRefusal::DowngradeNotAllowed { .. } => Self::DowngradeNotAllowed,
+            GateRefusal::AmbiguousVersionOrdering { .. } => Self::AmbiguousVersionOrdering,
+            GateRefusal::VersionRequirementNotMet { .. } => Self::VersionRequirementNotMet,
+        }
+    }
+
+    pub(crate) fn of_report(code: Option<&StatusCode>) -> Self {
+        match code {
+            Some(StatusCode::RequestTimeout) => Self::RequestTimeout,
+            Some(StatusCode::InvalidRequest) => Self::InvalidRequest,
+            Some(StatusCode::UpdateAlreadyInProgress) => Self::UpdateAlreadyInProgress,
+            Some(StatusCode::NetworkError) => Self::NetworkError,
+            Some(StatusCode::IoError) => Self::IoError,
+            Some(StatusCode::InternalError) => Self::InternalError,
+            Some(StatusCode::InvalidBaseImage) => Self::InvalidBaseImage,
+            Some(StatusCode::SystemRollback) => Self::SystemRollback,
+            Some(StatusCode::Canceled) => Self::Canceled,
+            Some(StatusCode::Other(_)) | None => Self::ReportedFailure,
+        }
+    }
+
+    /// The name, in snake case.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::MissingVersion => "missing_version",
+            Self::InvalidVersion => "invalid_version",
+            Self::DowngradeNotAllowed => "downgrade_not_allowed",
+            Self::AmbiguousVersionOrdering => "ambiguous_version_ordering",
+            Self::VersionRequirementNotMet => "version_requirement_not_met",
+            Self::RequestTimeout => "request_timeout",
+            Self::Stalled => "stalled",
+            Self::RequestRejected => "request_rejected",
+            Self::UpdateAlreadyInProgress => "update_already_in_progress",
+            Self::DeviceRemoved => "device_removed",
+            Self::InvalidRequest => "invalid_request",
+            Self::NetworkError => "network_error",
+            Self::IoError => "io_error",
+            Self::InternalError => "internal_error",
+            Self::InvalidBaseImage => "invalid_base_image",
+            Self::SystemRollback => "system_rollback",
+            Self::Canceled => "canceled",
+            Self::ReportedFailure => "reported_failure",
+        }
+    }
+}
+
+/// How a target became final.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Settlement {
+    /// It is not final.
+    Open,
+    /// It ran the image before its turn came (D5).
+    UpToDate,
+    /// Its device reported success.
+    Reported,
+    /// Its device shows the image (D12).
+    Confirmed,
+    /// It failed.
+    Failed(FailureReason),
+    /// It was cancelled with its campaign (D17, D18).
+    Cancelled,
+}
+
+impl Settlement {
+    fn status(self) -> Option<TargetStatus> {
+        match self {
+            Self::Open => None,
+            Self::UpToDate | Self::Reported | Self::Confirmed => Some(TargetStatus::Successful),
+            Self::Failed(_) => Some(TargetStatus::Failed),
+            Self::Cancelled => Some(TargetStatus::Cancelled),
+        }
+    }
+}
+
+/// How many targets there are of each status.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetCounts {
+    /// All targets.
+    pub total: u32,
+    /// See [`TargetStatus::Idle`].
+    pub idle: u32,
+    /// See [`TargetStatus::InProgress`].
+    pub in_progress: u32,
+    /// See [`TargetStatus::Successful`].
+    pub successful: u32,
+    /// See [`TargetStatus::Failed`].
+    pub failed: u32,
+    /// See [`TargetStatus::Cancelled`].
+    pub cancelled: u32,
+}
+
+/// The targets of a campaign.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Targets {
+    devices: Vec<DeviceId>,
+    status: Vec<TargetStatus>,
+    settlement: Vec<Settlement>,
+    /// The place of the latest attempt among all attempts of the campaign; 0: never attempted (D4).
+    attempt: Vec<u32>,
+    /// Resends of the latest operation.
+    retries: Vec<u16>,
+    /// Operations that the device turned away as it was busy (D14).
+    series: Vec<u16>,
+    /// Attempts deferred in a row (D10).
+    deferrals: Vec<u8>,
+    sizes: [u32; 5],
+    attempts: u32,
+    #[serde(skip)]
+    index: HashTable<u32>,
+}
+
+impl PartialEq for Targets {
+    /// The index is left out: it follows from the devices.
+    fn eq(&self, other: &Self) -> bool {
+        self.devices == other.devices
+            && self.status == other.status
+            && self.settlement == other.settlement
+            && self.attempt == other.attempt
+            && self.retries == other.retries
+            && self.series == other.series
+            && self.deferrals == other.deferrals
+            && self.sizes == other.sizes
+            && self.attempts == other.attempts
+    }
+}
+
+/// A fixed mix of a device's bits: no seed, so that nothing depends on the run (E2).
+fn hash(device: DeviceId) -> u64 {
+    let bits = u128::from_be_bytes(*device.as_bytes());
+    let mut mixed = (bits as u64) ^ ((bits >> 64) as u64).rotate_left(32);
+    mixed = (mixed ^ (mixed >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed ^ (mixed >> 32)
+}
+
+impl Targets {
+    pub(crate) fn len(&self) -> u32 {
+        u32::try_from(self.devices.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Adds an idle target; `false` if it is one already.
+    pub(crate) fn add(&mut self, device: DeviceId) -> bool {
+        if self.find(device).is_some() {
+            return false;
+        }
+        let target = self.len();
+        self.devices.push(device);
+        self.status.push(TargetStatus::Idle);
+        self.settlement.push(Settlement::Open);
+        self.attempt.push(0);
+        self.retries.push(0);
+        self.series.push(0);
+        self.deferrals.push(0);
+        self.sizes[TargetStatus::Idle as usize] += 1;
+        let devices = &self.devices;
+        self.index.insert_unique(hash(device), target, |&i| hash(devices[i as usize]));
+        true
+    }
+
+    /// Makes room for `more` targets at once.
+    pub(crate) fn reserve(&mut self, more: usize) {
+        self.devices.reserve(more);
+        self.status.reserve(more);
+        self.settlement.reserve(more);
+        self.attempt.reserve(more);
+        self.retries.reserve(more);
+        self.series.reserve(more);
+        self.deferrals.reserve(more);
+        let devices = &self.devices;
+        self.index.reserve(more, |&i| hash(devices[i as usize]));
+    }
+
+    /// Builds the index again after the rest was read from a state snapshot. `false` if the arrays
+    /// do not belong together.
+    pub(crate) fn rebuild(&mut self) -> bool {
+        let length = self.devices.len();
+        let lengths = [
+            self.status.len(),
+            self.settlement.len(),
+            self.attempt.len(),
+            self.retries.len(),
+            self.series.len(),
+            self.deferrals.len(),
+        ];
+        if lengths.iter().any(|other| *other != length) || u32::try_from(length).is_err() {
+            return false;
+        }
+        let mut sizes = [0; 5];
+        for status in &self.status {
+            sizes[*status as usize] += 1;
+        }
+        self.index = HashTable::with_capacity(length);
+        for (target, &device) in (0..).zip(&self.devices) {
+            let devices = &self.devices;
+            self.index.insert_unique(hash(device), target, |&i: &u32| hash(devices[i as usize]));
+        }
+        sizes == self.sizes
+    }
+
+    pub(crate) fn find(&self, device: DeviceId) -> Option<u32> {
+        self.index.find(hash(device), |&i| self.devices[i as usize] == device).copied()
+    }
+
+    pub(crate) fn device(&self, target: u32) -> DeviceId {
+        self.devices[target as usize]
+    }
+
+    pub(crate) fn devices(&self) -> &[DeviceId] {
+        &self.devices
+    }
+
+    pub(crate) fn status(&self, target: u32) -> TargetStatus {
+        self.status[target as usize]
+    }
+
+    pub(crate) fn settlement(&self, target: u32) -> Settlement {
+        self.settlement[target as usize]
+    }
+
+    pub(crate) fn attempt(&self, target: u32) -> u32 {
+        self.attempt[target as usize]
+    }
+
+    pub(crate) fn retries(&self, target: u32) -> u16 {
+        self.retries[target as usize]
+    }
+
+    pub(crate) fn set_retries(&mut self, target: u32, retries: u16) {
+        self.retries[target as usize] = retries;
+    }
+
+    pub(crate) fn series(&self, target: u32) -> u16 {
+        self.series[target as usize]
+    }
+
+    pub(crate) fn next_series(&mut self, target: u32) {
+        let series = &mut self.series[target as usize];
+        *series = series.saturating_add(1);
+    }
+
+    pub(crate) fn deferrals(&self, target: u32) -> u8 {
+        self.deferrals[target as usize]
+    }
+
+    pub(crate) fn count_deferral(&mut self, target: u32) {
+        let deferrals = &mut self.deferrals[target as usize];
+        *deferrals = deferrals.saturating_add(1);
+    }
+
+    pub(crate) fn forget_deferrals(&mut self, target: u32) {
+        self.deferrals[target as usize] = 0;
+    }
+
+    /// Puts the target behind all that were attempted before (D4).
+    pub(crate) fn attempted(&mut self, target: u32) {
+        self.attempts = self.attempts.saturating_add(1);
+        self.attempt[target as usize] = self.attempts;
+    }
+
+    pub(crate) fn counts(&self) -> TargetCounts {
+        let size = |status: TargetStatus| self.sizes[status as usize];
+        TargetCounts {
+            total: self.len(),
+            idle: size(TargetStatus::Idle),
+            in_progress: size(TargetStatus::InProgress),
+            successful: size(TargetStatus::Successful),
+            failed: size(TargetStatus::Failed),
+            cancelled: size(TargetStatus::Cancelled),
+        }
+    }
+
+    /// Moves a target that is not final to idle or in progress.
+    pub(crate) fn reopen(&mut self, target: u32, status: TargetStatus) {
+        debug_assert!(!status.is_final() && !self.status(target).is_final());
+        self.set_status(target, status);
+    }
+
+    /// Makes a target final. It stays so.
+    pub(crate) fn settle(&mut self, target: u32, settlement: Settlement) {
+        debug_assert!(!self.status(target).is_final());
+        if let Some(status) = settlement.status() {
+            self.settlement[target as usize] = settlement;
+            self.set_status(target, status);
+        }
+    }
+
+    fn set_status(&mut self, target: u32, status: TargetStatus) {
+        let place = &mut self.status[target as usize];
+        self.sizes[*place as usize] -= 1;
+        self.sizes[status as usize] += 1;
+        *place = status;
+    }
+}

@@ -1,0 +1,423 @@
+//! A manual OTA update at work: what it is told, and what follows (D8, D9, D11, D12, D14, D20).
+
+use super::{ManualStatus, ManualUpdate, ManualUpdateDefinition};
+use crate::event::{
+    Confirmation, ManualCancelRequested, ManualCancelSent, ManualFailed, ManualLateReport,
+    ManualReported, ManualRequestAccepted, ManualRequestFailed, ManualRequestReissued,
+    ManualRequestResent, ManualStarted, ManualSucceeded, ManualUpdateEvent, OperationFailure,
+};
+use crate::{
+    BaseImageAnswer, Cancellation, Delivery, DeviceId, Effect, Input, OperationId, OperationReport,
+    Phase, Presence, Reaction, ReadPurpose, RequestAnswer, RolloutError, SETTLING, Timestamp,
+    Verdict,
+};
+
+/// What an input led to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ManualDecision {
+    /// What is to be recorded, in order. Already folded into the state.
+    pub events: Vec<ManualUpdateEvent>,
+    /// What is to be done once the events are durable.
+    pub effects: Vec<Effect>,
+    /// What became of the input.
+    pub reaction: Reaction,
+}
+
+/// Why an input was refused. Nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ManualRejection {
+    /// It has ended.
+    #[error("manual update {id} has ended: there is nothing to cancel")]
+    Ended {
+        /// Its operation.
+        id: OperationId,
+    },
+    /// A report of another device or operation (D11).
+    #[error("operation {operation} is none of device {device}: the report is refused")]
+    UnknownOperation {
+        /// The device that reported.
+        device: DeviceId,
+        /// The operation that it named.
+        operation: OperationId,
+    },
+    /// A limit outside its range.
+    #[error(transparent)]
+    Limits(#[from] RolloutError),
+}
+
+/// A manual OTA update at work.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LiveManualUpdate {
+    update: ManualUpdate,
+    online: bool,
+    calling: bool,
+    cancelling: bool,
+    reading: Option<ReadPurpose>,
+    settled_at: Option<Timestamp>,
+    reboot_at: Option<Timestamp>,
+    cancel_at: Option<Timestamp>,
+    late: u16,
+}
+
+impl ManualUpdate {
+    /// Decides the event that begins a manual update (D20).
+    ///
+    /// # Errors
+    /// [`ManualRejection::Limits`] if a limit is outside its range.
+    pub fn create(
+        definition: ManualUpdateDefinition,
+    ) -> Result<ManualUpdateEvent, ManualRejection> {
+        definition.limits.validate()?;
+        Ok(ManualStarted { definition }.into())
+    }
+}
+
+impl LiveManualUpdate {
+    /// Puts a manual update to work: a new one is to be told [`LiveManualUpdate::first_request`],
+    /// a loaded one the presence of its device and then [`Input::Recovered`].
+    #[must_use]
+    pub fn new(update: ManualUpdate) -> Self {
+        Self {
+            update,
+            online: false,
+            calling: false,
+            cancelling: false,
+            reading: None,
+            settled_at: None,
+            reboot_at: None,
+            cancel_at: None,
+            late: 0,
+        }
+    }
+
+    /// The folded state.
+    #[must_use]
+    pub fn update(&self) -> &ManualUpdate {
+        &self.update
+    }
+
+    /// The effect of the event that began it.
+    pub fn first_request(&mut self) -> Effect {
+        self.calling = true;
+        self.send_update()
+    }
+
+    fn send_update(&self) -> Effect {
+        let definition = &self.update.definition;
+        Effect::SendUpdate {
+            device: definition.device,
+            operation: self.update.id,
+            url: definition.url.clone(),
+        }
+    }
+
+    /// When [`Input::Tick`] is due.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        let operation = self.update.operation()?;
+        if self.reading.is_some() {
+            return None;
+        }
+        let timers = [operation.deadline, self.settled_at, self.reboot_at, self.cancel_at];
+        timers.into_iter().flatten().min()
+    }
+
+    /// Tells it something at `now`, which never goes back. What only a campaign can be told
+    /// changes nothing.
+    ///
+    /// # Errors
+    /// [`ManualRejection`]: the input was refused and nothing has changed.
+    pub fn handle(
+        &mut self,
+        input: Input,
+        now: Timestamp,
+    ) -> Result<ManualDecision, ManualRejection> {
+        let mut decision = ManualDecision::default();
+        match input {
+            Input::Command(_) => self.cancel(&mut decision, now)?,
+            Input::Report(report) => self.report(&mut decision, &report, now)?,
+            Input::Presence { presence, .. } => self.presence(presence, now),
+            Input::BaseImageChanged { .. } => {
+                self.settled_at.get_or_insert(now + SETTLING);
+            }
+            Input::DeviceRemoved { .. } if self.update.operation().is_some() => {
+                let reason = OperationFailure::DeviceRemoved;
+                self.record(&mut decision, ManualFailed { reason }, now);
+            }
+            Input::BaseImageRead { purpose, answer, .. } => {
+                self.base_image_read(&mut decision, purpose, &answer, now);
+            }
+            Input::RequestAnswered { answer, .. } => {
+                self.request_answered(&mut decision, &answer, now);
+            }
+            Input::CancelAnswered { answer, .. } => {
+                self.cancel_answered(&mut decision, &answer, now);
+            }
+            Input::Recovered => {
+                self.settled_at.get_or_insert(now);
+                self.send_wanted_cancel(&mut decision);
+            }
+            _ => {}
+        }
+        self.timers(&mut decision, now);
+        Ok(decision)
+    }
+
+    fn record(
+        &mut self,
+        decision: &mut ManualDecision,
+        event: impl Into<ManualUpdateEvent>,
+        now: Timestamp,
+    ) {
+        let event = event.into();
+        let applied = self.update.apply(&event, now);
+        debug_assert_eq!(applied, Ok(()), "decided an event that cannot follow: {event:?}");
+        decision.events.push(event);
+    }
+
+    fn cancel(
+        &mut self,
+        decision: &mut ManualDecision,
+        now: Timestamp,
+    ) -> Result<(), ManualRejection> {
+        let Some(operation) = self.update.operation() else {
+            return Err(ManualRejection::Ended { id: self.update.id });
+        };
+        if operation.cancellation == Cancellation::NotWanted {
+            self.record(decision, ManualCancelRequested {}, now);
+            self.send_wanted_cancel(decision);
+        } else {
+            decision.reaction = Reaction::Unchanged;
+        }
+        Ok(())
+    }
+
+    /// A Cancel must not overtake its Update: it waits for that call's answer.
+    fn send_wanted_cancel(&mut self, decision: &mut ManualDecision) {
+        let wanted = self.update.operation().map(|operation| operation.cancellation);
+        if wanted == Some(Cancellation::Wanted) && !self.calling && !self.cancelling {
+            self.cancelling = true;
+            self.cancel_at = None;
+            let definition = &self.update.definition;
+            decision.effects.push(Effect::SendCancel {
+                device: definition.device,
+                operation: self.update.id,
+                url: definition.url.clone(),
+            });
+        }
+    }
+
+    fn presence(&mut self, presence: Presence, now: Timestamp) {
+        match presence {
+            Presence::Online { since } => {
+                self.online = true;
+                self.settled_at = Some((since + SETTLING).max(now));
+                let phase = self.update.operation().map(|operation| operation.phase);
+                if phase == Some(Phase::Rebooting) {
+                    self.reboot_at = Some(now + self.update.definition.limits.reboot_timeout);
+                }
+            }
+            Presence::Offline => {
+                self.online = false;
+                self.reboot_at = None;
+            }
+        }
+    }
+
+    fn report(
+        &mut self,
+        decision: &mut ManualDecision,
+        report: &OperationReport,
+        now: Timestamp,
+    ) -> Result<(), ManualRejection> {
+        let definition = &self.update.definition;
+        if report.device != definition.device || report.operation != self.update.id {
+            return Err(ManualRejection::UnknownOperation {
+                device: report.device,
+                operation: report.operation,
+            });
+        }
+        let Some(operation) = self.update.operation() else {
+            let status = 1 << (report.status as u16);
+            if self.late & status == 0 {
+                self.late |= status;
+                decision.reaction = Reaction::Late;
+                let (status, code) = (report.status, report.code.clone());
+                self.record(decision, ManualLateReport { status, code }, now);
+            } else {
+                decision.reaction = Reaction::Unchanged;
+            }
+            return Ok(());
+        };
+        let event: ManualUpdateEvent =
+            match operation.judge(report, now, definition.limits.progress_interval) {
+                Verdict::Unchanged | Verdict::TooSoon => {
+                    decision.reaction = Reaction::Unchanged;
+                    return Ok(());
+                }
+                Verdict::Now(phase) => ManualReported {
+                    phase,
+                    progress: report.progress.min(100),
+                    code: report.code.clone(),
+                    message: report.short_message(),
+                    observed_at: report.observed_at,
+                }
+                .into(),
+                Verdict::Succeeded => {
+                    ManualSucceeded { confirmation: Confirmation::Reported }.into()
+                }
+                // There is no target that a new operation could be for.
+                Verdict::Refused => {
+                    ManualFailed { reason: OperationFailure::UpdateAlreadyInProgress }.into()
+                }
+                Verdict::Failed => {
+                    let code = report.code.clone();
+                    let message = report.short_message();
+                    ManualFailed { reason: OperationFailure::Reported { code, message } }.into()
+                }
+            };
+        self.record(decision, event, now);
+        Ok(())
+    }
+
+    fn request_answered(
+        &mut self,
+        decision: &mut ManualDecision,
+        answer: &RequestAnswer,
+        now: Timestamp,
+    ) {
+        self.calling = false;
+        let Some(operation) = self.update.operation() else { return };
+        if operation.delivery == Delivery::Unanswered {
+            let is_first = operation.sends == 1 && !operation.is_reported();
+            match answer {
+                RequestAnswer::Accepted => self.record(decision, ManualRequestAccepted {}, now),
+                RequestAnswer::Permanent(error) if is_first => {
+                    let reason = OperationFailure::RequestRejected { detail: error.short() };
+                    self.record(decision, ManualFailed { reason }, now);
+                }
+                RequestAnswer::Temporary(error) | RequestAnswer::Permanent(error) => {
+                    let detail = error.short();
+                    self.record(decision, ManualRequestFailed { detail }, now);
+                }
+            }
+        }
+        self.send_wanted_cancel(decision);
+    }
+
+    fn cancel_answered(
+        &mut self,
+        decision: &mut ManualDecision,
+        answer: &RequestAnswer,
+        now: Timestamp,
+    ) {
+        self.cancelling = false;
+        let wanted = self.update.operation().map(|operation| operation.cancellation);
+        if wanted != Some(Cancellation::Wanted) {
+            return;
+        }
+        let refused = match answer {
+            RequestAnswer::Temporary(_) => {
+                self.cancel_at = Some(now + SETTLING);
+                return;
+            }
+            RequestAnswer::Accepted => None,
+            RequestAnswer::Permanent(error) => Some(error.short()),
+        };
+        self.record(decision, ManualCancelSent { refused }, now);
+    }
+
+    fn timers(&mut self, decision: &mut ManualDecision, now: Timestamp) {
+        let Some(operation) = self.update.operation() else { return };
+        if self.reading.is_some() {
+            return;
+        }
+        let is_due = |at: Option<Timestamp>| at.is_some_and(|at| at <= now);
+        let purpose = if is_due(operation.deadline) {
+            ReadPurpose::Deadline
+        } else if is_due(self.reboot_at) {
+            ReadPurpose::RebootTimeout
+        } else if is_due(self.settled_at) {
+            self.settled_at = None;
+            ReadPurpose::Settled
+        } else {
+            if is_due(self.cancel_at) {
+                self.send_wanted_cancel(decision);
+            }
+            return;
+        };
+        self.reading = Some(purpose);
+        let device = self.update.definition.device;
+        decision.effects.push(Effect::ReadBaseImage { device, purpose });
+    }
+
+    fn base_image_read(
+        &mut self,
+        decision: &mut ManualDecision,
+        purpose: ReadPurpose,
+        answer: &BaseImageAnswer,
+        now: Timestamp,
+    ) {
+        if self.reading.take() != Some(purpose) {
+            return;
+        }
+        let Some(operation) = self.update.operation() else { return };
+        let version = match answer {
+            BaseImageAnswer::Version(version) => Some(version.as_deref()),
+            BaseImageAnswer::Busy | BaseImageAnswer::Failed(_) => None,
+        };
+        let definition = &self.update.definition;
+        if version.is_some_and(|version| definition.is_shown_by(version)) {
+            let confirmation = Confirmation::BaseImage;
+            return self.record(decision, ManualSucceeded { confirmation }, now);
+        }
+        match (purpose, version) {
+            (ReadPurpose::Deadline, _) => {
+                if operation.deadline.is_none_or(|deadline| deadline > now) {
+                    return;
+                }
+                let resend = operation.resends < definition.limits.request_retries
+                    && operation.cancellation == Cancellation::NotWanted;
+                if operation.is_reported() {
+                    let reason = OperationFailure::Stalled;
+                    self.record(decision, ManualFailed { reason }, now);
+                } else if resend {
+                    self.record(decision, ManualRequestResent {}, now);
+                    self.calling = true;
+                    decision.effects.push(self.send_update());
+                } else {
+                    let reason = OperationFailure::RequestTimeout;
+                    self.record(decision, ManualFailed { reason }, now);
+                }
+            }
+            (ReadPurpose::RebootTimeout, Some(version)) => {
+                let is_back = self.reboot_at.take().is_some_and(|at| at <= now);
+                let rebooting = operation.phase == Phase::Rebooting;
+                if is_back && rebooting && definition.can_be_reconciled() {
+                    let version = version.map(|text| text.chars().take(256).collect());
+                    let reason = OperationFailure::SystemRollback { version };
+                    self.record(decision, ManualFailed { reason }, now);
+                }
+            }
+            (ReadPurpose::RebootTimeout, None) => self.reboot_at = Some(now + SETTLING),
+            (_, Some(_)) => {
+                let owed = operation.delivery == Delivery::Unanswered
+                    && !operation.is_reported()
+                    && operation.cancellation == Cancellation::NotWanted;
+                if owed && !self.calling && self.online {
+                    self.record(decision, ManualRequestReissued {}, now);
+                    self.calling = true;
+                    decision.effects.push(self.send_update());
+                }
+            }
+            (_, None) => self.settled_at = Some(now + SETTLING),
+        }
+    }
+
+    /// Whether it has ended.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        !matches!(self.update.status, ManualStatus::Active(_))
+    }
+}

@@ -1,0 +1,120 @@
+//! One OTA operation: the update of one device. Campaigns and manual OTA updates share it.
+//!
+//! [`phase`] is the table of phases, [`report`] decides what a report does to an operation (D11),
+//! [`status_code`] names the codes that devices send. This module keeps the state of an active
+//! operation and its one deadline (D8, D9).
+
+mod phase;
+mod report;
+mod status_code;
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub use phase::{Phase, ReportStatus, UnknownStatus};
+pub use report::{OperationReport, Verdict};
+pub use status_code::StatusCode;
+
+use crate::{OperationId, OperationLimits, Timestamp};
+
+/// What is known of the sending of an operation's request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Delivery {
+    /// A call was recorded and its answer is not yet known: it may not even have left (E4).
+    Unanswered,
+    /// The transport accepted a call.
+    Accepted,
+    /// Every call so far failed; one may have been delivered all the same (D10).
+    Failed,
+}
+
+/// Whether an operation is to be cancelled on the device (D17).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Cancellation {
+    /// Nobody asked for it.
+    NotWanted,
+    /// Recorded; the Cancel request may not have left. The Update is never sent again.
+    Wanted,
+    /// The transport answered the Cancel request.
+    Sent,
+}
+
+/// The state of an operation that has not ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Operation {
+    /// The UUID that its requests and reports carry.
+    pub id: OperationId,
+    /// Where it stands. Never a final phase: an operation that ended is forgotten.
+    pub phase: Phase,
+    /// The progress within the phase, in per cent, as last recorded.
+    pub progress: u8,
+    /// Resends, counted against `request_retries` (D8).
+    pub resends: u16,
+    /// Calls that were recorded, of every kind: beyond one, "update already in progress" means
+    /// that the update is running (D11).
+    pub sends: u16,
+    /// What is known of its latest call.
+    pub delivery: Delivery,
+    /// Whether a call of it was sent again after a restart without knowing the first one's answer.
+    pub reissued: bool,
+    /// Whether it is to be cancelled.
+    pub cancellation: Cancellation,
+    /// The newest stamp of its reports by the device's own clock (D11).
+    pub newest_stamp: Option<Timestamp>,
+    /// When its latest report was recorded.
+    pub reported_at: Option<Timestamp>,
+    /// When something is due if nothing happens: a resend before the first report (D8), the stall
+    /// time-out after it (D9).
+    pub deadline: Option<Timestamp>,
+}
+
+impl Operation {
+    /// An operation whose first request was recorded at `at`.
+    #[must_use]
+    pub fn started(id: OperationId, at: Timestamp, limits: &OperationLimits) -> Self {
+        Self {
+            id,
+            phase: Phase::Pending,
+            progress: 0,
+            resends: 0,
+            sends: 1,
+            delivery: Delivery::Unanswered,
+            reissued: false,
+            cancellation: Cancellation::NotWanted,
+            newest_stamp: None,
+            reported_at: None,
+            deadline: Some(at + limits.request_timeout),
+        }
+    }
+
+    /// Whether the device has reported anything of it.
+    #[must_use]
+    pub fn is_reported(&self) -> bool {
+        self.phase != Phase::Pending
+    }
+
+    /// Records another call of the same request at `at`.
+    pub(crate) fn sent_again(&mut self, at: Timestamp, limits: &OperationLimits) {
+        self.sends = self.sends.saturating_add(1);
+        self.delivery = Delivery::Unanswered;
+        self.deadline = Some(at + limits.request_timeout);
+    }
+
+    /// Takes a recorded report into the state.
+    pub(crate) fn reported(&mut self, report: &RecordedReport, stall: Option<Duration>) {
+        self.phase = report.phase;
+        self.progress = report.progress;
+        self.newest_stamp = self.newest_stamp.max(report.observed_at);
+        self.reported_at = Some(report.at);
+        self.deadline = stall.map(|stall| report.at + stall);
+    }
+}
+
+/// What a recorded report changes.
+pub(crate) struct RecordedReport {
+    pub(crate) phase: Phase,
+    pub(crate) progress: u8,
+    pub(crate) observed_at: Option<Timestamp>,
+    pub(crate) at: Timestamp,
+}

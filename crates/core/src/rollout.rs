@@ -43,7 +43,6 @@ pub struct PushRollout {
     /// What D19 lets an operator change at any time.
     pub limits: RolloutLimits,
     /// What the gates let pass (D5).
-    #[serde(flatten)]
     pub gates: GatePolicy,
 }
 
@@ -55,7 +54,6 @@ pub struct RolloutLimits {
     /// The campaign fails as soon as more than this share of its targets has failed (D13).
     pub max_failure_percentage: Percentage,
     /// The limits of each operation.
-    #[serde(flatten)]
     pub operation: OperationLimits,
 }
 

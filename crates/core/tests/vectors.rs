@@ -77,18 +77,16 @@ fn versions_are_ordered_as_elixir_orders_them() {
             Ordering::Greater => "gt",
         };
         let build_equal = Value::from(same_build(&a, &b));
-        differs(order, text(record, "order")).or(differs(build_equal, record["build_equal"].clone()))
+        differs(order, text(record, "order"))
+            .or(differs(build_equal, record["build_equal"].clone()))
     });
 }
 
 #[test]
 fn requirements_match_what_they_match_in_elixir() {
     for_each("matches.jsonl", |record| {
-        let pre_releases = if record["allow_pre"] == true {
-            PreReleases::Allow
-        } else {
-            PreReleases::OnlyIfNamed
-        };
+        let pre_releases =
+            if record["allow_pre"] == true { PreReleases::Allow } else { PreReleases::OnlyIfNamed };
         let requirement = text(record, "requirement").parse::<VersionRequirement>();
         let version = parse_version(text(record, "version"));
         let result = match (requirement, version) {

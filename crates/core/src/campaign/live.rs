@@ -10,7 +10,7 @@ use super::input::{
 };
 use super::observations::{Observations, SETTLING};
 use super::outage::Call;
-use super::{ApplyError, Campaign, CampaignStatus, TargetStatus, backoff};
+use super::{Campaign, CampaignStatus, TargetStatus, backoff};
 use crate::event::{CampaignEvent, OperationReadmitted, RequestReissued};
 use crate::{
     Cancellation, Delivery, DeviceId, ImageUrl, OperationId, OperationReport, Phase, Timestamp,
@@ -97,14 +97,22 @@ pub struct Decision {
 pub struct LiveCampaign {
     campaign: Campaign,
     observations: Observations,
+    /// Until a loaded campaign knows who is online, nothing is due.
+    recovered: bool,
 }
 
 impl LiveCampaign {
-    /// Puts a campaign to work: a new one, or one that was loaded. Of a loaded one tell the
-    /// presence of its devices, then [`Input::Recovered`].
+    /// Puts a new campaign to work.
     #[must_use]
     pub fn new(campaign: Campaign) -> Self {
-        Self { campaign, observations: Observations::default() }
+        Self { campaign, observations: Observations::default(), recovered: true }
+    }
+
+    /// Puts a campaign to work that was loaded. Tell it the presence of its devices, then
+    /// [`Input::Recovered`]: until then nothing is due and nothing starts.
+    #[must_use]
+    pub fn loaded(campaign: Campaign) -> Self {
+        Self { recovered: false, ..Self::new(campaign) }
     }
 
     /// The folded state.
@@ -116,6 +124,9 @@ impl LiveCampaign {
     /// When [`Input::Tick`] is due. An early tick is harmless. Any input may change it.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Timestamp> {
+        if !self.recovered {
+            return None;
+        }
         let timer = self.observations.next_timer();
         let other = match self.campaign.status {
             CampaignStatus::Scheduled if self.observations.snapshot_asked.is_none() => {
@@ -172,14 +183,6 @@ impl LiveCampaign {
         Ok(decision)
     }
 
-    /// Folds events that another writer recorded.
-    ///
-    /// # Errors
-    /// [`ApplyError`] as [`Campaign::apply`].
-    pub fn follow(&mut self, event: &CampaignEvent, at: Timestamp) -> Result<(), ApplyError> {
-        self.campaign.apply(event, at)
-    }
-
     fn has_place(&self) -> bool {
         self.campaign.has_free_slot(self.observations.gate_reads)
     }
@@ -206,13 +209,13 @@ impl Turn<'_> {
     }
 
     fn sync(&mut self, target: u32) {
-        let LiveCampaign { campaign, observations } = &mut *self.live;
+        let LiveCampaign { campaign, observations, .. } = &mut *self.live;
         observations.sync(campaign, target, self.now);
     }
 
     /// Folds an event of this turn and notes its claims.
     fn record(&mut self, event: CampaignEvent) {
-        let LiveCampaign { campaign, observations } = &mut *self.live;
+        let LiveCampaign { campaign, observations, .. } = &mut *self.live;
         let target = event.device().and_then(|device| campaign.targets.find(device));
         if let Some(target) = target {
             observations.unqueue(campaign, target);
@@ -256,7 +259,14 @@ impl Turn<'_> {
 
     fn command(&mut self, command: &Command) -> Result<(), Rejection> {
         let event = decide::steer::command(self.campaign(), command, self.now)?;
-        if matches!(event, CampaignEvent::CampaignEdited(_)) {
+        let ends_snapshot = matches!(
+            event,
+            CampaignEvent::CampaignEdited(_)
+                | CampaignEvent::CampaignDeleted(_)
+                | CampaignEvent::CampaignFinished(_)
+        );
+        if ends_snapshot {
+            // The answer to a request that is under way is not wanted any more.
             self.live.observations.snapshot_asked = None;
             self.live.observations.snapshot_at = None;
         }
@@ -622,6 +632,7 @@ impl Turn<'_> {
     }
 
     fn recovered(&mut self) {
+        self.live.recovered = true;
         let now = self.now;
         let in_progress: Vec<u32> = self.campaign().operations.keys().copied().collect();
         for target in in_progress {
@@ -639,6 +650,9 @@ impl Turn<'_> {
 
     /// Everything that is due by now: timers, the outcome, slots given back, whose turn it is.
     fn advance(&mut self) {
+        if !self.live.recovered {
+            return;
+        }
         while let Some(target) = self.live.observations.first_due(self.now) {
             self.timer(target);
         }

@@ -191,6 +191,13 @@ impl Campaign {
         (0..self.targets.len()).map(|target| self.view(target))
     }
 
+    /// Operations that have not ended, with their devices.
+    pub fn active_operations(&self) -> impl Iterator<Item = (DeviceId, crate::OperationId)> + '_ {
+        self.operations
+            .iter()
+            .map(|(target, operation)| (self.targets.device(*target), operation.id))
+    }
+
     /// The failed targets' reasons with the number of each, the most frequent first.
     #[must_use]
     pub fn failure_reasons(&self) -> Vec<(FailureReason, u32)> {

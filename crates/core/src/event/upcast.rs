@@ -25,6 +25,10 @@ fn name_max_pending_operations(data: &mut Value) -> Result<(), String> {
         .remove("max_in_progress_operations")
         .ok_or("it has no max_in_progress_operations")?;
     limits.insert("max_pending_operations".to_owned(), limit);
-    limits.insert("progress_interval_ms".to_owned(), Value::from(60_000));
+    limits
+        .get_mut("operation")
+        .and_then(Value::as_object_mut)
+        .ok_or("it has no limits of operations")?
+        .insert("progress_interval_ms".to_owned(), Value::from(60_000));
     Ok(())
 }

@@ -58,6 +58,8 @@ pub struct LiveManualUpdate {
     reboot_at: Option<Timestamp>,
     cancel_at: Option<Timestamp>,
     late: u16,
+    /// Until a loaded update knows whether its device is online, nothing is due.
+    recovered: bool,
 }
 
 impl ManualUpdate {
@@ -74,8 +76,7 @@ impl ManualUpdate {
 }
 
 impl LiveManualUpdate {
-    /// Puts a manual update to work: a new one is to be told [`LiveManualUpdate::first_request`],
-    /// a loaded one the presence of its device and then [`Input::Recovered`].
+    /// Puts a new manual update to work; then do [`LiveManualUpdate::first_request`].
     #[must_use]
     pub fn new(update: ManualUpdate) -> Self {
         Self {
@@ -88,7 +89,15 @@ impl LiveManualUpdate {
             reboot_at: None,
             cancel_at: None,
             late: 0,
+            recovered: true,
         }
+    }
+
+    /// Puts a manual update to work that was loaded. Tell it the presence of its device, then
+    /// [`Input::Recovered`]: until then nothing is due.
+    #[must_use]
+    pub fn loaded(update: ManualUpdate) -> Self {
+        Self { recovered: false, ..Self::new(update) }
     }
 
     /// The folded state.
@@ -116,7 +125,7 @@ impl LiveManualUpdate {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Timestamp> {
         let operation = self.update.operation()?;
-        if self.reading.is_some() {
+        if self.reading.is_some() || !self.recovered {
             return None;
         }
         let timers = [operation.deadline, self.settled_at, self.reboot_at, self.cancel_at];
@@ -155,6 +164,7 @@ impl LiveManualUpdate {
                 self.cancel_answered(&mut decision, &answer, now);
             }
             Input::Recovered => {
+                self.recovered = true;
                 self.settled_at.get_or_insert(now);
                 self.send_wanted_cancel(&mut decision);
             }
@@ -330,7 +340,7 @@ impl LiveManualUpdate {
 
     fn timers(&mut self, decision: &mut ManualDecision, now: Timestamp) {
         let Some(operation) = self.update.operation() else { return };
-        if self.reading.is_some() {
+        if self.reading.is_some() || !self.recovered {
             return;
         }
         let is_due = |at: Option<Timestamp>| at.is_some_and(|at| at <= now);

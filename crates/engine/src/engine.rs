@@ -1,0 +1,560 @@
+//! The engine as its users see it: build it from ports, steer campaigns, tell it what the world
+//! shows, ask it how things stand.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::channel::{mpsc, oneshot};
+use hedgerow_core::{
+    Campaign, CampaignDefinition, CampaignEdit, CampaignId, Command, DeviceId, ImageUrl, Input,
+    LiveCampaign, LiveManualUpdate, ManualUpdate, ManualUpdateDefinition, OperationId,
+    OperationLimits, OperationReport, Presence, Reaction, RequestId, RunningOperations, StreamId,
+    TenantId, Timestamp, Version, WhenRunning,
+};
+
+use crate::live::{Live, encode_campaign, encode_manual};
+use crate::ports::{Clock, DeviceTransport, FleetDirectory, Spawner};
+use crate::registry::{Registry, Reserved, StreamState};
+use crate::shared::{RecordedEvent, Settings, Shared};
+use crate::store::{Activity, AppendError, Claim, EventStore, StoreError, StreamAppend};
+use crate::task::{Answer, Message, Start, Task, cause, stamp};
+use crate::{EngineError, load};
+
+/// Puts an engine together from its ports.
+pub struct EngineBuilder {
+    store: Arc<dyn EventStore>,
+    transport: Arc<dyn DeviceTransport>,
+    directory: Arc<dyn FleetDirectory>,
+    clock: Arc<dyn Clock>,
+    spawner: Arc<dyn Spawner>,
+    settings: Settings,
+}
+
+impl EngineBuilder {
+    /// With these ports and the defaults for everything else.
+    pub fn new(
+        store: Arc<dyn EventStore>,
+        transport: Arc<dyn DeviceTransport>,
+        directory: Arc<dyn FleetDirectory>,
+        clock: Arc<dyn Clock>,
+        spawner: Arc<dyn Spawner>,
+    ) -> Self {
+        let settings = Settings {
+            concurrent_calls: 64,
+            call_timeout: Duration::from_secs(20),
+            snapshot_every: 50_000,
+        };
+        Self { store, transport, directory, clock, spawner, settings }
+    }
+
+    /// How many calls to the ports run at once for each stream; at least 1, default 64.
+    #[must_use]
+    pub fn concurrent_calls(mut self, calls: usize) -> Self {
+        self.settings.concurrent_calls = calls.max(1);
+        self
+    }
+
+    /// How long a call to a port may take, at most 25 s (the shortest request time-out is 30 s);
+    /// default 20 s. A call that takes longer counts as a temporary error (D10).
+    #[must_use]
+    pub fn call_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.call_timeout = timeout.min(Duration::from_secs(25));
+        self
+    }
+
+    /// After how many events the state of a campaign is saved beside its log; default 50,000.
+    #[must_use]
+    pub fn snapshot_every(mut self, events: u64) -> Self {
+        self.settings.snapshot_every = events.max(1);
+        self
+    }
+
+    /// Starts the engine: loads every campaign and manual update in which something may still
+    /// happen, and goes on with it. One that cannot be loaded is out of service and stops no other
+    /// (D21); [`Engine::quarantined`] lists them.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store cannot list its streams.
+    pub async fn start(self) -> Result<Engine, StoreError> {
+        let streams = self.store.streams().await?;
+        let claims = self.store.claims().await?;
+        let mut registry = Registry::default();
+        for (tenant, key, holder) in claims {
+            match key.strip_prefix("device/").map(str::parse::<DeviceId>) {
+                Some(Ok(device)) => registry.set_holder(&tenant, device, holder, None),
+                _ => registry.set_rollout(&tenant, key, holder),
+            }
+        }
+        let active: Vec<_> =
+            streams.into_iter().filter(|stream| stream.activity == Activity::Active).collect();
+        for stream in &active {
+            let key = (stream.tenant.clone(), stream.stream);
+            registry.streams.insert(key, StreamState::Loading);
+        }
+        let engine = Engine {
+            shared: Arc::new(Shared {
+                store: self.store,
+                transport: self.transport,
+                directory: self.directory,
+                clock: self.clock,
+                spawner: self.spawner,
+                settings: self.settings,
+                registry: Mutex::new(registry),
+                subscribers: Mutex::new(Vec::new()),
+            }),
+        };
+        for stream in active {
+            if let Err(error) = engine.load(&stream.tenant, stream.stream).await {
+                tracing::error!(stream = %stream.stream, %error, "out of service");
+            }
+        }
+        Ok(engine)
+    }
+}
+
+/// A running engine. Clones are handles to the same one.
+///
+/// Every call takes a tenant, and sees nothing of another (D21).
+#[derive(Clone)]
+pub struct Engine {
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// What the world shows the engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Observation {
+    /// A device reports about an operation (D11).
+    Report(OperationReport),
+    /// A device connected or disconnected.
+    Presence {
+        /// The device.
+        device: DeviceId,
+        /// Where it is now.
+        presence: Presence,
+    },
+    /// The base image that a device shows may have changed.
+    BaseImageChanged {
+        /// The device.
+        device: DeviceId,
+    },
+    /// A device ceased to exist (D15).
+    DeviceRemoved {
+        /// The device.
+        device: DeviceId,
+    },
+}
+
+/// What a manual OTA update is to do (D20).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ManualUpdateRequest {
+    /// The caller's id for it: a repeated call with the same one is harmless.
+    pub request_id: RequestId,
+    /// The device.
+    pub device: DeviceId,
+    /// The image's URL.
+    pub url: ImageUrl,
+    /// The version that the device is to show afterwards, if outcomes are to be inferred (D12).
+    pub expected_version: Option<Version>,
+    /// Its retries and time-outs.
+    pub limits: OperationLimits,
+}
+
+impl Engine {
+    /// Creates a campaign, to start at `scheduled_at`, or at once if that is `None` or past.
+    ///
+    /// # Errors
+    /// [`EngineError::Create`], [`EngineError::CampaignExists`], [`EngineError::RolloutTaken`] if
+    /// it is to be refused beside a running one (D18), [`EngineError::Store`].
+    pub async fn create(
+        &self,
+        tenant: &TenantId,
+        id: CampaignId,
+        definition: CampaignDefinition,
+        scheduled_at: Option<Timestamp>,
+    ) -> Result<(), EngineError> {
+        let now = self.accepting()?;
+        let stream = StreamId::Campaign(id);
+        let event = Campaign::create(definition, scheduled_at, now)?;
+        let campaign = Campaign::begin(tenant.clone(), id, &event, now)
+            .map_err(|_| EngineError::CampaignExists { campaign: id })?;
+        let definition = campaign.definition();
+        if definition.when_running == WhenRunning::Refuse && campaign.scheduled_at().is_none() {
+            let claim = crate::live::rollout_claim(&campaign).key();
+            if let Some(running) = self.shared.registry().rollout_holder(tenant, &claim) {
+                return Err(EngineError::RolloutTaken { running });
+            }
+        }
+        let append = StreamAppend {
+            tenant: tenant.clone(),
+            stream,
+            expected_version: 0,
+            events: stamp(vec![encode_campaign(&event)], &[0], cause(stream, 0), now),
+            claims_taken: Vec::new(),
+            claims_released: Vec::new(),
+            operations: Vec::new(),
+            activity: Activity::Active,
+        };
+        self.begin(append).await.map_err(|error| match error {
+            AppendError::Store(error) => error.into(),
+            _ => EngineError::CampaignExists { campaign: id },
+        })?;
+        let mut live = LiveCampaign::new(campaign);
+        let effects = live.handle(Input::Tick, now)?.effects;
+        Task::spawn(&self.shared, tenant.clone(), live.into(), Start::Created(effects));
+        Ok(())
+    }
+
+    /// Starts no more operations of a campaign (D16).
+    ///
+    /// # Errors
+    /// [`EngineError`], as for every command: unknown, refused, out of service, store failed.
+    pub async fn pause(&self, tenant: &TenantId, id: CampaignId) -> Result<(), EngineError> {
+        self.command(tenant, id, Command::Pause).await
+    }
+
+    /// Goes on with a paused or pausing campaign (D16).
+    ///
+    /// # Errors
+    /// As [`Engine::pause`].
+    pub async fn resume(&self, tenant: &TenantId, id: CampaignId) -> Result<(), EngineError> {
+        self.command(tenant, id, Command::Resume).await
+    }
+
+    /// Finishes a campaign at once (D17).
+    ///
+    /// # Errors
+    /// As [`Engine::pause`].
+    pub async fn cancel(
+        &self,
+        tenant: &TenantId,
+        id: CampaignId,
+        running: RunningOperations,
+    ) -> Result<(), EngineError> {
+        self.command(tenant, id, Command::Cancel { running }).await
+    }
+
+    /// Changes a campaign: everything of a scheduled one, the limits of a running one (D19).
+    ///
+    /// # Errors
+    /// As [`Engine::pause`].
+    pub async fn edit(
+        &self,
+        tenant: &TenantId,
+        id: CampaignId,
+        edit: CampaignEdit,
+    ) -> Result<(), EngineError> {
+        self.command(tenant, id, Command::Edit(Box::new(edit))).await
+    }
+
+    /// Deletes a scheduled campaign (D19).
+    ///
+    /// # Errors
+    /// As [`Engine::pause`].
+    pub async fn delete(&self, tenant: &TenantId, id: CampaignId) -> Result<(), EngineError> {
+        self.command(tenant, id, Command::Delete).await
+    }
+
+    async fn command(
+        &self,
+        tenant: &TenantId,
+        id: CampaignId,
+        command: Command,
+    ) -> Result<(), EngineError> {
+        self.accepting()?;
+        let input = Input::Command(command);
+        self.tell(tenant, StreamId::Campaign(id), input).await.map(|_| ())
+    }
+
+    /// Starts a manual OTA update, without checks of System Model or version (D20).
+    ///
+    /// # Errors
+    /// [`EngineError::DeviceBusy`] (D14), [`EngineError::RequestIdTaken`],
+    /// [`EngineError::ManualRejected`], [`EngineError::Store`].
+    pub async fn start_manual_update(
+        &self,
+        tenant: &TenantId,
+        request: ManualUpdateRequest,
+    ) -> Result<OperationId, EngineError> {
+        self.accepting()?;
+        let id = OperationId::of_manual_update(tenant, request.request_id.as_str());
+        let stream = StreamId::ManualUpdate(id);
+        if let Some(same) = self.earlier(tenant, id, &request).await? {
+            return same;
+        }
+        let reserved = self.shared.registry().reserve(tenant, request.device, stream);
+        if let Reserved::Busy(holder) = reserved {
+            return Err(EngineError::DeviceBusy { device: request.device, holder });
+        }
+        let started = self.begin_manual_update(tenant, id, &request).await;
+        if started.is_err() {
+            self.shared.release_device(tenant, request.device, stream);
+        }
+        started
+    }
+
+    /// What an earlier call with the same request id comes to, if there was one.
+    async fn earlier(
+        &self,
+        tenant: &TenantId,
+        id: OperationId,
+        request: &ManualUpdateRequest,
+    ) -> Result<Option<Result<OperationId, EngineError>>, EngineError> {
+        let Some(earlier) = self.manual_update(tenant, id).await? else { return Ok(None) };
+        let definition = earlier.definition();
+        let same = definition.device == request.device
+            && definition.url == request.url
+            && definition.expected_version == request.expected_version
+            && definition.limits == request.limits;
+        Ok(Some(if same { Ok(id) } else { Err(EngineError::RequestIdTaken { id }) }))
+    }
+
+    async fn begin_manual_update(
+        &self,
+        tenant: &TenantId,
+        id: OperationId,
+        request: &ManualUpdateRequest,
+    ) -> Result<OperationId, EngineError> {
+        let stream = StreamId::ManualUpdate(id);
+        // Without knowing the version before, no outcome can be inferred from the one after.
+        let version_before = match request.expected_version {
+            Some(_) => {
+                let read = self.shared.transport.base_image_version(tenant, request.device);
+                read.await.ok().flatten()
+            }
+            None => None,
+        };
+        let event = ManualUpdate::create(ManualUpdateDefinition {
+            request_id: request.request_id.clone(),
+            device: request.device,
+            url: request.url.clone(),
+            expected_version: request.expected_version.clone(),
+            version_before,
+            limits: request.limits.clone(),
+        })?;
+        let now = self.shared.now();
+        let update = ManualUpdate::begin(tenant.clone(), id, &event, now)
+            .map_err(|_| EngineError::RequestIdTaken { id })?;
+        let append = StreamAppend {
+            tenant: tenant.clone(),
+            stream,
+            expected_version: 0,
+            events: stamp(vec![encode_manual(&event)], &[0], cause(stream, 0), now),
+            claims_taken: vec![Claim::Device(request.device)],
+            claims_released: Vec::new(),
+            operations: vec![id],
+            activity: Activity::Active,
+        };
+        self.begin(append).await.map_err(|error| match error {
+            AppendError::Store(error) => error.into(),
+            AppendError::ClaimConflict { holder, .. } => {
+                EngineError::DeviceBusy { device: request.device, holder }
+            }
+            AppendError::VersionConflict { .. } => EngineError::RequestIdTaken { id },
+        })?;
+        let mut live = LiveManualUpdate::new(update);
+        let effects = vec![live.first_request()];
+        Task::spawn(&self.shared, tenant.clone(), live.into(), Start::Created(effects));
+        Ok(id)
+    }
+
+    /// Asks a device to cancel a manual update.
+    ///
+    /// # Errors
+    /// [`EngineError::UnknownStream`], [`EngineError::ManualRejected`] if it has ended.
+    pub async fn cancel_manual_update(
+        &self,
+        tenant: &TenantId,
+        id: OperationId,
+    ) -> Result<(), EngineError> {
+        self.accepting()?;
+        let input = Input::Command(Command::Cancel { running: RunningOperations::Stop });
+        self.tell(tenant, StreamId::ManualUpdate(id), input).await.map(|_| ())
+    }
+
+    /// Appends the first event of a stream and publishes it.
+    async fn begin(&self, append: StreamAppend) -> Result<(), AppendError> {
+        let (tenant, stream) = (append.tenant.clone(), append.stream);
+        let events = append.events.clone();
+        self.shared.store.append(vec![append]).await?;
+        for (version, event) in (1..).zip(events) {
+            let tenant = tenant.clone();
+            self.shared.publish(&RecordedEvent { tenant, stream, version, event });
+        }
+        Ok(())
+    }
+
+    /// Tells the engine what the world shows. It returns when what follows from it is durable: only
+    /// then may the sender forget it (E8).
+    ///
+    /// # Errors
+    /// One that [is retryable](EngineError::is_retryable) asks the sender to send again; any other
+    /// is a refusal for good (D11).
+    pub async fn observe(
+        &self,
+        tenant: &TenantId,
+        observation: Observation,
+    ) -> Result<Reaction, EngineError> {
+        self.accepting()?;
+        let input = match observation {
+            Observation::Report(report) => return self.report(tenant, report).await,
+            Observation::Presence { device, presence } => Input::Presence { device, presence },
+            Observation::BaseImageChanged { device } => Input::BaseImageChanged { device },
+            Observation::DeviceRemoved { device } => Input::DeviceRemoved { device },
+        };
+        let mut answers = Vec::new();
+        for inbox in self.shared.registry().inboxes(tenant) {
+            let (reply, answered) = oneshot::channel();
+            let input = input.clone();
+            // A task that has just ended has settled: it does not need to know.
+            let sent = inbox.unbounded_send(Message::Input {
+                input,
+                reply: Some(reply),
+                ends_effect: false,
+            });
+            if sent.is_ok() {
+                answers.push(answered);
+            }
+        }
+        let mut reaction = Reaction::Unchanged;
+        for answer in answers {
+            if answer.await.unwrap_or(Ok(Reaction::Unchanged))? == Reaction::Taken {
+                reaction = Reaction::Taken;
+            }
+        }
+        Ok(reaction)
+    }
+
+    async fn report(&self, tenant: &TenantId, report: OperationReport) -> Answer {
+        let (device, operation) = (report.device, report.operation);
+        let active = self.shared.registry().stream_of(tenant, operation);
+        let stream = match active {
+            Some(stream) => Some(stream),
+            None => self.shared.store.stream_of_operation(tenant, operation).await?,
+        };
+        let stream = stream.ok_or(EngineError::UnknownOperation { device, operation })?;
+        self.tell(tenant, stream, Input::Report(report)).await
+    }
+
+    /// Sends an input to a stream, loading it if need be, and waits for the answer.
+    async fn tell(&self, tenant: &TenantId, stream: StreamId, input: Input) -> Answer {
+        loop {
+            let inbox = self.inbox(tenant, stream).await?;
+            let (reply, answered) = oneshot::channel();
+            let input = input.clone();
+            let message = Message::Input { input, reply: Some(reply), ends_effect: false };
+            if inbox.unbounded_send(message).is_ok()
+                && let Ok(answer) = answered.await
+            {
+                return answer;
+            }
+            // The task ended before it looked at the input: shutting down, or leaving the memory.
+            self.accepting()?;
+        }
+    }
+
+    /// Looks at the state of a stream as of its last commit.
+    pub(crate) async fn look<T: Send + 'static>(
+        &self,
+        tenant: &TenantId,
+        stream: StreamId,
+        look: impl Fn(&Live) -> T + Clone + Send + 'static,
+    ) -> Result<T, EngineError> {
+        loop {
+            let inbox = self.inbox(tenant, stream).await?;
+            let (reply, answered) = oneshot::channel();
+            let look = look.clone();
+            let query = Box::new(move |live: &Live| drop(reply.send(look(live))));
+            if inbox.unbounded_send(Message::Query(query)).is_ok()
+                && let Ok(answer) = answered.await
+            {
+                return Ok(answer);
+            }
+            self.accepting()?;
+        }
+    }
+
+    /// The inbox of a stream; one that is not in memory is loaded.
+    async fn inbox(
+        &self,
+        tenant: &TenantId,
+        stream: StreamId,
+    ) -> Result<mpsc::UnboundedSender<Message>, EngineError> {
+        {
+            let mut registry = self.shared.registry();
+            match registry.streams.get(&(tenant.clone(), stream)) {
+                Some(StreamState::Running(inbox)) => return Ok(inbox.clone()),
+                Some(StreamState::Loading) => return Err(EngineError::NotReady { stream }),
+                Some(StreamState::Quarantined(cause)) => {
+                    let cause = Box::new(cause.clone());
+                    return Err(EngineError::Quarantined { stream, cause });
+                }
+                None => {
+                    registry.streams.insert((tenant.clone(), stream), StreamState::Loading);
+                }
+            }
+        }
+        self.load(tenant, stream).await?;
+        let inbox = self.shared.registry().inbox(tenant, stream);
+        inbox.ok_or(EngineError::UnknownStream { stream })
+    }
+
+    /// Loads a stream that is marked as being loaded, and runs it.
+    async fn load(&self, tenant: &TenantId, stream: StreamId) -> Result<(), EngineError> {
+        let key = (tenant.clone(), stream);
+        match load::load(&*self.shared.store, tenant, stream, None).await {
+            Ok(Some(live)) => {
+                Task::spawn(&self.shared, tenant.clone(), live, Start::Loaded);
+                Ok(())
+            }
+            Ok(None) => {
+                self.shared.registry().streams.remove(&key);
+                Err(EngineError::UnknownStream { stream })
+            }
+            Err(cause) => {
+                let state = StreamState::Quarantined(cause.clone());
+                self.shared.registry().streams.insert(key, state);
+                Err(EngineError::Quarantined { stream, cause: Box::new(cause) })
+            }
+        }
+    }
+
+    /// Every event from now on, once it is durable. A subscriber that falls more than `capacity`
+    /// events behind loses its subscription: the stream ends, and it reads on from the store.
+    #[must_use]
+    pub fn subscribe(&self, capacity: usize) -> mpsc::Receiver<RecordedEvent> {
+        let (sender, receiver) = mpsc::channel(capacity);
+        let subscribers = self.shared.subscribers.lock();
+        subscribers.unwrap_or_else(std::sync::PoisonError::into_inner).push(sender);
+        receiver
+    }
+
+    /// Stops: nothing new is taken, what was taken becomes durable, calls under way are waited
+    /// for. What has not left yet leaves after the next start (E4).
+    pub async fn shutdown(&self) {
+        let inboxes: Vec<_> = {
+            let mut registry = self.shared.registry();
+            registry.shutting_down = true;
+            let running = registry.streams.values().filter_map(|state| match state {
+                StreamState::Running(inbox) => Some(inbox.clone()),
+                _ => None,
+            });
+            running.collect()
+        };
+        for inbox in inboxes {
+            if inbox.unbounded_send(Message::Stop).is_ok() {
+                // Taken off the registry's list, its receiver ends with the task.
+                while !inbox.is_closed() {
+                    let soon = self.shared.now() + Duration::from_millis(5);
+                    self.shared.clock.sleep_until(soon).await;
+                }
+            }
+        }
+    }
+
+    fn accepting(&self) -> Result<Timestamp, EngineError> {
+        if self.shared.registry().shutting_down {
+            return Err(EngineError::ShuttingDown);
+        }
+        Ok(self.shared.now())
+    }
+}

@@ -1,0 +1,127 @@
+//! Why the engine did not do what it was asked.
+
+use hedgerow_core::{
+    ApplyError, CampaignId, CreateError, DeviceId, ManualRejection, OperationId, Rejection,
+    StreamId, event::EventError,
+};
+
+use crate::store::StoreError;
+
+/// Why the engine did not do what it was asked. Nothing was recorded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// The campaign refused.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// The manual update refused.
+    #[error(transparent)]
+    ManualRejected(#[from] ManualRejection),
+    /// The campaign was not created.
+    #[error(transparent)]
+    Create(#[from] CreateError),
+    /// There is a campaign of that id.
+    #[error("there is a campaign {campaign} already: give the new one another id")]
+    CampaignExists {
+        /// Its id.
+        campaign: CampaignId,
+    },
+    /// There is no such stream in this tenant.
+    #[error("there is no {stream} in this tenant: look at the id and the tenant")]
+    UnknownStream {
+        /// What was asked for.
+        stream: StreamId,
+    },
+    /// A report names an operation that nobody started (D11).
+    #[error("operation {operation} of device {device} is unknown: the report is refused")]
+    UnknownOperation {
+        /// The device that reported.
+        device: DeviceId,
+        /// The operation.
+        operation: OperationId,
+    },
+    /// An older campaign for the same System Model and channel runs, and it is not to be
+    /// superseded (D18).
+    #[error(
+        "campaign {running} runs for the same system model and channel: wait for it, cancel it, or allow it to be superseded"
+    )]
+    RolloutTaken {
+        /// The older campaign.
+        running: StreamId,
+    },
+    /// Another operation is active on the device (D14).
+    #[error(
+        "device {device} is busy with the operation of {holder}: wait for its end or cancel it"
+    )]
+    DeviceBusy {
+        /// The device.
+        device: DeviceId,
+        /// The stream whose operation it is.
+        holder: StreamId,
+    },
+    /// A request id was used for another manual update (D20).
+    #[error(
+        "the request id of manual update {id} was used for another device, image or limits: give this one an id of its own"
+    )]
+    RequestIdTaken {
+        /// The operation of the earlier one.
+        id: OperationId,
+    },
+    /// The stream cannot be read; others go on (D21).
+    #[error("{stream} is out of service: {cause}")]
+    Quarantined {
+        /// The stream.
+        stream: StreamId,
+        /// Why.
+        cause: Box<LoadError>,
+    },
+    /// It is being loaded. Try again in a moment.
+    #[error("{stream} is still being loaded: try again in a moment")]
+    NotReady {
+        /// The stream.
+        stream: StreamId,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The engine was asked to stop.
+    #[error("the engine is shutting down: try again after its restart")]
+    ShuttingDown,
+}
+
+impl EngineError {
+    /// Whether the same call may succeed later without anybody changing it. The sender of a report
+    /// that is answered so must send it again (E8, E10).
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(
+            self,
+            Self::Quarantined { .. } | Self::NotReady { .. } | Self::Store(_) | Self::ShuttingDown
+        )
+    }
+}
+
+/// Why a stream could not be loaded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// An event that cannot be read.
+    #[error(transparent)]
+    Event(#[from] EventError),
+    /// An event that cannot follow on those before it.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    /// A gap or a repetition in the stream.
+    #[error("{stream} has event {found} where {expected} is due: restore the store from a backup")]
+    Gap {
+        /// The stream.
+        stream: StreamId,
+        /// The version that is due.
+        expected: u64,
+        /// The version that stands there.
+        found: u64,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

@@ -1,0 +1,122 @@
+//! The ports: what an engine needs of the world beside a store. Adapters implement them; so do
+//! simulations.
+
+use futures::future::BoxFuture;
+use hedgerow_core::{
+    Channel, DeviceId, ImageUrl, OperationId, Presence, RequestAnswer, SystemModelHandle, TenantId,
+    Timestamp, TransportError,
+};
+
+/// Sends requests to devices and reads what they report.
+///
+/// The engine bounds how many calls run at once and how long each may take; a call that is dropped
+/// counts as a temporary error.
+pub trait DeviceTransport: Send + Sync + 'static {
+    /// Asks a device to update. The URL is sent byte for byte.
+    fn send_update(
+        &self,
+        tenant: &TenantId,
+        device: DeviceId,
+        operation: OperationId,
+        url: &ImageUrl,
+    ) -> BoxFuture<'static, RequestAnswer>;
+
+    /// Asks a device to cancel an update. The URL is the one of its Update (D17).
+    fn send_cancel(
+        &self,
+        tenant: &TenantId,
+        device: DeviceId,
+        operation: OperationId,
+        url: &ImageUrl,
+    ) -> BoxFuture<'static, RequestAnswer>;
+
+    /// The version, build metadata included, that a device reports now; `None` if it reports none.
+    fn base_image_version(
+        &self,
+        tenant: &TenantId,
+        device: DeviceId,
+    ) -> BoxFuture<'static, Result<Option<String>, TransportError>>;
+}
+
+/// Knows which devices there are.
+pub trait FleetDirectory: Send + Sync + 'static {
+    /// The devices of the union of the channel's groups that have the System Model (D2), with
+    /// their presence, in an order that is the snapshot's. Duplicates are passed over.
+    fn targets(
+        &self,
+        tenant: &TenantId,
+        channel: &Channel,
+        system_model: &SystemModelHandle,
+    ) -> BoxFuture<'static, Result<Vec<(DeviceId, Presence)>, TransportError>>;
+
+    /// The presence of each of these devices, in their order; `None` for one that does not exist
+    /// any more (D15).
+    fn presence(
+        &self,
+        tenant: &TenantId,
+        devices: Vec<DeviceId>,
+    ) -> BoxFuture<'static, Result<Vec<Option<Presence>>, TransportError>>;
+}
+
+/// Tells the time, which never goes back.
+pub trait Clock: Send + Sync + 'static {
+    /// The time.
+    fn now(&self) -> Timestamp;
+
+    /// Ends when [`Clock::now`] has reached `at`.
+    fn sleep_until(&self, at: Timestamp) -> BoxFuture<'static, ()>;
+}
+
+/// Runs tasks.
+pub trait Spawner: Send + Sync + 'static {
+    /// Runs a future to its end, beside the others.
+    fn spawn(&self, task: BoxFuture<'static, ()>);
+}
+
+/// The ports that a service on tokio needs: its clock and its tasks.
+#[cfg(feature = "tokio")]
+pub mod tokio_runtime {
+    use std::sync::Mutex;
+    use std::time::{Duration, SystemTime};
+
+    use futures::future::BoxFuture;
+    use hedgerow_core::Timestamp;
+
+    use super::{Clock, Spawner};
+
+    /// The system clock, kept from going back, and the tasks of a tokio runtime.
+    pub struct TokioRuntime {
+        handle: tokio::runtime::Handle,
+        latest: Mutex<Timestamp>,
+    }
+
+    impl TokioRuntime {
+        /// On that runtime.
+        #[must_use]
+        pub fn new(handle: tokio::runtime::Handle) -> Self {
+            Self { handle, latest: Mutex::new(Timestamp::default()) }
+        }
+    }
+
+    impl Clock for TokioRuntime {
+        fn now(&self) -> Timestamp {
+            let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+            let millis = since.unwrap_or(Duration::ZERO).as_millis();
+            let now = Timestamp::from_millis(i64::try_from(millis).unwrap_or(i64::MAX));
+            let mut latest = self.latest.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            *latest = now.max(*latest);
+            *latest
+        }
+
+        fn sleep_until(&self, at: Timestamp) -> BoxFuture<'static, ()> {
+            let duration = at.since(self.now());
+            Box::pin(tokio::time::sleep(duration))
+        }
+    }
+
+    impl Spawner for TokioRuntime {
+        fn spawn(&self, task: BoxFuture<'static, ()>) {
+            self.handle.spawn(task);
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! What the tasks of an engine share: which streams there are, whose each device and each rollout
+//! is just now (D14, D18), and which operation belongs where (E10).
+//!
+//! A device is reserved here before its version is read for the gates, so that two campaigns of
+//! one engine never start an operation on it at once; the store's claims guard against other
+//! engines (E5).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::channel::mpsc;
+use hedgerow_core::{DeviceId, OperationId, StreamId, TenantId};
+
+use crate::LoadError;
+use crate::task::Message;
+
+type StreamKey = (TenantId, StreamId);
+type DeviceKey = (TenantId, DeviceId);
+
+/// What the engine knows of a stream.
+pub(crate) enum StreamState {
+    /// It is being loaded.
+    Loading,
+    /// A task runs it.
+    Running(mpsc::UnboundedSender<Message>),
+    /// It cannot be loaded.
+    Quarantined(LoadError),
+}
+
+/// Whether a device can be had.
+pub(crate) enum Reserved {
+    /// It is this stream's now.
+    Ours,
+    /// It is another's; the asking stream is told when it is free.
+    Busy(StreamId),
+}
+
+/// Whose a device is: reserved, or with an active operation.
+#[derive(Clone, Copy)]
+struct Holder {
+    stream: StreamId,
+    operation: Option<OperationId>,
+}
+
+#[derive(Default)]
+pub(crate) struct Registry {
+    pub(crate) streams: BTreeMap<StreamKey, StreamState>,
+    devices: BTreeMap<DeviceKey, Holder>,
+    waiting: BTreeMap<DeviceKey, BTreeSet<StreamId>>,
+    rollouts: BTreeMap<(TenantId, String), StreamId>,
+    operations: BTreeMap<(TenantId, OperationId), StreamId>,
+    pub(crate) shutting_down: bool,
+}
+
+impl Registry {
+    /// Takes the device for a stream, or notes that the stream waits for it.
+    pub(crate) fn reserve(
+        &mut self,
+        tenant: &TenantId,
+        device: DeviceId,
+        by: StreamId,
+    ) -> Reserved {
+        let key = (tenant.clone(), device);
+        match self.devices.get(&key) {
+            Some(holder) if holder.stream != by => {
+                let holder = holder.stream;
+                self.waiting.entry(key).or_default().insert(by);
+                Reserved::Busy(holder)
+            }
+            Some(_) => Reserved::Ours,
+            None => {
+                self.devices.insert(key, Holder { stream: by, operation: None });
+                Reserved::Ours
+            }
+        }
+    }
+
+    /// Notes that the device is a stream's, whoever had it here, and for which operation, if that
+    /// is known.
+    pub(crate) fn set_holder(
+        &mut self,
+        tenant: &TenantId,
+        device: DeviceId,
+        stream: StreamId,
+        operation: Option<OperationId>,
+    ) {
+        if let Some(operation) = operation {
+            self.operations.insert((tenant.clone(), operation), stream);
+        }
+        self.devices.insert((tenant.clone(), device), Holder { stream, operation });
+    }
+
+    /// Gives the device back, if it is this stream's, and returns the streams that wait for it.
+    pub(crate) fn release(
+        &mut self,
+        tenant: &TenantId,
+        device: DeviceId,
+        by: StreamId,
+    ) -> BTreeSet<StreamId> {
+        let key = (tenant.clone(), device);
+        let Some(holder) = self.devices.get(&key).copied().filter(|h| h.stream == by) else {
+            return BTreeSet::new();
+        };
+        if let Some(operation) = holder.operation {
+            self.operations.remove(&(tenant.clone(), operation));
+        }
+        self.devices.remove(&key);
+        self.waiting.remove(&key).unwrap_or_default()
+    }
+
+    /// All devices that are a stream's.
+    pub(crate) fn reserved(&self, tenant: &TenantId, by: StreamId) -> Vec<DeviceId> {
+        self.devices
+            .iter()
+            .filter(|((of, _), holder)| of == tenant && holder.stream == by)
+            .map(|((_, device), _)| *device)
+            .collect()
+    }
+
+    pub(crate) fn rollout_holder(&self, tenant: &TenantId, claim: &str) -> Option<StreamId> {
+        self.rollouts.get(&(tenant.clone(), claim.to_owned())).copied()
+    }
+
+    pub(crate) fn set_rollout(&mut self, tenant: &TenantId, claim: String, holder: StreamId) {
+        self.rollouts.insert((tenant.clone(), claim), holder);
+    }
+
+    pub(crate) fn release_rollout(&mut self, tenant: &TenantId, claim: String, by: StreamId) {
+        let key = (tenant.clone(), claim);
+        if self.rollouts.get(&key) == Some(&by) {
+            self.rollouts.remove(&key);
+        }
+    }
+
+    /// The stream of an active operation.
+    pub(crate) fn stream_of(&self, tenant: &TenantId, id: OperationId) -> Option<StreamId> {
+        self.operations.get(&(tenant.clone(), id)).copied()
+    }
+
+    /// The inbox of a stream that runs.
+    pub(crate) fn inbox(
+        &self,
+        tenant: &TenantId,
+        stream: StreamId,
+    ) -> Option<mpsc::UnboundedSender<Message>> {
+        match self.streams.get(&(tenant.clone(), stream)) {
+            Some(StreamState::Running(inbox)) => Some(inbox.clone()),
+            _ => None,
+        }
+    }
+
+    /// The inboxes of all streams of a tenant that run.
+    pub(crate) fn inboxes(&self, tenant: &TenantId) -> Vec<mpsc::UnboundedSender<Message>> {
+        self.streams
+            .iter()
+            .filter(|((of, _), _)| of == tenant)
+            .filter_map(|(_, state)| match state {
+                StreamState::Running(inbox) => Some(inbox.clone()),
+                _ => None,
+            })
+            .collect()
+    }
+}

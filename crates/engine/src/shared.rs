@@ -1,0 +1,74 @@
+//! What every task of an engine has at hand: the ports, the settings, the registry, subscribers.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::channel::mpsc;
+use hedgerow_core::{DeviceId, Input, NewEvent, StreamId, TenantId, Timestamp};
+
+use crate::ports::{Clock, DeviceTransport, FleetDirectory, Spawner};
+use crate::registry::Registry;
+use crate::store::EventStore;
+use crate::task::Message;
+
+/// How an engine works; see [`EngineBuilder`](crate::EngineBuilder).
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) concurrent_calls: usize,
+    pub(crate) call_timeout: Duration,
+    pub(crate) snapshot_every: u64,
+}
+
+/// An event that has become durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordedEvent {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The stream.
+    pub stream: StreamId,
+    /// The event's place in it.
+    pub version: u64,
+    /// The event.
+    pub event: NewEvent,
+}
+
+pub(crate) struct Shared {
+    pub(crate) store: Arc<dyn EventStore>,
+    pub(crate) transport: Arc<dyn DeviceTransport>,
+    pub(crate) directory: Arc<dyn FleetDirectory>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) spawner: Arc<dyn Spawner>,
+    pub(crate) settings: Settings,
+    pub(crate) registry: Mutex<Registry>,
+    pub(crate) subscribers: Mutex<Vec<mpsc::Sender<RecordedEvent>>>,
+}
+
+impl Shared {
+    pub(crate) fn registry(&self) -> MutexGuard<'_, Registry> {
+        // The registry is only ever changed by single insertions and removals, so a panic
+        // elsewhere while it is held leaves nothing half done.
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Hands an event to all subscribers; one that is too slow loses its subscription, and reads
+    /// on from the store.
+    pub(crate) fn publish(&self, event: &RecordedEvent) {
+        let mut subscribers = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
+        subscribers.retain_mut(|subscriber| subscriber.try_send(event.clone()).is_ok());
+    }
+
+    /// Gives a device back and tells the streams that wait for it (D14).
+    pub(crate) fn release_device(&self, tenant: &TenantId, device: DeviceId, by: StreamId) {
+        let registry = &mut *self.registry();
+        for stream in registry.release(tenant, device, by) {
+            if let Some(inbox) = registry.inbox(tenant, stream) {
+                // A task that has ended waits for nothing.
+                let _ = inbox.unbounded_send(Message::input(Input::DeviceFreed { device }));
+            }
+        }
+    }
+}

@@ -1,0 +1,589 @@
+//! The task that runs one stream: it drains its inbox in batches, decides each input, appends all
+//! resulting events in one commit, then answers the senders and lets the effects go (E4, E8).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::channel::{mpsc, oneshot};
+use futures::future::{Either, select};
+use futures::{FutureExt, StreamExt};
+use hedgerow_core::{
+    ClaimChange, DeviceId, Effect, Input, NewEvent, Presence, Reaction, ReadPurpose, StreamId,
+    TenantId, Timestamp,
+};
+use uuid::Uuid;
+
+use crate::live::{EncodedEvent, Live};
+use crate::registry::StreamState;
+use crate::shared::{RecordedEvent, Shared};
+use crate::store::{Activity, AppendError, Claim, StoreError, StreamAppend};
+use crate::{EngineError, LoadError, effects, load};
+
+/// The most inputs of one batch.
+const BATCH: usize = 4_096;
+/// How long to wait before a store that failed is tried again.
+const STORE_PAUSE: Duration = Duration::from_secs(2);
+/// How long another engine's claim is believed before it is looked at again.
+const FOREIGN_CLAIM: Duration = Duration::from_secs(15);
+/// How long a settled stream stays in memory.
+const LINGER: Duration = Duration::from_secs(600);
+/// The namespace of correlation and causation ids.
+const CAUSES: Uuid = Uuid::from_u128(0x3c1f_0b8e_66a5_5c0d_a1f4_7f7a_0c93_d2b1);
+
+pub(crate) type Answer = Result<Reaction, EngineError>;
+type Query = Box<dyn FnOnce(&Live) + Send>;
+
+/// What a task can be sent.
+pub(crate) enum Message {
+    /// Something to decide on, from outside or in answer to an effect.
+    Input { input: Input, reply: Option<oneshot::Sender<Answer>>, ends_effect: bool },
+    /// The snapshot or the presence that was asked for, several inputs at once.
+    Inputs { inputs: Vec<Input>, ends_effect: bool },
+    /// A look at the state, as of the last commit.
+    Query(Query),
+    /// Finish what runs and end.
+    Stop,
+}
+
+impl Message {
+    pub(crate) fn input(input: Input) -> Self {
+        Self::Input { input, reply: None, ends_effect: false }
+    }
+
+    pub(crate) fn answer(input: Input) -> Self {
+        Self::Input { input, reply: None, ends_effect: true }
+    }
+}
+
+/// An input of a batch, with whoever waits for its end.
+struct Pending {
+    input: Input,
+    reply: Option<oneshot::Sender<Answer>>,
+}
+
+/// What a batch of inputs led to.
+#[derive(Default)]
+struct Outcome {
+    events: Vec<EncodedEvent>,
+    claims: Vec<ClaimChange>,
+    effects: Vec<Effect>,
+    answers: Vec<Answer>,
+}
+
+pub(crate) struct Task {
+    shared: Arc<Shared>,
+    tenant: TenantId,
+    stream: StreamId,
+    live: Live,
+    inbox: mpsc::UnboundedReceiver<Message>,
+    own_inbox: mpsc::UnboundedSender<Message>,
+    queued: VecDeque<Effect>,
+    running: usize,
+    stopping: bool,
+    snapshot_version: u64,
+    /// Presence told while a look-up of it is under way, `None` for a removed device: newer than
+    /// what the look-up will say.
+    fresh_presence: Option<BTreeMap<DeviceId, Option<Presence>>>,
+    /// When a settled stream leaves the memory.
+    unload_at: Option<Timestamp>,
+}
+
+/// Whether the task goes on.
+enum Flow {
+    Go,
+    End,
+}
+
+impl Task {
+    /// Registers the stream as running and starts its task.
+    pub(crate) fn spawn(shared: &Arc<Shared>, tenant: TenantId, live: Live, first: Start) {
+        let (own_inbox, inbox) = mpsc::unbounded();
+        let stream = live.stream();
+        {
+            let mut registry = shared.registry();
+            for (device, operation) in live.operations() {
+                registry.set_holder(&tenant, device, stream, Some(operation));
+            }
+            let state = StreamState::Running(own_inbox.clone());
+            registry.streams.insert((tenant.clone(), stream), state);
+        }
+        let snapshot_version = live.version();
+        let task = Self {
+            shared: Arc::clone(shared),
+            tenant,
+            stream,
+            live,
+            inbox,
+            own_inbox,
+            queued: VecDeque::new(),
+            running: 0,
+            stopping: false,
+            snapshot_version,
+            fresh_presence: None,
+            unload_at: None,
+        };
+        shared.spawner.spawn(task.run(first).boxed());
+    }
+
+    async fn run(mut self, first: Start) {
+        match first {
+            Start::Created(effects) => self.queued.extend(effects),
+            Start::Loaded => self.ask_for_presence(),
+        }
+        self.launch();
+        loop {
+            let batch = self.next_batch().await;
+            if matches!(self.process(batch).await, Flow::End) {
+                break;
+            }
+            self.save_snapshot().await;
+            if self.running == 0 && (self.stopping || self.may_unload()) {
+                break;
+            }
+        }
+        self.finish().await;
+    }
+
+    /// Whether the stream has been settled for so long that it leaves the memory; a late report
+    /// loads it again.
+    fn may_unload(&mut self) -> bool {
+        if self.live.activity() == Activity::Active {
+            self.unload_at = None;
+            return false;
+        }
+        let now = self.shared.now();
+        *self.unload_at.get_or_insert(now + LINGER) <= now
+    }
+
+    /// After the last batch: keep the state, take the stream off the list, and give back devices
+    /// that were only reserved.
+    async fn finish(mut self) {
+        if self.stopping {
+            self.snapshot_version = 0;
+            self.save_snapshot().await;
+        }
+        let kept: Vec<DeviceId> = self.live.operations().into_iter().map(|(d, _)| d).collect();
+        let reserved = self.shared.registry().reserved(&self.tenant, self.stream);
+        for device in reserved.into_iter().filter(|device| !kept.contains(device)) {
+            self.shared.release_device(&self.tenant, device, self.stream);
+        }
+        let mut registry = self.shared.registry();
+        let key = (self.tenant.clone(), self.stream);
+        if matches!(registry.streams.get(&key), Some(StreamState::Running(_))) {
+            registry.streams.remove(&key);
+        }
+    }
+
+    /// Everything that waits in the inbox, or the next thing to come, or a tick.
+    async fn next_batch(&mut self) -> Vec<Message> {
+        let mut batch = Vec::new();
+        while batch.len() < BATCH {
+            match self.inbox.next().now_or_never() {
+                Some(Some(message)) => batch.push(message),
+                _ => break,
+            }
+        }
+        let deadline = self.live.next_deadline().filter(|_| !self.stopping).or(self.unload_at);
+        if batch.is_empty() && deadline.is_none_or(|at| at > self.shared.now()) {
+            let next = self.inbox.next();
+            let message = match deadline {
+                Some(at) => match select(next, self.shared.clock.sleep_until(at)).await {
+                    Either::Left((message, _)) => message,
+                    Either::Right(_) => None,
+                },
+                None => next.await,
+            };
+            batch.extend(message);
+        }
+        // What has arrived is looked at before the time is: a report at the very instant of a
+        // deadline is in time (D8).
+        if deadline.is_some_and(|at| at <= self.shared.now()) {
+            batch.push(Message::input(Input::Tick));
+        }
+        batch
+    }
+
+    async fn process(&mut self, batch: Vec<Message>) -> Flow {
+        let mut pending = Vec::with_capacity(batch.len());
+        let mut queries = Vec::new();
+        for message in batch {
+            match message {
+                Message::Input { input, reply, ends_effect } => {
+                    self.running -= usize::from(ends_effect);
+                    self.keep_fresh(&input);
+                    pending.push(Pending { input, reply });
+                }
+                Message::Inputs { inputs, ends_effect } => {
+                    self.running -= usize::from(ends_effect);
+                    let inputs = self.with_fresh_presence(inputs, ends_effect);
+                    pending.extend(inputs.into_iter().map(|input| Pending { input, reply: None }));
+                }
+                Message::Query(query) => queries.push(query),
+                Message::Stop => self.stopping = true,
+            }
+        }
+        let flow = self.decide_and_commit(pending).await;
+        for query in queries {
+            query(&self.live);
+        }
+        self.launch();
+        flow
+    }
+
+    fn keep_fresh(&mut self, input: &Input) {
+        let Some(fresh) = &mut self.fresh_presence else { return };
+        match input {
+            Input::Presence { device, presence } => {
+                fresh.insert(*device, Some(*presence));
+            }
+            Input::DeviceRemoved { device } => {
+                fresh.insert(*device, None);
+            }
+            _ => {}
+        }
+    }
+
+    /// Replaces what a look-up says of a device's presence by what was told since it began.
+    fn with_fresh_presence(&mut self, mut inputs: Vec<Input>, is_last: bool) -> Vec<Input> {
+        let Some(fresh) = self.fresh_presence.take_if(|_| is_last) else { return inputs };
+        for input in &mut inputs {
+            if let Input::Presence { device, presence } = input
+                && let Some(Some(newer)) = fresh.get(device)
+            {
+                *presence = *newer;
+            }
+        }
+        let removed = fresh.into_iter().filter(|(_, presence)| presence.is_none());
+        inputs.extend(removed.map(|(device, _)| Input::DeviceRemoved { device }));
+        inputs
+    }
+
+    async fn decide_and_commit(&mut self, mut pending: Vec<Pending>) -> Flow {
+        loop {
+            if pending.is_empty() {
+                return Flow::Go;
+            }
+            let now = self.shared.now();
+            let expected = self.live.version();
+            let mut outcome = Outcome::default();
+            let mut events = Vec::new();
+            for (index, waiting) in pending.iter().enumerate() {
+                let answer = match self.live.handle(waiting.input.clone(), now) {
+                    Ok(mut decision) => {
+                        events.extend(decision.events.iter().map(|_| index));
+                        outcome.events.append(&mut decision.events);
+                        outcome.claims.append(&mut decision.claims);
+                        outcome.effects.append(&mut decision.effects);
+                        Ok(decision.reaction)
+                    }
+                    Err(error) => Err(error),
+                };
+                outcome.answers.push(answer);
+            }
+            let cause = cause(self.stream, expected);
+            let events = stamp(std::mem::take(&mut outcome.events), &events, cause, now);
+            match self.append(expected, &events, &outcome).await {
+                Ok(()) => {
+                    self.committed(expected, events, outcome, pending);
+                    return Flow::Go;
+                }
+                Err(error) => match self.append_failed(error, cause, pending).await {
+                    Ok(rest) => pending = rest,
+                    Err(()) => return Flow::End,
+                },
+            }
+        }
+    }
+
+    async fn append(
+        &self,
+        expected_version: u64,
+        events: &[NewEvent],
+        outcome: &Outcome,
+    ) -> Result<(), AppendError> {
+        if events.is_empty() && outcome.claims.is_empty() {
+            return Ok(());
+        }
+        let mut held: BTreeMap<Claim, bool> = BTreeMap::new();
+        let mut operations = Vec::new();
+        for change in &outcome.claims {
+            let (claim, taken) = match change {
+                ClaimChange::TakeDevice(device, operation) => {
+                    operations.push(*operation);
+                    (Some(Claim::Device(*device)), true)
+                }
+                ClaimChange::ReleaseDevice(device) => (Some(Claim::Device(*device)), false),
+                ClaimChange::TakeRollout => (self.live.rollout_claim(), true),
+                ClaimChange::ReleaseRollout => (self.live.rollout_claim(), false),
+            };
+            if let Some(claim) = claim {
+                held.insert(claim, taken); // the last change of a batch counts
+            }
+        }
+        let claims = |wanted: bool| {
+            held.iter()
+                .filter(|(_, taken)| **taken == wanted)
+                .map(|(claim, _)| claim.clone())
+                .collect()
+        };
+        let append = StreamAppend {
+            tenant: self.tenant.clone(),
+            stream: self.stream,
+            expected_version,
+            events: events.to_vec(),
+            claims_taken: claims(true),
+            claims_released: claims(false),
+            operations,
+            activity: self.live.activity(),
+        };
+        self.shared.store.append(vec![append]).await
+    }
+
+    /// The events are durable: publish them, answer, give back what ended, let the effects go.
+    fn committed(
+        &mut self,
+        expected: u64,
+        events: Vec<NewEvent>,
+        outcome: Outcome,
+        pending: Vec<Pending>,
+    ) {
+        for (version, event) in (expected + 1..).zip(events) {
+            let (tenant, stream) = (self.tenant.clone(), self.stream);
+            self.shared.publish(&RecordedEvent { tenant, stream, version, event });
+        }
+        let mut freed = Vec::new();
+        for change in &outcome.claims {
+            let mut registry = self.shared.registry();
+            match change {
+                ClaimChange::TakeDevice(device, operation) => {
+                    registry.set_holder(&self.tenant, *device, self.stream, Some(*operation));
+                }
+                ClaimChange::ReleaseDevice(device) => freed.push(*device),
+                ClaimChange::TakeRollout => {
+                    if let Some(claim) = self.live.rollout_claim() {
+                        registry.set_rollout(&self.tenant, claim.key(), self.stream);
+                    }
+                }
+                ClaimChange::ReleaseRollout => {
+                    if let Some(claim) = self.live.rollout_claim() {
+                        registry.release_rollout(&self.tenant, claim.key(), self.stream);
+                    }
+                }
+            }
+        }
+        // A device whose version was read for the gates was reserved; without an operation it is
+        // given back.
+        let read = pending.iter().filter_map(|waiting| match &waiting.input {
+            Input::BaseImageRead { device, purpose: ReadPurpose::Gate, .. } => Some(*device),
+            _ => None,
+        });
+        for device in freed.into_iter().chain(read) {
+            if !self.live.has_operation_on(device) {
+                self.shared.release_device(&self.tenant, device, self.stream);
+            }
+        }
+        for (waiting, answer) in pending.into_iter().zip(outcome.answers) {
+            match waiting.reply {
+                // A sender that has gone does not want to know.
+                Some(reply) => drop(reply.send(answer)),
+                None => {
+                    if let Err(error) = answer {
+                        tracing::warn!(stream = %self.stream, %error, "an input was refused");
+                    }
+                }
+            }
+        }
+        self.queued.extend(outcome.effects);
+    }
+
+    /// Loads the stream again after an append that failed, and returns the inputs that are to be
+    /// decided again.
+    async fn append_failed(
+        &mut self,
+        error: AppendError,
+        cause: Uuid,
+        pending: Vec<Pending>,
+    ) -> Result<Vec<Pending>, ()> {
+        tracing::warn!(stream = %self.stream, %error, "an append failed");
+        if let AppendError::ClaimConflict { claim: Claim::Device(device), holder } = &error {
+            self.believe_foreign_claim(*device, *holder);
+        }
+        let failure = match &error {
+            AppendError::Store(failure) => Some(failure.clone()),
+            _ => None,
+        };
+        let mut pending = pending;
+        if let Some(failure) = &failure {
+            // Whoever waits outside sends again; answers to our own effects are kept.
+            pending = answer_all(pending, failure);
+            let at = self.shared.now() + STORE_PAUSE;
+            self.shared.clock.sleep_until(at).await;
+        }
+        if !self.reload().await {
+            answer_all(pending, &failure.unwrap_or(StoreError::Closed));
+            return Err(());
+        }
+        if failure.is_some() && self.was_written(cause).await {
+            // The answer was lost, not the append: what it led to is derived from the state.
+            return Ok(vec![Pending { input: Input::Recovered, reply: None }]);
+        }
+        pending.push(Pending { input: Input::Recovered, reply: None });
+        Ok(pending)
+    }
+
+    /// Whether the last event of the stream comes from the append with this cause.
+    async fn was_written(&self, cause: Uuid) -> bool {
+        let version = self.live.version();
+        let read =
+            self.shared.store.read_stream(&self.tenant, self.stream, version.saturating_sub(1), 1);
+        read.await.is_ok_and(|events| {
+            events.first().is_some_and(|stored| stored.event.causation_id == cause)
+        })
+    }
+
+    /// Throws the state away and loads it again. `false`: the stream cannot be loaded and is out
+    /// of service.
+    async fn reload(&mut self) -> bool {
+        loop {
+            let loaded = load::load(&*self.shared.store, &self.tenant, self.stream, None).await;
+            match loaded {
+                Ok(Some(live)) => {
+                    self.live = live;
+                    self.queued.clear();
+                    self.ask_for_presence();
+                    return true;
+                }
+                Err(LoadError::Store(StoreError::Unavailable { .. } | StoreError::Full { .. })) => {
+                    let at = self.shared.now() + STORE_PAUSE;
+                    self.shared.clock.sleep_until(at).await;
+                    if self.shared.registry().shutting_down {
+                        return false;
+                    }
+                }
+                Ok(None) => return false,
+                Err(error) => {
+                    tracing::error!(stream = %self.stream, %error, "out of service");
+                    let mut registry = self.shared.registry();
+                    let key = (self.tenant.clone(), self.stream);
+                    registry.streams.insert(key, StreamState::Quarantined(error));
+                    return false;
+                }
+            }
+        }
+    }
+
+    /// Another engine has the device: it is looked at again after a while.
+    fn believe_foreign_claim(&self, device: DeviceId, holder: StreamId) {
+        let shared = Arc::clone(&self.shared);
+        let tenant = self.tenant.clone();
+        shared.registry().set_holder(&tenant, device, holder, None);
+        let at = shared.now() + FOREIGN_CLAIM;
+        let wait = shared.clock.sleep_until(at);
+        let spawner = Arc::clone(&shared.spawner);
+        spawner.spawn(
+            async move {
+                wait.await;
+                shared.release_device(&tenant, device, holder);
+            }
+            .boxed(),
+        );
+    }
+
+    fn ask_for_presence(&mut self) {
+        self.fresh_presence = Some(BTreeMap::new());
+        self.running += 1;
+        let lookup = effects::presence(
+            Arc::clone(&self.shared),
+            self.tenant.clone(),
+            self.live.devices(),
+            self.own_inbox.clone(),
+        );
+        self.shared.spawner.spawn(lookup.boxed());
+    }
+
+    /// Lets queued effects go, in order, as many at once as the settings allow.
+    fn launch(&mut self) {
+        while !self.stopping && self.running < self.shared.settings.concurrent_calls {
+            let Some(effect) = self.queued.pop_front() else { return };
+            if matches!(effect, Effect::TakeSnapshot { .. }) {
+                self.fresh_presence = Some(BTreeMap::new());
+            }
+            self.running += 1;
+            let performed = effects::perform(
+                Arc::clone(&self.shared),
+                self.tenant.clone(),
+                self.stream,
+                self.live.campaign().map(|live| live.campaign().definition().clone()),
+                effect,
+                self.own_inbox.clone(),
+            );
+            self.shared.spawner.spawn(performed.boxed());
+        }
+    }
+
+    async fn save_snapshot(&mut self) {
+        let Some(live) = self.live.campaign() else { return };
+        let version = live.campaign().version();
+        let settled_now = live.campaign().is_settled() && version != self.snapshot_version;
+        let grown = version.saturating_sub(self.snapshot_version);
+        let large = live.campaign().counts().total > 1_000;
+        if grown < self.shared.settings.snapshot_every && !(settled_now && large) {
+            return;
+        }
+        self.snapshot_version = version;
+        if let Some(snapshot) = load::snapshot(live.campaign()) {
+            let saved = self.shared.store.save_snapshot(&self.tenant, self.stream, snapshot).await;
+            if let Err(error) = saved {
+                tracing::warn!(stream = %self.stream, %error, "a state snapshot was not saved");
+            }
+        }
+    }
+}
+
+/// How a task begins.
+pub(crate) enum Start {
+    /// Its first event was just recorded; these effects follow from it.
+    Created(Vec<Effect>),
+    /// It was loaded: its devices' presence is to be looked up (E7).
+    Loaded,
+}
+
+/// Tells the senders outside that the store failed; what has no sender is kept.
+fn answer_all(pending: Vec<Pending>, failure: &StoreError) -> Vec<Pending> {
+    let mut kept = Vec::new();
+    for waiting in pending {
+        match waiting.reply {
+            Some(reply) => drop(reply.send(Err(failure.clone().into()))),
+            None => kept.push(waiting),
+        }
+    }
+    kept
+}
+
+/// The id of an append: the same whenever the same append is tried again.
+pub(crate) fn cause(stream: StreamId, expected: u64) -> Uuid {
+    Uuid::new_v5(&CAUSES, format!("{stream}@{expected}").as_bytes())
+}
+
+/// Puts the surroundings to encoded events; `inputs[i]` is the number of the input that led to
+/// event `i`.
+pub(crate) fn stamp(
+    events: Vec<EncodedEvent>,
+    inputs: &[usize],
+    cause: Uuid,
+    now: Timestamp,
+) -> Vec<NewEvent> {
+    events
+        .into_iter()
+        .zip(inputs)
+        .map(|(event, input)| NewEvent {
+            event_type: event.event_type.to_owned(),
+            schema_version: event.schema_version,
+            recorded_at: now,
+            correlation_id: Uuid::new_v5(&cause, &input.to_be_bytes()),
+            causation_id: cause,
+            data: event.data,
+        })
+        .collect()
+}

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::channel::{mpsc, oneshot};
-use futures::future::{Either, select};
+use futures::future::{BoxFuture, Either, select};
 use futures::{FutureExt, StreamExt};
 use hedgerow_core::{
     ClaimChange, DeviceId, Effect, Input, NewEvent, Presence, Reaction, ReadPurpose, StreamId,
@@ -85,6 +85,8 @@ pub(crate) struct Task {
     /// Presence told while a look-up of it is under way, `None` for a removed device: newer than
     /// what the look-up will say.
     fresh_presence: Option<BTreeMap<DeviceId, Option<Presence>>>,
+    /// The sleep until the next deadline.
+    alarm: Option<(Timestamp, BoxFuture<'static, ()>)>,
     /// When a settled stream leaves the memory.
     unload_at: Option<Timestamp>,
 }
@@ -121,6 +123,7 @@ impl Task {
             stopping: false,
             snapshot_version,
             fresh_presence: None,
+            alarm: None,
             unload_at: None,
         };
         shared.spawner.spawn(task.run(first).boxed());
@@ -185,21 +188,29 @@ impl Task {
             }
         }
         let deadline = self.live.next_deadline().filter(|_| !self.stopping).or(self.unload_at);
-        if batch.is_empty() && deadline.is_none_or(|at| at > self.shared.now()) {
-            let next = self.inbox.next();
-            let message = match deadline {
-                Some(at) => match select(next, self.shared.clock.sleep_until(at)).await {
-                    Either::Left((message, _)) => message,
-                    Either::Right(_) => None,
-                },
-                None => next.await,
-            };
-            batch.extend(message);
+        if self.alarm.as_ref().map(|(at, _)| *at) != deadline {
+            self.alarm = deadline.map(|at| (at, self.shared.clock.sleep_until(at)));
         }
         // What has arrived is looked at before the time is: a report at the very instant of a
         // deadline is in time (D8).
-        if deadline.is_some_and(|at| at <= self.shared.now()) {
-            batch.push(Message::input(Input::Tick));
+        if let Some((_, sleep)) = &mut self.alarm {
+            let rang = if batch.is_empty() {
+                match select(self.inbox.next(), sleep).await {
+                    Either::Left((message, _)) => {
+                        batch.extend(message);
+                        false
+                    }
+                    Either::Right(_) => true,
+                }
+            } else {
+                sleep.now_or_never().is_some()
+            };
+            if rang {
+                self.alarm = None;
+                batch.push(Message::input(Input::Tick));
+            }
+        } else if batch.is_empty() {
+            batch.extend(self.inbox.next().await);
         }
         batch
     }
@@ -297,7 +308,7 @@ impl Task {
     }
 
     async fn append(
-        &self,
+        &mut self,
         expected_version: u64,
         events: &[NewEvent],
         outcome: &Outcome,
@@ -433,7 +444,7 @@ impl Task {
     }
 
     /// Whether the last event of the stream comes from the append with this cause.
-    async fn was_written(&self, cause: Uuid) -> bool {
+    async fn was_written(&mut self, cause: Uuid) -> bool {
         let version = self.live.version();
         let read =
             self.shared.store.read_stream(&self.tenant, self.stream, version.saturating_sub(1), 1);

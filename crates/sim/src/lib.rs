@@ -5,3 +5,5 @@
 
 pub mod device;
 pub mod random;
+pub mod runtime;
+pub mod scenario_runner;

@@ -252,6 +252,20 @@ pub enum RequestAnswer {
     Permanent(TransportError),
 }
 
+impl RequestAnswer {
+    /// What an HTTP status means (D10): a wrong or expired token (401, 403) is our fault, never
+    /// the device's, and so temporary.
+    #[must_use]
+    pub fn of_http_status(status: u16, error: TransportError) -> Self {
+        match status {
+            200..=299 => Self::Accepted,
+            401 | 403 | 408 | 429 => Self::Temporary(error),
+            400..=499 => Self::Permanent(error),
+            _ => Self::Temporary(error),
+        }
+    }
+}
+
 /// What went wrong in a transport.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{detail}")]

@@ -177,7 +177,7 @@ impl LiveCampaign {
                 turn.cancel_answered(device, operation, &answer);
             }
             Input::Recovered => turn.recovered(),
-            Input::Tick => {}
+            Input::Tick => turn.fire_timers(),
         }
         turn.advance();
         Ok(decision)
@@ -646,15 +646,23 @@ impl Turn<'_> {
             self.sync(target);
         }
         self.cancel_operations();
+        self.fire_timers();
     }
 
-    /// Everything that is due by now: timers, the outcome, slots given back, whose turn it is.
+    /// Only a tick looks at the time: a report that arrives at the very instant of a deadline, told
+    /// before the tick, is in time (D8).
+    fn fire_timers(&mut self) {
+        while let Some(target) =
+            self.live.observations.first_due(self.now).filter(|_| self.live.recovered)
+        {
+            self.timer(target);
+        }
+    }
+
+    /// Everything that is due by now but for timers: the outcome, slots given back, whose turn it is.
     fn advance(&mut self) {
         if !self.live.recovered {
             return;
-        }
-        while let Some(target) = self.live.observations.first_due(self.now) {
-            self.timer(target);
         }
         self.follow_up();
         while self.campaign().status == CampaignStatus::InProgress && self.live.has_place() {

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::codec::{DecodeError, decode_payload, events};
 use super::{Confirmation, EventError, OperationFailure, TargetFailure};
 use crate::{
-    CampaignDefinition, DeviceId, OperationId, Outcome, Phase, ReportStatus, RolloutLimits,
-    StatusCode, StoredEvent, Timestamp,
+    CampaignDefinition, DeviceId, NewEvent, OperationId, Outcome, Phase, ReportStatus,
+    RolloutLimits, StatusCode, StoredEvent, StreamId, Timestamp,
 };
 
 events! {

@@ -60,16 +60,15 @@ pub(super) enum DecodeError {
 }
 
 impl DecodeError {
-    pub(super) fn at(self, stored: &crate::StoredEvent) -> EventError {
-        let (stream, version) = (stored.stream, stored.version);
-        let event_type = crate::id::excerpt(&stored.event.event_type);
+    pub(super) fn at(self, stream: StreamId, version: u64, event: &crate::NewEvent) -> EventError {
+        let event_type = crate::id::excerpt(&event.event_type);
         match self {
             Self::UnknownType => EventError::UnknownType { stream, version, event_type },
             Self::NewerSchema { newest } => EventError::NewerSchema {
                 stream,
                 version,
                 event_type,
-                schema_version: stored.event.schema_version,
+                schema_version: event.schema_version,
                 newest,
             },
             Self::Malformed(detail) => {
@@ -144,6 +143,15 @@ macro_rules! events {
                 }
             }
 
+            /// Reads an event as it was handed to a store.
+            ///
+            /// # Errors
+            /// [`EventError`] with the stream, and 0 for the place that the event has not got yet.
+            pub fn from_new(stream: StreamId, event: &NewEvent) -> Result<Self, EventError> {
+                Self::decode(&event.event_type, event.schema_version, &event.data)
+                    .map_err(|error| error.at(stream, 0, event))
+            }
+
             /// Reads a stored event, an older one through its upcaster.
             ///
             /// # Errors
@@ -151,7 +159,7 @@ macro_rules! events {
             pub fn from_stored(stored: &StoredEvent) -> Result<Self, EventError> {
                 let event = &stored.event;
                 Self::decode(&event.event_type, event.schema_version, &event.data)
-                    .map_err(|error| error.at(stored))
+                    .map_err(|error| error.at(stored.stream, stored.version, event))
             }
         }
     };

@@ -4,7 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use super::codec::{DecodeError, decode_payload, events};
 use super::{Confirmation, EventError, OperationFailure};
-use crate::{ManualUpdateDefinition, Phase, ReportStatus, StatusCode, StoredEvent, Timestamp};
+use crate::{
+    ManualUpdateDefinition, NewEvent, Phase, ReportStatus, StatusCode, StoredEvent, StreamId,
+    Timestamp,
+};
 
 events! {
     /// A fact about a manual OTA update.

@@ -167,10 +167,11 @@ impl LiveManualUpdate {
                 self.recovered = true;
                 self.settled_at.get_or_insert(now);
                 self.send_wanted_cancel(&mut decision);
+                self.timers(&mut decision, now);
             }
+            Input::Tick => self.timers(&mut decision, now),
             _ => {}
         }
-        self.timers(&mut decision, now);
         Ok(decision)
     }
 

@@ -1,0 +1,431 @@
+//! Runs a scenario file through the real engine, in virtual time, against scripted devices.
+//!
+//! At one instant: the return from a restart, then stimuli, then device steps, then timers; after
+//! each the engine works until it has nothing left to do. A restart or crash point really drops
+//! the engine and recovers another from the store.
+
+mod campaign;
+mod file;
+mod log;
+mod world;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use hedgerow_core::{
+    CampaignId, Command, DeviceId, OperationId, OperationReport, Presence, Rejection,
+    ReportStatus, RunningOperations, StatusCode, TenantId, Timestamp, WhenRunning,
+};
+use hedgerow_engine::store::EventStore;
+use hedgerow_engine::{Engine, EngineBuilder, EngineError, Observation};
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use self::campaign::Refused;
+pub use self::file::Scenario;
+use self::file::{DeviceChange, Kind, OtaEvent, Stimulus};
+use self::log::CrashPoint;
+use self::world::{DueStep, LoggedStore, World, device_id};
+use crate::runtime::{Executor, VirtualClock};
+
+/// Turns at one instant after which a scenario is taken to run in circles.
+const MOST_TURNS: u32 = 1_000_000;
+
+/// Why a scenario could not be run to its end.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The engine did not start on its store.
+    #[error("the engine did not start: {detail}")]
+    NoStart {
+        /// What the store said.
+        detail: String,
+    },
+    /// Time does not move on.
+    #[error("the scenario does not get beyond {at_ms} ms: look for scripts that set each other off")]
+    Circles {
+        /// Where it is.
+        at_ms: i64,
+    },
+}
+
+/// The tenant of every scenario.
+fn tenant() -> TenantId {
+    // A letter and nothing else: always a realm name.
+    "scenario".parse().unwrap_or_else(|_| unreachable!("a valid realm name"))
+}
+
+struct Run<'a> {
+    scenario: &'a Scenario,
+    world: World,
+    store: Arc<dyn EventStore>,
+    clock: VirtualClock,
+    tenant: TenantId,
+    executor: Executor,
+    engine: Option<Engine>,
+    /// When the engine comes back.
+    back_at: Option<i64>,
+    /// What arrived while it was down.
+    queued: VecDeque<Observation>,
+    /// The campaigns as they are now defined.
+    campaigns: BTreeMap<String, Map<String, Value>>,
+    now_ms: i64,
+}
+
+/// Runs a scenario on a store that is empty, and returns the entries of its log.
+///
+/// # Errors
+/// [`RunError`] if it cannot be run to its end.
+pub fn run(scenario: &Scenario, store: Arc<dyn EventStore>) -> Result<Vec<Value>, RunError> {
+    let world = World::default();
+    for device in &scenario.fleet.devices {
+        world.inner().add(device.clone(), None);
+    }
+    let mut run = Run {
+        scenario,
+        store: Arc::new(LoggedStore { store, world: world.clone() }),
+        world,
+        clock: VirtualClock::new(Timestamp::from_millis(0)),
+        tenant: tenant(),
+        executor: Executor::default(),
+        engine: None,
+        back_at: None,
+        queued: VecDeque::new(),
+        campaigns: BTreeMap::new(),
+        now_ms: 0,
+    };
+    run.start_engine()?;
+    run.to_the_end()?;
+    let entries = std::mem::take(&mut run.world.inner().log.entries);
+    Ok(entries)
+}
+
+impl Run<'_> {
+    fn to_the_end(&mut self) -> Result<(), RunError> {
+        let mut stimuli: Vec<(usize, &Stimulus)> =
+            self.scenario.stimuli.iter().enumerate().collect();
+        stimuli.sort_by_key(|(_, stimulus)| stimulus.at_ms);
+        let mut stimuli = stimuli.into_iter().peekable();
+        let mut turns = 0;
+        loop {
+            let stimulus = stimuli.peek().map(|(_, stimulus)| stimulus.at_ms);
+            let sleep = self.clock.next_sleep().map(Timestamp::as_millis);
+            let step = self.world.inner().next_step_at();
+            let next = [stimulus, sleep, step, self.back_at].into_iter().flatten().min();
+            let Some(next) = next.filter(|next| *next <= self.scenario.run_until_ms) else {
+                return Ok(());
+            };
+            turns = if next > self.now_ms { 0 } else { turns + 1 };
+            if turns > MOST_TURNS {
+                return Err(RunError::Circles { at_ms: self.now_ms });
+            }
+            self.now_ms = self.now_ms.max(next);
+            self.clock.advance_to(Timestamp::from_millis(self.now_ms));
+            self.world.inner().set_now(self.now_ms);
+            if self.back_at.is_some_and(|at| at <= self.now_ms) {
+                self.back_at = None;
+                self.start_engine()?;
+            } else if let Some((index, stimulus)) =
+                stimuli.next_if(|(_, stimulus)| stimulus.at_ms <= self.now_ms)
+            {
+                self.stimulus(index, &stimulus.kind);
+            } else if let Some(step) = { self.world.inner().take_step() } {
+                self.step(step);
+            } else {
+                self.clock.ring();
+                self.settle();
+            }
+        }
+    }
+
+    /// Lets the engine work until nothing is left to do; if it met a crash point, it dies.
+    fn settle(&mut self) {
+        self.executor.run_until_stalled();
+        let crashed = self.world.inner().log.crashed.take();
+        if let Some(down_ms) = crashed {
+            self.stop_engine(down_ms);
+        }
+    }
+
+    fn stop_engine(&mut self, down_ms: i64) {
+        self.engine = None;
+        self.executor = Executor::default();
+        self.back_at = Some(self.now_ms + down_ms);
+    }
+
+    /// Starts an engine on what the store holds. What was queued is read before timers are looked
+    /// at.
+    fn start_engine(&mut self) -> Result<(), RunError> {
+        self.world.inner().hold();
+        let builder = EngineBuilder::new(
+            Arc::clone(&self.store),
+            Arc::new(self.world.clone()),
+            Arc::new(self.world.clone()),
+            Arc::new(self.clock.clone()),
+            Arc::new(self.executor.spawner()),
+        );
+        let started = self.executor.run(builder.start());
+        let engine = started
+            .ok_or_else(|| RunError::NoStart { detail: "it waits for its store".to_owned() })?
+            .map_err(|error| RunError::NoStart { detail: error.to_string() })?;
+        self.engine = Some(engine);
+        while let Some(observation) = self.queued.pop_front() {
+            self.observe(observation);
+        }
+        self.world.inner().let_go();
+        self.settle();
+        Ok(())
+    }
+
+    /// Tells the engine something, now or when it is back.
+    fn observe(&mut self, observation: Observation) {
+        let Some(engine) = self.engine.clone() else {
+            // Presence and base images are looked up after a restart; reports are not lost.
+            if matches!(observation, Observation::Report(_)) {
+                self.queued.push_back(observation);
+            }
+            return;
+        };
+        let tenant = self.tenant.clone();
+        // A report that is refused was counted by the engine; nobody here sends it again.
+        let told = observation.clone();
+        let answer = self.executor.run(async move { engine.observe(&tenant, told).await });
+        let lost = answer.is_none() || answer.is_some_and(|a| a.is_err_and(|e| e.is_retryable()));
+        self.settle();
+        if lost && self.engine.is_none() && matches!(observation, Observation::Report(_)) {
+            self.queued.push_back(observation);
+        }
+    }
+
+    fn step(&mut self, due: DueStep) {
+        let DueStep { device, operation, step } = due;
+        if let Some(version) = step.set_version.clone() {
+            self.set_version(device, version);
+        }
+        if let Some(online) = step.set_online {
+            self.set_online(device, online);
+        }
+        if let Some(status) = &step.status {
+            let stamp_ms = step.stamp_ms.unwrap_or(self.now_ms);
+            let report = report(
+                device,
+                operation,
+                status,
+                (step.progress, step.code.as_deref(), step.message.as_deref(), stamp_ms),
+            );
+            if let Some(report) = report {
+                self.observe(Observation::Report(report));
+            }
+        }
+    }
+
+    fn set_version(&mut self, device: DeviceId, version: Option<String>) {
+        let told = self.world.inner().set_version(device, version);
+        if told {
+            self.observe(Observation::BaseImageChanged { device });
+        }
+    }
+
+    fn set_online(&mut self, device: DeviceId, online: bool) {
+        let changed = self.world.inner().set_online(device, online);
+        let presence = self.world.inner().presence(device).unwrap_or(Presence::Offline);
+        if changed {
+            self.observe(Observation::Presence { device, presence });
+        }
+    }
+
+    fn stimulus(&mut self, index: usize, kind: &Kind) {
+        match kind {
+            Kind::Device { device, set } => self.change_device(device, set),
+            Kind::AddDevice { device } => {
+                let since = Timestamp::from_millis(self.now_ms);
+                let id = self.world.inner().add((**device).clone(), Some(since));
+                let presence = self.world.inner().presence(id).unwrap_or(Presence::Offline);
+                self.observe(Observation::Presence { device: id, presence });
+            }
+            Kind::RemoveDevice { device } => {
+                let device = device_id(device);
+                self.world.inner().remove(device);
+                self.observe(Observation::DeviceRemoved { device });
+            }
+            Kind::Api { device, update, version_read } => {
+                self.world.inner().answer_calls(device, update.as_ref(), version_read.as_ref());
+            }
+            Kind::OtaEvent(event) => self.ota_event(event),
+            Kind::Restart { down_ms } => self.stop_engine(*down_ms),
+            Kind::CrashOn { values, down_ms } => {
+                let point = CrashPoint { values: values.clone(), down_ms: *down_ms };
+                self.world.inner().log.crash_points.push(point);
+            }
+            command => self.command(index, command),
+        }
+    }
+
+    fn change_device(&mut self, name: &str, set: &DeviceChange) {
+        let device = device_id(name);
+        self.world.inner().change(device, set.groups.clone(), set.system_model.clone());
+        if let Some(version) = set.version.clone() {
+            self.set_version(device, version);
+        }
+        if let Some(online) = set.online {
+            self.set_online(device, online);
+        }
+    }
+
+    fn ota_event(&mut self, event: &OtaEvent) {
+        let device = device_id(&event.device);
+        let sender = event.from_device.as_deref().map_or(device, device_id);
+        let campaign = event.campaign.as_deref().map(campaign_id);
+        let newest = self.world.inner().log.newest_operation(device, campaign);
+        let unknown = OperationId::from_uuid(Uuid::new_v5(&Uuid::NAMESPACE_OID, b"unknown"));
+        let operation = newest.filter(|_| event.operation == "current").unwrap_or(unknown);
+        let stamp_ms = event.stamp_ms.unwrap_or(self.now_ms);
+        let details = (event.progress, event.code.as_deref(), event.message.as_deref(), stamp_ms);
+        if let Some(report) = report(sender, operation, &event.status, details) {
+            self.observe(Observation::Report(report));
+        }
+    }
+
+    fn command(&mut self, index: usize, kind: &Kind) {
+        let (name, campaign) = match kind {
+            Kind::CreateCampaign { campaign, .. } => ("create_campaign", campaign),
+            Kind::Pause { campaign } => ("pause", campaign),
+            Kind::Resume { campaign } => ("resume", campaign),
+            Kind::DeleteCampaign { campaign } => ("delete_campaign", campaign),
+            Kind::Cancel { campaign, .. } => ("cancel", campaign),
+            Kind::UpdateCampaign { campaign, .. } => ("update_campaign", campaign),
+            _ => return,
+        };
+        let result = match kind {
+            Kind::CreateCampaign { changes, refuse_if_running, .. } => {
+                self.create(campaign, changes, *refuse_if_running)
+            }
+            Kind::UpdateCampaign { set, .. } => self.update(campaign, set),
+            Kind::Cancel { stop_operations, .. } => {
+                let running = if *stop_operations {
+                    RunningOperations::Stop
+                } else {
+                    RunningOperations::Finish
+                };
+                self.ask(campaign, Command::Cancel { running })
+            }
+            Kind::Pause { .. } => self.ask(campaign, Command::Pause),
+            Kind::Resume { .. } => self.ask(campaign, Command::Resume),
+            _ => self.ask(campaign, Command::Delete),
+        };
+        let mut entry = json!({
+            "at_ms": self.now_ms, "kind": "command", "stimulus": index, "command": name,
+            "campaign": campaign, "result": if result.is_ok() { "ok" } else { "error" },
+        });
+        if let (Err(Some(refused)), Some(entry)) = (result, entry.as_object_mut()) {
+            entry.insert("field".to_owned(), refused.field.into());
+            entry.insert("message".to_owned(), refused.why.into());
+        }
+        self.world.inner().log.push(entry);
+        self.settle();
+    }
+
+    /// Waits for the engine's answer to a command; an engine that is down gives none.
+    fn answered(
+        &mut self,
+        ask: impl FnOnce(Engine, TenantId) -> BoxFuture<'static, Result<(), EngineError>>,
+    ) -> Result<(), Option<Refused>> {
+        let Some(engine) = self.engine.clone() else { return Err(None) };
+        let answer = self.executor.run(ask(engine, self.tenant.clone()));
+        match answer {
+            Some(Ok(())) => Ok(()),
+            Some(Err(EngineError::Rejected(Rejection::NotEditable { field, .. }))) => {
+                let why = "only the limits of a started campaign can be edited".to_owned();
+                Err(Some(Refused { field: field.to_owned(), why }))
+            }
+            Some(Err(EngineError::Rejected(Rejection::Limits(error)))) => {
+                let field = campaign::limit_field(&error).to_owned();
+                Err(Some(Refused { field, why: error.to_string() }))
+            }
+            Some(Err(_)) | None => Err(None),
+        }
+    }
+
+    fn ask(&mut self, campaign: &str, command: Command) -> Result<(), Option<Refused>> {
+        let id = campaign_id(campaign);
+        self.answered(move |engine, tenant| {
+            async move {
+                match command {
+                    Command::Pause => engine.pause(&tenant, id).await,
+                    Command::Resume => engine.resume(&tenant, id).await,
+                    Command::Cancel { running } => engine.cancel(&tenant, id, running).await,
+                    Command::Edit(edit) => engine.edit(&tenant, id, *edit).await,
+                    Command::Delete | Command::Supersede => engine.delete(&tenant, id).await,
+                }
+            }
+            .boxed()
+        })
+    }
+
+    fn create(
+        &mut self,
+        name: &str,
+        changes: &Map<String, Value>,
+        refuse_if_running: bool,
+    ) -> Result<(), Option<Refused>> {
+        let defined = self.scenario.campaigns.iter().find(|campaign| campaign.id == name);
+        let mut campaign = defined.ok_or(None)?.rest.clone();
+        campaign::merge(&mut campaign, changes);
+        let when_running =
+            if refuse_if_running { WhenRunning::Refuse } else { WhenRunning::Supersede };
+        let (definition, schedule) = campaign::definition(&campaign, when_running)?;
+        let id = campaign_id(name);
+        self.world.inner().log.name_campaign(id, name);
+        self.answered(move |engine, tenant| {
+            async move { engine.create(&tenant, id, definition, schedule).await }.boxed()
+        })?;
+        self.campaigns.insert(name.to_owned(), campaign);
+        Ok(())
+    }
+
+    fn update(&mut self, name: &str, set: &Map<String, Value>) -> Result<(), Option<Refused>> {
+        let mut edited = self.campaigns.get(name).ok_or(None)?.clone();
+        let top = ["name", "base_image", "channel", "schedule_at_ms"];
+        let mut changes = Map::new();
+        let mut rollout = Map::new();
+        for (field, value) in set {
+            let place = if top.contains(&field.as_str()) { &mut changes } else { &mut rollout };
+            place.insert(field.clone(), value.clone());
+        }
+        changes.insert("rollout".to_owned(), Value::Object(rollout));
+        campaign::merge(&mut edited, &changes);
+        let edit = campaign::edit(set, &edited)?;
+        self.ask(name, Command::Edit(Box::new(edit)))?;
+        self.campaigns.insert(name.to_owned(), edited);
+        Ok(())
+    }
+}
+
+/// The id that a campaign of a scenario has, from its name.
+fn campaign_id(name: &str) -> CampaignId {
+    CampaignId::from_uuid(Uuid::new_v5(&Uuid::NAMESPACE_URL, name.as_bytes()))
+}
+
+/// Progress, code, message, stamp.
+type Details<'a> = (Option<i64>, Option<&'a str>, Option<&'a str>, i64);
+
+/// A report as the platform hands it on; `None` if its status is none that there is: the adapter
+/// refuses it (D11).
+fn report(
+    device: DeviceId,
+    operation: OperationId,
+    status: &str,
+    (progress, code, message, stamp_ms): Details<'_>,
+) -> Option<OperationReport> {
+    let status = ReportStatus::from_wire(status).ok()?;
+    let progress = progress.unwrap_or(0).clamp(0, 100);
+    Some(OperationReport {
+        progress: u8::try_from(progress).unwrap_or(0),
+        code: code.and_then(StatusCode::from_wire),
+        message: message.unwrap_or_default().to_owned(),
+        observed_at: Some(Timestamp::from_millis(stamp_ms)),
+        ..OperationReport::new(device, operation, status)
+    })
+}

@@ -4,6 +4,7 @@
 //! in the same transaction (E5), and hands events back in order. It does not look into payloads.
 //! Every implementation runs the conformance suite, also after `kill -9`.
 
+pub mod conformance;
 pub mod memory;
 
 use std::fmt;

@@ -1,16 +1,12 @@
 //! The suite that every store runs.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-
-use hedgerow_engine::store::conformance;
 use hedgerow_sqlite::SqliteStore;
+use tempfile::TempDir;
 
-#[test]
-fn a_sqlite_file_does_what_a_store_must_do() {
-    let folder = tempfile::tempdir().unwrap();
-    let next = AtomicU32::new(0);
-    futures::executor::block_on(conformance::run(|| async {
-        let number = next.fetch_add(1, Ordering::Relaxed);
-        SqliteStore::open(folder.path().join(format!("{number}.db"))).unwrap()
-    }));
+fn new_store() -> (SqliteStore, TempDir) {
+    let folder = tempfile::tempdir().expect("a folder for a test");
+    let store = SqliteStore::open(folder.path().join("hedgerow.db")).expect("a new store");
+    (store, folder)
 }
+
+hedgerow_engine::store_conformance_tests!(new_store());

@@ -1,67 +1,142 @@
-//! What every store must do, as a suite that a store's own tests run.
+//! What every store must do, as checks that every store runs: the port's contract, executable.
 //!
-//! ```
-//! use hedgerow_engine::store::{conformance, memory::MemoryStore};
-//!
-//! futures::executor::block_on(conformance::run(|| async { MemoryStore::new() }));
-//! ```
+//! [`store_conformance_tests!`](crate::store_conformance_tests) makes one test of each check;
+//! [`run`] runs them one after the other, for a store whose futures need a runtime of their own.
+//! They panic where a store breaks the contract. What a crash may do to a store depends on how it
+//! keeps its events, so every durable store adds its own test with `kill -9`.
 
-use std::sync::Arc;
+// Every check panics where the store is wrong: the module says so once for all of them.
+#![allow(clippy::missing_panics_doc)]
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::join_all;
-use hedgerow_core::{CampaignId, DeviceId, NewEvent, OperationId, StreamId, TenantId, Timestamp};
+use hedgerow_core::{
+    CampaignId, DeviceId, NewEvent, OperationId, StoredEvent, StreamId, TenantId, Timestamp,
+};
 use uuid::Uuid;
 
 use super::{Activity, AppendError, Claim, EventStore, StateSnapshot, StreamAppend, StreamSummary};
 
-/// Runs every check, each on a store of its own.
+/// Runs a future to its end on this thread: what [`store_conformance_tests!`] runs checks with.
+///
+/// [`store_conformance_tests!`]: crate::store_conformance_tests
+pub use futures::executor::block_on;
+
+/// Makes one test of each check of [`store::conformance`](crate::store::conformance).
+///
+/// The argument is evaluated for each test and gives a new store and something that lives as long
+/// as the test does, such as the folder that the store's file is in.
+///
+/// ```
+/// use hedgerow_engine::store::memory::MemoryStore;
+///
+/// hedgerow_engine::store_conformance_tests!((MemoryStore::new(), ()));
+/// # fn main() {}
+/// ```
+#[macro_export]
+macro_rules! store_conformance_tests {
+    ($make:expr) => {
+        $crate::store_conformance_tests! { @list test $make }
+    };
+    // The one list of all checks, handed to the rule that `test` or `run` names below.
+    (@list $what:ident $make:expr) => {
+        $crate::store_conformance_tests! { @$what $make;
+            an_empty_store_has_nothing
+            events_come_back_in_order_as_they_were_given
+            a_stream_is_read_in_pages
+            a_limit_beyond_what_is_there_is_no_error
+            a_version_conflict_names_both_versions_and_writes_nothing
+            a_batch_over_several_streams_is_written_as_a_whole_or_not_at_all
+            a_version_conflict_is_told_before_a_claim_conflict
+            a_claim_is_listed_with_its_holder
+            a_claim_that_a_stream_holds_is_kept
+            a_claim_conflict_names_the_holder_and_writes_nothing
+            two_streams_of_one_batch_cannot_take_the_same_claim
+            a_claim_passes_from_one_stream_to_another_in_one_batch
+            a_stream_may_release_and_take_a_claim_at_once
+            claims_can_be_released_without_an_event
+            releasing_what_is_not_held_is_passed_over
+            claims_are_ordered_by_tenant_and_key
+            an_operation_leads_to_its_stream
+            an_operation_of_a_refused_append_is_unknown
+            activity_is_that_of_the_last_append
+            streams_are_listed_in_order_of_creation
+            the_whole_store_is_read_in_order_of_position
+            a_snapshot_gives_way_to_a_newer_one_only
+            a_snapshot_of_an_unknown_stream_is_passed_over
+            tenants_do_not_see_each_other
+            any_payload_comes_back_as_it_was
+            extreme_values_come_back_as_they_were
+            a_large_batch_is_one_append
+            concurrent_appends_to_many_streams_are_each_seen_once
+            of_racing_appends_to_one_stream_exactly_one_wins
+            of_racing_claims_exactly_one_wins
+        }
+    };
+    (@run $make:expr; $($check:ident)*) => {
+        $( $check(&$make().await).await; )*
+    };
+    (@test $make:expr; $($check:ident)*) => {
+        $(
+            #[test]
+            fn $check() {
+                let (store, _kept) = $make;
+                $crate::store::conformance::block_on(
+                    $crate::store::conformance::$check(&store)
+                );
+            }
+        )*
+    };
+}
+
+/// Runs every check, each on a new store.
+///
+/// ```
+/// use hedgerow_engine::store::{conformance, memory::MemoryStore};
+///
+/// conformance::block_on(conformance::run(async || MemoryStore::new()));
+/// ```
 ///
 /// # Panics
-/// When the store does not do what a store must do; the message says what.
-pub async fn run<S, F>(make: impl Fn() -> F)
-where
-    S: EventStore,
-    F: Future<Output = S>,
-{
-    events_come_back_in_order_and_in_pages(&make().await).await;
-    an_append_at_another_version_changes_nothing(&make().await).await;
-    a_batch_is_written_whole_or_not_at_all(&make().await).await;
-    a_claim_has_one_holder(&make().await).await;
-    a_claim_passes_from_one_stream_to_another_in_one_batch(&make().await).await;
-    tenants_see_nothing_of_each_other(&make().await).await;
-    an_operation_leads_to_its_stream(&make().await).await;
-    streams_are_listed_as_they_were_created(&make().await).await;
-    the_newest_state_snapshot_is_kept(&make().await).await;
-    of_racing_appends_one_wins(Arc::new(make().await)).await;
-    every_event_of_all_streams_is_read_once(Arc::new(make().await)).await;
+/// When the store does not do what a store must do.
+pub async fn run<S: EventStore>(make: impl AsyncFn() -> S) {
+    crate::store_conformance_tests! { @list run make }
 }
 
-fn tenant(name: &str) -> TenantId {
-    name.parse().expect("a realm name")
+/// The tenant that most checks use.
+#[must_use]
+pub fn tenant() -> TenantId {
+    named_tenant("hedge")
 }
 
-fn stream(number: u128) -> StreamId {
+/// The stream of campaign `number`.
+#[must_use]
+pub fn stream(number: u128) -> StreamId {
     StreamId::Campaign(CampaignId::from_uuid(Uuid::from_u128(number)))
 }
 
-fn event(number: u64) -> NewEvent {
+/// An event that tells by its every field that it is `number`.
+#[must_use]
+pub fn event(number: u64) -> NewEvent {
     NewEvent {
-        event_type: format!("type_{}", number % 3),
-        schema_version: 2,
-        recorded_at: Timestamp::from_millis(-5 + i64::try_from(number).expect("small")),
-        correlation_id: Uuid::from_u128(u128::from(number)),
-        causation_id: Uuid::from_u128(7),
-        data: format!("{{\"number\":{number}}}").into_bytes(),
+        event_type: format!("thing_{}_happened", number % 3),
+        schema_version: u16::try_from(1 + number % 2).unwrap_or(1),
+        recorded_at: Timestamp::from_millis(1_700_000_000_000 + number.cast_signed()),
+        correlation_id: Uuid::from_u128(u128::from(number) << 64 | 1),
+        causation_id: Uuid::from_u128(u128::from(number) << 64 | 2),
+        data: format!(r#"{{"number":{number}}}"#).into_bytes(),
     }
 }
 
-/// Adds `events` to stream `number` of the tenant `realm`.
-fn append(number: u128, expected_version: u64, events: u64) -> StreamAppend {
+/// An append of events to a stream of [`tenant`], without claims.
+#[must_use]
+pub fn append(stream: StreamId, expected_version: u64, events: Vec<NewEvent>) -> StreamAppend {
     StreamAppend {
-        tenant: tenant("realm"),
-        stream: stream(number),
+        tenant: tenant(),
+        stream,
         expected_version,
-        events: (expected_version + 1..=expected_version + events).map(event).collect(),
+        events,
         claims_taken: Vec::new(),
         claims_released: Vec::new(),
         operations: Vec::new(),
@@ -69,172 +144,515 @@ fn append(number: u128, expected_version: u64, events: u64) -> StreamAppend {
     }
 }
 
+fn named_tenant(name: &str) -> TenantId {
+    name.parse().expect("the checks name tenants well")
+}
+
 fn device(number: u8) -> Claim {
     Claim::Device(DeviceId::from_bytes([number; 16]))
 }
 
-async fn versions(store: &impl EventStore, number: u128) -> Vec<u64> {
-    let events = store.read_stream(&tenant("realm"), stream(number), 0, 1_000_000).await;
-    events.expect("a stream is read").into_iter().map(|stored| stored.version).collect()
+fn operation(number: u128) -> OperationId {
+    OperationId::from_uuid(Uuid::from_u128(number))
 }
 
-async fn events_come_back_in_order_and_in_pages(store: &impl EventStore) {
-    assert_eq!(store.append(vec![append(1, 0, 3)]).await, Ok(()));
-    assert_eq!(store.append(vec![append(1, 3, 2)]).await, Ok(()));
-    let realm = tenant("realm");
-    let page = store.read_stream(&realm, stream(1), 1, 3).await.expect("a page is read");
-    let expected: Vec<_> = (2..=4).map(|number| (number, event(number))).collect();
-    let found: Vec<_> = page.into_iter().map(|stored| (stored.version, stored.event)).collect();
-    assert_eq!(found, expected, "a page begins behind `after` and has `limit` events");
-    assert_eq!(versions(store, 1).await, [1, 2, 3, 4, 5]);
-    let none = store.read_stream(&realm, stream(2), 0, 10).await;
-    assert_eq!(none, Ok(Vec::new()), "a stream that does not exist has no events");
-    let large = NewEvent { data: vec![b'x'; 3_000_000], ..event(6) };
-    let with_large = StreamAppend { events: vec![large.clone()], ..append(1, 5, 0) };
-    assert_eq!(store.append(vec![with_large]).await, Ok(()));
-    let page = store.read_stream(&realm, stream(1), 5, 1).await.expect("it is read");
-    assert_eq!(page[0].event, large, "a large event comes back whole");
+fn taking(stream: StreamId, expected_version: u64, claims: &[Claim]) -> StreamAppend {
+    StreamAppend {
+        claims_taken: claims.to_vec(),
+        ..append(stream, expected_version, vec![event(expected_version)])
+    }
 }
 
-async fn an_append_at_another_version_changes_nothing(store: &impl EventStore) {
-    assert_eq!(store.append(vec![append(1, 0, 2)]).await, Ok(()));
-    for expected in [0, 1, 3] {
+fn releasing(stream: StreamId, expected_version: u64, claims: &[Claim]) -> StreamAppend {
+    StreamAppend {
+        claims_released: claims.to_vec(),
+        ..append(stream, expected_version, vec![event(expected_version)])
+    }
+}
+
+async fn put(store: &impl EventStore, batch: Vec<StreamAppend>) {
+    store.append(batch).await.expect("this append has no reason to fail");
+}
+
+async fn events_of(store: &impl EventStore, stream: StreamId) -> Vec<NewEvent> {
+    let stored = store.read_stream(&tenant(), stream, 0, 10_000).await.expect("can be read");
+    stored.into_iter().map(|stored| stored.event).collect()
+}
+
+async fn all(store: &impl EventStore) -> Vec<StoredEvent> {
+    store.read_all(0, 100_000).await.expect("can be read")
+}
+
+async fn holders(store: &impl EventStore) -> Vec<(TenantId, String, StreamId)> {
+    store.claims().await.expect("can be listed")
+}
+
+/// Everything that an append could change, to show that it changed nothing.
+async fn contents(
+    store: &impl EventStore,
+) -> (Vec<StoredEvent>, Vec<StreamSummary>, Vec<(TenantId, String, StreamId)>) {
+    (all(store).await, store.streams().await.expect("can be listed"), holders(store).await)
+}
+
+/// A new store has no events, streams, claims, operations or snapshots.
+pub async fn an_empty_store_has_nothing(store: &impl EventStore) {
+    assert_eq!(contents(store).await, (vec![], vec![], vec![]));
+    assert_eq!(events_of(store, stream(1)).await, []);
+    assert_eq!(store.stream_of_operation(&tenant(), operation(1)).await, Ok(None));
+    assert_eq!(store.load_snapshot(&tenant(), stream(1)).await, Ok(None));
+}
+
+/// Every field of every event is kept; versions count from 1 without a gap.
+pub async fn events_come_back_in_order_as_they_were_given(store: &impl EventStore) {
+    put(store, vec![append(stream(1), 0, vec![event(1), event(2)])]).await;
+    put(store, vec![append(stream(2), 0, vec![event(3)])]).await;
+    put(store, vec![append(stream(1), 2, vec![event(4)])]).await;
+    let stored = store.read_stream(&tenant(), stream(1), 0, 10).await.expect("can be read");
+    let versions: Vec<u64> = stored.iter().map(|stored| stored.version).collect();
+    assert_eq!(versions, [1, 2, 3]);
+    assert!(stored.iter().all(|s| s.tenant == tenant() && s.stream == stream(1)));
+    assert!(stored.is_sorted_by(|a, b| a.position < b.position));
+    assert_eq!(events_of(store, stream(1)).await, [event(1), event(2), event(4)]);
+    assert_eq!(events_of(store, stream(2)).await, [event(3)]);
+}
+
+/// Pages of any size, put together, are the stream.
+pub async fn a_stream_is_read_in_pages(store: &impl EventStore) {
+    let events: Vec<NewEvent> = (0..23).map(event).collect();
+    for (number, chunk) in events.chunks(5).enumerate() {
+        put(store, vec![append(stream(1), number as u64 * 5, chunk.to_vec())]).await;
+        put(store, vec![append(stream(2), number as u64, vec![event(99)])]).await;
+    }
+    for limit in [1, 2, 7, 23, 24] {
+        let mut read = Vec::new();
+        loop {
+            let after = read.len() as u64;
+            let page = store.read_stream(&tenant(), stream(1), after, limit).await;
+            let page = page.expect("can be read");
+            assert!(page.len() <= limit);
+            if page.is_empty() {
+                break;
+            }
+            read.extend(page.into_iter().map(|stored| stored.event));
+        }
+        assert_eq!(read, events, "in pages of {limit}");
+    }
+    let none = store.read_stream(&tenant(), stream(1), 0, 0).await;
+    assert_eq!(none, Ok(vec![]), "a page of no events");
+}
+
+/// The largest numbers there are ask for nothing that is not there, or for everything.
+pub async fn a_limit_beyond_what_is_there_is_no_error(store: &impl EventStore) {
+    put(store, vec![append(stream(1), 0, vec![event(1)])]).await;
+    let everything = store.read_stream(&tenant(), stream(1), 0, usize::MAX).await;
+    assert_eq!(everything.map(|events| events.len()), Ok(1));
+    assert_eq!(store.read_stream(&tenant(), stream(1), u64::MAX, usize::MAX).await, Ok(vec![]));
+    assert_eq!(store.read_all(0, usize::MAX).await.map(|events| events.len()), Ok(1));
+    assert_eq!(store.read_all(u64::MAX, usize::MAX).await, Ok(vec![]));
+}
+
+/// An append at another version than the stream's fails, below, above and far above it.
+pub async fn a_version_conflict_names_both_versions_and_writes_nothing(store: &impl EventStore) {
+    put(store, vec![append(stream(1), 0, vec![event(1), event(2)])]).await;
+    let before = contents(store).await;
+    for expected in [0, 1, 3, u64::MAX] {
+        let refused = StreamAppend {
+            claims_taken: vec![device(1)],
+            operations: vec![operation(1)],
+            activity: Activity::Settled,
+            ..append(stream(1), expected, vec![event(3)])
+        };
         let conflict = AppendError::VersionConflict { stream: stream(1), expected, actual: 2 };
-        assert_eq!(store.append(vec![append(1, expected, 1)]).await, Err(conflict));
+        assert_eq!(store.append(vec![refused]).await, Err(conflict));
     }
-    assert_eq!(versions(store, 1).await, [1, 2]);
+    let conflict = AppendError::VersionConflict { stream: stream(2), expected: 1, actual: 0 };
+    assert_eq!(store.append(vec![append(stream(2), 1, vec![event(3)])]).await, Err(conflict));
+    assert_eq!(contents(store).await, before);
+    put(store, vec![append(stream(1), 2, vec![event(3)])]).await;
 }
 
-async fn a_batch_is_written_whole_or_not_at_all(store: &impl EventStore) {
-    assert_eq!(store.append(vec![append(1, 0, 1)]).await, Ok(()));
-    let half = vec![append(2, 0, 1), append(1, 0, 1)];
-    assert!(store.append(half).await.is_err());
-    assert_eq!(versions(store, 2).await, [0; 0], "nothing of a batch that conflicts is written");
-    assert_eq!(store.append(vec![append(2, 0, 1), append(1, 1, 1)]).await, Ok(()));
-    assert_eq!(versions(store, 2).await, [1]);
-    assert_eq!(versions(store, 1).await, [1, 2]);
+/// One stream of a batch that cannot be written keeps the others from being written.
+pub async fn a_batch_over_several_streams_is_written_as_a_whole_or_not_at_all(
+    store: &impl EventStore,
+) {
+    let first = vec![
+        append(stream(1), 0, vec![event(1)]),
+        append(stream(2), 0, vec![event(2), event(3)]),
+        append(stream(3), 0, vec![event(4)]),
+    ];
+    put(store, first).await;
+    let before = contents(store).await;
+    let second = vec![
+        append(stream(1), 1, vec![event(5)]),
+        append(stream(4), 0, vec![event(6)]),
+        append(stream(2), 1, vec![event(7)]),
+    ];
+    let conflict = AppendError::VersionConflict { stream: stream(2), expected: 1, actual: 2 };
+    assert_eq!(store.append(second).await, Err(conflict));
+    assert_eq!(contents(store).await, before);
 }
 
-async fn a_claim_has_one_holder(store: &impl EventStore) {
-    let takes = |number, version| StreamAppend {
-        claims_taken: vec![device(1)],
-        ..append(number, version, 1)
+/// Whoever is behind must load again first: its idea of the claims is behind, too.
+pub async fn a_version_conflict_is_told_before_a_claim_conflict(store: &impl EventStore) {
+    put(store, vec![taking(stream(1), 0, &[device(1)])]).await;
+    let batch = vec![taking(stream(2), 0, &[device(1)]), append(stream(1), 0, vec![event(1)])];
+    let conflict = AppendError::VersionConflict { stream: stream(1), expected: 0, actual: 1 };
+    assert_eq!(store.append(batch).await, Err(conflict));
+}
+
+/// Claims of both kinds are listed with their text and the stream that has them.
+pub async fn a_claim_is_listed_with_its_holder(store: &impl EventStore) {
+    let rollout = Claim::Rollout { system_model: "fence".to_owned(), channel: "beta/1".to_owned() };
+    put(store, vec![taking(stream(1), 0, &[device(1), rollout.clone()])]).await;
+    let expected =
+        vec![(tenant(), device(1).key(), stream(1)), (tenant(), rollout.key(), stream(1))];
+    assert_eq!(holders(store).await, expected);
+}
+
+/// Taking again what one has is no conflict, and it is held once: one release frees it.
+pub async fn a_claim_that_a_stream_holds_is_kept(store: &impl EventStore) {
+    put(store, vec![taking(stream(1), 0, &[device(1), device(1)])]).await;
+    put(store, vec![taking(stream(1), 1, &[device(1)])]).await;
+    assert_eq!(holders(store).await, [(tenant(), device(1).key(), stream(1))]);
+    put(store, vec![releasing(stream(1), 2, &[device(1)])]).await;
+    assert_eq!(holders(store).await, []);
+    put(store, vec![taking(stream(2), 0, &[device(1)])]).await;
+}
+
+/// The conflict says which claim it is and who has it; no event, operation or other claim is kept.
+pub async fn a_claim_conflict_names_the_holder_and_writes_nothing(store: &impl EventStore) {
+    put(store, vec![taking(stream(1), 0, &[device(2)])]).await;
+    let before = contents(store).await;
+    let refused = StreamAppend {
+        operations: vec![operation(1)],
+        ..taking(stream(2), 0, &[device(1), device(2), device(3)])
     };
-    assert_eq!(store.append(vec![takes(1, 0)]).await, Ok(()));
-    assert_eq!(store.append(vec![takes(1, 1)]).await, Ok(()), "its holder may take it again");
+    let conflict = AppendError::ClaimConflict { claim: device(2), holder: stream(1) };
+    let batch = vec![append(stream(3), 0, vec![event(1)]), refused];
+    assert_eq!(store.append(batch).await, Err(conflict));
+    assert_eq!(contents(store).await, before);
+    assert_eq!(store.stream_of_operation(&tenant(), operation(1)).await, Ok(None));
+    put(store, vec![taking(stream(2), 0, &[device(1), device(3)])]).await;
+}
+
+/// A claim is unique within a batch as it is between batches.
+pub async fn two_streams_of_one_batch_cannot_take_the_same_claim(store: &impl EventStore) {
+    let batch = vec![taking(stream(1), 0, &[device(1)]), taking(stream(2), 0, &[device(1)])];
     let conflict = AppendError::ClaimConflict { claim: device(1), holder: stream(1) };
-    assert_eq!(store.append(vec![takes(2, 0)]).await, Err(conflict));
-    assert_eq!(versions(store, 2).await, [0; 0], "nothing of it is written");
-    let releases = |number, version| StreamAppend {
-        claims_released: vec![device(1)],
-        ..append(number, version, 1)
+    assert_eq!(store.append(batch).await, Err(conflict));
+    assert_eq!(contents(store).await, (vec![], vec![], vec![]));
+}
+
+/// Releases of a whole batch come before what it takes, in whatever order its streams stand.
+pub async fn a_claim_passes_from_one_stream_to_another_in_one_batch(store: &impl EventStore) {
+    put(store, vec![taking(stream(1), 0, &[device(1)])]).await;
+    let released_first =
+        vec![releasing(stream(1), 1, &[device(1)]), taking(stream(2), 0, &[device(1)])];
+    put(store, released_first).await;
+    assert_eq!(holders(store).await, [(tenant(), device(1).key(), stream(2))]);
+    let taken_first =
+        vec![taking(stream(3), 0, &[device(1)]), releasing(stream(2), 1, &[device(1)])];
+    put(store, taken_first).await;
+    assert_eq!(holders(store).await, [(tenant(), device(1).key(), stream(3))]);
+}
+
+/// A target that fails and is tried again in one step: the claim stays where it was.
+pub async fn a_stream_may_release_and_take_a_claim_at_once(store: &impl EventStore) {
+    put(store, vec![taking(stream(1), 0, &[device(1)])]).await;
+    let both =
+        StreamAppend { claims_released: vec![device(1)], ..taking(stream(1), 1, &[device(1)]) };
+    put(store, vec![both]).await;
+    assert_eq!(holders(store).await, [(tenant(), device(1).key(), stream(1))]);
+    let conflict = AppendError::ClaimConflict { claim: device(1), holder: stream(1) };
+    assert_eq!(store.append(vec![taking(stream(2), 0, &[device(1)])]).await, Err(conflict));
+}
+
+/// An append without events releases claims and leaves the version.
+pub async fn claims_can_be_released_without_an_event(store: &impl EventStore) {
+    put(store, vec![taking(stream(1), 0, &[device(1), device(2)])]).await;
+    let released = StreamAppend { events: Vec::new(), ..releasing(stream(1), 1, &[device(1)]) };
+    put(store, vec![released]).await;
+    assert_eq!(holders(store).await, [(tenant(), device(2).key(), stream(1))]);
+    put(store, vec![append(stream(1), 1, vec![event(1)])]).await;
+    assert_eq!(events_of(store, stream(1)).await.len(), 2);
+}
+
+/// Neither a free claim nor another stream's is touched by a release.
+pub async fn releasing_what_is_not_held_is_passed_over(store: &impl EventStore) {
+    put(store, vec![taking(stream(1), 0, &[device(1)])]).await;
+    put(store, vec![releasing(stream(2), 0, &[device(1), device(2)])]).await;
+    assert_eq!(holders(store).await, [(tenant(), device(1).key(), stream(1))]);
+    let grab =
+        StreamAppend { claims_released: vec![device(1)], ..taking(stream(2), 1, &[device(1)]) };
+    let conflict = AppendError::ClaimConflict { claim: device(1), holder: stream(1) };
+    assert_eq!(store.append(vec![grab]).await, Err(conflict));
+}
+
+/// By the tenant's name first, then by the claim's text, byte by byte.
+pub async fn claims_are_ordered_by_tenant_and_key(store: &impl EventStore) {
+    for (number, name) in ["zebra", "alder", "maple"].into_iter().enumerate() {
+        let claims = [device(200), device(1), device(90)];
+        let taken = taking(stream(number as u128), 0, &claims);
+        put(store, vec![StreamAppend { tenant: named_tenant(name), ..taken }]).await;
+    }
+    let listed = holders(store).await;
+    assert_eq!(listed.len(), 9);
+    assert!(listed.is_sorted_by(|a, b| (&a.0, &a.1) < (&b.0, &b.1)), "{listed:?}");
+}
+
+/// The index serves late reports: also of operations of earlier appends (E10).
+pub async fn an_operation_leads_to_its_stream(store: &impl EventStore) {
+    let first = StreamAppend {
+        operations: vec![operation(1), operation(2)],
+        ..append(stream(1), 0, vec![event(1)])
     };
-    assert_eq!(store.append(vec![releases(2, 0)]).await, Ok(()), "another's claim is passed over");
-    assert!(store.append(vec![takes(2, 1)]).await.is_err());
-    assert_eq!(store.append(vec![releases(1, 2)]).await, Ok(()));
-    assert_eq!(store.append(vec![takes(2, 1)]).await, Ok(()));
-    let held = vec![(tenant("realm"), device(1).key(), stream(2))];
-    assert_eq!(store.claims().await, Ok(held));
-    let both = AppendError::VersionConflict { stream: stream(1), expected: 0, actual: 3 };
-    let found = store.append(vec![takes(1, 0)]).await;
-    assert_eq!(found, Err(both), "a version conflict is looked for first");
+    put(store, vec![first]).await;
+    let manual = StreamId::ManualUpdate(operation(3));
+    let second = vec![
+        append(stream(1), 1, vec![event(2)]),
+        StreamAppend { operations: vec![operation(3)], ..append(manual, 0, vec![event(3)]) },
+    ];
+    put(store, second).await;
+    // The same operation once more, as a writer that is not sure may say it.
+    let again =
+        StreamAppend { operations: vec![operation(1)], ..append(stream(1), 2, vec![event(4)]) };
+    put(store, vec![again]).await;
+    for (number, expected) in
+        [(1, Some(stream(1))), (2, Some(stream(1))), (3, Some(manual)), (4, None)]
+    {
+        assert_eq!(store.stream_of_operation(&tenant(), operation(number)).await, Ok(expected));
+    }
 }
 
-async fn a_claim_passes_from_one_stream_to_another_in_one_batch(store: &impl EventStore) {
-    let rollout = Claim::Rollout { system_model: "sm".to_owned(), channel: "a/b".to_owned() };
-    let takes =
-        |number| StreamAppend { claims_taken: vec![rollout.clone()], ..append(number, 0, 1) };
-    assert_eq!(store.append(vec![takes(1)]).await, Ok(()));
-    let releases = StreamAppend { claims_released: vec![rollout.clone()], ..append(1, 1, 1) };
-    assert_eq!(store.append(vec![takes(2), releases]).await, Ok(()));
-    let held = vec![(tenant("realm"), rollout.key(), stream(2))];
-    assert_eq!(store.claims().await, Ok(held));
+/// An append that changed nothing has not changed the index either.
+pub async fn an_operation_of_a_refused_append_is_unknown(store: &impl EventStore) {
+    let refused =
+        StreamAppend { operations: vec![operation(1)], ..append(stream(1), 7, vec![event(1)]) };
+    assert!(store.append(vec![refused]).await.is_err());
+    assert_eq!(store.stream_of_operation(&tenant(), operation(1)).await, Ok(None));
 }
 
-async fn tenants_see_nothing_of_each_other(store: &impl EventStore) {
-    let own = StreamAppend {
+/// A settled stream can become active again.
+pub async fn activity_is_that_of_the_last_append(store: &impl EventStore) {
+    let activities = [Activity::Settled, Activity::Active, Activity::Settled];
+    for (version, activity) in (0..).zip(activities) {
+        let next = StreamAppend { activity, ..append(stream(1), version, vec![event(version)]) };
+        put(store, vec![next]).await;
+        let summary =
+            StreamSummary { tenant: tenant(), stream: stream(1), version: version + 1, activity };
+        assert_eq!(store.streams().await, Ok(vec![summary]));
+    }
+}
+
+/// Also within one batch, and whatever was appended to them later.
+pub async fn streams_are_listed_in_order_of_creation(store: &impl EventStore) {
+    put(store, vec![append(stream(9), 0, vec![event(1)])]).await;
+    let two = vec![append(stream(5), 0, vec![event(1)]), append(stream(7), 0, vec![event(1)])];
+    put(store, two).await;
+    put(store, vec![append(stream(1), 0, vec![event(1)])]).await;
+    put(store, vec![append(stream(9), 1, vec![event(2), event(3)])]).await;
+    let listed = store.streams().await.expect("can be listed");
+    let listed: Vec<_> = listed.into_iter().map(|s| (s.stream, s.version)).collect();
+    assert_eq!(listed, [(stream(9), 3), (stream(5), 1), (stream(7), 1), (stream(1), 1)]);
+}
+
+/// Positions grow, whatever the stream; a reader goes on after the last one that it has seen.
+pub async fn the_whole_store_is_read_in_order_of_position(store: &impl EventStore) {
+    let mut given = Vec::new();
+    for number in 0..10 {
+        let batch = vec![
+            append(stream(1), number * 2, vec![event(number), event(number + 100)]),
+            append(stream(2), number, vec![event(number + 200)]),
+        ];
+        given.extend(batch.iter().flat_map(|append| append.events.clone()));
+        put(store, batch).await;
+    }
+    let everything = all(store).await;
+    assert!(everything.is_sorted_by(|a, b| a.position < b.position));
+    assert!(everything.iter().all(|stored| stored.position > 0), "positions start above 0");
+    let read: Vec<_> = everything.iter().map(|stored| stored.event.clone()).collect();
+    assert_eq!(read, given, "in the order of the appends, and within one as it was given");
+    for limit in [1, 4, 100] {
+        let (mut read, mut after) = (Vec::new(), 0);
+        loop {
+            let page = store.read_all(after, limit).await.expect("can be read");
+            let Some(last) = page.last() else { break };
+            assert!(page.len() <= limit);
+            after = last.position;
+            read.extend(page);
+        }
+        assert_eq!(read, everything, "in pages of {limit}");
+    }
+}
+
+/// There is one snapshot of a stream: the one of its highest version, the last one saved of it.
+pub async fn a_snapshot_gives_way_to_a_newer_one_only(store: &impl EventStore) {
+    put(store, vec![append(stream(1), 0, (0..9).map(event).collect())]).await;
+    put(store, vec![append(stream(2), 0, vec![event(1)])]).await;
+    let snapshot = |version, format| StateSnapshot { version, format, data: vec![7; 3] };
+    for (saved, kept) in [
+        (snapshot(5, 1), snapshot(5, 1)),
+        (snapshot(4, 2), snapshot(5, 1)),
+        (snapshot(5, 2), snapshot(5, 2)),
+        (snapshot(9, 1), snapshot(9, 1)),
+        (snapshot(1, 9), snapshot(9, 1)),
+    ] {
+        assert_eq!(store.save_snapshot(&tenant(), stream(1), saved).await, Ok(()));
+        assert_eq!(store.load_snapshot(&tenant(), stream(1)).await, Ok(Some(kept)));
+    }
+    assert_eq!(store.load_snapshot(&tenant(), stream(2)).await, Ok(None));
+    assert_eq!(all(store).await.len(), 10, "a snapshot is no event");
+}
+
+/// There is nothing that it could be the state of.
+pub async fn a_snapshot_of_an_unknown_stream_is_passed_over(store: &impl EventStore) {
+    let snapshot = StateSnapshot { version: 1, format: 1, data: vec![1] };
+    assert_eq!(store.save_snapshot(&tenant(), stream(1), snapshot).await, Ok(()));
+    assert_eq!(store.load_snapshot(&tenant(), stream(1)).await, Ok(None));
+    assert_eq!(store.streams().await, Ok(vec![]));
+}
+
+/// The same stream id, claim and operation of two tenants are two things (D21).
+pub async fn tenants_do_not_see_each_other(store: &impl EventStore) {
+    let other = named_tenant("meadow");
+    let ours = StreamAppend {
         claims_taken: vec![device(1)],
-        operations: vec![OperationId::from_uuid(Uuid::from_u128(9))],
-        ..append(1, 0, 2)
+        operations: vec![operation(1)],
+        ..append(stream(1), 0, vec![event(1), event(2)])
     };
-    let other = StreamAppend { tenant: tenant("other"), ..own.clone() };
-    assert_eq!(store.append(vec![own]).await, Ok(()));
-    let operation = OperationId::from_uuid(Uuid::from_u128(9));
-    assert_eq!(store.stream_of_operation(&tenant("other"), operation).await, Ok(None));
-    assert_eq!(store.read_stream(&tenant("other"), stream(1), 0, 9).await, Ok(Vec::new()));
-    assert_eq!(store.append(vec![other]).await, Ok(()), "the same stream and claim in another");
-}
+    put(store, vec![ours]).await;
+    let snapshot = StateSnapshot { version: 2, format: 1, data: vec![1] };
+    assert_eq!(store.save_snapshot(&tenant(), stream(1), snapshot.clone()).await, Ok(()));
 
-async fn an_operation_leads_to_its_stream(store: &impl EventStore) {
-    let operation = |number| OperationId::from_uuid(Uuid::from_u128(number));
-    let starts = |number, version| StreamAppend {
-        operations: vec![operation(number)],
-        ..append(number, version, 1)
+    assert_eq!(store.read_stream(&other, stream(1), 0, 10).await, Ok(vec![]));
+    assert_eq!(store.stream_of_operation(&other, operation(1)).await, Ok(None));
+    assert_eq!(store.load_snapshot(&other, stream(1)).await, Ok(None));
+    assert_eq!(store.save_snapshot(&other, stream(1), snapshot).await, Ok(()));
+    assert_eq!(store.load_snapshot(&other, stream(1)).await, Ok(None));
+
+    let theirs = StreamAppend {
+        tenant: other.clone(),
+        claims_taken: vec![device(1)],
+        operations: vec![operation(1)],
+        ..append(stream(1), 0, vec![event(3)])
     };
-    assert_eq!(store.append(vec![starts(1, 0), starts(2, 0)]).await, Ok(()));
-    assert_eq!(store.append(vec![starts(2, 1)]).await, Ok(()), "it may start again");
-    let realm = tenant("realm");
-    assert_eq!(store.stream_of_operation(&realm, operation(2)).await, Ok(Some(stream(2))));
-    assert_eq!(store.stream_of_operation(&realm, operation(3)).await, Ok(None));
+    put(store, vec![theirs]).await;
+    let release = StreamAppend { tenant: other.clone(), ..releasing(stream(1), 1, &[device(1)]) };
+    put(store, vec![release]).await;
+    assert_eq!(holders(store).await, [(tenant(), device(1).key(), stream(1))]);
+    assert_eq!(events_of(store, stream(1)).await, [event(1), event(2)]);
+    let read = store.read_stream(&other, stream(1), 0, 10).await.expect("can be read");
+    assert_eq!(read.iter().map(|stored| stored.version).collect::<Vec<_>>(), [1, 2]);
+    assert!(read.iter().all(|stored| stored.tenant == other));
+    assert_eq!(store.stream_of_operation(&other, operation(1)).await, Ok(Some(stream(1))));
 }
 
-async fn streams_are_listed_as_they_were_created(store: &impl EventStore) {
-    assert_eq!(store.streams().await, Ok(Vec::new()));
-    assert_eq!(store.append(vec![append(9, 0, 1)]).await, Ok(()));
-    assert_eq!(store.append(vec![append(1, 0, 1)]).await, Ok(()));
-    let settles = StreamAppend { activity: Activity::Settled, ..append(9, 1, 1) };
-    assert_eq!(store.append(vec![settles]).await, Ok(()));
-    let summary = |number, version, activity| StreamSummary {
-        tenant: tenant("realm"),
-        stream: stream(number),
-        version,
-        activity,
+/// A store does not look into payloads: empty, large, and not even text.
+pub async fn any_payload_comes_back_as_it_was(store: &impl EventStore) {
+    let pattern = |length: usize| (0..=u8::MAX).cycle().take(length).collect::<Vec<u8>>();
+    let events: Vec<NewEvent> = [0, 1, 255, 5_000, 70_000, 3_000_000]
+        .into_iter()
+        .map(|length| NewEvent { data: pattern(length), ..event(1) })
+        .collect();
+    put(store, vec![append(stream(1), 0, events.clone())]).await;
+    assert!(events_of(store, stream(1)).await == events, "a payload came back changed");
+    let snapshot = StateSnapshot { version: 6, format: u32::MAX, data: pattern(5_000_000) };
+    assert_eq!(store.save_snapshot(&tenant(), stream(1), snapshot.clone()).await, Ok(()));
+    let loaded = store.load_snapshot(&tenant(), stream(1)).await.expect("can be loaded");
+    assert!(loaded == Some(snapshot), "a snapshot came back changed");
+}
+
+/// The least and the greatest that the fields of an event can be.
+pub async fn extreme_values_come_back_as_they_were(store: &impl EventStore) {
+    let least = NewEvent {
+        event_type: "a".to_owned(),
+        schema_version: 0,
+        recorded_at: Timestamp::from_millis(i64::MIN),
+        correlation_id: Uuid::nil(),
+        causation_id: Uuid::nil(),
+        data: Vec::new(),
     };
-    let expected = vec![summary(9, 2, Activity::Settled), summary(1, 1, Activity::Active)];
-    assert_eq!(store.streams().await, Ok(expected));
+    let greatest = NewEvent {
+        event_type: "ʕ•ᴥ•ʔ 'quoted'".repeat(20),
+        schema_version: u16::MAX,
+        recorded_at: Timestamp::from_millis(i64::MAX),
+        correlation_id: Uuid::max(),
+        causation_id: Uuid::max(),
+        data: vec![0xff],
+    };
+    let events = vec![least, greatest];
+    put(store, vec![append(stream(u128::MAX), 0, events.clone())]).await;
+    assert_eq!(events_of(store, stream(u128::MAX)).await, events);
 }
 
-async fn the_newest_state_snapshot_is_kept(store: &impl EventStore) {
-    let realm = tenant("realm");
-    assert_eq!(store.append(vec![append(1, 0, 5)]).await, Ok(()));
-    assert_eq!(store.load_snapshot(&realm, stream(1)).await, Ok(None));
-    let snapshot =
-        |version: u64| StateSnapshot { version, format: 3, data: version.to_be_bytes().to_vec() };
-    for version in [2, 4, 3] {
-        assert_eq!(store.save_snapshot(&realm, stream(1), snapshot(version)).await, Ok(()));
-    }
-    assert_eq!(store.load_snapshot(&realm, stream(1)).await, Ok(Some(snapshot(4))));
+/// A snapshot chunk of a large campaign (E9): thousands of events, claims and operations.
+pub async fn a_large_batch_is_one_append(store: &impl EventStore) {
+    let claim = |number: u128| Claim::Device(DeviceId::from_bytes(number.to_be_bytes()));
+    let batch: Vec<StreamAppend> = (0..5)
+        .map(|part: u128| StreamAppend {
+            claims_taken: (0..1_000).map(|number| claim(part * 1_000 + number)).collect(),
+            operations: (0..1_000).map(|number| operation(part * 1_000 + number)).collect(),
+            ..append(stream(part), 0, (0..1_000).map(event).collect())
+        })
+        .collect();
+    put(store, batch).await;
+    assert_eq!(all(store).await.len(), 5_000);
+    assert_eq!(holders(store).await.len(), 5_000);
+    let found = store.stream_of_operation(&tenant(), operation(4_999)).await;
+    assert_eq!(found, Ok(Some(stream(4))));
 }
 
-async fn of_racing_appends_one_wins(store: Arc<impl EventStore>) {
-    for round in 0..20 {
-        let racing = (0..8).map(|_| store.append(vec![append(1, round, 1)]));
-        let won = join_all(racing).await.into_iter().filter(Result::is_ok).count();
-        assert_eq!(won, 1, "of appends at one version exactly one is written");
+/// Appends that wait for the disk together do not get into each other's way.
+pub async fn concurrent_appends_to_many_streams_are_each_seen_once(store: &impl EventStore) {
+    const STREAMS: u64 = 40;
+    for version in 0..3 {
+        let appends = (0..STREAMS).map(|number| {
+            let events = vec![event(version * STREAMS + number)];
+            store.append(vec![append(stream(number.into()), version, events)])
+        });
+        assert!(join_all(appends).await.into_iter().all(|result| result == Ok(())));
     }
-    assert_eq!(versions(&*store, 1).await, (1..=20).collect::<Vec<_>>());
+    let mut seen = BTreeSet::new();
+    let mut versions = BTreeMap::new();
+    for stored in all(store).await {
+        assert!(seen.insert(stored.event.data), "seen twice");
+        let last = versions.insert(stored.stream, stored.version).unwrap_or(0);
+        assert_eq!(stored.version, last + 1, "of {}", stored.stream);
+    }
+    assert_eq!(seen.len() as u64, 3 * STREAMS);
 }
 
-async fn every_event_of_all_streams_is_read_once(store: Arc<impl EventStore>) {
-    for round in 0..10 {
-        let appends = (1..=10).map(|number| store.append(vec![append(number, round * 2, 2)]));
-        assert!(join_all(appends).await.into_iter().all(|result| result.is_ok()));
+/// The others are told the version that the winner made; appends beside them are not disturbed.
+pub async fn of_racing_appends_to_one_stream_exactly_one_wins(store: &impl EventStore) {
+    for version in 0..10 {
+        let racing = (0..8).map(|racer| {
+            store.append(vec![append(stream(1), version, vec![event(version * 8 + racer)])])
+        });
+        let beside = store.append(vec![append(stream(2), version, vec![event(version)])]);
+        let (results, beside) = futures::join!(join_all(racing), beside);
+        assert_eq!(beside, Ok(()));
+        let (won, lost): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
+        assert_eq!(won.len(), 1);
+        let (expected, actual) = (version, version + 1);
+        let conflict = AppendError::VersionConflict { stream: stream(1), expected, actual };
+        assert!(lost.iter().all(|result| *result == Err(conflict.clone())), "{lost:?}");
+        assert_eq!(events_of(store, stream(1)).await.len() as u64, version + 1);
     }
-    let mut seen = Vec::new();
-    let mut after = 0;
-    loop {
-        let page = store.read_all(after, 33).await.expect("a page is read");
-        let Some(last) = page.last() else { break };
-        after = last.position;
-        assert!(page.len() <= 33);
-        seen.extend(
-            page.into_iter().map(|stored| (stored.position, stored.stream, stored.version)),
-        );
+}
+
+/// Two campaigns that want one device: one gets it, the other learns who has it (D14).
+pub async fn of_racing_claims_exactly_one_wins(store: &impl EventStore) {
+    let racing = (0..8).map(|racer| store.append(vec![taking(stream(racer), 0, &[device(1)])]));
+    let results = join_all(racing).await;
+    let held = holders(store).await;
+    let [(_, _, winner)] = held[..] else { panic!("held {} times", held.len()) };
+    for (racer, result) in (0..).zip(results) {
+        if stream(racer) == winner {
+            assert_eq!(result, Ok(()));
+        } else {
+            let conflict = AppendError::ClaimConflict { claim: device(1), holder: winner };
+            assert_eq!(result, Err(conflict));
+        }
     }
-    assert!(seen.is_sorted(), "in order of position");
-    assert_eq!(seen.len(), 200);
-    for number in 1..=10 {
-        let of_stream = seen.iter().filter(|(_, of, _)| *of == stream(number)).map(|seen| seen.2);
-        assert!(of_stream.eq(1..=20), "each stream's events in their order");
-    }
+    assert_eq!(all(store).await.len(), 1);
 }

@@ -53,6 +53,13 @@ fn answer<'a, T: Send + 'a>(value: T) -> BoxFuture<'a, T> {
     ready(value).boxed()
 }
 
+/// At most `limit` of what comes after the first `after`.
+fn page<T>(all: &[T], after: u64, limit: usize) -> &[T] {
+    let from = usize::try_from(after).map_or(all.len(), |after| after.min(all.len()));
+    let rest = &all[from..];
+    &rest[..limit.min(rest.len())]
+}
+
 impl Inner {
     fn version(&self, key: &Key) -> u64 {
         self.streams.get(key).map_or(0, |stream| stream.positions.len() as u64)
@@ -147,13 +154,9 @@ impl EventStore for MemoryStore {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<StoredEvent>, StoreError>> {
         let inner = self.inner();
-        let positions = inner.streams.get(&(tenant.clone(), stream)).map(|s| &s.positions);
-        let skipped = usize::try_from(after).unwrap_or(usize::MAX);
-        let events = positions
-            .into_iter()
-            .flatten()
-            .skip(skipped)
-            .take(limit)
+        let positions = inner.streams.get(&(tenant.clone(), stream)).map(|s| &*s.positions);
+        let events = page(positions.unwrap_or_default(), after, limit)
+            .iter()
             .map(|position| inner.events[*position].clone())
             .collect();
         answer(Ok(events))
@@ -164,8 +167,7 @@ impl EventStore for MemoryStore {
         after: u64,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<StoredEvent>, StoreError>> {
-        let skipped = usize::try_from(after).unwrap_or(usize::MAX);
-        answer(Ok(self.inner().events.iter().skip(skipped).take(limit).cloned().collect()))
+        answer(Ok(page(&self.inner().events, after, limit).to_vec()))
     }
 
     fn streams(&self) -> BoxFuture<'_, Result<Vec<StreamSummary>, StoreError>> {

@@ -1,2 +1,31 @@
-//! The `hedgerow` command.
-fn main() {}
+//! The `hedgerow` command: see a campaign run, run scenarios, ask version questions, read logs.
+
+mod demo;
+mod log;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Rolls OTA updates out to fleets of devices, and shows how
+#[derive(Parser)]
+#[command(name = "hedgerow", version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Demo(demo::DemoArgs),
+    Log(log::LogArgs),
+    Show(log::ShowArgs),
+}
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Demo(args) => demo::run(&args),
+        Command::Log(args) => log::log(&args),
+        Command::Show(args) => log::show(&args),
+    }
+}

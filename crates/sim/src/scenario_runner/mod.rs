@@ -28,6 +28,7 @@ pub use self::file::Scenario;
 use self::file::{DeviceChange, Kind, OtaEvent, Stimulus};
 use self::log::CrashPoint;
 use self::world::{DueStep, LoggedStore, World, device_id};
+use crate::blocking::BlockingStore;
 use crate::runtime::{Executor, VirtualClock};
 
 /// Turns at one instant after which a scenario is taken to run in circles.
@@ -85,7 +86,7 @@ pub fn run(scenario: &Scenario, store: Arc<dyn EventStore>) -> Result<Vec<Value>
     }
     let mut run = Run {
         scenario,
-        store: Arc::new(LoggedStore { store, world: world.clone() }),
+        store: Arc::new(LoggedStore { store: BlockingStore::new(store), world: world.clone() }),
         world,
         clock: VirtualClock::new(Timestamp::from_millis(0)),
         tenant: tenant(),

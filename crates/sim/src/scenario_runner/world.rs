@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use super::file::{Api, Device, Script, Step};
 use super::log::Log;
-use crate::runtime::wait;
+use crate::blocking::BlockingStore;
 
 /// Devices that are online at first have been so for long.
 const LONG_AGO: Timestamp = Timestamp::from_millis(-86_400_000);
@@ -374,7 +374,7 @@ impl FleetDirectory for World {
 /// The store that the engine sees: what it appends is logged once it is durable, and a crash point
 /// that it meets leaves the engine without an answer.
 pub(super) struct LoggedStore {
-    pub(super) store: Arc<dyn EventStore>,
+    pub(super) store: BlockingStore,
     pub(super) world: World,
 }
 
@@ -385,7 +385,7 @@ impl EventStore for LoggedStore {
                 return pending().await;
             }
             let logged = batch.clone();
-            wait(self.store.append(batch))?;
+            self.store.append(batch).await?;
             {
                 let mut inner = self.world.inner();
                 let at_ms = inner.now_ms;
@@ -410,7 +410,7 @@ impl EventStore for LoggedStore {
         after: u64,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<hedgerow_core::StoredEvent>, StoreError>> {
-        ready(wait(self.store.read_stream(tenant, stream, after, limit))).boxed()
+        self.store.read_stream(tenant, stream, after, limit)
     }
 
     fn read_all(
@@ -418,15 +418,15 @@ impl EventStore for LoggedStore {
         after: u64,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<hedgerow_core::StoredEvent>, StoreError>> {
-        ready(wait(self.store.read_all(after, limit))).boxed()
+        self.store.read_all(after, limit)
     }
 
     fn streams(&self) -> BoxFuture<'_, Result<Vec<StreamSummary>, StoreError>> {
-        ready(wait(self.store.streams())).boxed()
+        self.store.streams()
     }
 
     fn claims(&self) -> BoxFuture<'_, Result<Vec<(TenantId, String, StreamId)>, StoreError>> {
-        ready(wait(self.store.claims())).boxed()
+        self.store.claims()
     }
 
     fn stream_of_operation(
@@ -434,7 +434,7 @@ impl EventStore for LoggedStore {
         tenant: &TenantId,
         operation: OperationId,
     ) -> BoxFuture<'_, Result<Option<StreamId>, StoreError>> {
-        ready(wait(self.store.stream_of_operation(tenant, operation))).boxed()
+        self.store.stream_of_operation(tenant, operation)
     }
 
     fn load_snapshot(
@@ -442,7 +442,7 @@ impl EventStore for LoggedStore {
         tenant: &TenantId,
         stream: StreamId,
     ) -> BoxFuture<'_, Result<Option<StateSnapshot>, StoreError>> {
-        ready(wait(self.store.load_snapshot(tenant, stream))).boxed()
+        self.store.load_snapshot(tenant, stream)
     }
 
     fn save_snapshot(
@@ -451,6 +451,6 @@ impl EventStore for LoggedStore {
         stream: StreamId,
         snapshot: StateSnapshot,
     ) -> BoxFuture<'_, Result<(), StoreError>> {
-        ready(wait(self.store.save_snapshot(tenant, stream, snapshot))).boxed()
+        self.store.save_snapshot(tenant, stream, snapshot)
     }
 }

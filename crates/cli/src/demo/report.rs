@@ -1,0 +1,106 @@
+//! What a demo says in the end.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use hedgerow_core::{CampaignId, DeviceId, TargetCounts, TenantId};
+use hedgerow_engine::{Progress, TargetFilter};
+use hedgerow_sim::fleet_run::FleetRun;
+use serde::Serialize;
+
+use super::DemoError;
+use super::progress::clock;
+use super::world_file::WorldFile;
+
+/// How many devices are named for each reason.
+const EXAMPLES: usize = 3;
+
+/// Why some targets failed.
+#[derive(Serialize)]
+struct Reason {
+    reason: &'static str,
+    targets: u32,
+    examples: Vec<DeviceId>,
+}
+
+#[derive(Serialize)]
+pub(super) struct Report {
+    campaign: CampaignId,
+    outcome: Option<&'static str>,
+    targets: TargetCounts,
+    failures: Vec<Reason>,
+    events: u64,
+    simulated_seconds: u64,
+    real_seconds: f64,
+    log: PathBuf,
+}
+
+pub(super) fn make(
+    run: &mut FleetRun<WorldFile>,
+    tenant: &TenantId,
+    id: CampaignId,
+    progress: &Progress,
+    real_time: Duration,
+    db: &Path,
+) -> Result<Report, DemoError> {
+    let (engine, asked) = (run.engine(), tenant.clone());
+    let reasons = run.ask(async move { engine.failure_reasons(&asked, id).await })??;
+    let mut failures = Vec::new();
+    for (reason, targets) in reasons {
+        let (engine, asked) = (run.engine(), tenant.clone());
+        let filter =
+            TargetFilter { reason: Some(reason), limit: EXAMPLES, ..TargetFilter::default() };
+        let page = run.ask(async move { engine.targets(&asked, id, filter).await })??;
+        let examples = page.targets.into_iter().map(|target| target.device).collect();
+        failures.push(Reason { reason: reason.name(), targets, examples });
+    }
+    let ended = progress.finished_at.unwrap_or(run.now()).max(run.now());
+    Ok(Report {
+        campaign: id,
+        outcome: progress.outcome.map(hedgerow_core::Outcome::name),
+        targets: progress.targets,
+        failures,
+        events: progress.events,
+        simulated_seconds: progress.started_at.map_or(0, |started| ended.since(started).as_secs()),
+        real_seconds: (real_time.as_secs_f64() * 1_000.0).round() / 1_000.0,
+        log: db.to_owned(),
+    })
+}
+
+impl Report {
+    pub(super) fn print_json(&self) {
+        // Texts and numbers only: this cannot fail.
+        println!("{}", serde_json::to_string_pretty(self).unwrap_or_default());
+    }
+
+    pub(super) fn print(&self) {
+        let targets = self.targets;
+        println!("campaign {}: {}", self.campaign, self.outcome.unwrap_or("unfinished"));
+        println!(
+            "  {} targets: {} successful, {} failed, {} cancelled, {} idle",
+            targets.total, targets.successful, targets.failed, targets.cancelled, targets.idle
+        );
+        let mut examples: BTreeMap<&str, &DeviceId> = BTreeMap::new();
+        if !self.failures.is_empty() {
+            println!("  why targets failed:");
+        }
+        for failure in &self.failures {
+            let named: Vec<_> = failure.examples.iter().map(ToString::to_string).collect();
+            println!("    {:>6}  {:<28} such as {}", failure.targets, failure.reason, named.join(", "));
+            examples.extend(failure.examples.first().map(|device| (failure.reason, device)));
+        }
+        println!(
+            "  {} events; {} simulated in {:.1} s",
+            self.events,
+            clock(Duration::from_secs(self.simulated_seconds)),
+            self.real_seconds
+        );
+        let log = self.log.display();
+        println!("  the log is in {log}; next:");
+        println!("    hedgerow show {log}");
+        if let Some(device) = examples.values().next() {
+            println!("    hedgerow log {log} --device {device}");
+        }
+    }
+}

@@ -1,0 +1,376 @@
+//! `hedgerow log` and `hedgerow show`: reading what was recorded, also while a process writes.
+
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use hedgerow_core::event::{CampaignEvent, EventError};
+use hedgerow_core::{
+    Campaign, CampaignId, DeviceId, StoredEvent, StreamId, TargetStatus, TenantId,
+};
+use hedgerow_engine::store::{EventStore, StoreError, StreamSummary};
+use hedgerow_engine::{LoadError, campaign_at, manual_update_at};
+use hedgerow_sim::runtime::wait;
+use hedgerow_sqlite::{OpenError, SqliteStore};
+use serde_json::{Value, json};
+
+/// Events read at once.
+const PAGE: usize = 10_000;
+/// The most characters of an event's data in a line for people.
+const LONGEST: usize = 300;
+/// Targets that `show` lists of each status.
+const SHOWN: usize = 10;
+
+/// Print the events of a log
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  hedgerow log hedgerow-demo.db
+  hedgerow log hedgerow-demo.db --device f0VMRgIBAQAAAAAAAAAAAA
+  hedgerow log hedgerow-demo.db --campaign 5f0c7a0e-3d0b-5a7e-9f6d-8a41c2d410aa --json | jq .type
+
+With --json each line is one event. A log can be read while a process writes to it.
+
+Exit status: 0 printed, 2 wrong usage, 3 the file cannot be read.")]
+pub(crate) struct LogArgs {
+    /// The file of the log
+    file: PathBuf,
+    /// Only the events of this campaign
+    #[arg(long, value_name = "ID")]
+    campaign: Option<CampaignId>,
+    /// Only the events about this device
+    #[arg(long, value_name = "ID")]
+    device: Option<DeviceId>,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+/// Print the state that a log leads to
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  hedgerow show hedgerow-demo.db                     every campaign and manual update
+  hedgerow show hedgerow-demo.db CAMPAIGN --at 500   one campaign as it was after its event 500
+  hedgerow show hedgerow-demo.db CAMPAIGN --json     the whole state, every target
+
+Exit status: 0 printed, 1 there is no such campaign or event, 2 wrong usage, 3 the file cannot be read.")]
+pub(crate) struct ShowArgs {
+    /// The file of the log
+    file: PathBuf,
+    /// The campaign; all of them if left out
+    campaign: Option<CampaignId>,
+    /// As of this event of the campaign, counted from 1
+    #[arg(long, value_name = "N", requires = "campaign", value_parser = clap::value_parser!(u64).range(1..))]
+    at: Option<u64>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum ReadError {
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error(transparent)]
+    Event(#[from] EventError),
+    #[error("there is no campaign {campaign} in {}: `hedgerow show {}` lists what there is", file.display(), file.display())]
+    NoCampaign { file: PathBuf, campaign: CampaignId },
+    #[error("campaign {campaign} has no event {at}, only {events}: give --at 1 to {events}")]
+    NoEvent { campaign: CampaignId, at: u64, events: u64 },
+    #[error("the output cannot be written: {0}")]
+    Output(#[from] std::io::Error),
+}
+
+fn finish(result: Result<(), ReadError>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads has seen enough.
+        Err(ReadError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
+        Err(error @ (ReadError::NoCampaign { .. } | ReadError::NoEvent { .. })) => {
+            eprintln!("error: {error}");
+            ExitCode::from(1)
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(3)
+        }
+    }
+}
+
+/// Runs `hedgerow log`.
+pub(crate) fn log(args: &LogArgs) -> ExitCode {
+    finish(print_log(args))
+}
+
+fn print_log(args: &LogArgs) -> Result<(), ReadError> {
+    let store = SqliteStore::open_read_only(&args.file)?;
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    if let Some(campaign) = args.campaign {
+        let stream = find(&store, &args.file, campaign)?;
+        let mut after = 0;
+        loop {
+            let page = wait(store.read_stream(&stream.tenant, stream.stream, after, PAGE))?;
+            let Some(last) = page.last() else { break };
+            after = last.version;
+            print_page(args, &page, &mut out)?;
+        }
+    } else {
+        let mut after = 0;
+        loop {
+            let page = wait(store.read_all(after, PAGE))?;
+            let Some(last) = page.last() else { break };
+            after = last.position;
+            print_page(args, &page, &mut out)?;
+        }
+    }
+    Ok(out.flush()?)
+}
+
+fn print_page(args: &LogArgs, page: &[StoredEvent], out: &mut impl Write) -> Result<(), ReadError> {
+    for stored in page {
+        if args.device.is_some_and(|device| !is_about(stored, device)) {
+            continue;
+        }
+        let event = &stored.event;
+        let data: Value = serde_json::from_slice(&event.data).unwrap_or(Value::Null);
+        if args.json {
+            let line = json!({
+                "position": stored.position,
+                "tenant": stored.tenant,
+                "stream": stored.stream,
+                "version": stored.version,
+                "recorded_at": event.recorded_at.to_string(),
+                "type": event.event_type,
+                "schema_version": event.schema_version,
+                "correlation_id": event.correlation_id,
+                "causation_id": event.causation_id,
+                "data": data,
+            });
+            writeln!(out, "{line}")?;
+        } else {
+            let stream = stored.stream.to_string();
+            let (kind, id) = stream.split_once('/').unwrap_or(("", &stream));
+            let id = id.get(..8).unwrap_or(id);
+            let data = if data.as_object().is_some_and(serde_json::Map::is_empty) {
+                String::new()
+            } else {
+                shortened(&data.to_string())
+            };
+            let (version, at) = (stored.version, event.recorded_at);
+            writeln!(out, "{at}  {kind}/{id} {version:>6}  {:<22} {data}", event.event_type)?;
+        }
+    }
+    Ok(())
+}
+
+/// A snapshot of a million devices is no line for people; `--json` has all of it.
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}… (--json prints all)", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+fn is_about(stored: &StoredEvent, device: DeviceId) -> bool {
+    match stored.stream {
+        StreamId::Campaign(_) => match CampaignEvent::from_stored(stored) {
+            Ok(CampaignEvent::SnapshotExtended(chunk)) => chunk.devices.contains(&device),
+            Ok(event) => event.device() == Some(device),
+            // An event of a newer version may well be about it.
+            Err(_) => String::from_utf8_lossy(&stored.event.data).contains(&device.to_string()),
+        },
+        StreamId::ManualUpdate(_) => {
+            String::from_utf8_lossy(&stored.event.data).contains(&device.to_string())
+        }
+    }
+}
+
+fn find(store: &SqliteStore, file: &Path, campaign: CampaignId) -> Result<StreamSummary, ReadError> {
+    let stream = StreamId::Campaign(campaign);
+    let found = wait(store.streams())?.into_iter().find(|summary| summary.stream == stream);
+    found.ok_or_else(|| ReadError::NoCampaign { file: file.to_owned(), campaign })
+}
+
+/// Runs `hedgerow show`.
+pub(crate) fn show(args: &ShowArgs) -> ExitCode {
+    finish(print_state(args))
+}
+
+fn print_state(args: &ShowArgs) -> Result<(), ReadError> {
+    let store = SqliteStore::open_read_only(&args.file)?;
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    match args.campaign {
+        Some(id) => {
+            let summary = find(&store, &args.file, id)?;
+            if let Some(at) = args.at.filter(|at| *at > summary.version) {
+                let events = summary.version;
+                return Err(ReadError::NoEvent { campaign: id, at, events });
+            }
+            let campaign = wait(campaign_at(&store, &summary.tenant, id, args.at))?;
+            let campaign = campaign
+                .ok_or_else(|| ReadError::NoCampaign { file: args.file.clone(), campaign: id })?;
+            if args.json {
+                serde_json::to_writer_pretty(&mut out, &whole(&campaign))
+                    .map_err(std::io::Error::from)?;
+                writeln!(out)?;
+            } else {
+                describe(&campaign, true, &mut out)?;
+            }
+        }
+        None => print_all(args, &store, &mut out)?,
+    }
+    Ok(out.flush()?)
+}
+
+fn print_all(args: &ShowArgs, store: &SqliteStore, out: &mut impl Write) -> Result<(), ReadError> {
+    let mut all = Vec::new();
+    let streams = wait(store.streams())?;
+    if streams.is_empty() && !args.json {
+        writeln!(out, "{} holds no campaign", args.file.display())?;
+    }
+    for summary in streams {
+        let tenant: &TenantId = &summary.tenant;
+        match summary.stream {
+            StreamId::Campaign(id) => {
+                let campaign = wait(campaign_at(store, tenant, id, None))?;
+                match campaign {
+                    Some(campaign) if args.json => all.push(brief(&campaign)),
+                    Some(campaign) => describe(&campaign, false, out)?,
+                    None => {}
+                }
+            }
+            StreamId::ManualUpdate(id) => {
+                let Some(update) = wait(manual_update_at(store, tenant, id, None))? else { continue };
+                let device = update.definition().device;
+                if args.json {
+                    all.push(json!({
+                        "manual_update": id, "tenant": tenant, "device": device,
+                        "status": update.status(),
+                    }));
+                } else {
+                    let status = match update.operation() {
+                        Some(operation) => operation.phase.name(),
+                        None if *update.status() == hedgerow_core::ManualStatus::Successful => {
+                            "successful"
+                        }
+                        None => "failed",
+                    };
+                    writeln!(out, "manual update {id} of tenant {tenant}: device {device}, {status}")?;
+                }
+            }
+        }
+    }
+    if args.json {
+        serde_json::to_writer_pretty(&mut *out, &all).map_err(std::io::Error::from)?;
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+fn brief(campaign: &Campaign) -> Value {
+    json!({
+        "campaign": campaign.id(),
+        "tenant": campaign.tenant(),
+        "events": campaign.version(),
+        "status": campaign.status(),
+        "outcome": campaign.outcome(),
+        "created_at": campaign.created_at().to_string(),
+        "scheduled_at": campaign.scheduled_at().map(|at| at.to_string()),
+        "started_at": campaign.started_at().map(|at| at.to_string()),
+        "finished_at": campaign.finished_at().map(|at| at.to_string()),
+        "definition": campaign.definition(),
+        "counts": campaign.counts(),
+    })
+}
+
+fn whole(campaign: &Campaign) -> Value {
+    let mut value = brief(campaign);
+    let reasons: serde_json::Map<String, Value> = campaign
+        .failure_reasons()
+        .into_iter()
+        .map(|(reason, count)| (reason.name().to_owned(), count.into()))
+        .collect();
+    if let Some(object) = value.as_object_mut() {
+        object.insert("failure_reasons".to_owned(), Value::Object(reasons));
+        object.insert("targets".to_owned(), json!(campaign.targets().collect::<Vec<_>>()));
+    }
+    value
+}
+
+fn describe(campaign: &Campaign, details: bool, out: &mut impl Write) -> std::io::Result<()> {
+    let definition = campaign.definition();
+    let counts = campaign.counts();
+    let outcome = campaign.outcome().map(|outcome| format!(", {}", outcome.name()));
+    writeln!(out, "campaign {} of tenant {}", campaign.id(), campaign.tenant())?;
+    writeln!(out, "  name        {}", definition.name)?;
+    writeln!(
+        out,
+        "  base image  {} {} from {}",
+        definition.base_image.system_model,
+        definition.base_image.version,
+        definition.base_image.url.without_query()
+    )?;
+    writeln!(out, "  channel     {}", definition.channel.name())?;
+    writeln!(
+        out,
+        "  status      {}{}, after {} events",
+        campaign.status().name(),
+        outcome.unwrap_or_default(),
+        campaign.version()
+    )?;
+    writeln!(
+        out,
+        "  targets     {}: {} idle, {} in progress, {} successful, {} failed, {} cancelled",
+        counts.total,
+        counts.idle,
+        counts.in_progress,
+        counts.successful,
+        counts.failed,
+        counts.cancelled
+    )?;
+    writeln!(
+        out,
+        "  limits      at most {} in progress, at most {} % failed",
+        campaign.limits().max_pending_operations,
+        campaign.limits().max_failure_percentage
+    )?;
+    for (reason, count) in campaign.failure_reasons() {
+        writeln!(out, "  failed      {count:>6}  {}", reason.name())?;
+    }
+    if details {
+        for status in [TargetStatus::InProgress, TargetStatus::Failed] {
+            list(campaign, status, out)?;
+        }
+    }
+    Ok(())
+}
+
+fn list(campaign: &Campaign, status: TargetStatus, out: &mut impl Write) -> std::io::Result<()> {
+    let mut targets = campaign.targets().filter(|target| target.status == status);
+    for target in targets.by_ref().take(SHOWN) {
+        let what = match (&target.operation, target.settlement) {
+            (Some(operation), _) => format!("{} {}%", operation.phase.name(), operation.progress),
+            (None, hedgerow_core::Settlement::Failed(reason)) => reason.name().to_owned(),
+            _ => String::new(),
+        };
+        writeln!(
+            out,
+            "  {:<11} {}  {what}, {} resends",
+            status.name(),
+            target.device,
+            target.retry_count
+        )?;
+    }
+    let more = targets.count();
+    if more > 0 {
+        writeln!(out, "  {:<11} and {more} more; --json prints all", status.name())?;
+    }
+    Ok(())
+}

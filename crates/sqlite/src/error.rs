@@ -1,23 +1,28 @@
-//! What can go wrong, and what to do about it: opening a file, and SQLite's answers.
+//! What can go wrong, and what to do about it: opening a file, and SQLite's answers afterwards.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use hedgerow_engine::store::StoreError;
-use rusqlite::ErrorCode;
+use rusqlite::{Error, ErrorCode};
 
-/// Why a store could not be opened. The file was not changed.
+/// Why a store could not be opened. What was found was left as it is.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// There is no such file, or no such folder to create it in.
-    #[error("{} does not exist: look at the path{}", path.display(), if *create { ", its folder must exist" } else { "" })]
-    Missing {
+    /// There is no such file to read.
+    #[error("{} does not exist: look at the path; it is created when campaigns are run on it", path.display())]
+    NoFile {
         /// The file.
         path: PathBuf,
-        /// Whether it was to be created.
-        create: bool,
     },
-    /// It is not a file.
+    /// There is no folder to create the file in.
+    #[error("{} cannot be created, its folder does not exist: create the folder first", path.display())]
+    NoFolder {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It is a folder, a device, or a link that leads nowhere.
     #[error("{} is not a file: give the path of a file", path.display())]
     NotAFile {
         /// The path.
@@ -25,7 +30,7 @@ pub enum OpenError {
     },
     /// Another process, or another store of this one, has it.
     #[error(
-        "{} is in use: another process runs campaigns on it; stop that one first, or open the file to be read", path.display()
+        "{} is in use, another process runs campaigns on it: stop that one first, or open the file to read it", path.display()
     )]
     InUse {
         /// The file.
@@ -33,7 +38,7 @@ pub enum OpenError {
     },
     /// It is a file of something else.
     #[error(
-        "{} is not a Hedgerow store but {what}: give another path, the file was left as it is", path.display()
+        "{} is not a Hedgerow store but {what}: give another path; if it was a store once, its beginning is damaged, restore it from a backup", path.display()
     )]
     Foreign {
         /// The file.
@@ -43,28 +48,57 @@ pub enum OpenError {
     },
     /// It was written by a newer version.
     #[error(
-        "{} has schema {found}, this version reads up to {newest}: use a newer version of Hedgerow, the file was left as it is", path.display()
+        "{} has schema {found}, this version knows up to {newest}: use the version of Hedgerow that wrote it", path.display()
     )]
     Newer {
         /// The file.
         path: PathBuf,
         /// Its schema.
         found: i64,
-        /// The newest one that can be read.
+        /// The newest one that is known.
         newest: i64,
     },
-    /// It is damaged.
+    /// It was written by an older version, and may not be changed to be read.
     #[error(
-        "{} is damaged ({detail}): restore it from a backup, the file was left as it is", path.display()
+        "{} has schema {found}, this version reads {newest}: run campaigns on it once, which brings it up to date", path.display()
     )]
+    Older {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        found: i64,
+        /// The one that can be read.
+        newest: i64,
+    },
+    /// A process that was killed left events in the log beside the file, and they cannot be read
+    /// without writing there.
+    #[error(
+        "{} was not closed and its folder cannot be written to: copy it, and the -wal file beside it, to where it can be", path.display()
+    )]
+    NotClosed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It is damaged.
+    #[error("{} is damaged ({detail}): restore it from a backup", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
         /// What SQLite said.
         detail: String,
     },
-    /// The system refused.
-    #[error("{} cannot be opened ({detail}): look at its permissions and its disk", path.display())]
+    /// The file or its folder may not be used in this way.
+    #[error(
+        "{} may not be used ({detail}): allow this user to read and write it and its folder; to look at it, reading is enough", path.display()
+    )]
+    NotPermitted {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        detail: String,
+    },
+    /// The system failed.
+    #[error("{} cannot be opened ({detail}): look at its disk", path.display())]
     System {
         /// The file.
         path: PathBuf,
@@ -74,32 +108,50 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    pub(crate) fn system(path: &Path, error: &dyn std::error::Error) -> Self {
-        Self::System { path: path.to_owned(), detail: error.to_string() }
+    pub(crate) fn of_system(path: &Path, error: &io::Error) -> Self {
+        let (path, detail) = (path.to_owned(), error.to_string());
+        match error.kind() {
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                Self::NotPermitted { path, detail }
+            }
+            _ => Self::System { path, detail },
+        }
     }
 
-    pub(crate) fn of_sqlite(path: &Path, error: &rusqlite::Error) -> Self {
-        let path = path.to_owned();
+    pub(crate) fn of_sqlite(path: &Path, error: &Error) -> Self {
+        let (path, detail) = (path.to_owned(), error.to_string());
         match error.sqlite_error_code() {
             Some(ErrorCode::NotADatabase) => Self::Foreign { path, what: "something else" },
-            Some(ErrorCode::DatabaseCorrupt) => Self::Damaged { path, detail: error.to_string() },
-            _ => Self::System { path, detail: error.to_string() },
+            // The unknown is SQL that does not fit: a table is not there.
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::Unknown) => Self::Damaged { path, detail },
+            Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+                Self::NotPermitted { path, detail }
+            }
+            _ => Self::System { path, detail },
         }
     }
 }
 
 /// What an error of SQLite means for whoever called the store.
-pub(crate) fn store_error(error: &rusqlite::Error) -> StoreError {
-    let detail = error.to_string();
-    match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => StoreError::Full { detail },
-        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => StoreError::ReadOnly { detail },
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
-            StoreError::Corrupt { detail: format!("{detail}; restore the file from a backup") }
-        }
-        None if matches!(error, rusqlite::Error::FromSqlConversionFailure(..)) => {
-            StoreError::Corrupt { detail: format!("{detail}; restore the file from a backup") }
-        }
+pub(crate) fn store_error(path: &Path, error: &Error) -> StoreError {
+    let detail = format!("{}: {error}", path.display());
+    match error {
+        Error::SqliteFailure(failure, _) => match failure.code {
+            ErrorCode::DiskFull => StoreError::Full { detail },
+            ErrorCode::ReadOnly | ErrorCode::PermissionDenied => StoreError::ReadOnly { detail },
+            ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => corrupt(&detail),
+            _ => StoreError::Unavailable { detail },
+        },
+        // A row that the writer cannot have written.
+        Error::FromSqlConversionFailure(..)
+        | Error::IntegralValueOutOfRange(..)
+        | Error::InvalidColumnType(..)
+        | Error::QueryReturnedNoRows
+        | Error::Utf8Error(..) => corrupt(&detail),
         _ => StoreError::Unavailable { detail },
     }
+}
+
+pub(crate) fn corrupt(detail: &str) -> StoreError {
+    StoreError::Corrupt { detail: format!("{detail}; restore the file from a backup") }
 }

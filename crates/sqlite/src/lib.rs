@@ -1,29 +1,40 @@
 //! The embedded event store of Hedgerow: one SQLite file.
 //!
 //! Appends go through one writer thread that commits everything that waits in one transaction
-//! (`WAL`, `synchronous=FULL`: what was answered survives a power cut), reads through one reader
-//! thread. One process at a time may write to a file; others may read it meanwhile.
+//! (WAL, `synchronous=FULL`: what was answered survives a power cut), reads through a few reader
+//! threads. One process at a time runs campaigns on a file; others may read it meanwhile.
 //!
 //! ```
-//! use hedgerow_sqlite::SqliteStore;
+//! use hedgerow_sqlite::{OpenError, SqliteStore};
 //!
 //! # let folder = tempfile::tempdir()?;
 //! # let path = folder.path().join("hedgerow.db");
 //! let store = SqliteStore::open(&path)?;
-//! assert!(SqliteStore::open(&path).is_err(), "one writer at a time");
+//! assert!(matches!(SqliteStore::open(&path), Err(OpenError::InUse { .. })));
 //! let reader = SqliteStore::open_read_only(&path)?;
-//! # drop((store, reader));
+//! # drop(reader);
+//! store.close();
+//! let store = SqliteStore::open(&path)?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+// SQLite is a name here, not code.
+#![allow(clippy::doc_markdown)]
+
+mod append;
 mod error;
 mod open;
 mod reader;
 mod schema;
+mod source;
+#[cfg(test)]
+mod tests;
 mod writer;
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Sender;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use futures::FutureExt;
@@ -36,105 +47,134 @@ use hedgerow_engine::store::{
 
 pub use error::OpenError;
 
-use crate::reader::Read;
+use crate::open::Opened;
+use crate::reader::{Read, Reader};
+use crate::source::Source;
 use crate::writer::Write;
+
+/// How many reads are done at once beside a writer: streams are loaded side by side after a start.
+const READERS: usize = 2;
 
 /// An event store in one SQLite file.
 pub struct SqliteStore {
     path: PathBuf,
-    writes: Option<Sender<Write>>,
-    reads: Option<Sender<Read>>,
-    threads: Vec<JoinHandle<()>>,
-    /// Held as long as the store is: no other process may write meanwhile.
-    _lock: Option<std::fs::File>,
+    threads: Mutex<Option<Threads>>,
+}
+
+struct Threads {
+    reads: Sender<Read>,
+    readers: Vec<JoinHandle<()>>,
+    writer: Option<Writer>,
+}
+
+struct Writer {
+    writes: Sender<Write>,
+    thread: JoinHandle<()>,
+    /// Held as long as the thread runs: no other process may write meanwhile.
+    lock: File,
 }
 
 impl SqliteStore {
-    /// Opens a store to run campaigns on, and creates the file if there is none.
+    /// Opens a store to run campaigns on. Creates the file if there is none, in a folder that
+    /// exists, and brings the file of an older version up to date. A file named like it with
+    /// `.lock` behind stays beside it; it only says who may write.
     ///
     /// # Errors
-    /// [`OpenError`]; nothing was changed.
+    /// [`OpenError`]; what was found was left as it is.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
-        let path = path.as_ref();
-        let (connection, lock) = open::to_write(path)?;
-        let reader = open::to_read(path)?;
-        let (writes, writer) = writer::spawn(connection, path)?;
-        let (reads, reader) = reader::spawn(reader, path)?;
-        Ok(Self {
-            path: path.to_owned(),
-            writes: Some(writes),
-            reads: Some(reads),
-            threads: vec![writer, reader],
-            _lock: Some(lock),
-        })
+        let Opened { connection, path, lock } = open::to_write(path.as_ref())?;
+        let sources =
+            (0..READERS).map(|_| Source::beside_writer(&path)).collect::<Result<Vec<_>, _>>()?;
+        let (reads, readers) = reader::spawn(sources, &path)?;
+        let (writes, thread) = writer::spawn(connection, &path)?;
+        let threads = Threads { reads, readers, writer: Some(Writer { writes, thread, lock }) };
+        Ok(Self { path, threads: Mutex::new(Some(threads)) })
     }
 
-    /// Opens a store to look at, also while a process writes to it. Appends are refused.
+    /// Opens a store to look at it, also while a process runs campaigns on it, and also on media
+    /// that cannot be written to. Appends are refused. Creates and changes nothing; only where a
+    /// process that was killed left a log does SQLite renew the log's index (`-shm`).
     ///
     /// # Errors
-    /// [`OpenError`]; nothing was changed, and nothing is created.
+    /// [`OpenError`].
     pub fn open_read_only(path: impl AsRef<Path>) -> Result<Self, OpenError> {
-        let path = path.as_ref();
-        let (reads, reader) = reader::spawn(open::to_read(path)?, path)?;
-        Ok(Self {
-            path: path.to_owned(),
-            writes: None,
-            reads: Some(reads),
-            threads: vec![reader],
-            _lock: None,
-        })
+        let path = open::located(path.as_ref())?;
+        if open::look_at(&path)?.is_none() {
+            return Err(OpenError::NoFile { path });
+        }
+        let (reads, readers) = reader::spawn([Source::alone(&path)?], &path)?;
+        Ok(Self { path, threads: Mutex::new(Some(Threads { reads, readers, writer: None })) })
     }
 
-    /// The file.
+    /// The file, without links.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
+    /// Finishes what was asked for, closes the file and lets another process have it. Blocks until
+    /// then. Whoever uses the store afterwards is told [`StoreError::Closed`]. Dropping the store
+    /// does the same.
+    pub fn close(&self) {
+        let Some(threads) = self.threads().take() else { return };
+        // The last to close removes the log, which only the writer can.
+        drop(threads.reads);
+        for reader in threads.readers {
+            // A thread that panicked has nothing left to finish.
+            drop(reader.join());
+        }
+        if let Some(Writer { writes, thread, lock }) = threads.writer {
+            drop(writes);
+            drop(thread.join());
+            drop(lock);
+        }
+    }
+
+    fn threads(&self) -> MutexGuard<'_, Option<Threads>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn read<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&reader::Reader) -> Result<T, StoreError> + Send + 'static,
+        read: impl FnOnce(&mut Reader) -> Result<T, StoreError> + Send + 'static,
     ) -> BoxFuture<'_, Result<T, StoreError>> {
         let (answer, answered) = oneshot::channel();
-        let sent = self.reads.as_ref().map(|reads| {
-            // Whoever asked may be gone by then.
-            reads.send(Box::new(move |reader| drop(answer.send(read(reader)))))
-        });
-        async move {
-            match sent {
-                Some(Ok(())) => answered.await.unwrap_or(Err(StoreError::Closed)),
-                _ => Err(StoreError::Closed),
+        // Whoever asked may be gone by then.
+        let job: Read = Box::new(move |reader| drop(answer.send(read(reader))));
+        if let Some(threads) = &*self.threads() {
+            // If it cannot be sent, nobody answers.
+            drop(threads.reads.send(job));
+        }
+        answered.map(|answer| answer.unwrap_or(Err(StoreError::Closed))).boxed()
+    }
+
+    fn write(&self, write: Write) -> Result<(), StoreError> {
+        match &*self.threads() {
+            None => Err(StoreError::Closed),
+            Some(Threads { writer: None, .. }) => {
+                let detail = format!("{} was opened to read it", self.path.display());
+                Err(StoreError::ReadOnly { detail })
+            }
+            Some(Threads { writer: Some(writer), .. }) => {
+                writer.writes.send(write).map_err(|_| StoreError::Closed)
             }
         }
-        .boxed()
     }
 }
 
 impl Drop for SqliteStore {
-    /// Finishes what was asked for, and closes the file.
     fn drop(&mut self) {
-        self.writes = None;
-        self.reads = None;
-        for thread in self.threads.drain(..) {
-            // A thread that panicked has nothing left to finish.
-            let _ = thread.join();
-        }
+        self.close();
     }
 }
 
 impl EventStore for SqliteStore {
     fn append(&self, batch: Vec<StreamAppend>) -> BoxFuture<'_, Result<(), AppendError>> {
         let (answer, answered) = oneshot::channel();
-        let Some(writes) = &self.writes else {
-            let detail = format!("{} was opened to be read", self.path.display());
-            return async move { Err(StoreError::ReadOnly { detail }.into()) }.boxed();
-        };
-        let sent = writes.send(Write::Append { batch, answer });
+        let sent = self.write(Write::Append { batch, answer });
         async move {
-            match sent {
-                Ok(()) => answered.await.unwrap_or(Err(StoreError::Closed.into())),
-                Err(_) => Err(StoreError::Closed.into()),
-            }
+            sent?;
+            answered.await.unwrap_or(Err(StoreError::Closed.into()))
         }
         .boxed()
     }
@@ -159,11 +199,11 @@ impl EventStore for SqliteStore {
     }
 
     fn streams(&self) -> BoxFuture<'_, Result<Vec<StreamSummary>, StoreError>> {
-        self.read(reader::Reader::streams)
+        self.read(Reader::streams)
     }
 
     fn claims(&self) -> BoxFuture<'_, Result<Vec<(TenantId, String, StreamId)>, StoreError>> {
-        self.read(reader::Reader::claims)
+        self.read(Reader::claims)
     }
 
     fn stream_of_operation(
@@ -191,17 +231,11 @@ impl EventStore for SqliteStore {
         snapshot: StateSnapshot,
     ) -> BoxFuture<'_, Result<(), StoreError>> {
         let (answer, answered) = oneshot::channel();
-        let Some(writes) = &self.writes else {
-            let detail = format!("{} was opened to be read", self.path.display());
-            return async move { Err(StoreError::ReadOnly { detail }) }.boxed();
-        };
         let tenant = tenant.clone();
-        let sent = writes.send(Write::Snapshot { tenant, stream, snapshot, answer });
+        let sent = self.write(Write::Snapshot { tenant, stream, snapshot, answer });
         async move {
-            match sent {
-                Ok(()) => answered.await.unwrap_or(Err(StoreError::Closed)),
-                Err(_) => Err(StoreError::Closed),
-            }
+            sent?;
+            answered.await.unwrap_or(Err(StoreError::Closed))
         }
         .boxed()
     }

@@ -1,7 +1,12 @@
 //! Opening a file: what it is, whose it is, and that nothing is changed before that is known.
+//!
+//! The file is looked at through SQLite alone: closing a file handle of one's own would take away
+//! the locks that SQLite has on the same file in this process.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{ErrorKind, Read};
+use std::ffi::OsStr;
+use std::fmt::Write;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,123 +15,212 @@ use rusqlite::{Connection, OpenFlags};
 use crate::OpenError;
 use crate::schema;
 
-/// How long a statement waits for another connection of this store.
+/// How long a statement waits for another connection to the file.
 const BUSY: Duration = Duration::from_secs(5);
 
+/// The writer's connection, and what it is on.
+pub(crate) struct Opened {
+    pub(crate) connection: Connection,
+    /// The file without links, so that every name of it leads to the same lock.
+    pub(crate) path: PathBuf,
+    /// The system gives it back when the process ends, however it ends.
+    pub(crate) lock: File,
+}
+
 /// Opens a file to write, creating it if there is none, and takes its lock.
-pub(crate) fn to_write(path: &Path) -> Result<(Connection, File), OpenError> {
-    look_at(path, true)?;
-    let lock = lock(path)?;
-    // Another process may have created it in between.
-    look_at(path, true)?;
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-        | OpenFlags::SQLITE_OPEN_CREATE
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let failed = |error: rusqlite::Error| OpenError::of_sqlite(path, &error);
-    let mut connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+pub(crate) fn to_write(path: &Path) -> Result<Opened, OpenError> {
+    let path = located(path)?;
+    // Before the lock: nothing is put beside a file that is not ours.
+    look_at(&path)?;
+    let lock = lock(&path)?;
+    // Another process may have created it, or migrated it, in between.
+    if look_at(&path)?.is_none() {
+        create(&path)?;
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let failed = |error: rusqlite::Error| OpenError::of_sqlite(&path, &error);
+    let mut connection = Connection::open_with_flags(&path, flags).map_err(failed)?;
+    if connection.is_readonly("main").map_err(failed)? {
+        let detail = "it can only be read".to_owned();
+        return Err(OpenError::NotPermitted { path, detail });
+    }
     connection.busy_timeout(BUSY).map_err(failed)?;
-    // The marks of the file stand in its first page before it is put into WAL mode, so that they
-    // can be read without SQLite.
+    let (_, found) = schema::marks(&connection).map_err(failed)?;
+    check(&path, found)?;
     schema::migrate(&mut connection).map_err(failed)?;
-    connection.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
+    schema::look(&connection).map_err(failed)?;
+    write_ahead(&path, &connection)?;
     connection.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
     connection.pragma_update(None, "cache_size", -65_536).map_err(failed)?;
-    Ok((connection, lock))
+    connection.pragma_update(None, "cell_size_check", "ON").map_err(failed)?;
+    // The writer refers only to rows that it has just found or made.
+    connection.pragma_update(None, "foreign_keys", "OFF").map_err(failed)?;
+    Ok(Opened { connection, path, lock })
 }
 
-/// Opens a file to read.
+/// Opens a file to read that may have a writer now.
 pub(crate) fn to_read(path: &Path) -> Result<Connection, OpenError> {
-    look_at(path, false)?;
-    let failed = |error: rusqlite::Error| OpenError::of_sqlite(path, &error);
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let failed = |error: rusqlite::Error| OpenError::of_sqlite(path, &error);
     let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
     connection.busy_timeout(BUSY).map_err(failed)?;
-    let opened = connection.query_row("SELECT count(*) FROM streams", [], |_| Ok(()));
-    match opened {
-        Ok(()) => Ok(connection),
-        // Without a right to write beside the file, only a file that nobody writes can be read.
-        Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::CannotOpen) => {
-            let uri = format!("file:{}?immutable=1", escaped(path));
-            let flags = flags | OpenFlags::SQLITE_OPEN_URI;
-            Connection::open_with_flags(uri, flags).map_err(failed)
+    readable(path, connection)
+}
+
+/// Opens a file to read that nobody writes: touches nothing beside it, so that it may be on
+/// media that cannot be written to.
+pub(crate) fn to_read_alone(path: &Path) -> Result<Connection, OpenError> {
+    let connection = immutable(path).map_err(|error| OpenError::of_sqlite(path, &error))?;
+    readable(path, connection)
+}
+
+fn readable(path: &Path, connection: Connection) -> Result<Connection, OpenError> {
+    let failed = |error: rusqlite::Error| OpenError::of_sqlite(path, &error);
+    connection.pragma_update(None, "cell_size_check", "ON").map_err(failed)?;
+    let (_, found) = schema::marks(&connection).map_err(failed)?;
+    check(path, found)?;
+    if found < schema::NEWEST {
+        let newest = schema::NEWEST;
+        return Err(OpenError::Older { path: path.to_owned(), found, newest });
+    }
+    schema::look(&connection).map_err(failed)?;
+    Ok(connection)
+}
+
+/// The file's name without links. The file itself need not exist, its folder must.
+pub(crate) fn located(path: &Path) -> Result<PathBuf, OpenError> {
+    match fs::canonicalize(path) {
+        Ok(path) => return Ok(path),
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(OpenError::of_system(path, &error)),
+    }
+    let name = path.file_name().filter(|_| fs::symlink_metadata(path).is_err());
+    let Some(name) = name else { return Err(OpenError::NotAFile { path: path.to_owned() }) };
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    match fs::canonicalize(folder.unwrap_or(Path::new("."))) {
+        Ok(folder) => Ok(folder.join(name)),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            Err(OpenError::NoFolder { path: path.to_owned() })
         }
-        Err(error) => Err(failed(error)),
+        Err(error) => Err(OpenError::of_system(path, &error)),
     }
 }
 
-/// A path as SQLite's URIs want it.
-fn escaped(path: &Path) -> String {
-    path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23")
-}
-
-/// Reads the marks of a file without SQLite, which would create or recover one.
-fn look_at(path: &Path, create: bool) -> Result<(), OpenError> {
-    let owned = || path.to_owned();
-    let mut file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-            return match folder {
-                _ if !create => Err(OpenError::Missing { path: owned(), create }),
-                Some(folder) if !folder.is_dir() => {
-                    Err(OpenError::Missing { path: owned(), create })
-                }
-                _ => Ok(()),
-            };
-        }
-        Err(error) => return Err(OpenError::system(path, &error)),
+/// Whether there is a store, and which schema its file says it has; refuses everything else.
+pub(crate) fn look_at(path: &Path) -> Result<Option<i64>, OpenError> {
+    let metadata = match fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(OpenError::of_system(path, &error)),
     };
-    let metadata = file.metadata().map_err(|error| OpenError::system(path, &error))?;
     if !metadata.is_file() {
-        return Err(OpenError::NotAFile { path: owned() });
+        return Err(OpenError::NotAFile { path: path.to_owned() });
     }
     if metadata.len() == 0 {
-        let what = "an empty file";
-        return if create { Ok(()) } else { Err(OpenError::Foreign { path: owned(), what }) };
+        return Ok(None);
     }
-    let mut header = [0; 100];
-    match file.read_exact(&mut header) {
-        Ok(()) => {}
-        Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
-            return Err(OpenError::Foreign { path: owned(), what: "something else" });
-        }
-        Err(error) => return Err(OpenError::system(path, &error)),
-    }
-    let number = |at: usize| {
-        header[at..at + 4].iter().fold(0_u32, |number, byte| number << 8 | u32::from(*byte))
-    };
-    if &header[..16] != b"SQLite format 3\0" {
-        return Err(OpenError::Foreign { path: owned(), what: "something else" });
-    }
-    let (found, application) = (i64::from(number(60)), number(68));
-    if application != schema::APPLICATION_ID.cast_unsigned() {
+    let (application, found) = immutable(path)
+        .and_then(|connection| schema::marks(&connection))
+        .map_err(|error| OpenError::of_sqlite(path, &error))?;
+    if application != schema::APPLICATION_ID {
         let what = "a SQLite database of something else";
-        return Err(OpenError::Foreign { path: owned(), what });
+        return Err(OpenError::Foreign { path: path.to_owned(), what });
     }
-    if found > schema::NEWEST {
-        return Err(OpenError::Newer { path: owned(), found, newest: schema::NEWEST });
+    check(path, found)?;
+    Ok(Some(found))
+}
+
+fn check(path: &Path, found: i64) -> Result<(), OpenError> {
+    let newest = schema::NEWEST;
+    if found > newest {
+        return Err(OpenError::Newer { path: path.to_owned(), found, newest });
     }
     Ok(())
 }
 
-/// Takes the lock of a file. The system gives it back when the process ends, however it ends.
+/// A connection that takes no locks, recovers nothing and creates nothing.
+fn immutable(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_URI;
+    let mut uri = String::from("file:");
+    for &byte in path.as_os_str().as_encoded_bytes() {
+        if byte.is_ascii_alphanumeric() || b"/-_.~".contains(&byte) {
+            uri.push(char::from(byte));
+        } else {
+            // A String takes everything.
+            let _ = write!(uri, "%{byte:02x}");
+        }
+    }
+    uri.push_str("?immutable=1");
+    Connection::open_with_flags(uri, flags)
+}
+
+/// Makes the file under another name first: under its own it is there as a whole or not at all.
+fn create(path: &Path) -> Result<(), OpenError> {
+    let draft = beside(path, ".creating");
+    let result = write_draft(&draft, path);
+    if result.is_err() {
+        discard(&draft);
+    }
+    result
+}
+
+fn write_draft(draft: &Path, path: &Path) -> Result<(), OpenError> {
+    let of_sqlite = |error: rusqlite::Error| OpenError::of_sqlite(path, &error);
+    let of_system = |error: std::io::Error| OpenError::of_system(path, &error);
+    // What a process left that was killed right here.
+    discard(draft);
+    let mut connection = Connection::open(draft).map_err(of_sqlite)?;
+    schema::migrate(&mut connection).map_err(of_sqlite)?;
+    write_ahead(path, &connection)?;
+    connection.close().map_err(|(_, error)| of_sqlite(error))?;
+    if let Ok(empty) = fs::metadata(path) {
+        // Somebody made an empty file for this, perhaps one that only they may read.
+        fs::set_permissions(draft, empty.permissions()).map_err(of_system)?;
+    }
+    fs::rename(draft, path).map_err(of_system)?;
+    if let Some(folder) = path.parent().filter(|_| cfg!(unix)) {
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(of_system)?;
+    }
+    Ok(())
+}
+
+/// Removes a draft; what is not there need not be removed.
+fn discard(draft: &Path) {
+    for suffix in ["", "-journal", "-wal", "-shm"] {
+        drop(fs::remove_file(beside(draft, suffix)));
+    }
+}
+
+fn write_ahead(path: &Path, connection: &Connection) -> Result<(), OpenError> {
+    let mode: String = connection
+        .pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))
+        .map_err(|error| OpenError::of_sqlite(path, &error))?;
+    if mode == "wal" {
+        return Ok(());
+    }
+    let detail = "its file system has no shared memory, as SQLite's WAL needs".to_owned();
+    Err(OpenError::System { path: path.to_owned(), detail })
+}
+
 fn lock(path: &Path) -> Result<File, OpenError> {
-    let beside = lock_path(path);
     let file = OpenOptions::new()
         .create(true)
         .truncate(false)
         .write(true)
-        .open(&beside)
-        .map_err(|error| OpenError::system(&beside, &error))?;
+        .open(beside(path, ".lock"))
+        .map_err(|error| OpenError::of_system(path, &error))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path: path.to_owned() }),
-        Err(TryLockError::Error(error)) => Err(OpenError::system(&beside, &error)),
+        Err(TryLockError::Error(error)) => Err(OpenError::of_system(path, &error)),
     }
 }
 
-fn lock_path(path: &Path) -> PathBuf {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".lock");
-    PathBuf::from(beside)
+/// The file beside another whose name is longer by `suffix`.
+pub(crate) fn beside(path: &Path, suffix: impl AsRef<OsStr>) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
 }

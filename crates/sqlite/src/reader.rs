@@ -1,7 +1,8 @@
-//! The reader thread: every look at the file, in the order asked.
+//! The reader threads: every look at the file, beside what is being written.
 
 use std::path::Path;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use hedgerow_core::{NewEvent, OperationId, StoredEvent, StreamId, TenantId, Timestamp};
@@ -11,32 +12,41 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use uuid::Uuid;
 
 use crate::OpenError;
-use crate::error::store_error;
+use crate::error::corrupt;
+use crate::source::Source;
 
-/// Something to do with the reader.
-pub(crate) type Read = Box<dyn FnOnce(&Reader) + Send>;
+/// Something to do with a reader.
+pub(crate) type Read = Box<dyn FnOnce(&mut Reader) + Send>;
 
-/// Starts the thread. It ends when every sender is gone.
+/// Starts one thread for each source. They end when every sender is gone.
 pub(crate) fn spawn(
-    connection: Connection,
+    sources: impl IntoIterator<Item = Source>,
     path: &Path,
-) -> Result<(Sender<Read>, JoinHandle<()>), OpenError> {
+) -> Result<(Sender<Read>, Vec<JoinHandle<()>>), OpenError> {
     let (sender, receiver) = channel::<Read>();
-    let thread = std::thread::Builder::new()
-        .name("hedgerow-sqlite-reader".to_owned())
-        .spawn(move || {
-            let reader = Reader { connection };
-            for read in receiver {
-                read(&reader);
-            }
-        })
-        .map_err(|error| OpenError::system(path, &error))?;
-    Ok((sender, thread))
+    let queue = Arc::new(Mutex::new(receiver));
+    let spawn = |source| {
+        let (mut reader, queue) = (Reader { source }, Arc::clone(&queue));
+        std::thread::Builder::new()
+            .name("hedgerow-sqlite-reader".to_owned())
+            .spawn(move || {
+                while let Some(read) = next(&queue) {
+                    read(&mut reader);
+                }
+            })
+            .map_err(|error| OpenError::of_system(path, &error))
+    };
+    let threads = sources.into_iter().map(spawn).collect::<Result<_, _>>()?;
+    Ok((sender, threads))
 }
 
-/// A connection that only reads.
+fn next(queue: &Mutex<Receiver<Read>>) -> Option<Read> {
+    queue.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
+}
+
+/// What a thread reads with.
 pub(crate) struct Reader {
-    connection: Connection,
+    source: Source,
 }
 
 /// A column that is a text of a type of the core.
@@ -44,20 +54,45 @@ pub(crate) fn parsed<T>(row: &Row<'_>, column: usize) -> rusqlite::Result<T>
 where
     T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static>,
 {
-    let text: String = row.get(column)?;
+    let text = row.get_ref(column)?.as_str()?;
     text.parse().map_err(|error: T::Err| {
         rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error))
     })
 }
 
 fn uuid(row: &Row<'_>, column: usize) -> rusqlite::Result<Uuid> {
-    let bytes: [u8; 16] = row.get(column)?;
-    Ok(Uuid::from_bytes(bytes))
+    row.get(column).map(Uuid::from_bytes)
 }
 
-/// The columns that [`event`] reads.
-const EVENT: &str = "events.version, position, event_types.name, schema_version, recorded_at,
-    correlation_id, causation_id, data";
+/// Events with the names of their types; [`event`] reads the first eight columns.
+const EVENTS_OF_STREAM: &str = "
+    SELECT events.version, position, event_types.name, schema_version, recorded_at,
+           correlation_id, causation_id, data
+    FROM events JOIN event_types ON event_types.id = event_type
+    WHERE stream = ?1 AND events.version > ?2 ORDER BY events.version LIMIT ?3";
+const ALL_EVENTS: &str = "
+    SELECT events.version, position, event_types.name, schema_version, recorded_at,
+           correlation_id, causation_id, data, tenants.name, streams.name
+    FROM events JOIN event_types ON event_types.id = event_type
+                JOIN streams ON streams.id = events.stream
+                JOIN tenants ON tenants.id = streams.tenant
+    WHERE position > ?1 ORDER BY position LIMIT ?2";
+const STREAM: &str = "
+    SELECT streams.id, version FROM streams JOIN tenants ON tenants.id = tenant
+    WHERE tenants.name = ?1 AND streams.name = ?2";
+const STREAMS: &str = "
+    SELECT tenants.name, streams.name, version, active
+    FROM streams JOIN tenants ON tenants.id = tenant ORDER BY streams.id";
+const CLAIMS: &str = "
+    SELECT tenants.name, key, streams.name
+    FROM claims JOIN streams ON streams.id = stream JOIN tenants ON tenants.id = claims.tenant
+    ORDER BY tenants.name, key";
+const STREAM_OF_OPERATION: &str = "
+    SELECT streams.name
+    FROM operations JOIN streams ON streams.id = stream
+                    JOIN tenants ON tenants.id = operations.tenant
+    WHERE tenants.name = ?1 AND operation = ?2";
+const SNAPSHOT: &str = "SELECT version, format, data FROM snapshots WHERE stream = ?1";
 
 fn event(row: &Row<'_>, tenant: TenantId, stream: StreamId) -> rusqlite::Result<StoredEvent> {
     Ok(StoredEvent {
@@ -81,57 +116,74 @@ fn count(number: impl TryInto<i64>) -> i64 {
     number.try_into().unwrap_or(i64::MAX)
 }
 
-impl Reader {
-    fn stream_id(&self, tenant: &TenantId, stream: StreamId) -> rusqlite::Result<Option<i64>> {
-        self.connection
-            .prepare_cached("SELECT id FROM streams WHERE tenant = ?1 AND stream = ?2")?
-            .query_row(params![tenant.as_str(), stream.to_string()], |row| row.get(0))
-            .optional()
-    }
+/// A stream's row and version.
+fn stream_row(
+    connection: &Connection,
+    tenant: &TenantId,
+    stream: StreamId,
+) -> rusqlite::Result<Option<(i64, u64)>> {
+    connection
+        .prepare_cached(STREAM)?
+        .query_row(params![tenant.as_str(), stream.to_string()], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .optional()
+}
 
+impl Reader {
     pub(crate) fn stream(
-        &self,
+        &mut self,
         tenant: &TenantId,
         stream: StreamId,
         after: u64,
         limit: usize,
     ) -> Result<Vec<StoredEvent>, StoreError> {
-        let read = || {
-            let Some(id) = self.stream_id(tenant, stream)? else { return Ok(Vec::new()) };
-            self.connection
-                .prepare_cached(&format!(
-                    "SELECT {EVENT} FROM events JOIN event_types ON event_types.id = event_type
-                     WHERE stream = ?1 AND events.version > ?2 ORDER BY events.version LIMIT ?3"
-                ))?
+        let (events, last) = self.source.read(|connection| {
+            let Some((id, last)) = stream_row(connection, tenant, stream)? else {
+                return Ok((Vec::new(), 0));
+            };
+            let events = connection
+                .prepare_cached(EVENTS_OF_STREAM)?
                 .query_map(params![id, count(after), count(limit)], |row| {
                     event(row, tenant.clone(), stream)
                 })?
-                .collect::<rusqlite::Result<Vec<_>>>()
-        };
-        read().map_err(|error| store_error(&error))
+                .collect::<rusqlite::Result<Vec<_>>>()?;
+            Ok((events, last))
+        })?;
+        // A state folded over a gap would be wrong without a sign of it.
+        let mut expected = after;
+        for event in &events {
+            expected = expected.saturating_add(1);
+            if event.version != expected {
+                return Err(self.missing(stream, expected));
+            }
+        }
+        if events.len() < limit && expected < last {
+            return Err(self.missing(stream, expected + 1));
+        }
+        Ok(events)
     }
 
-    pub(crate) fn all(&self, after: u64, limit: usize) -> Result<Vec<StoredEvent>, StoreError> {
-        let read = || {
-            self.connection
-                .prepare_cached(&format!(
-                    "SELECT {EVENT}, streams.tenant, streams.stream FROM events
-                     JOIN event_types ON event_types.id = event_type
-                     JOIN streams ON streams.id = events.stream
-                     WHERE position > ?1 ORDER BY position LIMIT ?2"
-                ))?
+    fn missing(&self, stream: StreamId, version: u64) -> StoreError {
+        let path = self.source.path().display();
+        corrupt(&format!("{path}: event {version} of {stream} is missing"))
+    }
+
+    pub(crate) fn all(&mut self, after: u64, limit: usize) -> Result<Vec<StoredEvent>, StoreError> {
+        self.source.read(|connection| {
+            connection
+                .prepare_cached(ALL_EVENTS)?
                 .query_map(params![count(after), count(limit)], |row| {
                     event(row, parsed(row, 8)?, parsed(row, 9)?)
                 })?
-                .collect::<rusqlite::Result<Vec<_>>>()
-        };
-        read().map_err(|error| store_error(&error))
+                .collect()
+        })
     }
 
-    pub(crate) fn streams(&self) -> Result<Vec<StreamSummary>, StoreError> {
-        let read = || {
-            self.connection
-                .prepare_cached("SELECT tenant, stream, version, active FROM streams ORDER BY id")?
+    pub(crate) fn streams(&mut self) -> Result<Vec<StreamSummary>, StoreError> {
+        self.source.read(|connection| {
+            connection
+                .prepare_cached(STREAMS)?
                 .query_map([], |row| {
                     let active: bool = row.get(3)?;
                     Ok(StreamSummary {
@@ -141,53 +193,43 @@ impl Reader {
                         activity: if active { Activity::Active } else { Activity::Settled },
                     })
                 })?
-                .collect::<rusqlite::Result<Vec<_>>>()
-        };
-        read().map_err(|error| store_error(&error))
+                .collect()
+        })
     }
 
-    pub(crate) fn claims(&self) -> Result<Vec<(TenantId, String, StreamId)>, StoreError> {
-        let read = || {
-            self.connection
-                .prepare_cached(
-                    "SELECT claims.tenant, key, streams.stream FROM claims
-                     JOIN streams ON streams.id = claims.stream ORDER BY claims.tenant, key",
-                )?
+    pub(crate) fn claims(&mut self) -> Result<Vec<(TenantId, String, StreamId)>, StoreError> {
+        self.source.read(|connection| {
+            connection
+                .prepare_cached(CLAIMS)?
                 .query_map([], |row| Ok((parsed(row, 0)?, row.get(1)?, parsed(row, 2)?)))?
-                .collect::<rusqlite::Result<Vec<_>>>()
-        };
-        read().map_err(|error| store_error(&error))
+                .collect()
+        })
     }
 
     pub(crate) fn stream_of_operation(
-        &self,
+        &mut self,
         tenant: &TenantId,
         operation: OperationId,
     ) -> Result<Option<StreamId>, StoreError> {
-        let read = || {
-            self.connection
-                .prepare_cached(
-                    "SELECT streams.stream FROM operations
-                     JOIN streams ON streams.id = operations.stream
-                     WHERE operation = ?1 AND streams.tenant = ?2",
-                )?
-                .query_row(params![operation.as_uuid().as_bytes(), tenant.as_str()], |row| {
+        self.source.read(|connection| {
+            connection
+                .prepare_cached(STREAM_OF_OPERATION)?
+                .query_row(params![tenant.as_str(), operation.as_uuid().as_bytes()], |row| {
                     parsed(row, 0)
                 })
                 .optional()
-        };
-        read().map_err(|error| store_error(&error))
+        })
     }
 
     pub(crate) fn snapshot(
-        &self,
+        &mut self,
         tenant: &TenantId,
         stream: StreamId,
     ) -> Result<Option<StateSnapshot>, StoreError> {
-        let read = || {
-            let Some(id) = self.stream_id(tenant, stream)? else { return Ok(None) };
-            self.connection
-                .prepare_cached("SELECT version, format, data FROM snapshots WHERE stream = ?1")?
+        self.source.read(|connection| {
+            let Some((id, _)) = stream_row(connection, tenant, stream)? else { return Ok(None) };
+            connection
+                .prepare_cached(SNAPSHOT)?
                 .query_row([id], |row| {
                     Ok(StateSnapshot {
                         version: row.get(0)?,
@@ -196,7 +238,6 @@ impl Reader {
                     })
                 })
                 .optional()
-        };
-        read().map_err(|error| store_error(&error))
+        })
     }
 }

@@ -187,10 +187,10 @@ async fn holders(store: &impl EventStore) -> Vec<(TenantId, String, StreamId)> {
     store.claims().await.expect("can be listed")
 }
 
+type Contents = (Vec<StoredEvent>, Vec<StreamSummary>, Vec<(TenantId, String, StreamId)>);
+
 /// Everything that an append could change, to show that it changed nothing.
-async fn contents(
-    store: &impl EventStore,
-) -> (Vec<StoredEvent>, Vec<StreamSummary>, Vec<(TenantId, String, StreamId)>) {
+async fn contents(store: &impl EventStore) -> Contents {
     (all(store).await, store.streams().await.expect("can be listed"), holders(store).await)
 }
 

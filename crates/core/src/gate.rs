@@ -124,3 +124,101 @@ pub fn evaluate(
     }
     GateDecision::Start
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn decide(current: Option<&str>, image: &str, policy: GatePolicy) -> GateDecision {
+        let image = parse_version(image).expect("a version");
+        let requirement: VersionRequirement = ">= 1.2.0".parse().expect("a requirement");
+        evaluate(current, &image, Some(&requirement), policy)
+    }
+
+    fn reason(decision: &GateDecision) -> &'static str {
+        match decision {
+            GateDecision::AlreadyUpToDate => "already_up_to_date",
+            GateDecision::Refused(refusal) => refusal.reason(),
+            GateDecision::Start => "start",
+        }
+    }
+
+    const STRICT: GatePolicy =
+        GatePolicy { force_downgrade: false, enforce_version_requirement: false };
+    const FORCED: GatePolicy = GatePolicy { force_downgrade: true, ..STRICT };
+    const FORCED_WITH_REQUIREMENT: GatePolicy =
+        GatePolicy { enforce_version_requirement: true, ..FORCED };
+
+    #[test]
+    fn each_gate_stops_what_it_is_there_for() {
+        for (current, image, expected) in [
+            (None, "2.0.0", "missing_version"),
+            (Some("two"), "2.0.0", "invalid_version"),
+            (Some("2.0.0+a"), "2.0.0+a", "already_up_to_date"),
+            (Some("2.0.1"), "2.0.0", "downgrade_not_allowed"),
+            (Some("2.0.0+b"), "2.0.0+a", "ambiguous_version_ordering"),
+            (Some("1.1.9"), "2.0.0", "version_requirement_not_met"),
+            (Some("1.2.0"), "2.0.0", "start"),
+        ] {
+            assert_eq!(reason(&decide(current, image, STRICT)), expected, "{current:?}");
+        }
+    }
+
+    #[test]
+    fn force_downgrade_lifts_the_gates_after_the_third_and_no_other() {
+        for (current, expected) in [
+            (None, "missing_version"),
+            (Some("two"), "invalid_version"),
+            (Some("2.0.0+a"), "already_up_to_date"),
+            (Some("2.0.1"), "start"),
+            (Some("2.0.0+b"), "start"),
+            (Some("1.1.9"), "start"),
+        ] {
+            assert_eq!(reason(&decide(current, "2.0.0+a", FORCED)), expected, "{current:?}");
+        }
+    }
+
+    #[test]
+    fn an_enforced_requirement_holds_against_force_downgrade() {
+        let decision = decide(Some("1.1.9"), "1.0.0", FORCED_WITH_REQUIREMENT);
+        assert_eq!(reason(&decision), "version_requirement_not_met");
+        assert_eq!(decide(Some("2.1.0"), "1.0.0", FORCED_WITH_REQUIREMENT), GateDecision::Start);
+    }
+
+    #[test]
+    fn a_long_text_that_is_no_version_is_kept_in_part() {
+        let text = "\u{e9}".repeat(10_000);
+        let GateDecision::Refused(GateRefusal::InvalidVersion { current }) =
+            decide(Some(&text), "2.0.0", STRICT)
+        else {
+            panic!("it is no version");
+        };
+        assert_eq!(current.chars().count(), LONGEST_VERSION);
+    }
+
+    #[test]
+    fn a_refusal_is_stored_under_the_name_of_its_reason() {
+        for current in [None, Some("two"), Some("2.0.1"), Some("2.0.0+b"), Some("1.1.9")] {
+            let GateDecision::Refused(refusal) = decide(current, "2.0.0+a", STRICT) else {
+                panic!("{current:?} is refused");
+            };
+            let stored = serde_json::to_value(&refusal).expect("JSON");
+            assert!(stored.get(refusal.reason()).is_some(), "{stored}");
+            assert_eq!(serde_json::from_value::<GateRefusal>(stored).expect("read"), refusal);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn force_never_stops_what_would_start_without(
+            current in "[0-2]\\.[0-3]\\.0(\\+a)?", image in "[0-2]\\.[0-3]\\.0(\\+a)?"
+        ) {
+            if decide(Some(&current), &image, STRICT) == GateDecision::Start {
+                for policy in [FORCED, FORCED_WITH_REQUIREMENT] {
+                    prop_assert_eq!(decide(Some(&current), &image, policy), GateDecision::Start);
+                }
+            }
+        }
+    }
+}

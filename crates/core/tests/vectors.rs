@@ -37,6 +37,13 @@ fn differs<T: PartialEq + std::fmt::Debug>(got: T, expected: T) -> Option<String
     (got != expected).then(|| format!("got {got:?}, expected {expected:?}"))
 }
 
+/// The identifiers of a pre-release: `n` those that are numbers, `s` the others.
+fn pre_release(version: &Version) -> Value {
+    let kind = |text: &str| if text.bytes().all(|b| b.is_ascii_digit()) { "n" } else { "s" };
+    let identifiers = version.pre.split('.').filter(|text| !text.is_empty());
+    identifiers.map(|text| serde_json::json!({ kind(text): text })).collect()
+}
+
 #[test]
 fn versions_are_read_as_elixir_reads_them() {
     for_each("versions.jsonl", |record| {
@@ -45,7 +52,9 @@ fn versions_are_read_as_elixir_reads_them() {
             let numbers = [version.major, version.minor, version.patch].map(|n| n.to_string());
             let expected = ["major", "minor", "patch"].map(|field| text(record, field).to_owned());
             let build = Some(version.build.as_str()).filter(|build| !build.is_empty());
-            return differs(numbers, expected).or(differs(build, record["build"].as_str()));
+            return differs(numbers, expected)
+                .or(differs(build, record["build"].as_str()))
+                .or(differs(pre_release(version), record["pre"].clone()));
         }
         differs(Value::from(read.is_ok()), record["ok"].clone())
     });

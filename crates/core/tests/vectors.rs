@@ -33,6 +33,8 @@ fn text<'a>(record: &'a Value, field: &str) -> &'a str {
     record[field].as_str().expect("a text")
 }
 
+// By value, so that what is compared can be made where it is.
+#[allow(clippy::needless_pass_by_value)]
 fn differs<T: PartialEq + std::fmt::Debug>(got: T, expected: T) -> Option<String> {
     (got != expected).then(|| format!("got {got:?}, expected {expected:?}"))
 }

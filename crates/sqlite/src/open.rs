@@ -119,9 +119,13 @@ pub(crate) fn look_at(path: &Path) -> Result<Option<i64>, OpenError> {
     if metadata.len() == 0 {
         return Ok(None);
     }
-    let (application, found) = immutable(path)
-        .and_then(|connection| schema::marks(&connection))
-        .map_err(|error| OpenError::of_sqlite(path, &error))?;
+    let marks = immutable(path).and_then(|connection| {
+        // A writer that is folding its log in, or was killed while it did, leaves a first page
+        // that tells of more pages than there are yet; this makes SQLite read it all the same.
+        connection.pragma_update(None, "writable_schema", "ON")?;
+        schema::marks(&connection)
+    });
+    let (application, found) = marks.map_err(|error| OpenError::of_sqlite(path, &error))?;
     if application != schema::APPLICATION_ID {
         let what = "a SQLite database of something else";
         return Err(OpenError::Foreign { path: path.to_owned(), what });

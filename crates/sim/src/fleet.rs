@@ -1,9 +1,10 @@
 //! A fleet of simulated devices and the platform between them and an engine: the engine's
 //! transport and directory.
 //!
-//! The fleet is a world of its own: it does not forget when an engine dies. A request is answered
-//! only after the world that heard it was kept, and what a device sent is sent again until the
-//! engine has answered, so that a crash at any moment loses nothing that was promised.
+//! The fleet is a world of its own: it does not forget when an engine dies. What devices do by
+//! themselves is told to the engine before the world is kept, so that a crash in between makes them
+//! do it again; what they do because of a request is told, and the request answered, after the
+//! world that heard it was kept. So nothing that anybody saw is ever undone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -46,7 +47,10 @@ struct Inner {
     online_since: Vec<Option<Timestamp>>,
     wakes: BTreeSet<(Timestamp, u32)>,
     armed: Vec<Option<Timestamp>>,
+    /// What devices did by themselves.
     outputs: Vec<Observation>,
+    /// What they did because of requests.
+    replies: Vec<Observation>,
     changed: BTreeSet<u32>,
     answers: Vec<oneshot::Sender<RequestAnswer>>,
 }
@@ -73,6 +77,7 @@ impl Fleet {
             wakes: BTreeSet::new(),
             armed: vec![None; devices.len()],
             outputs: Vec::new(),
+            replies: Vec::new(),
             changed: BTreeSet::new(),
             answers: Vec::new(),
             plan,
@@ -106,16 +111,21 @@ impl Fleet {
         self.inner().wakes.first().map(|(at, _)| *at)
     }
 
-    /// Lets everything happen that is due by `now`, and returns what the engine is to be told, in
-    /// order.
-    #[must_use]
-    pub fn advance_to(&self, now: Timestamp) -> Vec<Observation> {
+    /// Lets everything happen that is due by `now`.
+    pub fn advance_to(&self, now: Timestamp) {
         let mut inner = self.inner();
         inner.now = now;
         while let Some((at, index)) = inner.wakes.first().copied().filter(|(at, _)| *at <= now) {
-            inner.act(index, |device, output| device.wake(at, output));
+            let seen = inner.act(index, |device, output| device.wake(at, output));
+            inner.outputs.extend(seen);
         }
-        std::mem::take(&mut inner.outputs)
+    }
+
+    /// What devices did by themselves since the last call, in order: what the engine is to be told
+    /// before the world is kept.
+    #[must_use]
+    pub fn take_observations(&self) -> Vec<Observation> {
+        std::mem::take(&mut self.inner().outputs)
     }
 
     /// The devices that have changed since the last call: what is to be kept before the answers
@@ -127,16 +137,20 @@ impl Fleet {
         changed.into_iter().map(|index| (index, inner.devices[index as usize].clone())).collect()
     }
 
-    /// Gives the answers that wait. `false`: there were none.
+    /// Gives the answers that wait, and returns what devices did because of the requests: to be
+    /// called after the world that heard them was kept. `None`: there was no request.
     #[must_use]
-    pub fn answer_requests(&self) -> bool {
-        let answers = std::mem::take(&mut self.inner().answers);
+    pub fn answer_requests(&self) -> Option<Vec<Observation>> {
+        let mut inner = self.inner();
+        let answers = std::mem::take(&mut inner.answers);
+        let replies = std::mem::take(&mut inner.replies);
         let any = !answers.is_empty();
+        drop(inner);
         for answer in answers {
             // An engine that died does not want it any more.
             let _ = answer.send(RequestAnswer::Accepted);
         }
-        any
+        any.then_some(replies)
     }
 
     /// How many devices run each version.
@@ -194,18 +208,19 @@ impl Inner {
         self.armed[place] = wake;
     }
 
-    /// Lets a device act, and notes what it lets the outside see.
+    /// Lets a device act, and returns what it lets the outside see.
     fn act(
         &mut self,
         index: u32,
         act: impl FnOnce(&mut SimulatedDevice, &mut Vec<DeviceOutput>),
-    ) {
+    ) -> Vec<Observation> {
         let place = index as usize;
         let mut outputs = Vec::new();
         act(&mut self.devices[place], &mut outputs);
         self.changed.insert(index);
         self.arm(index);
         let device = self.devices[place].id();
+        let mut seen = Vec::with_capacity(outputs.len());
         for output in outputs {
             let observation = match output {
                 DeviceOutput::Connected => {
@@ -229,8 +244,9 @@ impl Inner {
                     })
                 }
             };
-            self.outputs.push(observation);
+            seen.push(observation);
         }
+        seen
     }
 
     fn request(&mut self, device: DeviceId, input: DeviceInput) -> BoxFuture<'static, RequestAnswer> {
@@ -239,7 +255,8 @@ impl Inner {
             return ready(RequestAnswer::of_http_status(404, error)).boxed();
         };
         let now = self.now;
-        self.act(index, |device, output| device.handle(now, input, output));
+        let seen = self.act(index, |device, output| device.handle(now, input, output));
+        self.replies.extend(seen);
         let (answer, answered) = oneshot::channel();
         self.answers.push(answer);
         async move {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use hedgerow_core::{TenantId, Timestamp};
 use hedgerow_engine::store::{EventStore, StoreError};
-use hedgerow_engine::{Engine, EngineBuilder};
+use hedgerow_engine::{Engine, EngineBuilder, Observation};
 
 use crate::blocking::BlockingStore;
 use crate::fleet::Fleet;
@@ -133,30 +133,35 @@ impl<K: KeepWorld> FleetRun<K> {
     /// [`FleetRunError`] if the store or the world failed.
     pub fn advance_to(&mut self, now: Timestamp) -> Result<(), FleetRunError<K::Error>> {
         self.clock.advance_to(now);
-        let observations = self.fleet.advance_to(now);
-        let engine = self.engine.clone();
-        let tenant = self.tenant.clone();
-        let told = self.executor.run(async move {
-            let told = observations.into_iter().map(|seen| engine.observe(&tenant, seen));
-            join_all(told).await.len()
-        });
-        self.check()?;
-        told.ok_or(FleetRunError::Stuck)?;
+        self.fleet.advance_to(now);
+        let seen = self.fleet.take_observations();
+        self.tell(seen)?;
         self.clock.ring();
         self.settle()
     }
 
-    /// Lets the engine work until nothing is left to do at this instant. Requests are answered
-    /// after the world that heard them was kept.
+    /// Tells the engine what devices did, and waits until it has recorded what follows.
+    fn tell(&mut self, seen: Vec<Observation>) -> Result<(), FleetRunError<K::Error>> {
+        let engine = self.engine.clone();
+        let tenant = self.tenant.clone();
+        let told = self.executor.run(async move {
+            join_all(seen.into_iter().map(|seen| engine.observe(&tenant, seen))).await.len()
+        });
+        self.check()?;
+        told.map(|_| ()).ok_or(FleetRunError::Stuck)
+    }
+
+    /// Lets the engine work until nothing is left to do at this instant. The world is kept after
+    /// the engine has recorded what devices did by themselves, and before anybody learns what they
+    /// did because of requests.
     fn settle(&mut self) -> Result<(), FleetRunError<K::Error>> {
         loop {
             self.executor.run_until_stalled();
             self.check()?;
             let changed = self.fleet.take_changed();
             self.keeper.keep(self.now(), &changed).map_err(FleetRunError::Keep)?;
-            if !self.fleet.answer_requests() {
-                return Ok(());
-            }
+            let Some(replies) = self.fleet.answer_requests() else { return Ok(()) };
+            self.tell(replies)?;
         }
     }
 

@@ -293,7 +293,7 @@ fn definition(settings: &Settings, plan: &FleetPlan) -> CampaignDefinition {
     let limits = RolloutLimits {
         operation: OperationLimits {
             request_timeout: Duration::from_secs(60),
-            stall_timeout: Some(Duration::from_secs(1_800)),
+            stall_timeout: Some(Duration::from_secs(6 * 3_600)),
             ..OperationLimits::default()
         },
         ..RolloutLimits::new(

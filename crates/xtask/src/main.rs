@@ -1,2 +1,94 @@
-//! Project commands.
-fn main() {}
+//! The project's own commands, so that a contributor and a build server run the same checks in the
+//! same way: `cargo xtask test` passes them all.
+
+mod dependencies;
+mod external;
+mod licenses;
+mod report;
+mod step;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::external::workspace_root;
+use crate::step::Step;
+
+/// Runs the tests and checks of the project.
+#[derive(Parser)]
+#[command(name = "xtask", bin_name = "cargo xtask", after_help = EXAMPLES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: ProjectCommand,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  cargo xtask test           Everything that has to pass before a change is merged
+  cargo xtask dependencies   Only the rule about which crate may depend on which
+  cargo xtask clippy         Only the lints, as `cargo xtask test` runs them";
+
+#[derive(Subcommand)]
+enum ProjectCommand {
+    /// Pass every test and check, in order; stop at the first that fails
+    Test,
+    /// Check that the code is formatted
+    Format,
+    /// Check which crate depends on which
+    Dependencies,
+    /// Check the lints
+    Clippy,
+    /// Run the unit, integration and documentation tests
+    Tests,
+    /// Build the documentation; warnings are errors
+    Docs,
+    /// Check the licences and the origin of every dependency
+    Licenses,
+}
+
+impl ProjectCommand {
+    fn steps(&self) -> &'static [Step] {
+        match self {
+            Self::Test => &Step::ALL,
+            Self::Format => &[Step::Format],
+            Self::Dependencies => &[Step::Dependencies],
+            Self::Clippy => &[Step::Clippy],
+            Self::Tests => &[Step::Tests],
+            Self::Docs => &[Step::Docs],
+            Self::Licenses => &[Step::Licenses],
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome = workspace_root().and_then(|root| step::run_all(arguments.command.steps(), &root));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report::error(&format!("error: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_step_is_a_command_of_its_own() {
+        for step in Step::ALL {
+            let arguments = Arguments::try_parse_from(["xtask", step.name()])
+                .unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(arguments.command.steps(), &[step]);
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! The steps of `cargo xtask test`: what each runs, in which order, and how its end is reported.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::dependencies::{self, DependencyError};
+use crate::external::{External, ExternalError};
+use crate::licenses;
+use crate::report;
+
+/// One check of the project.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    Format,
+    Dependencies,
+    Clippy,
+    Tests,
+    Docs,
+    Licenses,
+}
+
+/// Why a step did not pass.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum Failure {
+    #[error(transparent)]
+    External(#[from] ExternalError),
+    #[error(transparent)]
+    Dependencies(#[from] DependencyError),
+    #[error("step `{name}` failed after {time}: {cause}\nTo run it alone: cargo xtask {name}", time = seconds(*elapsed))]
+    Step { name: &'static str, elapsed: Duration, cause: Box<Failure> },
+}
+
+impl Step {
+    /// In the order of running: what is fast or fails most often comes first.
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Format, Self::Dependencies, Self::Clippy, Self::Tests, Self::Docs, Self::Licenses];
+
+    /// The sub-command that runs this step alone.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Format => "format",
+            Self::Dependencies => "dependencies",
+            Self::Clippy => "clippy",
+            Self::Tests => "tests",
+            Self::Docs => "docs",
+            Self::Licenses => "licenses",
+        }
+    }
+
+    fn title(self) -> &'static str {
+        match self {
+            Self::Format => "The code is formatted",
+            Self::Dependencies => "Crates depend only on what the design allows",
+            Self::Clippy => "No lint has anything to say",
+            Self::Tests => "The tests pass",
+            Self::Docs => "The documentation builds without warnings",
+            Self::Licenses => "Dependencies have acceptable licences and origins",
+        }
+    }
+
+    fn run(self, root: &Path) -> Result<(), Failure> {
+        match self {
+            Self::Format => External::cargo(["fmt", "--all", "--check"]).directory(root).run()?,
+            Self::Dependencies => dependencies::check(root)?,
+            Self::Clippy => External::cargo(["clippy", "--workspace", "--all-targets"])
+                .arguments(["--all-features", "--", "-D", "warnings"])
+                .directory(root)
+                .run()?,
+            Self::Tests => External::cargo(["test", "--workspace"]).directory(root).run()?,
+            Self::Docs => External::cargo(["doc", "--workspace", "--no-deps"])
+                .environment("RUSTDOCFLAGS", "-D warnings")
+                .directory(root)
+                .run()?,
+            Self::Licenses => licenses::check(root)?,
+        }
+        Ok(())
+    }
+}
+
+/// Runs the steps in order and stops at the first that fails.
+pub(crate) fn run_all(steps: &[Step], root: &Path) -> Result<(), Failure> {
+    let start = Instant::now();
+    let count = steps.len();
+    for (index, step) in steps.iter().enumerate() {
+        let name = step.name();
+        report::line(&format!("\n== {}/{count} {name}: {}", index + 1, step.title()));
+        let step_start = Instant::now();
+        step.run(root).map_err(|cause| Failure::Step {
+            name,
+            elapsed: step_start.elapsed(),
+            cause: Box::new(cause),
+        })?;
+        report::line(&format!("== {name} passed in {}", seconds(step_start.elapsed())));
+    }
+    let steps = if count == 1 { "step" } else { "steps" };
+    report::line(&format!("\nall {count} {steps} passed in {}", seconds(start.elapsed())));
+    Ok(())
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{:.1} s", duration.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_step_says_which_command_failed_and_how_to_run_it_alone() {
+        let cause = External::program(Path::new("no-such-program")).run();
+        let message = cause.map_err(|cause| {
+            let cause = Box::new(cause.into());
+            Failure::Step { name: "clippy", elapsed: Duration::from_millis(1260), cause }
+                .to_string()
+        });
+        assert!(
+            message.as_ref().is_err_and(|text| {
+                text.starts_with("step `clippy` failed after 1.3 s: `no-such-program`")
+                    && text.ends_with("\nTo run it alone: cargo xtask clippy")
+            }),
+            "{message:?}"
+        );
+    }
+}

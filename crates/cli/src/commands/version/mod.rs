@@ -237,7 +237,9 @@ fn answer_lines<Q: Question>() -> ExitCode {
     match lines::answer_lines::<Q>(input, output) {
         Ok(0) => ExitCode::SUCCESS,
         Ok(unanswered) => {
-            eprintln!("error: lines that could not be answered: {unanswered}; see `error` in the output");
+            eprintln!(
+                "error: lines that could not be answered: {unanswered}; see `error` in the output"
+            );
             ExitCode::from(2)
         }
         Err(error) => failed(&error),

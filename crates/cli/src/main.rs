@@ -1,5 +1,6 @@
 //! The `hedgerow` command: see a campaign run, run scenarios, ask version questions, read logs.
 
+mod commands;
 mod demo;
 mod log;
 
@@ -20,6 +21,7 @@ enum Command {
     Demo(demo::DemoArgs),
     Log(log::LogArgs),
     Show(log::ShowArgs),
+    Version(commands::version::VersionArgs),
 }
 
 fn main() -> ExitCode {
@@ -27,5 +29,6 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Log(args) => log::log(&args),
         Command::Show(args) => log::show(&args),
+        Command::Version(args) => commands::version::run(args),
     }
 }

@@ -52,24 +52,24 @@ pub enum GateRefusal {
         "the device runs {current}, which is newer than the image: use force downgrade if that is wanted"
     )]
     DowngradeNotAllowed {
-        /// What it runs.
-        current: Version,
+        /// What it runs, cut after 256 characters.
+        current: String,
     },
     /// Gate 5.
     #[error(
         "the device runs {current}, another build of the image's version: which of the two is newer is not defined, use force downgrade to install it all the same"
     )]
     AmbiguousVersionOrdering {
-        /// What it runs.
-        current: Version,
+        /// What it runs, cut after 256 characters.
+        current: String,
     },
     /// Gate 6.
     #[error(
         "the device runs {current}, which does not meet the image's version requirement: bring it to a version that does first"
     )]
     VersionRequirementNotMet {
-        /// What it runs.
-        current: Version,
+        /// What it runs, cut after 256 characters.
+        current: String,
     },
 }
 
@@ -98,8 +98,10 @@ pub fn evaluate(
     let Some(text) = current else {
         return GateDecision::Refused(GateRefusal::MissingVersion {});
     };
+    // What is recorded of it has a limit.
+    let shown = || text.chars().take(LONGEST_VERSION).collect();
     let Ok(current) = parse_version(text) else {
-        let current = text.chars().take(LONGEST_VERSION).collect();
+        let current = shown();
         return GateDecision::Refused(GateRefusal::InvalidVersion { current });
     };
     let order = precedence(image, &current);
@@ -109,10 +111,14 @@ pub fn evaluate(
     if !policy.force_downgrade {
         match order {
             Ordering::Less => {
-                return GateDecision::Refused(GateRefusal::DowngradeNotAllowed { current });
+                return GateDecision::Refused(GateRefusal::DowngradeNotAllowed {
+                    current: shown(),
+                });
             }
             Ordering::Equal => {
-                return GateDecision::Refused(GateRefusal::AmbiguousVersionOrdering { current });
+                return GateDecision::Refused(GateRefusal::AmbiguousVersionOrdering {
+                    current: shown(),
+                });
             }
             Ordering::Greater => {}
         }
@@ -120,7 +126,7 @@ pub fn evaluate(
     let enforced = !policy.force_downgrade || policy.enforce_version_requirement;
     let is_met = requirement.is_none_or(|r| r.matches(&current, PreReleases::Allow));
     if enforced && !is_met {
-        return GateDecision::Refused(GateRefusal::VersionRequirementNotMet { current });
+        return GateDecision::Refused(GateRefusal::VersionRequirementNotMet { current: shown() });
     }
     GateDecision::Start
 }

@@ -98,7 +98,10 @@ impl SqliteStore {
     /// # Errors
     /// [`OpenError`].
     pub fn open_read_only(path: impl AsRef<Path>) -> Result<Self, OpenError> {
-        let path = open::located(path.as_ref())?;
+        let path = open::located(path.as_ref()).map_err(|error| match error {
+            OpenError::NoFolder { path } => OpenError::NoFile { path },
+            error => error,
+        })?;
         if open::look_at(&path)?.is_none() {
             return Err(OpenError::NoFile { path });
         }

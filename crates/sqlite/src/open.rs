@@ -53,6 +53,9 @@ pub(crate) fn to_write(path: &Path) -> Result<Opened, OpenError> {
     connection.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
     connection.pragma_update(None, "cache_size", -65_536).map_err(failed)?;
     connection.pragma_update(None, "cell_size_check", "ON").map_err(failed)?;
+    // In pages: operations and claims lie all over the file, and the more of them are folded in at
+    // once the more share a page.
+    connection.pragma_update(None, "wal_autocheckpoint", 4_000).map_err(failed)?;
     // The writer refers only to rows that it has just found or made.
     connection.pragma_update(None, "foreign_keys", "OFF").map_err(failed)?;
     Ok(Opened { connection, path, lock })

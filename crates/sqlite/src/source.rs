@@ -54,7 +54,7 @@ impl Source {
     /// Reads, again if the file changed meanwhile.
     pub(crate) fn read<T>(
         &mut self,
-        read: impl Fn(&Connection) -> rusqlite::Result<T>,
+        mut read: impl FnMut(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
         for _ in 0..TRIES {
             if self.unchanged.is_none() || self.unchanged == mark(&self.path) {

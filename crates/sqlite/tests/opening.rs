@@ -144,17 +144,14 @@ fn a_path_that_leads_nowhere_is_told_and_only_a_writer_creates_a_file() {
     let error = SqliteStore::open_read_only(&missing).err().expect("nothing there");
     assert!(matches!(error, OpenError::NoFile { .. }), "{error}");
     assert_eq!(names(folder.path()), [""; 0]);
-    let (writing, reading) = refused_in_missing_folder(&folder.path().join("no/such.db"));
-    assert!(matches!(writing, OpenError::NoFolder { .. }), "{writing}");
-    assert!(matches!(reading, OpenError::NoFolder { .. }), "{reading}");
+    let nowhere = folder.path().join("no/such.db");
+    let error = SqliteStore::open(&nowhere).err().expect("no folder to create it in");
+    assert!(matches!(error, OpenError::NoFolder { .. }), "{error}");
+    let error = SqliteStore::open_read_only(&nowhere).err().expect("nothing there");
+    assert!(matches!(error, OpenError::NoFile { .. }), "{error}");
     let odd = folder.path().join("a % odd? name#ä.db");
     store_with(&odd, 1);
     assert_eq!(count(&SqliteStore::open_read_only(&odd).expect("opens")), 1);
-}
-
-fn refused_in_missing_folder(path: &Path) -> (OpenError, OpenError) {
-    let writing = SqliteStore::open(path).err().expect("refused");
-    (writing, SqliteStore::open_read_only(path).err().expect("refused"))
 }
 
 #[test]

@@ -544,8 +544,9 @@ impl Turn<'_> {
                 }
             }
             (ReadPurpose::RebootTimeout, Some(version)) => {
+                // Judged once: a device that went on meanwhile is not looked at again and again.
                 let watch = self.live.observations.watch(target);
-                let is_due = watch.reboot_at.is_some_and(|at| at <= now);
+                let is_due = watch.reboot_at.take_if(|at| *at <= now).is_some();
                 if is_due && operation.phase == Phase::Rebooting {
                     let event = decide::reconcile::rolled_back(campaign, target, version);
                     self.record(event);

@@ -403,7 +403,7 @@ impl LiveManualUpdate {
                 }
             }
             (ReadPurpose::RebootTimeout, Some(version)) => {
-                let is_back = self.reboot_at.take().is_some_and(|at| at <= now);
+                let is_back = self.reboot_at.take_if(|at| *at <= now).is_some();
                 let rebooting = operation.phase == Phase::Rebooting;
                 if is_back && rebooting && definition.can_be_reconciled() {
                     let version = version.map(|text| text.chars().take(256).collect());

@@ -42,7 +42,7 @@ use futures::channel::oneshot;
 use futures::future::BoxFuture;
 use hedgerow_core::{OperationId, StoredEvent, StreamId, TenantId};
 use hedgerow_engine::store::{
-    AppendError, EventStore, StateSnapshot, StoreError, StreamAppend, StreamSummary,
+    AppendError, EventStore, HeldClaim, StateSnapshot, StoreError, StreamAppend, StreamSummary,
 };
 
 pub use error::OpenError;
@@ -205,7 +205,7 @@ impl EventStore for SqliteStore {
         self.read(Reader::streams)
     }
 
-    fn claims(&self) -> BoxFuture<'_, Result<Vec<(TenantId, String, StreamId)>, StoreError>> {
+    fn claims(&self) -> BoxFuture<'_, Result<Vec<HeldClaim>, StoreError>> {
         self.read(Reader::claims)
     }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use hedgerow_core::{NewEvent, OperationId, StoredEvent, StreamId, TenantId, Timestamp};
-use hedgerow_engine::store::{Activity, StateSnapshot, StoreError, StreamSummary};
+use hedgerow_engine::store::{Activity, HeldClaim, StateSnapshot, StoreError, StreamSummary};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use uuid::Uuid;
@@ -224,7 +224,7 @@ impl Reader {
         })
     }
 
-    pub(crate) fn claims(&mut self) -> Result<Vec<(TenantId, String, StreamId)>, StoreError> {
+    pub(crate) fn claims(&mut self) -> Result<Vec<HeldClaim>, StoreError> {
         self.source.read(|connection| {
             connection
                 .prepare_cached(CLAIMS)?

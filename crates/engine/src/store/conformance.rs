@@ -16,7 +16,9 @@ use hedgerow_core::{
 };
 use uuid::Uuid;
 
-use super::{Activity, AppendError, Claim, EventStore, StateSnapshot, StreamAppend, StreamSummary};
+use super::{
+    Activity, AppendError, Claim, EventStore, HeldClaim, StateSnapshot, StreamAppend, StreamSummary,
+};
 
 /// Runs a future to its end on this thread: what [`store_conformance_tests!`] runs checks with.
 ///
@@ -183,11 +185,11 @@ async fn all(store: &impl EventStore) -> Vec<StoredEvent> {
     store.read_all(0, 100_000).await.expect("can be read")
 }
 
-async fn holders(store: &impl EventStore) -> Vec<(TenantId, String, StreamId)> {
+async fn holders(store: &impl EventStore) -> Vec<HeldClaim> {
     store.claims().await.expect("can be listed")
 }
 
-type Contents = (Vec<StoredEvent>, Vec<StreamSummary>, Vec<(TenantId, String, StreamId)>);
+type Contents = (Vec<StoredEvent>, Vec<StreamSummary>, Vec<HeldClaim>);
 
 /// Everything that an append could change, to show that it changed nothing.
 async fn contents(store: &impl EventStore) -> Contents {

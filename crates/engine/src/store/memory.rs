@@ -8,7 +8,8 @@ use futures::future::{BoxFuture, ready};
 use hedgerow_core::{OperationId, StoredEvent, StreamId, TenantId};
 
 use super::{
-    Activity, AppendError, EventStore, StateSnapshot, StoreError, StreamAppend, StreamSummary,
+    Activity, AppendError, EventStore, HeldClaim, StateSnapshot, StoreError, StreamAppend,
+    StreamSummary,
 };
 
 type Key = (TenantId, StreamId);
@@ -183,7 +184,7 @@ impl EventStore for MemoryStore {
         answer(Ok(inner.created.iter().filter_map(summary).collect()))
     }
 
-    fn claims(&self) -> BoxFuture<'_, Result<Vec<(TenantId, String, StreamId)>, StoreError>> {
+    fn claims(&self) -> BoxFuture<'_, Result<Vec<HeldClaim>, StoreError>> {
         let claims = &self.inner().claims;
         let listed =
             claims.iter().map(|((tenant, key), holder)| (tenant.clone(), key.clone(), *holder));

@@ -2,7 +2,7 @@
 //!
 //! A store appends a batch atomically, checks the expected version of every stream and every claim
 //! in the same transaction (E5), and hands events back in order. It does not look into payloads.
-//! Every implementation runs the conformance suite, also after `kill -9`.
+//! Every implementation runs the suite in [`conformance`], also after `kill -9`.
 
 pub mod conformance;
 pub mod memory;
@@ -45,6 +45,9 @@ impl fmt::Display for Claim {
     }
 }
 
+/// A claim that is held: its tenant, its text ([`Claim::key`]) and the stream that has it.
+pub type HeldClaim = (TenantId, String, StreamId);
+
 /// Whether the engine must load a stream when it starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activity {
@@ -67,10 +70,11 @@ pub struct StreamAppend {
     pub events: Vec<NewEvent>,
     /// Claims that the stream takes. One that it holds already is kept.
     pub claims_taken: Vec<Claim>,
-    /// Claims that the stream gives back, before `claims_taken` of this same batch are looked at.
-    /// One that it does not hold is passed over.
+    /// Claims that the stream gives back, before `claims_taken` of any stream of this batch are
+    /// looked at. One that it does not hold is passed over.
     pub claims_released: Vec<Claim>,
-    /// Operations that start here: the index from an operation to its stream (E10).
+    /// Operations that start here: the index from an operation to its stream (E10). One that is
+    /// named again is no error.
     pub operations: Vec<OperationId>,
     /// The stream's activity after this append.
     pub activity: Activity,
@@ -198,7 +202,7 @@ pub trait EventStore: Send + Sync + 'static {
     fn streams(&self) -> BoxFuture<'_, Result<Vec<StreamSummary>, StoreError>>;
 
     /// All claims that are held, with their holders, ordered by tenant and key.
-    fn claims(&self) -> BoxFuture<'_, Result<Vec<(TenantId, String, StreamId)>, StoreError>>;
+    fn claims(&self) -> BoxFuture<'_, Result<Vec<HeldClaim>, StoreError>>;
 
     /// The stream in which an operation was started (E10).
     fn stream_of_operation(
@@ -214,8 +218,8 @@ pub trait EventStore: Send + Sync + 'static {
         stream: StreamId,
     ) -> BoxFuture<'_, Result<Option<StateSnapshot>, StoreError>>;
 
-    /// Keeps a state snapshot in place of an older one; one that is older than what the store has
-    /// is passed over.
+    /// Keeps a state snapshot in place of an older one; one that is older than what the store has,
+    /// or of a stream that does not exist, is passed over.
     fn save_snapshot(
         &self,
         tenant: &TenantId,

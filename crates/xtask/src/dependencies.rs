@@ -14,7 +14,7 @@ struct Row {
     package: &'static str,
     /// Packages of the workspace.
     inside: Inside,
-    /// Packages from elsewhere as normal dependencies; `None` leaves them free.
+    /// Exactly the packages from elsewhere that are normal dependencies; `None` leaves them free.
     outside: Option<&'static [&'static str]>,
 }
 
@@ -99,6 +99,11 @@ pub(crate) enum Violation {
          code that needs it in another crate"
     )]
     Outside { package: String, dependency: String, allowed: String },
+    #[error(
+        "`{package}` no longer depends on `{dependency}`: remove it from its row of TABLE in \
+         crates/xtask/src/dependencies.rs, so that it does not come back unnoticed"
+    )]
+    Unused { package: String, dependency: &'static str },
 }
 
 #[derive(Deserialize)]
@@ -153,6 +158,7 @@ fn violations_of(package: &Package, workspace: &[Package]) -> Vec<Violation> {
                 violation_outside(row, dependency)
             }
         })
+        .chain(unused_allowances(row, package))
         .collect()
 }
 
@@ -174,6 +180,19 @@ fn violation_outside(row: &Row, dependency: &Dependency) -> Option<Violation> {
     })
 }
 
+fn unused_allowances(row: &Row, package: &Package) -> impl Iterator<Item = Violation> {
+    let is_used = |allowed: &str| {
+        package
+            .dependencies
+            .iter()
+            .any(|dependency| dependency.kind.is_none() && dependency.name == allowed)
+    };
+    let allowed = row.outside.unwrap_or_default().iter();
+    allowed
+        .filter(move |allowed| !is_used(allowed))
+        .map(|allowed| Violation::Unused { package: row.package.to_owned(), dependency: allowed })
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
@@ -183,8 +202,11 @@ mod tests {
     /// Metadata of a workspace as designed, with more dependencies for one package.
     fn workspace_with(package: &str, more: &[Value]) -> String {
         let normal = |name: &str| json!({"name": name, "kind": null, "rename": null});
+        let allowed = ["chrono", "hashbrown", "semver", "serde", "serde_json", "thiserror", "uuid"];
+        let mut core: Vec<Value> = allowed.into_iter().map(normal).collect();
+        core.push(json!({"name": "proptest", "kind": "dev"}));
         let mut packages = vec![
-            ("hedgerow-core", vec![normal("serde"), json!({"name": "proptest", "kind": "dev"})]),
+            ("hedgerow-core", core),
             ("hedgerow-engine", vec![normal("hedgerow-core"), normal("tokio")]),
             ("hedgerow-sqlite", vec![normal("hedgerow-core"), normal("hedgerow-engine")]),
             ("hedgerow-sim", vec![normal("hedgerow-core"), normal("hedgerow-engine")]),
@@ -272,6 +294,15 @@ mod tests {
             matches!(found.as_slice(), [Violation::Outside { dependency, .. }] if dependency == "tokio"),
             "{found:?}"
         );
+    }
+
+    #[test]
+    fn what_the_core_may_use_but_no_longer_does_must_leave_its_list() {
+        // A dependency of the tests alone does not keep the entry.
+        let metadata = workspace_with("hedgerow", &[])
+            .replace(r#"{"kind":null,"name":"uuid""#, r#"{"kind":"dev","name":"uuid""#);
+        let package = "hedgerow-core".to_owned();
+        assert_eq!(violations(&metadata), [Violation::Unused { package, dependency: "uuid" }]);
     }
 
     #[test]

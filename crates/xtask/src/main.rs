@@ -33,6 +33,7 @@ enum ProjectCommand {
     /// Pass every test and check, in order; stop at the first that fails
     Test,
     /// Check that the code is formatted
+    #[command(name = "fmt", visible_alias = "format")]
     Format,
     /// Check which crate depends on which
     Dependencies,

@@ -39,7 +39,7 @@ impl Step {
     /// The sub-command that runs this step alone.
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::Format => "format",
+            Self::Format => "fmt",
             Self::Dependencies => "dependencies",
             Self::Clippy => "clippy",
             Self::Tests => "tests",
@@ -99,7 +99,7 @@ pub(crate) fn run_all(steps: &[Step], root: &Path) -> Result<(), Failure> {
 }
 
 fn seconds(duration: Duration) -> String {
-    format!("{:.1} s", duration.as_secs_f64())
+    format!("{:.1}s", duration.as_secs_f64())
 }
 
 #[cfg(test)]
@@ -116,7 +116,7 @@ mod tests {
         });
         assert!(
             message.as_ref().is_err_and(|text| {
-                text.starts_with("step `clippy` failed after 1.3 s: `no-such-program`")
+                text.starts_with("step `clippy` failed after 1.3s: `no-such-program`")
                     && text.ends_with("\nTo run it alone: cargo xtask clippy")
             }),
             "{message:?}"

@@ -9,4 +9,5 @@ pub mod fleet;
 pub mod fleet_run;
 pub mod random;
 pub mod runtime;
+pub mod scenario;
 pub mod scenario_runner;

@@ -300,3 +300,61 @@ fn every_help_has_examples() {
         assert!(text(&output.stdout).contains("Examples:\n  hedgerow version "), "{arguments:?}");
     }
 }
+
+/// The lines of a file of vectors, which the core is tested on too.
+fn vectors(file: &str) -> Vec<Value> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../core/tests/vectors");
+    let content = std::fs::read_to_string(format!("{folder}/{file}.jsonl")).expect("vectors");
+    content.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+#[test]
+fn every_vector_is_answered_line_by_line_and_in_order() {
+    for (file, question, answered) in [
+        ("versions", "parse", &["ok", "major", "minor", "patch", "pre", "build"][..]),
+        ("toolarge", "parse", &["ok"]),
+        ("requirements", "requirement", &["ok"]),
+        ("compare", "compare", &["order", "build_equal"]),
+        ("matches", "match", &["result"]),
+        ("decisions", "gate", &["decision"]),
+    ] {
+        let mut input = String::new();
+        let mut expected = Vec::new();
+        for vector in vectors(file) {
+            let fields = vector.as_object().expect("an object");
+            let is_answer = |name: &str| answered.contains(&name);
+            let (answer, asked): (Vec<_>, Vec<_>) =
+                fields.clone().into_iter().partition(|(name, _)| is_answer(name));
+            let id = ("id".to_owned(), vector["id"].clone());
+            expected.push(answer.into_iter().chain([id]).collect::<Value>());
+            input += &asked.into_iter().collect::<Value>().to_string();
+            input.push('\n');
+        }
+        assert!(!expected.is_empty(), "{file}");
+        let (status, answers) = ask_lines(question, input.as_bytes());
+        assert_eq!(status, Some(0), "{file}");
+        assert_eq!(answers.len(), expected.len(), "{file}");
+        for (answer, expected) in answers.iter().zip(&expected) {
+            assert_eq!(answer, expected, "{file}");
+        }
+    }
+}
+
+#[test]
+fn bad_lines_are_counted_once_at_the_end_on_standard_error() {
+    let mut child = command(&["parse", "--jsonl"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut stdin = child.stdin.take().expect("piped");
+    stdin.write_all(b"{\n{\"id\":1,\"input\":\"1.0.0\"}\n\n").expect("it reads");
+    drop(stdin);
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(text(&output.stdout).lines().count(), 3);
+    let errors: Vec<&str> = text(&output.stderr).lines().collect();
+    let [summary] = errors.as_slice() else { panic!("{errors:?}") };
+    assert!(summary.contains('2'), "{summary}");
+}

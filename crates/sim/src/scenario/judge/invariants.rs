@@ -325,6 +325,10 @@ impl<'c, 'a> CampaignChecks<'c, 'a> {
         for entry in log.iter().filter(|entry| entry.kind == "request") {
             calls.entry(entry.key("device")?).or_default().push(*entry);
         }
+        // Calls to no device at all are calls to any: they are judged among all of the campaign.
+        if let Some(unnamed) = calls.get_mut(&Key::Null) {
+            *unnamed = log.iter().filter(|entry| entry.kind == "request").copied().collect();
+        }
         for calls in calls.values() {
             for pair in calls.windows(MOST_REQUESTS_IN_A_SECOND + 1) {
                 let (Some(first), Some(last)) = (pair.first(), pair.last()) else { continue };

@@ -1,12 +1,12 @@
 //! The `hedgerow` command: see a campaign run, run scenarios, ask version questions, read logs.
 
 mod commands;
-mod demo;
-mod log;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use crate::commands::{demo, log, scenario, version};
 
 /// Rolls OTA updates out to fleets of devices, and shows how
 #[derive(Parser)]
@@ -19,16 +19,18 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Demo(demo::DemoArgs),
+    Scenario(scenario::ScenarioArgs),
     Log(log::LogArgs),
     Show(log::ShowArgs),
-    Version(commands::version::VersionArgs),
+    Version(version::VersionArgs),
 }
 
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Demo(args) => demo::run(&args),
+        Command::Scenario(args) => scenario::run(&args),
         Command::Log(args) => log::log(&args),
         Command::Show(args) => log::show(&args),
-        Command::Version(args) => commands::version::run(args),
+        Command::Version(args) => version::run(args),
     }
 }

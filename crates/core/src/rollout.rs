@@ -201,6 +201,7 @@ pub(crate) mod optional_millis {
 
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+    #[expect(clippy::ref_option, reason = "serde hands the field over like this")]
     pub(crate) fn serialize<S: Serializer>(
         value: &Option<Duration>,
         to: S,

@@ -143,12 +143,12 @@ impl World {
             resends: BTreeMap::new(),
             cancelled: BTreeSet::new(),
         };
-        world.tell(Input::Tick);
+        world.tell(&Input::Tick);
         world
     }
 
     /// Tells the campaign something, and checks every law that speaks of one step.
-    fn tell(&mut self, input: Input) {
+    fn tell(&mut self, input: &Input) {
         let mut twin = self.live.clone();
         let decided = self.live.handle(input.clone(), self.now);
         assert_eq!(twin.handle(input.clone(), self.now), decided, "E2");
@@ -158,7 +158,7 @@ impl World {
             return;
         };
         for event in &decision.events {
-            self.before(event, &input);
+            self.before(event, input);
             let counts = self.replica.counts();
             let settled: Vec<_> =
                 self.replica.targets().filter(|target| target.status.is_final()).collect();
@@ -246,20 +246,20 @@ impl World {
         }
     }
 
-    fn answer(&mut self, effect: Effect, how: u8) {
+    fn answer(&mut self, effect: &Effect, how: u8) {
         let failed = || TransportError::new("down");
-        match effect {
+        match effect.clone() {
             Effect::TakeSnapshot { asked } => {
                 if how == 0 {
-                    return self.tell(Input::SnapshotUnavailable { asked });
+                    return self.tell(&Input::SnapshotUnavailable { asked });
                 }
                 let there = |number: &u8| !self.gone.contains(number);
                 let devices = (0..DEVICES).filter(there).map(device).collect();
-                self.tell(Input::SnapshotChunk { asked, devices });
+                self.tell(&Input::SnapshotChunk { asked, devices });
                 for number in 0..DEVICES {
                     self.tell_presence(number);
                 }
-                self.tell(Input::SnapshotComplete { asked });
+                self.tell(&Input::SnapshotComplete { asked });
             }
             Effect::ReadBaseImage { device: of, purpose } => {
                 let number = (0..DEVICES).find(|n| device(*n) == of).unwrap();
@@ -269,15 +269,15 @@ impl World {
                     2 if purpose == ReadPurpose::Gate => BaseImageAnswer::Busy,
                     _ => BaseImageAnswer::Version(version),
                 };
-                self.tell(Input::BaseImageRead { device: of, purpose, answer });
+                self.tell(&Input::BaseImageRead { device: of, purpose, answer });
             }
             Effect::SendUpdate { device, operation, .. } => {
                 let answer = request_answer(how);
-                self.tell(Input::RequestAnswered { device, operation, answer });
+                self.tell(&Input::RequestAnswered { device, operation, answer });
             }
             Effect::SendCancel { device, operation, .. } => {
                 let answer = request_answer(how);
-                self.tell(Input::CancelAnswered { device, operation, answer });
+                self.tell(&Input::CancelAnswered { device, operation, answer });
             }
         }
     }
@@ -288,14 +288,14 @@ impl World {
         } else {
             Presence::Offline
         };
-        self.tell(Input::Presence { device: device(number), presence });
+        self.tell(&Input::Presence { device: device(number), presence });
     }
 
     fn pass(&mut self, until: Timestamp) {
         while let Some(at) = self.live.next_deadline().filter(|at| *at <= until) {
             let before = self.live.clone();
             self.now = self.now.max(at);
-            self.tell(Input::Tick);
+            self.tell(&Input::Tick);
             assert_ne!(
                 before, self.live,
                 "a tick that is due does something, or time stands still"
@@ -312,16 +312,16 @@ impl World {
         assert_eq!(restored, self.replica);
         self.live = LiveCampaign::loaded(restored);
         if self.replica.started_at().is_none() {
-            return self.tell(Input::Recovered);
+            return self.tell(&Input::Recovered);
         }
         for number in 0..DEVICES {
             if self.gone.contains(&number) {
-                self.tell(Input::DeviceRemoved { device: device(number) });
+                self.tell(&Input::DeviceRemoved { device: device(number) });
             } else {
                 self.tell_presence(number);
             }
         }
-        self.tell(Input::Recovered);
+        self.tell(&Input::Recovered);
     }
 
     fn act(&mut self, act: &Act) {
@@ -329,7 +329,7 @@ impl World {
             Act::Answer { which, how } => {
                 if !self.waiting.is_empty() {
                     let effect = self.waiting.remove(usize::from(which) % self.waiting.len());
-                    self.answer(effect, how);
+                    self.answer(&effect, how);
                 }
             }
             Act::Report { device: number, former, status, busy, progress, stamp } => {
@@ -342,17 +342,17 @@ impl World {
             Act::Version { device: number, version } => {
                 let versions = [Some("1.0.0"), Some("2.0.0"), Some("3.0.0"), Some("x"), None];
                 self.versions[usize::from(number)] = versions[usize::from(version)];
-                self.tell(Input::BaseImageChanged { device: device(number) });
+                self.tell(&Input::BaseImageChanged { device: device(number) });
             }
             Act::Remove { device: number } => {
                 if self.gone.len() < 2 {
                     self.gone.insert(number);
                     self.online[usize::from(number)] = false;
-                    self.tell(Input::DeviceRemoved { device: device(number) });
+                    self.tell(&Input::DeviceRemoved { device: device(number) });
                 }
             }
             Act::Freed { device: number } => {
-                self.tell(Input::DeviceFreed { device: device(number) });
+                self.tell(&Input::DeviceFreed { device: device(number) });
             }
             Act::Pass { seconds } => self.pass(self.now + Duration::from_secs(seconds.into())),
             Act::Command { which, number } => self.command(which, number),
@@ -390,18 +390,18 @@ impl World {
             stamp.map(|s| Timestamp::from_millis(self.now.as_millis() + i64::from(s) * 1_000));
         let report =
             OperationReport { progress, code, observed_at, ..OperationReport::new(of, id, status) };
-        self.tell(Input::Report(report));
+        self.tell(&Input::Report(report));
     }
 
     fn command(&mut self, which: u8, number: u8) {
         let limits = match which {
-            0 => return self.tell(Input::Command(Command::Pause)),
-            1 | 2 => return self.tell(Input::Command(Command::Resume)),
+            0 => return self.tell(&Input::Command(Command::Pause)),
+            1 | 2 => return self.tell(&Input::Command(Command::Resume)),
             3 if number == 0 => {
                 let running = RunningOperations::Stop;
-                return self.tell(Input::Command(Command::Cancel { running }));
+                return self.tell(&Input::Command(Command::Cancel { running }));
             }
-            3 if number == 1 => return self.tell(Input::Command(Command::Supersede)),
+            3 if number == 1 => return self.tell(&Input::Command(Command::Supersede)),
             4 => LimitsEdit {
                 max_pending_operations: NonZeroU32::new(number.into()),
                 ..LimitsEdit::default()
@@ -411,11 +411,11 @@ impl World {
                 max_failure_percentage: Some((number * 20).to_string().parse().unwrap()),
                 ..LimitsEdit::default()
             },
-            _ => return self.tell(Input::Command(Command::Delete)),
+            _ => return self.tell(&Input::Command(Command::Delete)),
         };
         self.most_retries = self.most_retries.max(limits.request_retries.unwrap_or(0));
         let edit = CampaignEdit { limits, ..CampaignEdit::default() };
-        self.tell(Input::Command(Command::Edit(Box::new(edit))));
+        self.tell(&Input::Command(Command::Edit(Box::new(edit))));
     }
 
     /// Faults stop, devices are online and do what they are asked: the campaign must end.
@@ -425,9 +425,9 @@ impl World {
                 self.online[usize::from(number)] = true;
                 self.tell_presence(number);
             }
-            self.tell(Input::DeviceFreed { device: device(number) });
+            self.tell(&Input::DeviceFreed { device: device(number) });
         }
-        self.tell(Input::Command(Command::Resume));
+        self.tell(&Input::Command(Command::Resume));
         for _ in 0..400 {
             if self.replica.is_settled() {
                 return;
@@ -435,10 +435,10 @@ impl World {
             while !self.waiting.is_empty() {
                 let effect = self.waiting.remove(0);
                 let sent = matches!(effect, Effect::SendUpdate { .. }).then(|| effect.clone());
-                self.answer(effect, 9);
+                self.answer(&effect, 9);
                 if let Some(Effect::SendUpdate { device, operation, .. }) = sent {
                     let status = ReportStatus::Success;
-                    self.tell(Input::Report(OperationReport::new(device, operation, status)));
+                    self.tell(&Input::Report(OperationReport::new(device, operation, status)));
                 }
             }
             if let Some(next) = self.live.next_deadline() {

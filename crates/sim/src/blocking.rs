@@ -32,7 +32,10 @@ impl BlockingStore {
         self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn done<'a, T: Send + 'a>(&self, result: Result<T, StoreError>) -> BoxFuture<'a, Result<T, StoreError>> {
+    fn done<'a, T: Send + 'a>(
+        &self,
+        result: Result<T, StoreError>,
+    ) -> BoxFuture<'a, Result<T, StoreError>> {
         if let Err(error) = &result {
             self.remember(error);
         }

@@ -249,7 +249,11 @@ impl Inner {
         seen
     }
 
-    fn request(&mut self, device: DeviceId, input: DeviceInput) -> BoxFuture<'static, RequestAnswer> {
+    fn request(
+        &mut self,
+        device: DeviceId,
+        input: DeviceInput,
+    ) -> BoxFuture<'static, RequestAnswer> {
         let Some(index) = self.index.get(&device).copied() else {
             let error = TransportError::new("HTTP status 404: Device not found");
             return ready(RequestAnswer::of_http_status(404, error)).boxed();
@@ -314,7 +318,8 @@ impl FleetDirectory for Fleet {
         system_model: &SystemModelHandle,
     ) -> BoxFuture<'static, Result<Vec<(DeviceId, Presence)>, TransportError>> {
         let inner = self.inner();
-        let selected = if *system_model == inner.plan.system_model { inner.devices.len() } else { 0 };
+        let selected =
+            if *system_model == inner.plan.system_model { inner.devices.len() } else { 0 };
         let targets = (0..selected).map(|place| (inner.devices[place].id(), inner.presence(place)));
         ready(Ok(targets.collect())).boxed()
     }
@@ -325,7 +330,8 @@ impl FleetDirectory for Fleet {
         devices: Vec<DeviceId>,
     ) -> BoxFuture<'static, Result<Vec<Option<Presence>>, TransportError>> {
         let inner = self.inner();
-        let presence = |device| inner.index.get(device).map(|index| inner.presence(*index as usize));
+        let presence =
+            |device| inner.index.get(device).map(|index| inner.presence(*index as usize));
         ready(Ok(devices.iter().map(presence).collect())).boxed()
     }
 }

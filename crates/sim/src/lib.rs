@@ -10,4 +10,3 @@ pub mod fleet_run;
 pub mod random;
 pub mod runtime;
 pub mod scenario;
-pub mod scenario_runner;

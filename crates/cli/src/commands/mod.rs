@@ -1,3 +1,6 @@
-//! The commands that answer without a log or a campaign.
+//! The commands, one module each.
 
+pub(crate) mod demo;
+pub(crate) mod log;
+pub(crate) mod scenario;
 pub(crate) mod version;

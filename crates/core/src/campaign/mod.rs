@@ -187,6 +187,7 @@ impl Campaign {
     }
 
     /// All targets, in snapshot order.
+    #[must_use]
     pub fn targets(&self) -> impl ExactSizeIterator<Item = TargetView> + '_ {
         (0..self.targets.len()).map(|target| self.view(target))
     }

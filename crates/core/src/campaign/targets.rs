@@ -226,8 +226,10 @@ impl PartialEq for Targets {
 
 /// A fixed mix of a device's bits: no seed, so that nothing depends on the run (E2).
 fn hash(device: DeviceId) -> u64 {
-    let bits = u128::from_be_bytes(*device.as_bytes());
-    let mut mixed = (bits as u64) ^ ((bits >> 64) as u64).rotate_left(32);
+    let half = |from: usize| {
+        device.as_bytes()[from..from + 8].iter().fold(0_u64, |n, byte| n << 8 | u64::from(*byte))
+    };
+    let mut mixed = half(8) ^ half(0).rotate_left(32);
     mixed = (mixed ^ (mixed >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed ^ (mixed >> 32)

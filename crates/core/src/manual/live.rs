@@ -48,6 +48,7 @@ pub enum ManualRejection {
 
 /// A manual OTA update at work.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, observed anew")]
 pub struct LiveManualUpdate {
     update: ManualUpdate,
     online: bool,
@@ -143,6 +144,10 @@ impl LiveManualUpdate {
         now: Timestamp,
     ) -> Result<ManualDecision, ManualRejection> {
         let mut decision = ManualDecision::default();
+        if shown_device(&input).is_some_and(|device| device != self.update.definition.device) {
+            decision.reaction = Reaction::Unchanged;
+            return Ok(decision);
+        }
         match input {
             Input::Command(_) => self.cancel(&mut decision, now)?,
             Input::Report(report) => self.report(&mut decision, &report, now)?,
@@ -430,5 +435,15 @@ impl LiveManualUpdate {
     #[must_use]
     pub fn is_settled(&self) -> bool {
         !matches!(self.update.status, ManualStatus::Active(_))
+    }
+}
+
+/// The device of which an input says what it shows; such inputs are told to everybody.
+fn shown_device(input: &Input) -> Option<DeviceId> {
+    match input {
+        Input::Presence { device, .. }
+        | Input::BaseImageChanged { device }
+        | Input::DeviceRemoved { device } => Some(*device),
+        _ => None,
     }
 }

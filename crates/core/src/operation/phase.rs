@@ -166,7 +166,7 @@ mod tests {
         for from in Phase::ALL {
             let next: Vec<_> =
                 Phase::ALL.into_iter().filter(|to| from.may_become(*to)).map(Phase::name).collect();
-            table += &format!("{} -> {}\n", from.name(), next.join(" "));
+            table = format!("{table}{} -> {}\n", from.name(), next.join(" "));
         }
         insta::assert_snapshot!(table, @r"
         pending -> acknowledged downloading deploying deployed rebooting error success failure

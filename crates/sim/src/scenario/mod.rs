@@ -4,3 +4,4 @@
 pub mod format;
 pub mod judge;
 pub mod observation;
+pub mod runner;

@@ -101,12 +101,12 @@ fn edit(campaign: &Campaign, edit: &CampaignEdit, now: Timestamp) -> Decided {
         CampaignStatus::Finished | CampaignStatus::Deleted => {
             refused(campaign, "edited", "only an unfinished one can")
         }
-        status => match edit.fixed_field() {
-            Some(field) => Err(Rejection::NotEditable { campaign: campaign.id, field, status }),
-            None => {
-                let limits = definition.rollout.push().limits.clone();
-                Ok(LimitsChanged { limits }.into())
+        status => {
+            if let Some(field) = edit.fixed_field() {
+                return Err(Rejection::NotEditable { campaign: campaign.id, field, status });
             }
-        },
+            let limits = definition.rollout.push().limits.clone();
+            Ok(LimitsChanged { limits }.into())
+        }
     }
 }

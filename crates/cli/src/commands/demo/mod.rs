@@ -1,4 +1,4 @@
-//! `hedgerow demo`: a campaign over a fleet of simulated devices, recorded in a SQLite file.
+//! `hedgerow demo`: a campaign over a fleet of simulated devices, recorded in a `SQLite` file.
 //!
 //! The simulated devices live in a file of their own beside the log, and are as old as that says:
 //! a demo that was killed goes on where both stand.
@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hedgerow_core::{
-    BaseImage, CampaignDefinition, CampaignId, Channel, OperationLimits, Percentage, PushRollout,
-    RolloutLimits, RolloutMechanism, TenantId, Timestamp, WhenRunning,
+    BaseImage, CampaignDefinition, CampaignId, Channel, GatePolicy, OperationLimits, Percentage,
+    PushRollout, RolloutLimits, RolloutMechanism, TenantId, Timestamp, WhenRunning,
 };
 use hedgerow_engine::store::{EventStore, StoreError};
 use hedgerow_engine::{EngineError, Progress};
@@ -165,7 +165,11 @@ fn demo(args: &DemoArgs) -> Result<bool, DemoError> {
     display.finish(&progress);
     let real_time = began.elapsed();
     let report = report::make(&mut run, &tenant, id, &progress, real_time, &args.db)?;
-    if args.json { report.print_json() } else { report.print() }
+    if args.json {
+        report.print_json();
+    } else {
+        report.print();
+    }
     Ok(progress.outcome == Some(hedgerow_core::Outcome::Success))
 }
 
@@ -223,10 +227,7 @@ impl Pace {
 }
 
 /// Opens or creates what is beside the log, and checks the flags against it.
-fn open_world(
-    args: &DemoArgs,
-    store: &dyn EventStore,
-) -> Result<(WorldFile, Settings), DemoError> {
+fn open_world(args: &DemoArgs, store: &dyn EventStore) -> Result<(WorldFile, Settings), DemoError> {
     let path = world_path(&args.db);
     let is_new = !path.exists();
     if is_new && !wait(store.streams())?.is_empty() {
@@ -311,7 +312,7 @@ fn definition(settings: &Settings, plan: &FleetPlan) -> CampaignDefinition {
             starting_version_requirement: Some(constant(">= 1.2.0")),
         },
         channel: channel.unwrap_or_else(|_| unreachable!("a channel with a group")),
-        rollout: RolloutMechanism::Push(PushRollout { limits, gates: Default::default() }),
+        rollout: RolloutMechanism::Push(PushRollout { limits, gates: GatePolicy::default() }),
         when_running: WhenRunning::default(),
     }
 }

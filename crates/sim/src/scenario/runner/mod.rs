@@ -5,7 +5,6 @@
 //! the engine and recovers another from the store.
 
 mod campaign;
-mod file;
 mod log;
 mod world;
 
@@ -15,8 +14,8 @@ use std::sync::Arc;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use hedgerow_core::{
-    CampaignId, Command, DeviceId, OperationId, OperationReport, Presence, Rejection,
-    ReportStatus, RunningOperations, StatusCode, TenantId, Timestamp, WhenRunning,
+    CampaignId, Command, DeviceId, OperationId, OperationReport, Presence, Rejection, ReportStatus,
+    RunningOperations, StatusCode, TenantId, Timestamp, WhenRunning,
 };
 use hedgerow_engine::store::EventStore;
 use hedgerow_engine::{Engine, EngineBuilder, EngineError, Observation};
@@ -24,12 +23,11 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use self::campaign::Refused;
-pub use self::file::Scenario;
-use self::file::{DeviceChange, Kind, OtaEvent, Stimulus};
 use self::log::CrashPoint;
 use self::world::{DueStep, LoggedStore, World, device_id};
 use crate::blocking::BlockingStore;
 use crate::runtime::{Executor, VirtualClock};
+use crate::scenario::format::{Action, OtaEvent, Scenario, Stimulus, merge};
 
 /// Turns at one instant after which a scenario is taken to run in circles.
 const MOST_TURNS: u32 = 1_000_000;
@@ -45,7 +43,9 @@ pub enum RunError {
         detail: String,
     },
     /// Time does not move on.
-    #[error("the scenario does not get beyond {at_ms} ms: look for scripts that set each other off")]
+    #[error(
+        "the scenario does not get beyond {at_ms} ms: look for scripts that set each other off"
+    )]
     Circles {
         /// Where it is.
         at_ms: i64,
@@ -98,13 +98,13 @@ pub fn run(scenario: &Scenario, store: Arc<dyn EventStore>) -> Result<Vec<Value>
         now_ms: 0,
     };
     run.start_engine()?;
-    run.to_the_end()?;
+    run.finish()?;
     let entries = std::mem::take(&mut run.world.inner().log.entries);
     Ok(entries)
 }
 
 impl Run<'_> {
-    fn to_the_end(&mut self) -> Result<(), RunError> {
+    fn finish(&mut self) -> Result<(), RunError> {
         let mut stimuli: Vec<(usize, &Stimulus)> =
             self.scenario.stimuli.iter().enumerate().collect();
         stimuli.sort_by_key(|(_, stimulus)| stimulus.at_ms);
@@ -131,7 +131,7 @@ impl Run<'_> {
             } else if let Some((index, stimulus)) =
                 stimuli.next_if(|(_, stimulus)| stimulus.at_ms <= self.now_ms)
             {
-                self.stimulus(index, &stimulus.kind);
+                self.stimulus(index, &stimulus.action);
             } else if let Some(step) = { self.world.inner().take_step() } {
                 self.step(step);
             } else {
@@ -193,7 +193,7 @@ impl Run<'_> {
         // A report that is refused was counted by the engine; nobody here sends it again.
         let told = observation.clone();
         let answer = self.executor.run(async move { engine.observe(&tenant, told).await });
-        let lost = answer.is_none() || answer.is_some_and(|a| a.is_err_and(|e| e.is_retryable()));
+        let lost = answer.is_none_or(|answer| answer.is_err_and(|error| error.is_retryable()));
         self.settle();
         if lost && self.engine.is_none() && matches!(observation, Observation::Report(_)) {
             self.queued.push_back(observation);
@@ -237,26 +237,26 @@ impl Run<'_> {
         }
     }
 
-    fn stimulus(&mut self, index: usize, kind: &Kind) {
-        match kind {
-            Kind::Device { device, set } => self.change_device(device, set),
-            Kind::AddDevice { device } => {
+    fn stimulus(&mut self, index: usize, action: &Action) {
+        match action {
+            Action::Device { device, set } => self.change_device(device, set),
+            Action::AddDevice { device } => {
                 let since = Timestamp::from_millis(self.now_ms);
                 let id = self.world.inner().add((**device).clone(), Some(since));
                 let presence = self.world.inner().presence(id).unwrap_or(Presence::Offline);
                 self.observe(Observation::Presence { device: id, presence });
             }
-            Kind::RemoveDevice { device } => {
+            Action::RemoveDevice { device } => {
                 let device = device_id(device);
                 self.world.inner().remove(device);
                 self.observe(Observation::DeviceRemoved { device });
             }
-            Kind::Api { device, update, version_read } => {
+            Action::Api { device, update, version_read } => {
                 self.world.inner().answer_calls(device, update.as_ref(), version_read.as_ref());
             }
-            Kind::OtaEvent(event) => self.ota_event(event),
-            Kind::Restart { down_ms } => self.stop_engine(*down_ms),
-            Kind::CrashOn { values, down_ms } => {
+            Action::OtaEvent(event) => self.ota_event(event),
+            Action::Restart { down_ms } => self.stop_engine(*down_ms),
+            Action::CrashOn { values, down_ms } => {
                 let point = CrashPoint { values: values.clone(), down_ms: *down_ms };
                 self.world.inner().log.crash_points.push(point);
             }
@@ -264,14 +264,14 @@ impl Run<'_> {
         }
     }
 
-    fn change_device(&mut self, name: &str, set: &DeviceChange) {
+    fn change_device(&mut self, name: &str, set: &Map<String, Value>) {
         let device = device_id(name);
-        self.world.inner().change(device, set.groups.clone(), set.system_model.clone());
-        if let Some(version) = set.version.clone() {
-            self.set_version(device, version);
+        self.world.inner().change(device, set);
+        if let Some(version) = set.get("version") {
+            self.set_version(device, version.as_str().map(str::to_owned));
         }
-        if let Some(online) = set.online {
-            self.set_online(device, online);
+        if let Some(online) = set.get("online") {
+            self.set_online(device, online.as_bool().unwrap_or(false));
         }
     }
 
@@ -289,22 +289,15 @@ impl Run<'_> {
         }
     }
 
-    fn command(&mut self, index: usize, kind: &Kind) {
-        let (name, campaign) = match kind {
-            Kind::CreateCampaign { campaign, .. } => ("create_campaign", campaign),
-            Kind::Pause { campaign } => ("pause", campaign),
-            Kind::Resume { campaign } => ("resume", campaign),
-            Kind::DeleteCampaign { campaign } => ("delete_campaign", campaign),
-            Kind::Cancel { campaign, .. } => ("cancel", campaign),
-            Kind::UpdateCampaign { campaign, .. } => ("update_campaign", campaign),
-            _ => return,
-        };
-        let result = match kind {
-            Kind::CreateCampaign { changes, refuse_if_running, .. } => {
+    fn command(&mut self, index: usize, action: &Action) {
+        let Some(campaign) = action.commanded_campaign() else { return };
+        let name = action.name();
+        let result = match action {
+            Action::CreateCampaign { changes, refuse_if_running, .. } => {
                 self.create(campaign, changes, *refuse_if_running)
             }
-            Kind::UpdateCampaign { set, .. } => self.update(campaign, set),
-            Kind::Cancel { stop_operations, .. } => {
+            Action::UpdateCampaign { set, .. } => self.update(campaign, set),
+            Action::Cancel { stop_operations, .. } => {
                 let running = if *stop_operations {
                     RunningOperations::Stop
                 } else {
@@ -312,8 +305,8 @@ impl Run<'_> {
                 };
                 self.ask(campaign, Command::Cancel { running })
             }
-            Kind::Pause { .. } => self.ask(campaign, Command::Pause),
-            Kind::Resume { .. } => self.ask(campaign, Command::Resume),
+            Action::Pause { .. } => self.ask(campaign, Command::Pause),
+            Action::Resume { .. } => self.ask(campaign, Command::Resume),
             _ => self.ask(campaign, Command::Delete),
         };
         let mut entry = json!({
@@ -372,8 +365,7 @@ impl Run<'_> {
         refuse_if_running: bool,
     ) -> Result<(), Option<Refused>> {
         let defined = self.scenario.campaigns.iter().find(|campaign| campaign.id == name);
-        let mut campaign = defined.ok_or(None)?.rest.clone();
-        campaign::merge(&mut campaign, changes);
+        let campaign = defined.ok_or(None)?.merged(changes);
         let when_running =
             if refuse_if_running { WhenRunning::Refuse } else { WhenRunning::Supersede };
         let (definition, schedule) = campaign::definition(&campaign, when_running)?;
@@ -396,7 +388,7 @@ impl Run<'_> {
             place.insert(field.clone(), value.clone());
         }
         changes.insert("rollout".to_owned(), Value::Object(rollout));
-        campaign::merge(&mut edited, &changes);
+        merge(&mut edited, &changes);
         let edit = campaign::edit(set, &edited)?;
         self.ask(name, Command::Edit(Box::new(edit)))?;
         self.campaigns.insert(name.to_owned(), edited);

@@ -16,8 +16,16 @@ const EVERY: Duration = Duration::from_secs(1);
 pub(super) enum Display {
     /// With `--json`, standard error stays quiet where nobody looks at it.
     Quiet,
-    Bar { bar: ProgressBar, began: Instant, done_at_first: Option<u64> },
-    Lines { next: Instant, last: Option<u64>, began: Instant },
+    Bar {
+        bar: ProgressBar,
+        began: Instant,
+        done_at_first: Option<u64>,
+    },
+    Lines {
+        next: Instant,
+        last: Option<u64>,
+        began: Instant,
+    },
 }
 
 /// Says that a demo goes on.
@@ -75,7 +83,11 @@ impl Display {
                     *next = at + EVERY;
                     *last = Some(done);
                     let elapsed = began.elapsed().as_secs_f64();
-                    eprintln!("{elapsed:>6.1} s  {done}/{} done  {}", targets.total, describe(progress, now));
+                    eprintln!(
+                        "{elapsed:>6.1} s  {done}/{} done  {}",
+                        targets.total,
+                        describe(progress, now)
+                    );
                 }
             }
         }
@@ -120,5 +132,9 @@ fn pace(done: u64, left: u64, elapsed: Duration) -> String {
 pub(super) fn clock(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let (hours, minutes, seconds) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
-    if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
+    if hours > 0 {
+        format!("{hours}:{minutes:02}:{seconds:02}")
+    } else {
+        format!("{minutes}:{seconds:02}")
+    }
 }

@@ -15,11 +15,12 @@ use hedgerow_engine::ports::{DeviceTransport, FleetDirectory};
 use hedgerow_engine::store::{
     AppendError, EventStore, StateSnapshot, StoreError, StreamAppend, StreamSummary,
 };
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::file::{Api, Device, Script, Step};
 use super::log::Log;
 use crate::blocking::BlockingStore;
+use crate::scenario::format::{Api, ApiAnswers, Device, Step};
 
 /// Devices that are online at first have been so for long.
 const LONG_AGO: Timestamp = Timestamp::from_millis(-86_400_000);
@@ -32,8 +33,9 @@ pub(super) fn device_id(name: &str) -> DeviceId {
 struct Thing {
     device: Device,
     online_since: Option<Timestamp>,
-    api_update: Vec<Api>,
+    /// Update calls and readings of the version, each counted since its answers were set.
     calls: usize,
+    readings: usize,
     /// The accepted requests of each operation, in the order in which the operations came.
     operations: Vec<(OperationId, usize)>,
     removed: bool,
@@ -92,8 +94,8 @@ impl Inner {
         self.log.name_device(id, &device.id);
         let thing = Thing {
             online_since: device.online.then_some(since.unwrap_or(LONG_AGO)),
-            api_update: device.api_update.clone().unwrap_or_else(|| vec![Api::Ok]),
             calls: 0,
+            readings: 0,
             operations: Vec::new(),
             removed: false,
             device,
@@ -140,29 +142,35 @@ impl Inner {
         changes && thing.online_since.is_some()
     }
 
-    pub(super) fn change(
-        &mut self,
-        id: DeviceId,
-        groups: Option<Vec<String>>,
-        system_model: Option<Option<String>>,
-    ) {
-        if let Some(thing) = self.things.get_mut(&id) {
-            thing.device.groups = groups.unwrap_or_else(|| thing.device.groups.clone());
-            thing.device.system_model =
-                system_model.unwrap_or_else(|| thing.device.system_model.clone());
+    /// Takes on the groups and System Model that are set.
+    pub(super) fn change(&mut self, id: DeviceId, set: &Map<String, Value>) {
+        let Some(thing) = self.things.get_mut(&id) else { return };
+        if let Some(groups) = set.get("groups").and_then(Value::as_array) {
+            let groups = groups.iter().filter_map(Value::as_str).map(str::to_owned);
+            thing.device.groups = groups.collect();
+        }
+        if let Some(system_model) = set.get("system_model") {
+            thing.device.system_model = system_model.as_str().map(str::to_owned);
         }
     }
 
-    pub(super) fn answer_calls(&mut self, device: &str, update: Option<&Api>, read: Option<&Api>) {
+    pub(super) fn answer_calls(
+        &mut self,
+        device: &str,
+        update: Option<&ApiAnswers>,
+        read: Option<&ApiAnswers>,
+    ) {
         for thing in self.things.values_mut() {
             if device != "*" && thing.device.id != device {
                 continue;
             }
             if let Some(update) = update {
-                thing.api_update = vec![update.clone()];
+                thing.device.api_update = update.clone();
+                thing.calls = 0;
             }
             if let Some(read) = read {
                 thing.device.version_read = read.clone();
+                thing.readings = 0;
             }
         }
     }
@@ -178,7 +186,7 @@ impl Inner {
         self.steps.remove(&key)
     }
 
-    fn begin(&mut self, device: DeviceId, operation: OperationId, script: &Script) {
+    fn begin(&mut self, device: DeviceId, operation: OperationId, script: &[Step]) {
         for step in script {
             self.next_step += 1;
             let key = (self.now_ms + step.after_ms, self.next_step);
@@ -191,10 +199,9 @@ impl Inner {
         let answer = match self.things.get_mut(&device).filter(|thing| !thing.removed) {
             None => RequestAnswer::of_http_status(404, TransportError::new("Device not found")),
             Some(thing) => {
-                let last = thing.api_update.len().saturating_sub(1);
-                let api = thing.api_update.get(thing.calls.min(last)).cloned().unwrap_or_default();
+                let api = thing.device.api_update.nth(thing.calls);
                 thing.calls += 1;
-                answer(&api)
+                answer(api)
             }
         };
         let accepted = answer == RequestAnswer::Accepted;
@@ -206,7 +213,7 @@ impl Inner {
     }
 
     /// What an accepted request sets off, if the device is there to hear it.
-    fn script(&mut self, device: DeviceId, operation: OperationId) -> Option<Script> {
+    fn script(&mut self, device: DeviceId, operation: OperationId) -> Option<Vec<Step>> {
         let thing = self.things.get_mut(&device)?;
         let place = thing.operations.iter().position(|(id, _)| *id == operation);
         let place = place.unwrap_or_else(|| {
@@ -217,11 +224,7 @@ impl Inner {
         let request = *requests;
         *requests += 1;
         thing.online_since?;
-        let scripts = match &thing.device.on_operation {
-            Some(lists) => lists.get(place.min(lists.len().saturating_sub(1)))?,
-            None => thing.device.on_request.as_ref()?,
-        };
-        scripts.get(request.min(scripts.len().saturating_sub(1))).cloned()
+        Some(thing.device.script(place, request).to_vec())
     }
 
     fn cancel(&mut self, device: DeviceId, operation: OperationId) -> RequestAnswer {
@@ -237,17 +240,19 @@ impl Inner {
         if found { RequestAnswer::Accepted } else { RequestAnswer::of_http_status(404, missing) }
     }
 
-    fn read_version(&self, device: DeviceId) -> Result<Option<String>, TransportError> {
-        let thing = self.things.get(&device).filter(|thing| !thing.removed);
+    fn read_version(&mut self, device: DeviceId) -> Result<Option<String>, TransportError> {
+        let thing = self.things.get_mut(&device).filter(|thing| !thing.removed);
         let Some(thing) = thing else { return Err(TransportError::new("Device not found")) };
-        match answer(&thing.device.version_read) {
+        let api = thing.device.version_read.nth(thing.readings);
+        thing.readings += 1;
+        match answer(api) {
             RequestAnswer::Accepted => Ok(thing.device.version.clone()),
             RequestAnswer::Temporary(error) | RequestAnswer::Permanent(error) => Err(error),
         }
     }
 }
 
-fn answer(api: &Api) -> RequestAnswer {
+fn answer(api: Api) -> RequestAnswer {
     let failed = |detail: &str| RequestAnswer::Temporary(TransportError::new(detail));
     match api {
         Api::Ok => RequestAnswer::Accepted,
@@ -257,7 +262,7 @@ fn answer(api: &Api) -> RequestAnswer {
             RequestAnswer::of_http_status(401, TransportError::new("HTTP 401: token expired"))
         }
         Api::Http(status) => RequestAnswer::of_http_status(
-            *status,
+            status,
             TransportError::new(format!("HTTP status {status}")),
         ),
     }

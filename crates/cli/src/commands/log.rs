@@ -192,7 +192,11 @@ fn is_about(stored: &StoredEvent, device: DeviceId) -> bool {
     }
 }
 
-fn find(store: &SqliteStore, file: &Path, campaign: CampaignId) -> Result<StreamSummary, ReadError> {
+fn find(
+    store: &SqliteStore,
+    file: &Path,
+    campaign: CampaignId,
+) -> Result<StreamSummary, ReadError> {
     let stream = StreamId::Campaign(campaign);
     let found = wait(store.streams())?.into_iter().find(|summary| summary.stream == stream);
     found.ok_or_else(|| ReadError::NoCampaign { file: file.to_owned(), campaign })
@@ -247,7 +251,9 @@ fn print_all(args: &ShowArgs, store: &SqliteStore, out: &mut impl Write) -> Resu
                 }
             }
             StreamId::ManualUpdate(id) => {
-                let Some(update) = wait(manual_update_at(store, tenant, id, None))? else { continue };
+                let Some(update) = wait(manual_update_at(store, tenant, id, None))? else {
+                    continue;
+                };
                 let device = update.definition().device;
                 if args.json {
                     all.push(json!({
@@ -262,7 +268,10 @@ fn print_all(args: &ShowArgs, store: &SqliteStore, out: &mut impl Write) -> Resu
                         }
                         None => "failed",
                     };
-                    writeln!(out, "manual update {id} of tenant {tenant}: device {device}, {status}")?;
+                    writeln!(
+                        out,
+                        "manual update {id} of tenant {tenant}: device {device}, {status}"
+                    )?;
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! Where the simulated devices are kept: a SQLite file beside the log. Each step of the simulation
+//! Where the simulated devices are kept: a `SQLite` file beside the log. Each step of the simulation
 //! is kept whole or not at all.
 
 use std::path::{Path, PathBuf};

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use hedgerow_core::{
     BaseImage, CampaignDefinition, CampaignEdit, Channel, GatePolicy, LimitsEdit, Percentage,
-    PushRollout, RolloutError, RolloutLimits, RolloutMechanism, Timestamp, WhenRunning, parse_version,
+    PushRollout, RolloutError, RolloutLimits, RolloutMechanism, Timestamp, WhenRunning,
+    parse_version,
 };
 use serde_json::{Map, Value};
 
@@ -20,27 +21,13 @@ pub(super) struct Refused {
 
 type Read<T> = Result<T, Refused>;
 
+#[expect(clippy::needless_pass_by_value, reason = "errors are handed over, not kept")]
 fn refused(field: &str, why: impl ToString) -> Refused {
     Refused { field: field.to_owned(), why: why.to_string() }
 }
 
-/// Merges by key: objects into objects, everything else replaces.
-pub(super) fn merge(into: &mut Map<String, Value>, changes: &Map<String, Value>) {
-    for (key, value) in changes {
-        match (into.get_mut(key), value) {
-            (Some(Value::Object(old)), Value::Object(new)) => merge(old, new),
-            _ => {
-                into.insert(key.clone(), value.clone());
-            }
-        }
-    }
-}
-
 fn text<'a>(object: &'a Map<String, Value>, field: &str) -> Read<&'a str> {
-    object
-        .get(field)
-        .and_then(Value::as_str)
-        .ok_or_else(|| refused(field, "a text is expected"))
+    object.get(field).and_then(Value::as_str).ok_or_else(|| refused(field, "a text is expected"))
 }
 
 fn object<'a>(from: &'a Map<String, Value>, field: &str) -> Read<&'a Map<String, Value>> {
@@ -56,7 +43,8 @@ pub(super) fn name(value: &Value) -> Read<hedgerow_core::CampaignName> {
 }
 
 pub(super) fn base_image(image: &Map<String, Value>) -> Read<BaseImage> {
-    let version = parse_version(text(image, "version")?).map_err(|e| refused("base_image.version", e))?;
+    let version =
+        parse_version(text(image, "version")?).map_err(|e| refused("base_image.version", e))?;
     let requirement = match image.get("starting_version_requirement") {
         None | Some(Value::Null) => None,
         Some(Value::String(text)) => Some(parsed("base_image.starting_version_requirement", text)?),

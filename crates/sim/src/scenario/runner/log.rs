@@ -51,7 +51,7 @@ impl Log {
     }
 
     pub(super) fn name_campaign(&mut self, id: CampaignId, name: &str) {
-        self.campaigns.entry(id).or_default().name = name.to_owned();
+        name.clone_into(&mut self.campaigns.entry(id).or_default().name);
     }
 
     pub(super) fn newest_operation(
@@ -155,7 +155,13 @@ impl Writer<'_> {
         self.entries.push(entry);
     }
 
-    fn operation(&mut self, device: DeviceId, status: &str, code: Option<&StatusCode>, inferred: bool) {
+    fn operation(
+        &mut self,
+        device: DeviceId,
+        status: &str,
+        code: Option<&StatusCode>,
+        inferred: bool,
+    ) {
         let name = self.name(device);
         let operation = self.shown.targets.get(&device).and_then(|target| target.operation);
         self.entries.push(json!({
@@ -228,7 +234,8 @@ impl Writer<'_> {
                 self.target(e.device, "in_progress", None);
             }
             E::RequestAccepted(e) => {
-                if !std::mem::replace(&mut self.state(e.device).accepted, true) {
+                let known = std::mem::replace(&mut self.state(e.device).accepted, true);
+                if !known {
                     self.operation(e.device, "pending", None, false);
                 }
             }
@@ -271,7 +278,8 @@ impl Writer<'_> {
 
     /// Idle targets of a campaign that was cancelled or superseded are cancelled.
     fn idle_again(&mut self, device: DeviceId) {
-        let cancelled = matches!(self.shown.outcome, Some(Outcome::Cancelled | Outcome::Superseded));
+        let cancelled =
+            matches!(self.shown.outcome, Some(Outcome::Cancelled | Outcome::Superseded));
         self.target(device, if cancelled { "cancelled" } else { "idle" }, None);
     }
 

@@ -19,7 +19,8 @@ const EXAMPLES: usize = 3;
 /// Why some targets failed.
 #[derive(Serialize)]
 struct Reason {
-    reason: &'static str,
+    #[serde(rename = "reason")]
+    name: &'static str,
     targets: u32,
     examples: Vec<DeviceId>,
 }
@@ -53,7 +54,7 @@ pub(super) fn make(
             TargetFilter { reason: Some(reason), limit: EXAMPLES, ..TargetFilter::default() };
         let page = run.ask(async move { engine.targets(&asked, id, filter).await })??;
         let examples = page.targets.into_iter().map(|target| target.device).collect();
-        failures.push(Reason { reason: reason.name(), targets, examples });
+        failures.push(Reason { name: reason.name(), targets, examples });
     }
     let ended = progress.finished_at.unwrap_or(run.now()).max(run.now());
     Ok(Report {
@@ -87,8 +88,13 @@ impl Report {
         }
         for failure in &self.failures {
             let named: Vec<_> = failure.examples.iter().map(ToString::to_string).collect();
-            println!("    {:>6}  {:<28} such as {}", failure.targets, failure.reason, named.join(", "));
-            examples.extend(failure.examples.first().map(|device| (failure.reason, device)));
+            println!(
+                "    {:>6}  {:<28} such as {}",
+                failure.targets,
+                failure.name,
+                named.join(", ")
+            );
+            examples.extend(failure.examples.first().map(|device| (failure.name, device)));
         }
         println!(
             "  {} events; {} simulated in {:.1} s",

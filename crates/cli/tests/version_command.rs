@@ -179,7 +179,7 @@ fn each_question_can_be_asked_line_by_line() {
 #[test]
 fn a_bad_line_gets_an_error_and_the_next_is_answered() {
     let good = r#"{"id":7,"input":"1.0.0"}"#;
-    let long = format!(r#"{{"id":1,"input":"{}"}}"#, "1".repeat(70_000));
+    let long = format!(r#"{{"id":1,"input":"{}"}}"#, "1".repeat(270_000));
     let bad: [(&[u8], Value); 13] = [
         (b"", Value::Null),
         (b"  \r", Value::Null),
@@ -234,7 +234,7 @@ fn a_line_may_be_as_long_as_the_limit_and_no_longer() {
         let blanks = length - r#"{"id":1,"input":"1.0.0"}"#.len();
         format!(r#"{{"id":1,{}"input":"1.0.0"}}"#, " ".repeat(blanks))
     };
-    let input = format!("{}\n{}", line(65_536), line(65_537));
+    let input = format!("{}\n{}", line(262_144), line(262_145));
     let (status, answers) = ask_lines("parse", input.as_bytes());
     assert_eq!(status, Some(2));
     assert_eq!(answers.len(), 2);
@@ -357,4 +357,12 @@ fn bad_lines_are_counted_once_at_the_end_on_standard_error() {
     let errors: Vec<&str> = text(&output.stderr).lines().collect();
     let [summary] = errors.as_slice() else { panic!("{errors:?}") };
     assert!(summary.contains('2'), "{summary}");
+}
+
+#[test]
+fn the_longest_requirement_can_be_asked_about_in_a_line() {
+    let requirement = format!("1.0.0{}", " ".repeat(64 * 1024 - 5));
+    let line = json!({"id": 1, "version": "1.0.0", "requirement": requirement});
+    let answer = ask_lines("match", line.to_string().as_bytes());
+    assert_eq!(answer, (Some(0), vec![json!({"id": 1, "result": true})]));
 }

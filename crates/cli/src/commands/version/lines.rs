@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::question::{Fields, Question};
 
 /// The longest line, in bytes, without its end.
-const LONGEST_LINE: usize = 64 * 1024;
+const LONGEST_LINE: usize = 256 * 1024;
 
 /// What a line is known by.
 #[derive(Serialize, Deserialize)]
@@ -44,7 +44,7 @@ enum Line<'a> {
 
 /// Answers every line; how many could not be answered.
 pub(super) fn answer_lines<Q: Question>(input: impl Read, output: impl Write) -> io::Result<u64> {
-    let mut input = BufReader::with_capacity(LONGEST_LINE, input);
+    let mut input = BufReader::with_capacity(64 * 1024, input);
     let mut output = BufWriter::new(output);
     let mut buffer = Vec::new();
     let mut unanswered = 0;

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use futures::channel::{mpsc, oneshot};
+use futures::channel::mpsc;
 use futures::future::{BoxFuture, Either, select};
 use hedgerow_core::{
     BaseImageAnswer, CampaignDefinition, Command, DeviceId, Effect, Input, ReadPurpose,
     RequestAnswer, StreamId, TenantId, TransportError, WhenRunning,
 };
 
+use crate::Engine;
 use crate::registry::Reserved;
 use crate::shared::Shared;
 use crate::store::Claim;
@@ -55,7 +56,10 @@ pub(crate) async fn perform(
 }
 
 /// Waits for a call, but not for ever.
-async fn in_time<T>(shared: &Shared, call: BoxFuture<'_, T>) -> Result<T, TransportError> {
+pub(crate) async fn in_time<T>(
+    shared: &Shared,
+    call: BoxFuture<'_, T>,
+) -> Result<T, TransportError> {
     let timeout = shared.settings.call_timeout;
     let sleep = shared.clock.sleep_until(shared.now() + timeout);
     match select(call, sleep).await {
@@ -88,7 +92,7 @@ async fn read_base_image(
 
 /// Resolves the channel, makes an older campaign give way (D18), and sends the snapshot in chunks.
 async fn take_snapshot(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     tenant: &TenantId,
     stream: StreamId,
     definition: &CampaignDefinition,
@@ -124,7 +128,7 @@ async fn take_snapshot(
 
 /// `false` if an older campaign is in the way and stays there.
 async fn make_way(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     tenant: &TenantId,
     stream: StreamId,
     definition: &CampaignDefinition,
@@ -134,20 +138,15 @@ async fn make_way(
         channel: definition.channel.name().to_string(),
     }
     .key();
-    let holder = shared.registry().rollout_holder(tenant, &claim);
+    let holder = shared.rollout_holder(tenant, &claim).await;
     let Some(older) = holder.filter(|holder| *holder != stream) else { return true };
     if definition.when_running == WhenRunning::Refuse {
         return false;
     }
-    let inbox = shared.registry().inbox(tenant, older);
-    let Some(inbox) = inbox else { return false };
-    let (reply, answered) = oneshot::channel();
-    let input = Input::Command(Command::Supersede);
-    let sent =
-        inbox.unbounded_send(Message::Input { input, reply: Some(reply), ends_effect: false });
+    let engine = Engine { shared: Arc::clone(shared) };
     // It may have finished by itself in this very moment: what counts is that it is out of the way.
-    let _ = (sent, answered.await);
-    let holder = shared.registry().rollout_holder(tenant, &claim);
+    let _ = engine.tell(tenant, older, Input::Command(Command::Supersede)).await;
+    let holder = shared.rollout_holder(tenant, &claim).await;
     holder.is_none_or(|holder| holder == stream)
 }
 

@@ -12,13 +12,14 @@ use hedgerow_core::{
     TenantId, Timestamp, Version, WhenRunning,
 };
 
+use crate::begin::{Beginning, load_later};
 use crate::live::{Live, encode_campaign, encode_manual};
 use crate::ports::{Clock, DeviceTransport, FleetDirectory, Spawner};
 use crate::registry::{Registry, Reserved, StreamState};
 use crate::shared::{RecordedEvent, Settings, Shared};
 use crate::store::{Activity, AppendError, Claim, EventStore, StoreError, StreamAppend};
 use crate::task::{Answer, Message, Start, Task, cause, stamp};
-use crate::{EngineError, load};
+use crate::{EngineError, LoadError, effects, load};
 
 /// Puts an engine together from its ports.
 pub struct EngineBuilder {
@@ -104,8 +105,15 @@ impl EngineBuilder {
             }),
         };
         for stream in active {
-            if let Err(error) = engine.load(&stream.tenant, stream.stream).await {
-                tracing::error!(stream = %stream.stream, %error, "out of service");
+            match engine.load(&stream.tenant, stream.stream).await {
+                Err(EngineError::Store(error)) => {
+                    tracing::warn!(stream = %stream.stream, %error, "not loaded yet");
+                    load_later(&engine.shared, stream.tenant.clone(), stream.stream, None);
+                }
+                Err(error) => {
+                    tracing::error!(stream = %stream.stream, %error, "out of service");
+                }
+                Ok(()) => {}
             }
         }
         Ok(engine)
@@ -180,10 +188,14 @@ impl Engine {
         let definition = campaign.definition();
         if definition.when_running == WhenRunning::Refuse && campaign.scheduled_at().is_none() {
             let claim = crate::live::rollout_claim(&campaign).key();
-            if let Some(running) = self.shared.registry().rollout_holder(tenant, &claim) {
+            if let Some(running) = self.shared.rollout_holder(tenant, &claim).await {
                 return Err(EngineError::RolloutTaken { running });
             }
         }
+        let exists = EngineError::CampaignExists { campaign: id };
+        let Some(mut beginning) = Beginning::of(&self.shared, tenant, stream) else {
+            return Err(exists);
+        };
         let append = StreamAppend {
             tenant: tenant.clone(),
             stream,
@@ -194,13 +206,13 @@ impl Engine {
             operations: Vec::new(),
             activity: Activity::Active,
         };
-        self.begin(append).await.map_err(|error| match error {
+        beginning.append(append).await.map_err(|error| match error {
             AppendError::Store(error) => error.into(),
-            _ => EngineError::CampaignExists { campaign: id },
+            _ => exists,
         })?;
         let mut live = LiveCampaign::new(campaign);
         let effects = live.handle(Input::Tick, now)?.effects;
-        Task::spawn(&self.shared, tenant.clone(), live.into(), Start::Created(effects));
+        beginning.run(live.into(), Start::Created(effects));
         Ok(())
     }
 
@@ -281,15 +293,16 @@ impl Engine {
         if let Some(same) = self.earlier(tenant, id, &request).await? {
             return same;
         }
+        // Another call with this request id may be under way.
+        let Some(mut beginning) = Beginning::of(&self.shared, tenant, stream) else {
+            return Err(EngineError::NotReady { stream });
+        };
         let reserved = self.shared.registry().reserve(tenant, request.device, stream);
         if let Reserved::Busy(holder) = reserved {
             return Err(EngineError::DeviceBusy { device: request.device, holder });
         }
-        let started = self.begin_manual_update(tenant, id, &request).await;
-        if started.is_err() {
-            self.shared.release_device(tenant, request.device, stream);
-        }
-        started
+        beginning.has_reserved(request.device);
+        self.begin_manual_update(tenant, id, &request, beginning).await
     }
 
     /// What an earlier call with the same request id comes to, if there was one.
@@ -313,13 +326,15 @@ impl Engine {
         tenant: &TenantId,
         id: OperationId,
         request: &ManualUpdateRequest,
+        mut beginning: Beginning,
     ) -> Result<OperationId, EngineError> {
         let stream = StreamId::ManualUpdate(id);
         // Without knowing the version before, no outcome can be inferred from the one after.
         let version_before = match request.expected_version {
             Some(_) => {
                 let read = self.shared.transport.base_image_version(tenant, request.device);
-                read.await.ok().flatten()
+                let answer = effects::in_time(&self.shared, read).await;
+                answer.ok().and_then(Result::ok).flatten()
             }
             None => None,
         };
@@ -344,16 +359,17 @@ impl Engine {
             operations: vec![id],
             activity: Activity::Active,
         };
-        self.begin(append).await.map_err(|error| match error {
+        beginning.append(append).await.map_err(|error| match error {
             AppendError::Store(error) => error.into(),
             AppendError::ClaimConflict { holder, .. } => {
                 EngineError::DeviceBusy { device: request.device, holder }
             }
-            AppendError::VersionConflict { .. } => EngineError::RequestIdTaken { id },
+            // Another engine has just started it: a repeated call tells how.
+            AppendError::VersionConflict { .. } => EngineError::NotReady { stream },
         })?;
         let mut live = LiveManualUpdate::new(update);
         let effects = vec![live.first_request()];
-        Task::spawn(&self.shared, tenant.clone(), live.into(), Start::Created(effects));
+        beginning.run(live.into(), Start::Created(effects));
         Ok(id)
     }
 
@@ -369,18 +385,6 @@ impl Engine {
         self.accepting()?;
         let input = Input::Command(Command::Cancel { running: RunningOperations::Stop });
         self.tell(tenant, StreamId::ManualUpdate(id), input).await.map(|_| ())
-    }
-
-    /// Appends the first event of a stream and publishes it.
-    async fn begin(&self, append: StreamAppend) -> Result<(), AppendError> {
-        let (tenant, stream) = (append.tenant.clone(), append.stream);
-        let events = append.events.clone();
-        self.shared.store.append(vec![append]).await?;
-        for (version, event) in (1..).zip(events) {
-            let tenant = tenant.clone();
-            self.shared.publish(&RecordedEvent { tenant, stream, version, event });
-        }
-        Ok(())
     }
 
     /// Tells the engine what the world shows. It returns when what follows from it is durable: only
@@ -436,7 +440,7 @@ impl Engine {
     }
 
     /// Sends an input to a stream, loading it if need be, and waits for the answer.
-    async fn tell(&self, tenant: &TenantId, stream: StreamId, input: Input) -> Answer {
+    pub(crate) async fn tell(&self, tenant: &TenantId, stream: StreamId, input: Input) -> Answer {
         loop {
             let inbox = self.inbox(tenant, stream).await?;
             let (reply, answered) = oneshot::channel();
@@ -493,13 +497,23 @@ impl Engine {
                 }
             }
         }
-        self.load(tenant, stream).await?;
+        let loaded = self.load(tenant, stream).await;
+        if let Err(EngineError::Store(_)) = &loaded {
+            // The next call looks again.
+            self.shared.registry().streams.remove(&(tenant.clone(), stream));
+        }
+        loaded?;
         let inbox = self.shared.registry().inbox(tenant, stream);
         inbox.ok_or(EngineError::UnknownStream { stream })
     }
 
-    /// Loads a stream that is marked as being loaded, and runs it.
-    async fn load(&self, tenant: &TenantId, stream: StreamId) -> Result<(), EngineError> {
+    /// Loads a stream that is marked as being loaded, and runs it. With [`EngineError::Store`] it
+    /// stays marked: the store may be read later.
+    pub(crate) async fn load(
+        &self,
+        tenant: &TenantId,
+        stream: StreamId,
+    ) -> Result<(), EngineError> {
         let key = (tenant.clone(), stream);
         match load::load(&*self.shared.store, tenant, stream, None).await {
             Ok(Some(live)) => {
@@ -510,6 +524,7 @@ impl Engine {
                 self.shared.registry().streams.remove(&key);
                 Err(EngineError::UnknownStream { stream })
             }
+            Err(LoadError::Store(error)) if error.may_pass() => Err(error.into()),
             Err(cause) => {
                 let state = StreamState::Quarantined(cause.clone());
                 self.shared.registry().streams.insert(key, state);

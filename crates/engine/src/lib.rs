@@ -1,5 +1,6 @@
 //! Runs update campaigns: records events, performs effects, keeps deadlines, recovers.
 
+mod begin;
 mod effects;
 mod engine;
 mod error;

@@ -61,6 +61,22 @@ impl Shared {
         subscribers.retain_mut(|subscriber| subscriber.try_send(event.clone()).is_ok());
     }
 
+    /// Which stream has the claim of a rollout (D18). Another engine may have released it, so the
+    /// store is asked before it is believed.
+    pub(crate) async fn rollout_holder(&self, tenant: &TenantId, claim: &str) -> Option<StreamId> {
+        let known = self.registry().rollout_holder(tenant, claim)?;
+        let Ok(claims) = self.store.claims().await else { return Some(known) };
+        let mut claims = claims.into_iter();
+        let held = claims.find(|(of, key, _)| of == tenant && key == claim);
+        let holder = held.map(|(_, _, holder)| holder);
+        let mut registry = self.registry();
+        match holder {
+            Some(holder) => registry.set_rollout(tenant, claim.to_owned(), holder),
+            None => registry.release_rollout(tenant, claim.to_owned(), known),
+        }
+        holder
+    }
+
     /// Gives a device back and tells the streams that wait for it (D14).
     pub(crate) fn release_device(&self, tenant: &TenantId, device: DeviceId, by: StreamId) {
         let registry = &mut *self.registry();

@@ -109,6 +109,10 @@ impl Task {
             }
             let state = StreamState::Running(own_inbox.clone());
             registry.streams.insert((tenant.clone(), stream), state);
+            if registry.shutting_down {
+                // The shutdown did not see it any more. The task holds the other end.
+                let _ = own_inbox.unbounded_send(Message::Stop);
+            }
         }
         let snapshot_version = live.version();
         let task = Self {
@@ -299,10 +303,31 @@ impl Task {
                     self.committed(expected, events, outcome, pending);
                     return Flow::Go;
                 }
-                Err(error) => match self.append_failed(error, cause, pending).await {
-                    Ok(rest) => pending = rest,
-                    Err(()) => return Flow::End,
-                },
+                Err(AppendError::Store(failure)) => {
+                    tracing::warn!(stream = %self.stream, error = %failure, "an append failed");
+                    if self.was_written(expected, &events).await {
+                        // Only its answer was lost.
+                        self.committed(expected, events, outcome, pending);
+                        return Flow::Go;
+                    }
+                    // Whoever waits outside sends again; answers to our own effects are kept.
+                    pending = answer_all(pending, &failure);
+                    let at = self.shared.now() + STORE_PAUSE;
+                    self.shared.clock.sleep_until(at).await;
+                    if !self.reload().await {
+                        return Flow::End;
+                    }
+                    pending.push(Pending { input: Input::Recovered, reply: None });
+                }
+                Err(error) => {
+                    tracing::warn!(stream = %self.stream, %error, "an append was refused");
+                    self.believe(error);
+                    if !self.reload().await {
+                        answer_all(pending, &StoreError::Closed);
+                        return Flow::End;
+                    }
+                    pending.push(Pending { input: Input::Recovered, reply: None });
+                }
             }
         }
     }
@@ -408,49 +433,55 @@ impl Task {
         self.queued.extend(outcome.effects);
     }
 
-    /// Loads the stream again after an append that failed, and returns the inputs that are to be
-    /// decided again.
-    async fn append_failed(
-        &mut self,
-        error: AppendError,
-        cause: Uuid,
-        pending: Vec<Pending>,
-    ) -> Result<Vec<Pending>, ()> {
-        tracing::warn!(stream = %self.stream, %error, "an append failed");
-        if let AppendError::ClaimConflict { claim: Claim::Device(device), holder } = &error {
-            self.believe_foreign_claim(*device, *holder);
-        }
-        let failure = match &error {
-            AppendError::Store(failure) => Some(failure.clone()),
-            _ => None,
-        };
-        let mut pending = pending;
-        if let Some(failure) = &failure {
-            // Whoever waits outside sends again; answers to our own effects are kept.
-            pending = answer_all(pending, failure);
+    /// Whether an append that was answered by an error was written all the same: the store is
+    /// asked until it answers.
+    async fn was_written(&mut self, expected: u64, events: &[NewEvent]) -> bool {
+        loop {
+            let read =
+                self.shared.store.read_stream(&self.tenant, self.stream, expected, events.len());
+            match read.await {
+                Ok(found) => {
+                    return !events.is_empty()
+                        && found.iter().map(|stored| &stored.event).eq(events);
+                }
+                Err(error) if !error.may_pass() => return false,
+                Err(_) => {}
+            }
+            if self.shared.registry().shutting_down {
+                return false;
+            }
             let at = self.shared.now() + STORE_PAUSE;
             self.shared.clock.sleep_until(at).await;
         }
-        if !self.reload().await {
-            answer_all(pending, &failure.unwrap_or(StoreError::Closed));
-            return Err(());
-        }
-        if failure.is_some() && self.was_written(cause).await {
-            // The answer was lost, not the append: what it led to is derived from the state.
-            return Ok(vec![Pending { input: Input::Recovered, reply: None }]);
-        }
-        pending.push(Pending { input: Input::Recovered, reply: None });
-        Ok(pending)
     }
 
-    /// Whether the last event of the stream comes from the append with this cause.
-    async fn was_written(&mut self, cause: Uuid) -> bool {
-        let version = self.live.version();
-        let read =
-            self.shared.store.read_stream(&self.tenant, self.stream, version.saturating_sub(1), 1);
-        read.await.is_ok_and(|events| {
-            events.first().is_some_and(|stored| stored.event.causation_id == cause)
-        })
+    /// Notes what a refused append tells about other streams.
+    fn believe(&self, error: AppendError) {
+        match error {
+            AppendError::ClaimConflict { claim: Claim::Device(device), holder } => {
+                self.believe_foreign_claim(device, holder);
+            }
+            AppendError::ClaimConflict { claim, holder } => {
+                self.shared.registry().set_rollout(&self.tenant, claim.key(), holder);
+            }
+            _ => {}
+        }
+    }
+
+    /// Tells the registry which operations the stream has, after it was loaded again: another
+    /// engine may have started or ended some.
+    fn sync_registry(&self) {
+        let operations = self.live.operations();
+        let known = self.shared.registry().operated(&self.tenant, self.stream);
+        for device in known {
+            if !operations.iter().any(|(own, _)| *own == device) {
+                self.shared.release_device(&self.tenant, device, self.stream);
+            }
+        }
+        let mut registry = self.shared.registry();
+        for (device, operation) in operations {
+            registry.set_holder(&self.tenant, device, self.stream, Some(operation));
+        }
     }
 
     /// Throws the state away and loads it again. `false`: the stream cannot be loaded and is out
@@ -462,10 +493,11 @@ impl Task {
                 Ok(Some(live)) => {
                     self.live = live;
                     self.queued.clear();
+                    self.sync_registry();
                     self.ask_for_presence();
                     return true;
                 }
-                Err(LoadError::Store(StoreError::Unavailable { .. } | StoreError::Full { .. })) => {
+                Err(LoadError::Store(error)) if error.may_pass() => {
                     let at = self.shared.now() + STORE_PAUSE;
                     self.shared.clock.sleep_until(at).await;
                     if self.shared.registry().shutting_down {

@@ -143,6 +143,13 @@ pub enum StoreError {
     Closed,
 }
 
+impl StoreError {
+    /// Whether the same call may work later, without anybody closing or repairing the store.
+    pub(crate) fn may_pass(&self) -> bool {
+        matches!(self, Self::Unavailable { .. } | Self::Full { .. })
+    }
+}
+
 /// A stream, as far as recovery and listings need it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamSummary {

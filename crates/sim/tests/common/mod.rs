@@ -1,0 +1,575 @@
+//! A small scripted world for tests of the engine: a platform whose answers a test sets, a store
+//! that fails when a test wants it to, and virtual time.
+// Every test file uses another part of it.
+#![allow(dead_code)]
+
+use std::collections::{BTreeMap, VecDeque};
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::channel::oneshot;
+use futures::future::{BoxFuture, ready};
+use hedgerow_core::event::CampaignEvent;
+use hedgerow_core::{
+    BaseImage, CampaignDefinition, CampaignId, Channel, DeviceId, ImageUrl, OperationId,
+    OperationReport, Presence, PushRollout, ReportStatus, RequestAnswer, RolloutLimits,
+    RolloutMechanism, StoredEvent, StreamId, SystemModelHandle, TenantId, Timestamp,
+    TransportError, WhenRunning,
+};
+use hedgerow_engine::ports::{DeviceTransport, FleetDirectory};
+use hedgerow_engine::store::memory::MemoryStore;
+use hedgerow_engine::store::{
+    AppendError, EventStore, StateSnapshot, StoreError, StreamAppend, StreamSummary,
+};
+use hedgerow_engine::{Engine, EngineBuilder, EngineError, Observation, Progress};
+use hedgerow_sim::runtime::{Executor, VirtualClock};
+use uuid::Uuid;
+
+pub const IMAGE: &str = "https://images.example/2.bin";
+
+pub fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+pub fn tenant() -> TenantId {
+    "acme".parse().unwrap()
+}
+
+pub fn device(number: u8) -> DeviceId {
+    DeviceId::from_bytes([number; 16])
+}
+
+pub fn campaign_id(number: u128) -> CampaignId {
+    CampaignId::from_uuid(Uuid::from_u128(number))
+}
+
+/// The first operation of a campaign on a device (E3).
+pub fn operation(campaign: u128, number: u8) -> OperationId {
+    OperationId::of_campaign(campaign_id(campaign), device(number), 0)
+}
+
+/// A push rollout of 2.0.0 to all gateways, so many at once.
+pub fn definition(at_once: u32) -> CampaignDefinition {
+    let limits =
+        RolloutLimits::new(at_once.try_into().expect("not zero"), "100".parse().expect("a number"));
+    CampaignDefinition {
+        name: "spring".parse().unwrap(),
+        base_image: BaseImage {
+            system_model: "gateway".parse().unwrap(),
+            version: "2.0.0".parse().unwrap(),
+            url: IMAGE.parse().unwrap(),
+            starting_version_requirement: None,
+        },
+        channel: Channel::new("stable".parse().unwrap(), ["all".parse().unwrap()]).unwrap(),
+        rollout: RolloutMechanism::Push(PushRollout { limits, gates: Default::default() }),
+        when_running: WhenRunning::Supersede,
+    }
+}
+
+/// A request that reached the platform.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sent {
+    Update(DeviceId, OperationId, String),
+    Cancel(DeviceId, OperationId, String),
+}
+
+pub struct Thing {
+    pub presence: Presence,
+    pub version: Option<String>,
+}
+
+#[derive(Default)]
+pub struct Scene {
+    pub things: BTreeMap<(TenantId, DeviceId), Thing>,
+    pub sent: Vec<Sent>,
+    /// What the next Update requests are answered; accepted when there is nothing.
+    pub answers: VecDeque<RequestAnswer>,
+    pub cancel_answers: VecDeque<RequestAnswer>,
+    pub reads_fail: bool,
+    /// Calls of the directory wait here while this is some: they have looked already.
+    pub held: Option<Vec<oneshot::Sender<()>>>,
+    /// Reading a base image is never answered.
+    pub reads_hang: bool,
+    /// Update requests are never answered, though they arrive.
+    pub updates_hang: bool,
+}
+
+#[derive(Clone, Default)]
+pub struct World(Arc<Mutex<Scene>>);
+
+impl World {
+    pub fn scene(&self) -> MutexGuard<'_, Scene> {
+        self.0.lock().unwrap()
+    }
+
+    pub fn add(&self, tenant: &TenantId, number: u8, version: &str) {
+        let presence = Presence::Online { since: Timestamp::from_millis(-1_000_000) };
+        let thing = Thing { presence, version: Some(version.to_owned()) };
+        self.scene().things.insert((tenant.clone(), device(number)), thing);
+    }
+
+    pub fn set_version(&self, number: u8, version: &str) {
+        let mut scene = self.scene();
+        scene.things.get_mut(&(tenant(), device(number))).unwrap().version =
+            Some(version.to_owned());
+    }
+
+    pub fn set_presence(&self, number: u8, presence: Presence) {
+        self.scene().things.get_mut(&(tenant(), device(number))).unwrap().presence = presence;
+    }
+
+    /// The requests since the last look.
+    pub fn take_sent(&self) -> Vec<Sent> {
+        std::mem::take(&mut self.scene().sent)
+    }
+
+    /// Lets the held calls of the directory go on.
+    pub fn release(&self) {
+        let held = self.scene().held.take();
+        for waiting in held.into_iter().flatten() {
+            let _ = waiting.send(());
+        }
+    }
+
+    fn gate(&self) -> Option<oneshot::Receiver<()>> {
+        self.scene().held.as_mut().map(|held| {
+            let (open, gate) = oneshot::channel();
+            held.push(open);
+            gate
+        })
+    }
+}
+
+impl DeviceTransport for World {
+    fn send_update(
+        &self,
+        _: &TenantId,
+        device: DeviceId,
+        operation: OperationId,
+        url: &ImageUrl,
+    ) -> BoxFuture<'static, RequestAnswer> {
+        let (world, url) = (self.clone(), url.to_string());
+        async move {
+            let (answer, hangs) = {
+                let mut scene = world.scene();
+                scene.sent.push(Sent::Update(device, operation, url));
+                let answer = scene.answers.pop_front().unwrap_or(RequestAnswer::Accepted);
+                (answer, scene.updates_hang)
+            };
+            if hangs { futures::future::pending().await } else { answer }
+        }
+        .boxed()
+    }
+
+    fn send_cancel(
+        &self,
+        _: &TenantId,
+        device: DeviceId,
+        operation: OperationId,
+        url: &ImageUrl,
+    ) -> BoxFuture<'static, RequestAnswer> {
+        let (world, url) = (self.clone(), url.to_string());
+        async move {
+            let mut scene = world.scene();
+            scene.sent.push(Sent::Cancel(device, operation, url));
+            scene.cancel_answers.pop_front().unwrap_or(RequestAnswer::Accepted)
+        }
+        .boxed()
+    }
+
+    fn base_image_version(
+        &self,
+        tenant: &TenantId,
+        device: DeviceId,
+    ) -> BoxFuture<'static, Result<Option<String>, TransportError>> {
+        let (world, key) = (self.clone(), (tenant.clone(), device));
+        async move {
+            let hangs = world.scene().reads_hang;
+            if hangs {
+                futures::future::pending::<()>().await;
+            }
+            let scene = world.scene();
+            match scene.things.get(&key) {
+                Some(thing) if !scene.reads_fail => Ok(thing.version.clone()),
+                _ => Err(TransportError::new("cannot read")),
+            }
+        }
+        .boxed()
+    }
+}
+
+impl FleetDirectory for World {
+    fn targets(
+        &self,
+        tenant: &TenantId,
+        _: &Channel,
+        _: &SystemModelHandle,
+    ) -> BoxFuture<'static, Result<Vec<(DeviceId, Presence)>, TransportError>> {
+        let things: Vec<_> = {
+            let scene = self.scene();
+            let own = scene.things.iter().filter(|((of, _), _)| of == tenant);
+            own.map(|((_, device), thing)| (*device, thing.presence)).collect()
+        };
+        let gate = self.gate();
+        async move {
+            if let Some(gate) = gate {
+                let _ = gate.await;
+            }
+            Ok(things)
+        }
+        .boxed()
+    }
+
+    fn presence(
+        &self,
+        tenant: &TenantId,
+        devices: Vec<DeviceId>,
+    ) -> BoxFuture<'static, Result<Vec<Option<Presence>>, TransportError>> {
+        let presences: Vec<_> = {
+            let scene = self.scene();
+            let of = |device| scene.things.get(&(tenant.clone(), device));
+            devices.into_iter().map(|device| of(device).map(|thing| thing.presence)).collect()
+        };
+        let gate = self.gate();
+        async move {
+            if let Some(gate) = gate {
+                let _ = gate.await;
+            }
+            Ok(presences)
+        }
+        .boxed()
+    }
+}
+
+/// What becomes of one append.
+#[derive(Clone, Debug)]
+pub enum Fault {
+    /// It works.
+    Works,
+    /// It changes nothing and fails.
+    Fails(StoreError),
+    /// It is written, but answered by an error.
+    LosesAnswer,
+    /// Before it, another writer appends this.
+    After(StreamAppend),
+}
+
+pub fn unavailable() -> StoreError {
+    StoreError::Unavailable { detail: "the disk went away".to_owned() }
+}
+
+type Seen = Arc<dyn Fn(StoredEvent) -> Option<StoredEvent> + Send + Sync>;
+
+#[derive(Default)]
+struct Faults {
+    appends: VecDeque<Fault>,
+    /// Reads fail so many times.
+    failing_reads: usize,
+    seen: Option<Seen>,
+}
+
+/// A store that fails when it is told to.
+#[derive(Clone, Default)]
+pub struct FaultyStore {
+    pub memory: MemoryStore,
+    faults: Arc<Mutex<Faults>>,
+}
+
+impl FaultyStore {
+    /// What becomes of the next appends.
+    pub fn next(&self, faults: impl IntoIterator<Item = Fault>) {
+        self.faults.lock().unwrap().appends.extend(faults);
+    }
+
+    pub fn fail_reads(&self, times: usize) {
+        self.faults.lock().unwrap().failing_reads = times;
+    }
+
+    /// Events are read as this makes them; `None`: not at all.
+    pub fn damage(
+        &self,
+        seen: impl Fn(StoredEvent) -> Option<StoredEvent> + Send + Sync + 'static,
+    ) {
+        self.faults.lock().unwrap().seen = Some(Arc::new(seen));
+    }
+
+    pub fn is_spent(&self) -> bool {
+        self.faults.lock().unwrap().appends.is_empty()
+    }
+}
+
+impl EventStore for FaultyStore {
+    fn append(&self, batch: Vec<StreamAppend>) -> BoxFuture<'_, Result<(), AppendError>> {
+        let fault = self.faults.lock().unwrap().appends.pop_front().unwrap_or(Fault::Works);
+        match fault {
+            Fault::Works => self.memory.append(batch),
+            Fault::Fails(error) => ready(Err(error.into())).boxed(),
+            Fault::LosesAnswer => self
+                .memory
+                .append(batch)
+                .map(|written| written.and(Err(unavailable().into())))
+                .boxed(),
+            Fault::After(other) => async move {
+                self.memory.append(vec![other]).await.expect("the other writer is first");
+                self.memory.append(batch).await
+            }
+            .boxed(),
+        }
+    }
+
+    fn read_stream(
+        &self,
+        tenant: &TenantId,
+        stream: StreamId,
+        after: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<StoredEvent>, StoreError>> {
+        let mut faults = self.faults.lock().unwrap();
+        if faults.failing_reads > 0 {
+            faults.failing_reads -= 1;
+            return ready(Err(unavailable())).boxed();
+        }
+        let seen = faults.seen.clone();
+        let read = self.memory.read_stream(tenant, stream, after, limit);
+        match seen {
+            None => read,
+            Some(seen) => read
+                .map(move |events| events.map(|e| e.into_iter().filter_map(|e| seen(e)).collect()))
+                .boxed(),
+        }
+    }
+
+    fn read_all(
+        &self,
+        after: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<StoredEvent>, StoreError>> {
+        self.memory.read_all(after, limit)
+    }
+
+    fn streams(&self) -> BoxFuture<'_, Result<Vec<StreamSummary>, StoreError>> {
+        self.memory.streams()
+    }
+
+    fn claims(&self) -> BoxFuture<'_, Result<Vec<(TenantId, String, StreamId)>, StoreError>> {
+        self.memory.claims()
+    }
+
+    fn stream_of_operation(
+        &self,
+        tenant: &TenantId,
+        operation: OperationId,
+    ) -> BoxFuture<'_, Result<Option<StreamId>, StoreError>> {
+        self.memory.stream_of_operation(tenant, operation)
+    }
+
+    fn load_snapshot(
+        &self,
+        tenant: &TenantId,
+        stream: StreamId,
+    ) -> BoxFuture<'_, Result<Option<StateSnapshot>, StoreError>> {
+        self.memory.load_snapshot(tenant, stream)
+    }
+
+    fn save_snapshot(
+        &self,
+        tenant: &TenantId,
+        stream: StreamId,
+        snapshot: StateSnapshot,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.memory.save_snapshot(tenant, stream, snapshot)
+    }
+}
+
+/// Everything that a test needs, with one engine or several on one store.
+pub struct Rig {
+    pub executor: Executor,
+    pub clock: VirtualClock,
+    pub world: World,
+    pub store: FaultyStore,
+}
+
+impl Rig {
+    /// With so many devices at version 1.0.0, numbered from 1, all online.
+    pub fn new(devices: u8) -> Self {
+        let world = World::default();
+        for number in 1..=devices {
+            world.add(&tenant(), number, "1.0.0");
+        }
+        Self {
+            executor: Executor::default(),
+            clock: VirtualClock::new(Timestamp::from_millis(0)),
+            world,
+            store: FaultyStore::default(),
+        }
+    }
+
+    pub fn start(&mut self) -> Engine {
+        let builder = EngineBuilder::new(
+            Arc::new(self.store.clone()),
+            Arc::new(self.world.clone()),
+            Arc::new(self.world.clone()),
+            Arc::new(self.clock.clone()),
+            Arc::new(self.executor.spawner()),
+        );
+        self.run(builder.start()).expect("the store lists its streams")
+    }
+
+    /// Kills every engine on the spot, as `kill -9` would, and starts another.
+    pub fn restart(&mut self) -> Engine {
+        self.executor = Executor::default();
+        self.start()
+    }
+
+    /// Runs a call that needs no time.
+    pub fn run<T: Send + 'static>(&mut self, call: impl Future<Output = T> + Send + 'static) -> T {
+        self.executor.run(call).expect("the call ends without time passing")
+    }
+
+    /// Runs a call while time passes, for at most that long.
+    pub fn run_within<T: Send + 'static>(
+        &mut self,
+        time: Duration,
+        call: impl Future<Output = T> + Send + 'static,
+    ) -> T {
+        let slot = Arc::new(Mutex::new(None));
+        let result = Arc::clone(&slot);
+        let call = async move {
+            let value = call.await;
+            *slot.lock().unwrap() = Some(value);
+        };
+        self.executor.run(call);
+        self.pass(time);
+        result.lock().unwrap().take().expect("the call ends in time")
+    }
+
+    /// Lets time pass.
+    pub fn pass(&mut self, time: Duration) {
+        use hedgerow_engine::ports::Clock;
+        let end = self.clock.now() + time;
+        self.executor.run_until_stalled();
+        while let Some(at) = self.clock.next_sleep().filter(|at| *at <= end) {
+            self.clock.advance_to(at);
+            self.clock.ring();
+            self.executor.run_until_stalled();
+        }
+        self.clock.advance_to(end);
+        self.clock.ring();
+        self.executor.run_until_stalled();
+    }
+
+    pub fn now(&self) -> Timestamp {
+        use hedgerow_engine::ports::Clock;
+        self.clock.now()
+    }
+
+    pub fn create(&mut self, engine: &Engine, number: u128, definition: CampaignDefinition) {
+        self.try_create(engine, number, definition).expect("the campaign is created");
+    }
+
+    pub fn try_create(
+        &mut self,
+        engine: &Engine,
+        number: u128,
+        definition: CampaignDefinition,
+    ) -> Result<(), EngineError> {
+        let engine = engine.clone();
+        self.run(
+            async move { engine.create(&tenant(), campaign_id(number), definition, None).await },
+        )
+    }
+
+    pub fn observe(
+        &mut self,
+        engine: &Engine,
+        observation: Observation,
+    ) -> Result<hedgerow_core::Reaction, EngineError> {
+        let engine = engine.clone();
+        self.run(async move { engine.observe(&tenant(), observation).await })
+    }
+
+    pub fn report(
+        &mut self,
+        engine: &Engine,
+        number: u8,
+        operation: OperationId,
+        status: ReportStatus,
+    ) -> Result<hedgerow_core::Reaction, EngineError> {
+        let report = OperationReport::new(device(number), operation, status);
+        self.observe(engine, Observation::Report(report))
+    }
+
+    pub fn progress(&mut self, engine: &Engine, number: u128) -> Progress {
+        let engine = engine.clone();
+        self.run(async move { engine.progress(&tenant(), campaign_id(number)).await })
+            .expect("the campaign can be looked at")
+    }
+
+    /// The whole log.
+    pub fn log(&mut self) -> Vec<StoredEvent> {
+        let store = self.store.memory.clone();
+        self.run(async move { store.read_all(0, usize::MAX).await }).expect("memory can be read")
+    }
+
+    /// The types of the events of a stream.
+    pub fn types(&mut self, stream: StreamId) -> Vec<String> {
+        let log = self.log().into_iter().filter(|stored| stored.stream == stream);
+        log.map(|stored| stored.event.event_type).collect()
+    }
+
+    pub fn claims(&mut self) -> Vec<(TenantId, String, StreamId)> {
+        let store = self.store.memory.clone();
+        self.run(async move { store.claims().await }).expect("memory can be read")
+    }
+}
+
+pub fn online_now(rig: &Rig, number: u8) -> Observation {
+    Observation::Presence {
+        device: device(number),
+        presence: Presence::Online { since: rig.now() },
+    }
+}
+
+/// Walks through the whole log: never more targets in progress than allowed in any campaign (D7),
+/// and never two operations of one device at a time (D14).
+pub fn assert_bounds_hold(log: &[StoredEvent], at_once: usize) {
+    let mut active: BTreeMap<(TenantId, DeviceId), StreamId> = BTreeMap::new();
+    let mut manual: BTreeMap<StreamId, DeviceId> = BTreeMap::new();
+    for stored in log {
+        let tenant = stored.tenant.clone();
+        if let StreamId::ManualUpdate(_) = stored.stream {
+            use hedgerow_core::event::ManualUpdateEvent as M;
+            match M::from_stored(stored).expect("the log can be read") {
+                M::ManualStarted(started) => {
+                    manual.insert(stored.stream, started.definition.device);
+                    let before = active.insert((tenant, started.definition.device), stored.stream);
+                    assert_eq!(before, None, "D14");
+                }
+                M::ManualSucceeded(_) | M::ManualFailed(_) => {
+                    active.remove(&(tenant, manual[&stored.stream]));
+                }
+                _ => {}
+            }
+            continue;
+        }
+        let event = CampaignEvent::from_stored(stored).expect("the log can be read");
+        let Some(device) = event.device() else { continue };
+        match event {
+            CampaignEvent::OperationStarted(_) => {
+                let before = active.insert((tenant, device), stored.stream);
+                assert!(before.is_none_or(|before| before == stored.stream), "D14");
+            }
+            CampaignEvent::OperationSucceeded(_)
+            | CampaignEvent::OperationFailed(_)
+            | CampaignEvent::OperationDeferred(_)
+            | CampaignEvent::OperationRefused(_) => {
+                active.remove(&(tenant, device));
+            }
+            _ => {}
+        }
+        let pending = active.values().filter(|stream| **stream == stored.stream).count();
+        assert!(pending <= at_once, "D7: {pending} operations at once");
+    }
+}

@@ -1,0 +1,191 @@
+//! The loop that the state machine is measured against: plain vectors, and no rule but those that
+//! the shared campaign needs. It records the same events and asks for the same effects.
+//!
+//! What it leaves out is what the state machine is for: other answers than good ones, timers,
+//! pauses, edits, outages, claims, recovery.
+
+use std::collections::HashMap;
+
+use hedgerow_core::event::{
+    CampaignEvent, CampaignFinished, CampaignStarted, Confirmation, OperationReported,
+    OperationStarted, OperationSucceeded, RequestAccepted, SnapshotExtended,
+};
+use hedgerow_core::{
+    BaseImageAnswer, CampaignId, DeviceId, Effect, GateDecision, GatePolicy, ImageUrl, Input,
+    OperationId, Outcome, Phase, ReadPurpose, ReportStatus, Timestamp, Version, evaluate_gates,
+};
+
+use crate::{MAX_PENDING, NOW};
+
+/// Where a target stands.
+#[derive(Clone, Copy, PartialEq)]
+enum Stage {
+    Idle,
+    Running,
+    Successful,
+}
+
+/// A campaign in plain vectors.
+pub struct ByHand {
+    campaign: CampaignId,
+    image: Version,
+    url: ImageUrl,
+    numbers: HashMap<DeviceId, usize>,
+    devices: Vec<DeviceId>,
+    stages: Vec<Stage>,
+    phases: Vec<Phase>,
+    online: Vec<bool>,
+    operations: Vec<Option<OperationId>>,
+    deadlines: Vec<Option<Timestamp>>,
+    /// The first target whose turn has not come.
+    next: usize,
+    /// Targets that hold a slot, and targets that are successful.
+    pending: u32,
+    successful: usize,
+    started: bool,
+    asked: bool,
+}
+
+impl ByHand {
+    /// An empty one.
+    #[must_use]
+    pub fn new(campaign: CampaignId, image: Version, url: ImageUrl) -> Self {
+        Self {
+            campaign,
+            image,
+            url,
+            numbers: HashMap::new(),
+            devices: Vec::new(),
+            stages: Vec::new(),
+            phases: Vec::new(),
+            online: Vec::new(),
+            operations: Vec::new(),
+            deadlines: Vec::new(),
+            next: 0,
+            pending: 0,
+            successful: 0,
+            started: false,
+            asked: false,
+        }
+    }
+
+    /// Takes one input of the shared campaign.
+    pub fn handle(
+        &mut self,
+        input: Input,
+        events: &mut Vec<CampaignEvent>,
+        effects: &mut Vec<Effect>,
+    ) {
+        match input {
+            Input::Tick if !self.asked => {
+                self.asked = true;
+                effects.push(Effect::TakeSnapshot { asked: 1 });
+            }
+            Input::SnapshotChunk { devices, .. } => self.extend(devices, events),
+            Input::SnapshotComplete { .. } => {
+                self.started = true;
+                let targets = u32::try_from(self.devices.len()).unwrap_or(u32::MAX);
+                events.push(CampaignStarted { targets }.into());
+            }
+            Input::Presence { device, .. } => {
+                if let Some(number) = self.numbers.get(&device) {
+                    self.online[*number] = true;
+                }
+            }
+            Input::BaseImageRead { device, answer: BaseImageAnswer::Version(version), .. } => {
+                self.start(device, version.as_deref(), events, effects);
+            }
+            Input::RequestAnswered { device, operation, .. }
+                if self.running(device, operation).is_some() =>
+            {
+                events.push(RequestAccepted { device }.into());
+            }
+            Input::Report(report) => {
+                let Some(number) = self.running(report.device, report.operation) else { return };
+                self.report(number, report.status, events);
+            }
+            _ => {}
+        }
+        self.advance(effects);
+    }
+
+    fn running(&self, device: DeviceId, operation: OperationId) -> Option<usize> {
+        let number = *self.numbers.get(&device)?;
+        (self.stages[number] == Stage::Running && self.operations[number] == Some(operation))
+            .then_some(number)
+    }
+
+    fn extend(&mut self, devices: Vec<DeviceId>, events: &mut Vec<CampaignEvent>) {
+        for device in &devices {
+            self.numbers.insert(*device, self.devices.len());
+            self.devices.push(*device);
+            self.stages.push(Stage::Idle);
+            self.phases.push(Phase::Pending);
+            self.online.push(false);
+            self.operations.push(None);
+            self.deadlines.push(None);
+        }
+        events.push(SnapshotExtended { devices }.into());
+    }
+
+    fn start(
+        &mut self,
+        device: DeviceId,
+        version: Option<&str>,
+        events: &mut Vec<CampaignEvent>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(&number) = self.numbers.get(&device) else { return };
+        let gates = evaluate_gates(version, &self.image, None, GatePolicy::default());
+        if gates != GateDecision::Start {
+            return;
+        }
+        let operation = OperationId::of_campaign(self.campaign, device, 0);
+        self.stages[number] = Stage::Running;
+        self.operations[number] = Some(operation);
+        self.deadlines[number] = Some(NOW + std::time::Duration::from_secs(300));
+        let from_version = version.unwrap_or_default().to_owned();
+        events.push(OperationStarted { device, operation, from_version }.into());
+        effects.push(Effect::SendUpdate { device, operation, url: self.url.clone() });
+    }
+
+    fn report(&mut self, number: usize, status: ReportStatus, events: &mut Vec<CampaignEvent>) {
+        let device = self.devices[number];
+        if status == ReportStatus::Success {
+            self.stages[number] = Stage::Successful;
+            self.operations[number] = None;
+            self.deadlines[number] = None;
+            self.pending -= 1;
+            self.successful += 1;
+            let confirmation = Confirmation::Reported;
+            events.push(OperationSucceeded { device, confirmation }.into());
+            if self.successful == self.devices.len() {
+                let outcome = Outcome::Success;
+                events.push(CampaignFinished { outcome, stop_operations: false }.into());
+            }
+        } else {
+            let phase = status.phase();
+            self.phases[number] = phase;
+            let event = OperationReported {
+                device,
+                phase,
+                progress: 0,
+                code: None,
+                message: String::new(),
+                observed_at: None,
+            };
+            events.push(event.into());
+        }
+    }
+
+    fn advance(&mut self, effects: &mut Vec<Effect>) {
+        while self.started && self.pending < MAX_PENDING && self.next < self.devices.len() {
+            if self.online[self.next] {
+                self.pending += 1;
+                let device = self.devices[self.next];
+                effects.push(Effect::ReadBaseImage { device, purpose: ReadPurpose::Gate });
+            }
+            self.next += 1;
+        }
+    }
+}

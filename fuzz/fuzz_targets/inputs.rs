@@ -9,7 +9,13 @@ use std::time::Duration;
 
 use arbitrary::Arbitrary;
 use hedgerow_core::event::CampaignEvent;
-use hedgerow_core::*;
+use hedgerow_core::{
+    BaseImage, BaseImageAnswer, Campaign, CampaignDefinition, CampaignEdit, CampaignId, Channel,
+    Command, DeviceId, Effect, GatePolicy, Input, LimitsEdit, LiveCampaign, OperationId,
+    OperationReport, Percentage, Presence, PushRollout, ReadPurpose, ReportStatus, RequestAnswer,
+    RolloutLimits, RolloutMechanism, RunningOperations, StatusCode, TargetCounts, Timestamp,
+    TransportError, Version, WhenRunning,
+};
 use libfuzzer_sys::fuzz_target;
 use uuid::Uuid;
 
@@ -45,7 +51,7 @@ enum Act {
         failed: Option<u8>,
         retries: Option<u16>,
         timeout: Option<u32>,
-        scheduled_at: Option<Option<i64>>,
+        scheduled_at: Option<Schedule>,
     },
     Snapshot {
         asked: u8,
@@ -91,6 +97,12 @@ enum Act {
     Due,
     /// The engine stops; the campaign is folded again.
     Load,
+}
+
+#[derive(Arbitrary, Debug)]
+enum Schedule {
+    AtOnce,
+    At(i64),
 }
 
 #[derive(Arbitrary, Debug)]
@@ -258,7 +270,10 @@ impl World {
                     request_timeout: timeout.map(|n| Duration::from_secs(n.into())),
                     ..LimitsEdit::default()
                 };
-                let scheduled_at = scheduled_at.map(|at| at.map(Timestamp::from_millis));
+                let scheduled_at = scheduled_at.map(|schedule| match schedule {
+                    Schedule::AtOnce => None,
+                    Schedule::At(millis) => Some(Timestamp::from_millis(millis)),
+                });
                 let edit = CampaignEdit { scheduled_at, limits, ..CampaignEdit::default() };
                 Input::Command(Command::Edit(Box::new(edit)))
             }

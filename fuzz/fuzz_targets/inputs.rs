@@ -95,8 +95,10 @@ enum Act {
     Tick,
     /// The time of the next deadline comes.
     Due,
-    /// The engine stops; the campaign is folded again.
-    Load,
+    /// The engine stops; the campaign is folded again, and told who is online if all goes well.
+    Load {
+        recovers: bool,
+    },
 }
 
 #[derive(Arbitrary, Debug)]
@@ -208,10 +210,7 @@ impl World {
             Effect::TakeSnapshot { asked } => {
                 let devices = (0..DEVICES).map(device).collect();
                 self.tell(Input::SnapshotChunk { asked, devices });
-                for number in 0..DEVICES {
-                    let presence = Presence::Online { since: self.now };
-                    self.tell(Input::Presence { device: device(number), presence });
-                }
+                self.tell_all_online();
                 Input::SnapshotComplete { asked }
             }
             Effect::ReadBaseImage { device, purpose } => {
@@ -225,6 +224,13 @@ impl World {
             }
         };
         self.tell(input);
+    }
+
+    fn tell_all_online(&mut self) {
+        for number in 0..DEVICES {
+            let presence = Presence::Online { since: self.now };
+            self.tell(Input::Presence { device: device(number), presence });
+        }
     }
 
     /// The operation of a device: an older or later one if an attempt is named.
@@ -248,7 +254,14 @@ impl World {
     fn act(&mut self, act: Act) {
         let input = match act {
             Act::Answer { which, how } => return self.answer(which, &how),
-            Act::Load => return self.load(),
+            Act::Load { recovers } => {
+                self.load();
+                if !recovers {
+                    return;
+                }
+                self.tell_all_online();
+                Input::Recovered
+            }
             Act::Due => {
                 self.now = self.live.next_deadline().unwrap_or(self.now).max(self.now);
                 Input::Tick

@@ -1,12 +1,11 @@
 //! Durable appends through the store port, beside a bare loop that inserts the same rows with the
-//! same pragmas. The time of one fsync on the same disk is printed first: no durable append can be
-//! faster. The files are in the temporary folder; `TMPDIR` says where that is.
+//! same pragmas, and beside one fsync on the same disk. The files are in the temporary folder;
+//! `TMPDIR` says where that is.
 
 use std::cell::Cell;
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
@@ -22,13 +21,10 @@ use uuid::Uuid;
 const BATCHES: [u64; 3] = [1, 100, 1_000];
 
 fn main() {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let time = fsync(folder.path()).expect("a file can be synced");
-    println!("fsync after 4 KiB: {time:?}, the middle one of 200");
     divan::main();
 }
 
-#[divan::bench(args = BATCHES, sample_count = 200, sample_size = 1)]
+#[divan::bench(args = BATCHES, sample_count = 500, sample_size = 1)]
 fn sqlite_store(bencher: Bencher<'_, '_>, batch: u64) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let store = SqliteStore::open(folder.path().join("store.db")).expect("it opens");
@@ -52,7 +48,7 @@ fn sqlite_store(bencher: Bencher<'_, '_>, batch: u64) {
     store.close();
 }
 
-#[divan::bench(args = BATCHES, sample_count = 200, sample_size = 1)]
+#[divan::bench(args = BATCHES, sample_count = 500, sample_size = 1)]
 fn bare_rusqlite(bencher: Bencher<'_, '_>, batch: u64) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut connection = bare(&folder.path().join("bare.db")).expect("it opens");
@@ -66,6 +62,17 @@ fn bare_rusqlite(bencher: Bencher<'_, '_>, batch: u64) {
         .bench_local_values(|(first, events)| {
             insert(&mut connection, first, &events).expect("it is durable");
         });
+}
+
+/// One page more in a plain file, and the wait until it is on the disk.
+#[divan::bench(sample_count = 500, sample_size = 1)]
+fn one_fsync(bencher: Bencher<'_, '_>) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut file = File::create(folder.path().join("plain")).expect("it is created");
+    bencher.bench_local(|| {
+        file.write_all(&[7; 4_096]).expect("it is written");
+        file.sync_data().expect("it is durable");
+    });
 }
 
 /// A file with the table of events, its index and the pragmas of the store's writer.
@@ -127,18 +134,4 @@ fn event(number: u64) -> NewEvent {
         causation_id: Uuid::from_u128((number / 100).into()),
         data: event.to_json(),
     }
-}
-
-/// The middle one of many.
-fn fsync(folder: &Path) -> std::io::Result<Duration> {
-    let mut file = File::create(folder.join("fsync"))?;
-    let mut times = Vec::new();
-    for _ in 0..200 {
-        file.write_all(&[7; 4_096])?;
-        let started = Instant::now();
-        file.sync_data()?;
-        times.push(started.elapsed());
-    }
-    times.sort();
-    Ok(times[times.len() / 2])
 }

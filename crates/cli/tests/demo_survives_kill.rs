@@ -14,7 +14,7 @@ use hedgerow_sim::runtime::wait;
 use hedgerow_sqlite::SqliteStore;
 use serde_json::Value;
 
-const DEVICES: &str = "1000";
+const DEVICES: &str = "400";
 const MAX_PENDING: usize = 40;
 const KILLS: u64 = 24;
 

@@ -8,7 +8,7 @@ use super::decide::{self, Rejection, deadline::Reach, report::Judged};
 use super::input::{
     BaseImageAnswer, Command, Input, Presence, ReadPurpose, RequestAnswer, TransportError,
 };
-use super::observations::{Observations, SETTLING};
+use super::observations::{AFTER_RESTART, Observations, SETTLING};
 use super::outage::Call;
 use super::{Campaign, CampaignStatus, TargetStatus, backoff};
 use crate::event::{CampaignEvent, OperationReadmitted, RequestReissued};
@@ -367,13 +367,14 @@ impl Turn<'_> {
         let in_progress = operation
             .filter(|_| self.live.campaign.targets.status(target) == TargetStatus::InProgress);
         let reboot_timeout = self.live.campaign.limits().operation.reboot_timeout;
+        let earliest = if self.live.recovered { now } else { now + AFTER_RESTART };
         let observations = &mut self.live.observations;
         match presence {
             Presence::Online { since } => {
                 observations.set_online(target, true);
                 if let Some(operation) = in_progress {
                     let watch = observations.watch(target);
-                    watch.settled_at = Some((since + SETTLING).max(now));
+                    watch.settled_at = Some((since + SETTLING).max(earliest));
                     if operation.phase == Phase::Rebooting {
                         watch.reboot_at = Some(now + reboot_timeout);
                     }
@@ -639,7 +640,7 @@ impl Turn<'_> {
         for target in in_progress {
             if self.campaign().targets.status(target) == TargetStatus::InProgress {
                 let watch = self.live.observations.watch(target);
-                watch.settled_at.get_or_insert(now);
+                watch.settled_at.get_or_insert(now + AFTER_RESTART);
             }
             self.sync(target);
         }

@@ -31,6 +31,7 @@ pub use input::{
     RequestAnswer, RunningOperations, TransportError,
 };
 pub use live::{ClaimChange, Decision, Effect, LiveCampaign, Reaction};
+pub(crate) use observations::AFTER_RESTART;
 pub use observations::SETTLING;
 pub use targets::{FailureReason, Settlement, TargetCounts, TargetStatus};
 

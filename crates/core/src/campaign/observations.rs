@@ -15,6 +15,10 @@ use crate::Timestamp;
 /// first after a connection.
 pub const SETTLING: Duration = Duration::from_secs(10);
 
+/// After a restart nothing leaves in the very instant of the crash: a request whose answer was lost
+/// with it may have left just then.
+pub(crate) const AFTER_RESTART: Duration = Duration::from_millis(500);
+
 /// What is known of one target beyond its folded state, while there is anything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Watch {

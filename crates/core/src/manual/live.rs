@@ -1,6 +1,7 @@
 //! A manual OTA update at work: what it is told, and what follows (D8, D9, D11, D12, D14, D20).
 
 use super::{ManualStatus, ManualUpdate, ManualUpdateDefinition};
+use crate::campaign::AFTER_RESTART;
 use crate::event::{
     Confirmation, ManualCancelRequested, ManualCancelSent, ManualFailed, ManualLateReport,
     ManualReported, ManualRequestAccepted, ManualRequestFailed, ManualRequestReissued,
@@ -170,7 +171,7 @@ impl LiveManualUpdate {
             }
             Input::Recovered => {
                 self.recovered = true;
-                self.settled_at.get_or_insert(now);
+                self.settled_at.get_or_insert(now + AFTER_RESTART);
                 self.send_wanted_cancel(&mut decision);
                 self.timers(&mut decision, now);
             }
@@ -228,7 +229,8 @@ impl LiveManualUpdate {
         match presence {
             Presence::Online { since } => {
                 self.online = true;
-                self.settled_at = Some((since + SETTLING).max(now));
+                let earliest = if self.recovered { now } else { now + AFTER_RESTART };
+                self.settled_at = Some((since + SETTLING).max(earliest));
                 let phase = self.update.operation().map(|operation| operation.phase);
                 if phase == Some(Phase::Rebooting) {
                     self.reboot_at = Some(now + self.update.definition.limits.reboot_timeout);

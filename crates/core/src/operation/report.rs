@@ -95,11 +95,12 @@ impl Operation {
         }
     }
 
-    /// Whether a report of the present phase says more than the last one: further progress, or
-    /// another try that met an error.
+    /// Whether a report of the present phase says more than the last one: further progress,
+    /// progress that began anew (a download does after a break), another try that met an error.
     fn is_news(&self, report: &OperationReport) -> bool {
         let later = report.observed_at.is_some() && report.observed_at > self.newest_stamp;
-        report.progress > self.progress || (self.phase == Phase::Error && later)
+        let differs = report.progress != self.progress || self.phase == Phase::Error;
+        report.progress > self.progress || (later && differs)
     }
 
     /// A device that answers a request sent more than once so is at work on the first one.

@@ -147,7 +147,9 @@ pub(super) fn definition(
         edit.max_pending_operations.ok_or_else(|| required("max_in_progress_operations"))?,
         edit.max_failure_percentage.ok_or_else(|| required("max_failure_percentage"))?,
     );
-    let limits = edit.of(&least);
+    let mut limits = edit.of(&least);
+    // The format counts the stall from the latest report, whether it is progress or not.
+    limits.operation.progress_interval = Duration::ZERO;
     limits.validate().map_err(|error| refused(limit_field(&error), error))?;
     let push = PushRollout { limits, gates: gates(rollout) };
     let definition = CampaignDefinition {

@@ -371,11 +371,14 @@ impl Run<'_> {
         let (definition, schedule) = campaign::definition(&campaign, when_running)?;
         let id = campaign_id(name);
         self.world.inner().log.name_campaign(id, name);
-        self.answered(move |engine, tenant| {
+        let created = self.answered(move |engine, tenant| {
             async move { engine.create(&tenant, id, definition, schedule).await }.boxed()
-        })?;
-        self.campaigns.insert(name.to_owned(), campaign);
-        Ok(())
+        });
+        // An engine that died before it answered may have created it all the same.
+        if created.is_ok() || self.world.inner().log.crashed.is_some() {
+            self.campaigns.insert(name.to_owned(), campaign);
+        }
+        created
     }
 
     fn update(&mut self, name: &str, set: &Map<String, Value>) -> Result<(), Option<Refused>> {

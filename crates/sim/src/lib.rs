@@ -7,7 +7,6 @@ pub mod blocking;
 pub mod device;
 pub mod fleet;
 pub mod fleet_run;
-pub mod judge;
 pub mod random;
 pub mod runtime;
 pub mod scenario;

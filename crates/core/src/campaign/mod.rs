@@ -8,6 +8,7 @@
 //! | `observations` | what is volatile: presence, reads under way, timers (E7) |
 //! | `decide` | the rules: what an input leads to, one file per concern (E2) |
 //! | `live` | a campaign at work: state and observations together; effects |
+//! | `turn` | one input being handled: record, follow up, fire timers |
 
 mod apply;
 mod backoff;
@@ -18,6 +19,7 @@ mod live;
 mod observations;
 mod outage;
 mod targets;
+mod turn;
 
 use std::collections::BTreeMap;
 

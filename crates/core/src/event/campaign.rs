@@ -191,3 +191,39 @@ events! {
         code: Option<StatusCode>,
     }
 }
+
+impl CampaignEvent {
+    /// The device that the event is about, if it is about one.
+    #[must_use]
+    pub fn device(&self) -> Option<DeviceId> {
+        Some(match self {
+            Self::CampaignCreated(_)
+            | Self::CampaignEdited(_)
+            | Self::CampaignDeleted(_)
+            | Self::SnapshotExtended(_)
+            | Self::CampaignStarted(_)
+            | Self::CampaignPausing(_)
+            | Self::CampaignPaused(_)
+            | Self::CampaignResumed(_)
+            | Self::LimitsChanged(_)
+            | Self::CampaignFinished(_) => return None,
+            Self::TargetUpToDate(e) => e.device,
+            Self::TargetFailed(e) => e.device,
+            Self::AttemptDeferred(e) => e.device,
+            Self::OperationStarted(e) => e.device,
+            Self::RequestAccepted(e) => e.device,
+            Self::OperationDeferred(e) => e.device,
+            Self::RequestResent(e) => e.device,
+            Self::ResendMissed(e) => e.device,
+            Self::RequestReissued(e) => e.device,
+            Self::ResendFailed(e) => e.device,
+            Self::OperationReported(e) => e.device,
+            Self::OperationReadmitted(e) => e.device,
+            Self::OperationRefused(e) => e.device,
+            Self::OperationSucceeded(e) => e.device,
+            Self::OperationFailed(e) => e.device,
+            Self::CancelSent(e) => e.device,
+            Self::LateReportReceived(e) => e.device,
+        })
+    }
+}

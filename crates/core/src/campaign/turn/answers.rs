@@ -1,0 +1,226 @@
+//! The answers to effects: what was read for the gates (D5) and at deadlines (D8, D9, D12), what
+//! the transport said to requests (D10, D17).
+
+use super::Turn;
+use crate::campaign::decide::{self, deadline::Reach};
+use crate::campaign::input::{BaseImageAnswer, ReadPurpose, RequestAnswer, TransportError};
+use crate::campaign::live::Reaction;
+use crate::campaign::observations::SETTLING;
+use crate::campaign::outage::Call;
+use crate::campaign::{CampaignStatus, TargetStatus, backoff};
+use crate::event::{CampaignEvent, RequestReissued};
+use crate::{Cancellation, Delivery, DeviceId, OperationId, Phase};
+
+impl Turn<'_> {
+    pub(in crate::campaign) fn base_image_read(
+        &mut self,
+        device: DeviceId,
+        purpose: ReadPurpose,
+        answer: &BaseImageAnswer,
+    ) {
+        let Some(target) = self.find(device) else { return };
+        let watch = self.live.observations.watch(target);
+        if watch.reading != Some(purpose) {
+            // The target was settled while its version was read.
+            if purpose == ReadPurpose::Gate {
+                self.live.observations.outage.turn_ended();
+            }
+            return self.sync(target);
+        }
+        watch.reading = None;
+        if purpose == ReadPurpose::Gate {
+            self.live.observations.gate_reads -= 1;
+            self.gate_read(target, answer);
+        } else {
+            self.operation_read(target, purpose, answer);
+        }
+        self.sync(target);
+    }
+
+    /// A target's turn, with its version read (D5).
+    pub(in crate::campaign) fn gate_read(&mut self, target: u32, answer: &BaseImageAnswer) {
+        let version = match answer {
+            BaseImageAnswer::Version(version) => version,
+            BaseImageAnswer::Busy => {
+                self.live.observations.outage.turn_ended();
+                self.live.observations.set_busy(target);
+                return;
+            }
+            BaseImageAnswer::Failed(error) => return self.gate_read_failed(target, error),
+        };
+        self.live.observations.outage.succeeded(Call::Read);
+        let campaign = &self.live.campaign;
+        let may_start = campaign.status == CampaignStatus::InProgress
+            && campaign.targets.status(target) == TargetStatus::Idle
+            && campaign.operations.get(&target).is_none_or(|operation| !operation.is_reported())
+            && self.live.observations.is_online(target)
+            && self.live.has_place();
+        if !may_start {
+            self.live.observations.outage.turn_ended();
+            return;
+        }
+        let watch = self.live.observations.watch(target);
+        watch.failures = 0;
+        watch.not_before = None;
+        let event = decide::attempt::pass_gates(&self.live.campaign, target, version.as_deref());
+        let starts = matches!(event, CampaignEvent::OperationStarted(_));
+        self.record(event);
+        if starts {
+            self.send_update(target);
+        } else {
+            self.live.observations.outage.turn_ended();
+        }
+    }
+
+    pub(in crate::campaign) fn gate_read_failed(&mut self, target: u32, error: &TransportError) {
+        let now = self.now;
+        let known = self.live.observations.outage.is_known();
+        self.live.observations.outage.failed(Call::Read, now);
+        let campaign = &self.live.campaign;
+        if campaign.status != CampaignStatus::InProgress
+            || campaign.targets.status(target) != TargetStatus::Idle
+        {
+            return;
+        }
+        if known {
+            let device = campaign.targets.device(target);
+            let watch = self.live.observations.watch(target);
+            watch.not_before = Some(now + backoff::delay(campaign.id, device, watch.failures));
+            watch.failures = watch.failures.saturating_add(1);
+        } else {
+            let event = decide::attempt::defer(campaign, target, error, now);
+            self.record(event);
+        }
+    }
+
+    /// The base image of a device with an operation was read (D8, D9, D12).
+    pub(in crate::campaign) fn operation_read(
+        &mut self,
+        target: u32,
+        purpose: ReadPurpose,
+        answer: &BaseImageAnswer,
+    ) {
+        let now = self.now;
+        let campaign = &self.live.campaign;
+        let Some(operation) = campaign.operations.get(&target) else { return };
+        let version = match answer {
+            BaseImageAnswer::Version(version) => Some(version.as_deref()),
+            BaseImageAnswer::Busy | BaseImageAnswer::Failed(_) => None,
+        };
+        if version.is_some_and(|v| decide::reconcile::shows(&campaign.definition.base_image, v)) {
+            let event = decide::reconcile::confirmed(campaign, target);
+            return self.record(event);
+        }
+        match (purpose, version) {
+            (ReadPurpose::Deadline, _) => {
+                if operation.deadline.is_none_or(|deadline| deadline > now) {
+                    return; // a report came while the base image was read
+                }
+                let online = self.live.observations.is_online(target);
+                let reach = if online { Reach::Online } else { Reach::Offline };
+                let event = decide::deadline::passed(campaign, target, operation, reach);
+                let resends = matches!(event, CampaignEvent::RequestResent(_));
+                self.record(event);
+                if resends {
+                    self.send_update(target);
+                }
+            }
+            (ReadPurpose::RebootTimeout, Some(version)) => {
+                // Judged once: a device that went on meanwhile is not looked at again and again.
+                let watch = self.live.observations.watch(target);
+                let is_due = watch.reboot_at.take_if(|at| *at <= now).is_some();
+                if is_due && operation.phase == Phase::Rebooting {
+                    let event = decide::reconcile::rolled_back(campaign, target, version);
+                    self.record(event);
+                }
+            }
+            (ReadPurpose::RebootTimeout, None) => {
+                let watch = self.live.observations.watch(target);
+                if watch.reboot_at.is_some() {
+                    watch.reboot_at = Some(now + SETTLING);
+                }
+            }
+            (_, Some(_)) => self.reissue(target),
+            (_, None) => {
+                self.live.observations.watch(target).settled_at = Some(now + SETTLING);
+            }
+        }
+    }
+
+    /// Sends a request that may never have left before a restart, now that the device is known not
+    /// to have finished it (E4, D12).
+    pub(in crate::campaign) fn reissue(&mut self, target: u32) {
+        let campaign = &self.live.campaign;
+        let Some(operation) = campaign.operations.get(&target) else { return };
+        let calling = self.live.observations.look(target).is_some_and(|watch| watch.calling);
+        let owed = operation.delivery == Delivery::Unanswered
+            && !operation.is_reported()
+            && operation.cancellation == Cancellation::NotWanted;
+        if owed && !calling && self.live.observations.is_online(target) {
+            let device = campaign.targets.device(target);
+            self.record(RequestReissued { device }.into());
+            self.send_update(target);
+        }
+    }
+
+    pub(in crate::campaign) fn request_answered(
+        &mut self,
+        device: DeviceId,
+        id: OperationId,
+        answer: &RequestAnswer,
+    ) {
+        let Some(target) = self.find(device) else { return };
+        match answer {
+            RequestAnswer::Temporary(_) => {
+                self.live.observations.outage.failed(Call::Send, self.now);
+            }
+            RequestAnswer::Accepted | RequestAnswer::Permanent(_) => {
+                self.live.observations.outage.succeeded(Call::Send);
+            }
+        }
+        let campaign = &self.live.campaign;
+        let operation = campaign.operations.get(&target).filter(|operation| operation.id == id);
+        let Some(operation) = operation else {
+            self.decision.reaction = Reaction::Unchanged;
+            return;
+        };
+        self.live.observations.watch(target).calling = false;
+        if operation.delivery == Delivery::Unanswered {
+            let event = decide::request::answered(campaign, target, operation, answer, self.now);
+            self.record(event);
+        }
+        let wanted = self.live.campaign.operations.get(&target);
+        if wanted.is_some_and(|operation| operation.cancellation == Cancellation::Wanted) {
+            self.send_cancel(target);
+        }
+        self.sync(target);
+    }
+
+    pub(in crate::campaign) fn cancel_answered(
+        &mut self,
+        device: DeviceId,
+        id: OperationId,
+        answer: &RequestAnswer,
+    ) {
+        let Some(target) = self.find(device) else { return };
+        let campaign = &self.live.campaign;
+        let operation = campaign.operations.get(&target).filter(|operation| operation.id == id);
+        if operation.is_none_or(|operation| operation.cancellation != Cancellation::Wanted) {
+            self.decision.reaction = Reaction::Unchanged;
+            return;
+        }
+        let watch = self.live.observations.watch(target);
+        watch.cancelling = false;
+        let refused = match answer {
+            RequestAnswer::Temporary(_) => {
+                watch.cancel_at =
+                    Some(self.now + backoff::delay(campaign.id, device, watch.failures));
+                watch.failures = watch.failures.saturating_add(1);
+                return self.sync(target);
+            }
+            RequestAnswer::Accepted => None,
+            RequestAnswer::Permanent(error) => Some(error.short()),
+        };
+        self.record(crate::event::CancelSent { device, refused }.into());
+    }
+}

@@ -1,0 +1,226 @@
+//! One input being handled at one time: what is decided is folded at once, noted for the caller,
+//! and followed up until nothing more is due.
+//!
+//! | File | What is told |
+//! |---|---|
+//! | this one | commands and ticks; recording, sending, reading, whose turn it is |
+//! | `snapshot` | the snapshot |
+//! | `world` | presence, reports, removed devices, the recovery after a restart |
+//! | `answers` | the answers to effects |
+
+mod answers;
+mod snapshot;
+mod world;
+
+use super::decide::{self, Rejection};
+use super::input::{Command, ReadPurpose};
+use super::live::{ClaimChange, Decision, Effect, LiveCampaign, Reaction};
+use super::{Campaign, CampaignStatus, TargetStatus};
+use crate::event::{CampaignEvent, OperationReadmitted};
+use crate::{Cancellation, DeviceId, Timestamp};
+
+/// One input being handled at one time.
+pub(super) struct Turn<'a> {
+    pub(super) live: &'a mut LiveCampaign,
+    pub(super) decision: &'a mut Decision,
+    pub(super) now: Timestamp,
+}
+
+impl Turn<'_> {
+    pub(in crate::campaign) fn campaign(&self) -> &Campaign {
+        &self.live.campaign
+    }
+
+    pub(in crate::campaign) fn find(&mut self, device: DeviceId) -> Option<u32> {
+        let target = self.campaign().targets.find(device);
+        if target.is_none() {
+            self.decision.reaction = Reaction::Unchanged;
+        }
+        target
+    }
+
+    pub(in crate::campaign) fn sync(&mut self, target: u32) {
+        let LiveCampaign { campaign, observations, .. } = &mut *self.live;
+        observations.sync(campaign, target, self.now);
+    }
+
+    /// Folds an event of this turn and notes its claims.
+    pub(in crate::campaign) fn record(&mut self, event: CampaignEvent) {
+        let LiveCampaign { campaign, observations, .. } = &mut *self.live;
+        let target = event.device().and_then(|device| campaign.targets.find(device));
+        if let Some(target) = target {
+            observations.unqueue(campaign, target);
+        }
+        let had_operation = target.is_some_and(|target| campaign.operations.contains_key(&target));
+        match &event {
+            CampaignEvent::CampaignStarted(_) => {
+                self.decision.claims.push(ClaimChange::TakeRollout);
+            }
+            CampaignEvent::CampaignFinished(finished) => {
+                if campaign.started_at.is_some() {
+                    self.decision.claims.push(ClaimChange::ReleaseRollout);
+                }
+                if finished.outcome.cancels_idle_targets() {
+                    let idle =
+                        campaign.operations.keys().copied().filter(|target| {
+                            campaign.targets.status(*target) == TargetStatus::Idle
+                        });
+                    let released = idle
+                        .map(|target| ClaimChange::ReleaseDevice(campaign.targets.device(target)));
+                    self.decision.claims.extend(released);
+                }
+            }
+            CampaignEvent::OperationStarted(started) => {
+                let claim = ClaimChange::TakeDevice(started.device, started.operation);
+                self.decision.claims.push(claim);
+            }
+            _ => {}
+        }
+        let applied = campaign.apply(&event, self.now);
+        debug_assert_eq!(applied, Ok(()), "decided an event that cannot follow: {event:?}");
+        if let Some(target) = target {
+            if had_operation && !campaign.operations.contains_key(&target) {
+                let device = campaign.targets.device(target);
+                self.decision.claims.push(ClaimChange::ReleaseDevice(device));
+            }
+            observations.sync(campaign, target, self.now);
+        }
+        self.decision.events.push(event);
+    }
+
+    pub(in crate::campaign) fn command(&mut self, command: &Command) -> Result<(), Rejection> {
+        let event = decide::steer::command(self.campaign(), command, self.now)?;
+        let ends_snapshot = matches!(
+            event,
+            CampaignEvent::CampaignEdited(_)
+                | CampaignEvent::CampaignDeleted(_)
+                | CampaignEvent::CampaignFinished(_)
+        );
+        if ends_snapshot {
+            // The answer to a request that is under way is not wanted any more.
+            self.live.observations.snapshot_asked = None;
+            self.live.observations.snapshot_at = None;
+        }
+        self.record(event);
+        if matches!(command, Command::Cancel { .. }) {
+            self.cancel_operations();
+        }
+        Ok(())
+    }
+
+    /// Sends the Cancel requests that are wanted and not under way (D17).
+    pub(in crate::campaign) fn cancel_operations(&mut self) {
+        let wanted: Vec<u32> = self
+            .campaign()
+            .operations
+            .iter()
+            .filter(|(_, operation)| operation.cancellation == Cancellation::Wanted)
+            .map(|(target, _)| *target)
+            .collect();
+        for target in wanted {
+            self.send_cancel(target);
+        }
+    }
+
+    pub(in crate::campaign) fn send_cancel(&mut self, target: u32) {
+        let watch = self.live.observations.watch(target);
+        // A Cancel must not overtake its Update: it waits for that call's answer.
+        if watch.calling || watch.cancelling {
+            return;
+        }
+        watch.cancelling = true;
+        watch.cancel_at = None;
+        let campaign = &self.live.campaign;
+        if let Some(operation) = campaign.operations.get(&target) {
+            self.decision.effects.push(Effect::SendCancel {
+                device: campaign.targets.device(target),
+                operation: operation.id,
+                url: campaign.definition.base_image.url.clone(),
+            });
+        }
+        self.sync(target);
+    }
+
+    pub(in crate::campaign) fn send_update(&mut self, target: u32) {
+        self.live.observations.watch(target).calling = true;
+        let campaign = &self.live.campaign;
+        if let Some(operation) = campaign.operations.get(&target) {
+            self.decision.effects.push(Effect::SendUpdate {
+                device: campaign.targets.device(target),
+                operation: operation.id,
+                url: campaign.definition.base_image.url.clone(),
+            });
+        }
+    }
+
+    pub(in crate::campaign) fn read(&mut self, target: u32, purpose: ReadPurpose) {
+        self.live.observations.watch(target).reading = Some(purpose);
+        let device = self.campaign().targets.device(target);
+        self.decision.effects.push(Effect::ReadBaseImage { device, purpose });
+        self.sync(target);
+    }
+
+    /// Only a tick looks at the time: a report that arrives at the very instant of a deadline, told
+    /// before the tick, is in time (D8).
+    pub(in crate::campaign) fn fire_timers(&mut self) {
+        while let Some(target) =
+            self.live.observations.first_due(self.now).filter(|_| self.live.recovered)
+        {
+            self.timer(target);
+        }
+    }
+
+    pub(in crate::campaign) fn timer(&mut self, target: u32) {
+        let now = self.now;
+        let is_due = |at: Option<Timestamp>| at.is_some_and(|at| at <= now);
+        let campaign = &self.live.campaign;
+        let operation = campaign.operations.get(&target);
+        let watch = self.live.observations.watch(target);
+        let in_progress = campaign.targets.status(target) == TargetStatus::InProgress;
+        if is_due(operation.and_then(|operation| operation.deadline)) {
+            self.read(target, ReadPurpose::Deadline);
+        } else if in_progress && is_due(watch.reboot_at) {
+            self.read(target, ReadPurpose::RebootTimeout);
+        } else if in_progress && is_due(watch.settled_at) {
+            watch.settled_at = None;
+            self.read(target, ReadPurpose::Settled);
+        } else if in_progress && is_due(watch.cancel_at) {
+            self.send_cancel(target);
+        } else {
+            if is_due(watch.not_before) {
+                watch.not_before = None;
+            }
+            self.sync(target);
+        }
+    }
+
+    /// Everything that is due by now but for timers: the outcome, slots given back, whose turn it is.
+    pub(in crate::campaign) fn advance(&mut self) {
+        if !self.live.recovered {
+            return;
+        }
+        self.follow_up();
+        while self.campaign().status == CampaignStatus::InProgress && self.live.has_place() {
+            if let Some(target) = self.live.observations.first_running() {
+                let device = self.campaign().targets.device(target);
+                self.record(OperationReadmitted { device }.into());
+                continue;
+            }
+            let ready = self.live.observations.first_ready();
+            let Some(target) = ready.filter(|_| self.live.observations.outage.admits(self.now))
+            else {
+                break;
+            };
+            self.live.observations.outage.turn_began();
+            self.live.observations.gate_reads += 1;
+            self.read(target, ReadPurpose::Gate);
+        }
+        self.ask_for_snapshot();
+    }
+
+    pub(in crate::campaign) fn follow_up(&mut self) {
+        while let Some(event) = decide::finish::follow_up(self.campaign()) {
+            self.record(event);
+        }
+    }
+}

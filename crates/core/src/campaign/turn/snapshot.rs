@@ -1,0 +1,58 @@
+//! The snapshot: asking for it, and taking it in chunk by chunk (D1, E9).
+
+use super::Turn;
+use crate::DeviceId;
+use crate::campaign::decide::{self, Rejection};
+use crate::campaign::live::{Effect, Reaction};
+use crate::campaign::observations::SETTLING;
+
+impl Turn<'_> {
+    pub(in crate::campaign) fn snapshot_chunk(
+        &mut self,
+        asked: u64,
+        devices: &[DeviceId],
+    ) -> Result<(), Rejection> {
+        if self.live.observations.snapshot_asked != Some(asked) {
+            self.decision.reaction = Reaction::Unchanged;
+            return Ok(());
+        }
+        for event in decide::snapshot::extend(self.campaign(), devices)? {
+            self.record(event);
+        }
+        Ok(())
+    }
+
+    pub(in crate::campaign) fn snapshot_complete(&mut self, asked: u64) {
+        if self.live.observations.snapshot_asked != Some(asked) {
+            self.decision.reaction = Reaction::Unchanged;
+            return;
+        }
+        self.live.observations.snapshot_asked = None;
+        let event = decide::snapshot::complete(self.campaign());
+        self.record(event);
+        for target in 0..self.campaign().targets.len() {
+            self.sync(target);
+        }
+    }
+
+    pub(in crate::campaign) fn snapshot_unavailable(&mut self, asked: u64) {
+        if self.live.observations.snapshot_asked == Some(asked) {
+            self.live.observations.snapshot_asked = None;
+            self.live.observations.snapshot_at = Some(self.now + SETTLING);
+        }
+    }
+
+    pub(in crate::campaign) fn ask_for_snapshot(&mut self) {
+        let observations = &mut self.live.observations;
+        let waits = observations.snapshot_at.is_some_and(|at| at > self.now);
+        if waits || !decide::snapshot::is_due(&self.live.campaign, self.now) {
+            return;
+        }
+        observations.snapshot_at = None;
+        if observations.snapshot_asked.is_none() {
+            let asked = self.live.campaign.version;
+            observations.snapshot_asked = Some(asked);
+            self.decision.effects.push(Effect::TakeSnapshot { asked });
+        }
+    }
+}

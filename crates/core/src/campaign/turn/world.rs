@@ -1,0 +1,110 @@
+//! What the world shows: who is online, what changed, what devices report (D4, D11, D12, D15), and
+//! what is looked at anew after a restart (E4, E7).
+
+use super::Turn;
+use crate::campaign::TargetStatus;
+use crate::campaign::decide::report::Judged;
+use crate::campaign::decide::{self, Rejection};
+use crate::campaign::input::Presence;
+use crate::campaign::live::Reaction;
+use crate::campaign::observations::{AFTER_RESTART, SETTLING};
+use crate::{DeviceId, OperationReport, Phase};
+
+impl Turn<'_> {
+    pub(in crate::campaign) fn presence(&mut self, device: DeviceId, presence: Presence) {
+        let Some(target) = self.find(device) else { return };
+        let now = self.now;
+        let operation = self.live.campaign.operations.get(&target);
+        let in_progress = operation
+            .filter(|_| self.live.campaign.targets.status(target) == TargetStatus::InProgress);
+        let reboot_timeout = self.live.campaign.limits().operation.reboot_timeout;
+        let earliest = if self.live.recovered { now } else { now + AFTER_RESTART };
+        let observations = &mut self.live.observations;
+        match presence {
+            Presence::Online { since } => {
+                observations.set_online(target, true);
+                if let Some(operation) = in_progress {
+                    let watch = observations.watch(target);
+                    watch.settled_at = Some((since + SETTLING).max(earliest));
+                    if operation.phase == Phase::Rebooting {
+                        watch.reboot_at = Some(now + reboot_timeout);
+                    }
+                }
+            }
+            Presence::Offline => {
+                observations.set_online(target, false);
+                if in_progress.is_some() {
+                    observations.watch(target).reboot_at = None;
+                }
+            }
+        }
+        self.sync(target);
+    }
+
+    pub(in crate::campaign) fn base_image_changed(&mut self, device: DeviceId) {
+        let Some(target) = self.find(device) else { return };
+        if self.campaign().targets.status(target) != TargetStatus::InProgress {
+            return;
+        }
+        let settled_at = self.now + SETTLING;
+        self.live.observations.watch(target).settled_at.get_or_insert(settled_at);
+        self.sync(target);
+    }
+
+    pub(in crate::campaign) fn device_removed(&mut self, device: DeviceId) {
+        let Some(target) = self.find(device) else { return };
+        self.live.observations.set_online(target, false);
+        match decide::reconcile::removed(self.campaign(), target) {
+            Some(event) => self.record(event),
+            None => self.sync(target),
+        }
+    }
+
+    pub(in crate::campaign) fn device_freed(&mut self, device: DeviceId) {
+        let Some(target) = self.find(device) else { return };
+        if self.live.observations.set_free(target) {
+            self.sync(target);
+        }
+    }
+
+    pub(in crate::campaign) fn report(
+        &mut self,
+        report: &OperationReport,
+    ) -> Result<(), Rejection> {
+        match decide::report::judge(self.campaign(), report, self.now)? {
+            Judged::Event(event) => self.record(event),
+            Judged::Unchanged => self.decision.reaction = Reaction::Unchanged,
+            Judged::Late(target, event) => {
+                // The same late report again and again must not grow the log without end.
+                let seen = self.live.observations.late.entry(target).or_default();
+                let status = 1 << (report.status as u16);
+                if *seen & status == 0 {
+                    *seen |= status;
+                    self.record(event);
+                    self.decision.reaction = Reaction::Late;
+                } else {
+                    self.decision.reaction = Reaction::Unchanged;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(in crate::campaign) fn recovered(&mut self) {
+        self.live.recovered = true;
+        let now = self.now;
+        let in_progress: Vec<u32> = self.campaign().operations.keys().copied().collect();
+        for target in in_progress {
+            if self.campaign().targets.status(target) == TargetStatus::InProgress {
+                let watch = self.live.observations.watch(target);
+                watch.settled_at.get_or_insert(now + AFTER_RESTART);
+            }
+            self.sync(target);
+        }
+        for target in self.campaign().not_before.keys().copied().collect::<Vec<_>>() {
+            self.sync(target);
+        }
+        self.cancel_operations();
+        self.fire_timers();
+    }
+}

@@ -1,0 +1,365 @@
+//! Campaigns beside each other, in several tenants; what users ask; what devices do while the
+//! engine looks elsewhere (D1, D11, D15, D18, D21, E7, E10).
+
+mod common;
+
+use common::{
+    IMAGE, Rig, Sent, campaign_id, definition, device, online_now, operation, seconds, tenant,
+};
+use futures::StreamExt;
+use hedgerow_core::{
+    CampaignStatus, Channel, FailureReason, OperationReport, Outcome, Presence, Reaction,
+    ReportStatus, StreamId, TargetStatus, TenantId, WhenRunning,
+};
+use hedgerow_engine::{Engine, EngineError, Observation, TargetFilter, TargetPage};
+
+fn update(campaign: u128, number: u8) -> Sent {
+    Sent::Update(device(number), operation(campaign, number), IMAGE.to_owned())
+}
+
+fn targets(rig: &mut Rig, engine: &Engine, number: u128, filter: TargetFilter) -> TargetPage {
+    let engine = engine.clone();
+    rig.run(async move { engine.targets(&tenant(), campaign_id(number), filter).await })
+        .expect("the targets can be looked at")
+}
+
+fn history(rig: &mut Rig, engine: &Engine, number: u128, of: u8) -> Vec<String> {
+    let engine = engine.clone();
+    let history =
+        rig.run(async move { engine.history(&tenant(), campaign_id(number), device(of)).await });
+    history.unwrap().into_iter().map(|stored| stored.event.event_type).collect()
+}
+
+fn refusing() -> hedgerow_core::CampaignDefinition {
+    hedgerow_core::CampaignDefinition { when_running: WhenRunning::Refuse, ..definition(1) }
+}
+
+#[test]
+fn d18_a_newer_campaign_takes_over_the_idle_targets() {
+    let mut rig = Rig::new(2);
+    let engine = rig.start();
+    rig.create(&engine, 1, definition(1));
+    rig.create(&engine, 2, definition(2));
+    let older = rig.progress(&engine, 1);
+    assert_eq!(older.outcome, Some(Outcome::Superseded));
+    assert_eq!((older.targets.in_progress, older.targets.cancelled), (1, 1));
+    // Device 1 is still busy with the older one (D14).
+    assert_eq!(rig.world.take_sent(), [update(1, 1), update(2, 2)]);
+    rig.report(&engine, 1, operation(1, 1), ReportStatus::Failure).unwrap();
+    assert_eq!(rig.world.take_sent(), [update(2, 1)]);
+    assert_eq!(rig.progress(&engine, 1).targets.failed, 1);
+}
+
+#[test]
+fn d18_a_campaign_that_is_to_be_refused_beside_another_is_not_created() {
+    let mut rig = Rig::new(1);
+    let engine = rig.start();
+    rig.create(&engine, 1, definition(1));
+    let taken = EngineError::RolloutTaken { running: StreamId::Campaign(campaign_id(1)) };
+    assert_eq!(rig.try_create(&engine, 2, refusing()), Err(taken.clone()));
+    let engine = rig.restart();
+    assert_eq!(rig.try_create(&engine, 2, refusing()), Err(taken), "also after a restart");
+    let mut elsewhere = refusing();
+    elsewhere.channel = Channel::new("beta".parse().unwrap(), ["others".parse().unwrap()]).unwrap();
+    rig.create(&engine, 3, elsewhere);
+    rig.report(&engine, 1, operation(1, 1), ReportStatus::Success).unwrap();
+    rig.create(&engine, 2, refusing());
+}
+
+#[test]
+fn d18_a_scheduled_campaign_that_is_to_be_refused_waits_for_the_older_one() {
+    let mut rig = Rig::new(1);
+    let engine = rig.start();
+    rig.create(&engine, 1, definition(1));
+    let at = rig.now() + seconds(60);
+    let scheduling = engine.clone();
+    rig.run(
+        async move { scheduling.create(&tenant(), campaign_id(2), refusing(), Some(at)).await },
+    )
+    .unwrap();
+    rig.pass(seconds(120));
+    assert_eq!(rig.progress(&engine, 2).status, CampaignStatus::Scheduled);
+    rig.report(&engine, 1, operation(1, 1), ReportStatus::Success).unwrap();
+    rig.pass(seconds(60));
+    assert_eq!(rig.progress(&engine, 2).status, CampaignStatus::InProgress);
+}
+
+#[test]
+fn d18_one_campaign_id_is_used_once() {
+    let mut rig = Rig::new(1);
+    let engine = rig.start();
+    rig.create(&engine, 1, definition(1));
+    let exists = EngineError::CampaignExists { campaign: campaign_id(1) };
+    assert_eq!(rig.try_create(&engine, 1, definition(1)), Err(exists.clone()));
+    rig.report(&engine, 1, operation(1, 1), ReportStatus::Success).unwrap();
+    rig.pass(seconds(3_600));
+    assert_eq!(rig.try_create(&engine, 1, definition(1)), Err(exists), "though not in memory");
+    assert_eq!(rig.progress(&engine, 1).outcome, Some(Outcome::Success));
+}
+
+#[test]
+fn d21_tenants_see_nothing_of_each_other() {
+    let other: TenantId = "umbrella".parse().unwrap();
+    let mut rig = Rig::new(1);
+    rig.world.add(&other, 1, "1.0.0");
+    rig.world.add(&other, 2, "1.0.0");
+    let engine = rig.start();
+    rig.create(&engine, 1, definition(1));
+    rig.create(&engine, 2, definition(1));
+    let (theirs, tenant_of_theirs) = (engine.clone(), other.clone());
+    rig.run(
+        async move { theirs.create(&tenant_of_theirs, campaign_id(1), definition(2), None).await },
+    )
+    .expect("the id is free there, and so are the rollout and the device");
+
+    assert_eq!(rig.progress(&engine, 1).targets.total, 1);
+    let report = OperationReport::new(device(2), operation(1, 2), ReportStatus::Success);
+    let own = rig.observe(&engine, Observation::Report(report.clone())).unwrap_err();
+    assert!(!own.is_retryable(), "device 2 is none of ours: {own}");
+    let (theirs, of) = (engine.clone(), other.clone());
+    let taken = rig.run(async move { theirs.observe(&of, Observation::Report(report)).await });
+    assert_eq!(taken, Ok(Reaction::Taken));
+
+    rig.observe(&engine, Observation::DeviceRemoved { device: device(1) }).unwrap();
+    let (theirs, of) = (engine.clone(), other.clone());
+    let progress = rig.run(async move { theirs.progress(&of, campaign_id(1)).await }).unwrap();
+    assert_eq!((progress.targets.total, progress.targets.in_progress), (2, 1));
+    assert_eq!((progress.targets.successful, progress.targets.failed), (1, 0));
+
+    let (theirs, of) = (engine.clone(), other.clone());
+    let unknown = rig.run(async move { theirs.progress(&of, campaign_id(2)).await }).unwrap_err();
+    assert_eq!(unknown, EngineError::UnknownStream { stream: StreamId::Campaign(campaign_id(2)) });
+    let streams = rig.run(async move { engine.streams(&other).await }).unwrap();
+    assert_eq!(streams.len(), 1);
+}
+
+#[test]
+fn d11_a_late_report_is_recorded_though_its_campaign_has_left_the_memory() {
+    let mut rig = Rig::new(1);
+    let engine = rig.start();
+    rig.create(&engine, 1, definition(1));
+    rig.report(&engine, 1, operation(1, 1), ReportStatus::Success).unwrap();
+    rig.pass(seconds(3_600));
+    let late = rig.report(&engine, 1, operation(1, 1), ReportStatus::Failure);
+    assert_eq!(late, Ok(Reaction::Late));
+    let again = rig.report(&engine, 1, operation(1, 1), ReportStatus::Failure);
+    assert_eq!(again, Ok(Reaction::Unchanged));
+    let engine = rig.restart();
+    let late = rig.report(&engine, 1, operation(1, 1), ReportStatus::Downloading);
+    assert_eq!(late, Ok(Reaction::Late), "also after a restart");
+    let progress = rig.progress(&engine, 1);
+    assert_eq!((progress.outcome, progress.targets.successful), (Some(Outcome::Success), 1));
+}
+
+#[test]
+fn d11_reports_of_unknown_operations_and_wrong_devices_are_refused_for_good() {
+    let mut rig = Rig::new(2);
+    let engine = rig.start();
+    rig.create(&engine, 1, definition(1));
+    let log = rig.log();
+    let (unknown, known) = (operation(7, 1), operation(1, 1));
+    let refused = rig.report(&engine, 1, unknown, ReportStatus::Success).unwrap_err();
+    let expected = EngineError::UnknownOperation { device: device(1), operation: unknown };
+    assert_eq!(refused, expected);
+    assert!(!refused.is_retryable());
+    for wrong in [2, 9] {
+        let refused = rig.report(&engine, wrong, known, ReportStatus::Success).unwrap_err();
+        assert!(matches!(&refused, EngineError::Rejected(_)), "{refused}");
+        assert!(!refused.is_retryable());
+    }
+    assert_eq!(rig.log(), log);
+}
+
+#[test]
+fn e8_subscribers_see_every_event_in_order_and_once() {
+    let mut rig = Rig::new(3);
+    let engine = rig.start();
+    let mut events = engine.subscribe(1_000);
+    rig.create(&engine, 1, definition(2));
+    for number in 1..=3 {
+        rig.report(&engine, number, operation(1, number), ReportStatus::Success).unwrap();
+    }
+    let seen = std::iter::from_fn(|| events.try_recv().ok()).map(|e| (e.version, e.event));
+    let log = rig.log().into_iter().map(|stored| (stored.version, stored.event));
+    assert_eq!(seen.collect::<Vec<_>>(), log.collect::<Vec<_>>());
+}
+
+#[test]
+fn e8_a_subscriber_that_is_too_slow_loses_its_subscription_and_holds_nobody_up() {
+    let mut rig = Rig::new(3);
+    let engine = rig.start();
+    let slow = engine.subscribe(2);
+    let mut quick = engine.subscribe(1_000);
+    drop(engine.subscribe(0));
+    rig.create(&engine, 1, definition(3));
+    for number in 1..=3 {
+        rig.report(&engine, number, operation(1, number), ReportStatus::Success).unwrap();
+    }
+    assert_eq!(rig.progress(&engine, 1).outcome, Some(Outcome::Success));
+    let got = rig.run(slow.collect::<Vec<_>>());
+    assert!((2..=3).contains(&got.len()), "the first events, then the end");
+    let seen = std::iter::from_fn(|| quick.try_recv().ok()).count();
+    assert_eq!(seen, rig.log().len());
+}
+
+#[test]
+fn targets_are_listed_in_snapshot_order_page_by_page() {
+    let mut rig = Rig::new(7);
+    let engine = rig.start();
+    rig.create(&engine, 1, definition(2));
+    for limit in 1..=8 {
+        let mut filter = TargetFilter { limit, ..TargetFilter::default() };
+        let mut seen = Vec::new();
+        loop {
+            let page = targets(&mut rig, &engine, 1, filter.clone());
+            assert!(page.targets.len() <= limit);
+            seen.extend(page.targets.iter().map(|target| target.device));
+            filter.after = page.next;
+            if page.next.is_none() {
+                break;
+            }
+        }
+        assert_eq!(seen, (1..=7).map(device).collect::<Vec<_>>(), "pages of {limit}");
+    }
+    let beyond = TargetFilter { after: Some(u32::MAX), ..TargetFilter::default() };
+    let page = targets(&mut rig, &engine, 1, beyond);
+    assert_eq!((page.targets.len(), page.next), (0, None));
+}
+
+#[test]
+fn targets_are_filtered_by_status_and_by_reason() {
+    let mut rig = Rig::new(4);
+    rig.world.set_version(2, "3.0.0");
+    rig.world.set_version(4, "not a version");
+    let engine = rig.start();
+    rig.create(&engine, 1, definition(1));
+    rig.report(&engine, 1, operation(1, 1), ReportStatus::Success).unwrap();
+    let mut devices = |filter| -> Vec<_> {
+        let page = targets(&mut rig, &engine, 1, filter);
+        assert_eq!(page.next, None);
+        page.targets.into_iter().map(|target| target.device).collect()
+    };
+    let of = |status| TargetFilter { status: Some(status), ..TargetFilter::default() };
+    assert_eq!(devices(of(TargetStatus::Successful)), [device(1)]);
+    assert_eq!(devices(of(TargetStatus::InProgress)), [device(3)]);
+    assert_eq!(devices(of(TargetStatus::Failed)), [device(2)]);
+    assert_eq!(devices(of(TargetStatus::Idle)), [device(4)]);
+    let because = |reason| TargetFilter { reason: Some(reason), ..TargetFilter::default() };
+    assert_eq!(devices(because(FailureReason::DowngradeNotAllowed)), [device(2)]);
+    assert_eq!(devices(because(FailureReason::InvalidVersion)), []);
+    let both = TargetFilter {
+        status: Some(TargetStatus::Successful),
+        ..because(FailureReason::DowngradeNotAllowed)
+    };
+    assert_eq!(devices(both), []);
+}
+
+#[test]
+fn the_history_of_a_device_is_what_was_recorded_about_it() {
+    let mut rig = Rig::new(2);
+    let engine = rig.start();
+    rig.create(&engine, 1, definition(1));
+    rig.report(&engine, 1, operation(1, 1), ReportStatus::Downloading).unwrap();
+    rig.report(&engine, 1, operation(1, 1), ReportStatus::Success).unwrap();
+    assert_eq!(
+        history(&mut rig, &engine, 1, 1),
+        ["operation_started", "request_accepted", "operation_reported", "operation_succeeded"]
+    );
+    assert_eq!(history(&mut rig, &engine, 1, 2), ["operation_started", "request_accepted"]);
+    assert_eq!(history(&mut rig, &engine, 1, 9), Vec::<String>::new());
+}
+
+#[test]
+fn d15_a_device_removed_while_the_snapshot_is_taken_fails_and_gets_no_request() {
+    let mut rig = Rig::new(2);
+    let engine = rig.start();
+    rig.world.scene().held = Some(Vec::new());
+    rig.create(&engine, 1, definition(2));
+    rig.world.scene().things.remove(&(tenant(), device(1)));
+    rig.observe(&engine, Observation::DeviceRemoved { device: device(1) }).unwrap();
+    rig.world.release();
+    rig.pass(seconds(60));
+    assert_eq!(rig.world.take_sent(), [update(1, 2)]);
+    let progress = rig.progress(&engine, 1);
+    assert_eq!((progress.targets.failed, progress.targets.in_progress), (1, 1));
+    let page = targets(
+        &mut rig,
+        &engine,
+        1,
+        TargetFilter { reason: Some(FailureReason::DeviceRemoved), ..TargetFilter::default() },
+    );
+    assert_eq!(page.targets.len(), 1);
+}
+
+#[test]
+fn e7_presence_told_while_the_snapshot_is_taken_is_newer_than_the_snapshots() {
+    let mut rig = Rig::new(2);
+    rig.world.set_presence(2, Presence::Offline);
+    let engine = rig.start();
+    rig.world.scene().held = Some(Vec::new());
+    rig.create(&engine, 1, definition(2));
+    let offline = Presence::Offline;
+    rig.observe(&engine, Observation::Presence { device: device(1), presence: offline }).unwrap();
+    let online = online_now(&rig, 2);
+    rig.observe(&engine, online).unwrap();
+    rig.world.release();
+    rig.pass(seconds(60));
+    assert_eq!(rig.world.take_sent(), [update(1, 2)]);
+    let online = online_now(&rig, 1);
+    rig.observe(&engine, online).unwrap();
+    assert_eq!(rig.world.take_sent(), [update(1, 1)], "D4: at once");
+}
+
+#[test]
+fn e7_presence_told_while_a_recovery_looks_it_up_is_newer_than_the_look_up() {
+    let mut rig = Rig::new(3);
+    for number in 1..=3 {
+        rig.world.set_presence(number, Presence::Offline);
+    }
+    let engine = rig.start();
+    rig.create(&engine, 1, definition(3));
+    drop(engine);
+    rig.world.scene().held = Some(Vec::new());
+    let engine = rig.restart();
+    let online = online_now(&rig, 2);
+    rig.observe(&engine, online).unwrap();
+    rig.observe(&engine, Observation::DeviceRemoved { device: device(3) }).unwrap();
+    assert_eq!(rig.world.take_sent(), [], "nothing starts before presence is known");
+    rig.world.release();
+    rig.pass(seconds(60));
+    assert_eq!(rig.world.take_sent(), [update(1, 2)]);
+    let progress = rig.progress(&engine, 1);
+    assert_eq!((progress.targets.idle, progress.targets.failed), (1, 1));
+}
+
+#[test]
+fn e7_a_device_that_was_removed_while_no_engine_ran_is_noticed() {
+    let mut rig = Rig::new(2);
+    let engine = rig.start();
+    rig.create(&engine, 1, definition(1));
+    drop(engine);
+    rig.world.scene().things.remove(&(tenant(), device(1)));
+    let engine = rig.restart();
+    rig.pass(seconds(60));
+    let progress = rig.progress(&engine, 1);
+    assert_eq!((progress.targets.failed, progress.targets.in_progress), (1, 1), "D15");
+    assert_eq!(rig.world.take_sent(), [update(1, 1), update(1, 2)]);
+}
+
+#[test]
+fn e9_a_snapshot_cut_off_by_a_crash_is_taken_again() {
+    let mut rig = Rig::new(2);
+    let engine = rig.start();
+    rig.world.scene().held = Some(Vec::new());
+    rig.create(&engine, 1, definition(2));
+    drop(engine);
+    rig.executor = hedgerow_sim::runtime::Executor::default();
+    rig.world.scene().held = None;
+    rig.world.add(&tenant(), 3, "1.0.0");
+    let engine = rig.start();
+    rig.pass(seconds(60));
+    assert_eq!(rig.progress(&engine, 1).targets.total, 3, "D1: fixed at its start");
+    rig.world.add(&tenant(), 4, "1.0.0");
+    let engine = rig.restart();
+    assert_eq!(rig.progress(&engine, 1).targets.total, 3);
+}

@@ -1,7 +1,7 @@
 //! A small scripted world for tests of the engine: a platform whose answers a test sets, a store
 //! that fails when a test wants it to, and virtual time.
-// Every test file uses another part of it.
-#![allow(dead_code)]
+// Every test file uses another part of it, and what a test file names `pub` is never reached.
+#![allow(dead_code, unreachable_pub)]
 
 use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
@@ -63,7 +63,10 @@ pub fn definition(at_once: u32) -> CampaignDefinition {
             starting_version_requirement: None,
         },
         channel: Channel::new("stable".parse().unwrap(), ["all".parse().unwrap()]).unwrap(),
-        rollout: RolloutMechanism::Push(PushRollout { limits, gates: Default::default() }),
+        rollout: RolloutMechanism::Push(PushRollout {
+            limits,
+            gates: hedgerow_core::GatePolicy::default(),
+        }),
         when_running: WhenRunning::Supersede,
     }
 }

@@ -112,7 +112,12 @@ enum DemoError {
 
 impl From<FleetRunError<WorldError>> for DemoError {
     fn from(error: FleetRunError<WorldError>) -> Self {
-        Self::Run(error)
+        match error {
+            // What is damaged is not whole: say no more than the store does.
+            FleetRunError::Store(error @ StoreError::Corrupt { .. }) => Self::Store(error),
+            FleetRunError::Keep(error @ WorldError::Damaged { .. }) => Self::World(error),
+            error => Self::Run(error),
+        }
     }
 }
 

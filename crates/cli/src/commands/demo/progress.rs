@@ -107,7 +107,7 @@ fn describe(progress: &Progress, now: Timestamp) -> String {
     let limits = &progress.limits;
     let passed = progress.started_at.map_or(Duration::ZERO, |started| now.since(started));
     format!(
-        "{} ok, {} failed of at most {}%, {}/{} in flight, {} waiting, {} simulated",
+        "{} ok, {} failed (limit {}%), {}/{} in flight, {} waiting, {} simulated",
         targets.successful,
         targets.failed,
         limits.max_failure_percentage,

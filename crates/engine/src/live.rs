@@ -126,6 +126,11 @@ impl Live {
         }
     }
 
+    /// See [`LiveCampaign::would_start`].
+    pub(crate) fn would_start(&self, input: &Input) -> bool {
+        self.campaign().is_some_and(|live| live.would_start(input))
+    }
+
     pub(crate) fn rollout_claim(&self) -> Option<Claim> {
         self.campaign().map(|live| rollout_claim(live.campaign()))
     }

@@ -182,41 +182,44 @@ impl Task {
         }
     }
 
-    /// Everything that waits in the inbox, or the next thing to come, or a tick.
+    /// Everything that waits in the inbox, after waiting for the first thing; then a tick, if it is
+    /// time.
     async fn next_batch(&mut self) -> Vec<Message> {
-        let mut batch = Vec::new();
-        while batch.len() < BATCH {
-            match self.inbox.next().now_or_never() {
-                Some(Some(message)) => batch.push(message),
-                _ => break,
-            }
-        }
         let deadline = self.live.next_deadline().filter(|_| !self.stopping).or(self.unload_at);
         if self.alarm.as_ref().map(|(at, _)| *at) != deadline {
             self.alarm = deadline.map(|at| (at, self.shared.clock.sleep_until(at)));
         }
-        // What has arrived is looked at before the time is: a report at the very instant of a
-        // deadline is in time (D8).
+        let mut batch = Vec::new();
+        self.drain(&mut batch);
+        let mut rang = false;
         if let Some((_, sleep)) = &mut self.alarm {
-            let rang = if batch.is_empty() {
+            if batch.is_empty() {
                 match select(self.inbox.next(), sleep).await {
-                    Either::Left((message, _)) => {
-                        batch.extend(message);
-                        false
-                    }
-                    Either::Right(_) => true,
+                    Either::Left((message, _)) => batch.extend(message),
+                    Either::Right(_) => rang = true,
                 }
             } else {
-                sleep.now_or_never().is_some()
-            };
-            if rang {
-                self.alarm = None;
-                batch.push(Message::input(Input::Tick));
+                rang = sleep.now_or_never().is_some();
             }
         } else if batch.is_empty() {
             batch.extend(self.inbox.next().await);
         }
+        // What has arrived is looked at before the time is: a report at the very instant of a
+        // deadline is in time (D8).
+        self.drain(&mut batch);
+        if rang {
+            self.alarm = None;
+            batch.push(Message::input(Input::Tick));
+        }
         batch
+    }
+
+    fn drain(&mut self, batch: &mut Vec<Message>) {
+        while batch.len() < BATCH
+            && let Some(Some(message)) = self.inbox.next().now_or_never()
+        {
+            batch.push(message);
+        }
     }
 
     async fn process(&mut self, batch: Vec<Message>) -> Flow {
@@ -279,6 +282,8 @@ impl Task {
             if pending.is_empty() {
                 return Flow::Go;
             }
+            // What fails or stops the campaign comes before what it starts.
+            pending.sort_by_cached_key(|waiting| self.live.would_start(&waiting.input));
             let now = self.shared.now();
             let expected = self.live.version();
             let mut outcome = Outcome::default();

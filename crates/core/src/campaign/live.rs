@@ -5,7 +5,8 @@
 //! the campaign again.
 
 use super::decide::Rejection;
-use super::input::{Input, ReadPurpose};
+use super::decide::attempt::pass_gates;
+use super::input::{BaseImageAnswer, Input, ReadPurpose};
 use super::observations::Observations;
 use super::turn::Turn;
 use super::{Campaign, CampaignStatus};
@@ -142,6 +143,21 @@ impl LiveCampaign {
     #[must_use]
     pub fn knows_of_outage(&self) -> bool {
         self.observations.outage.is_known()
+    }
+
+    /// Whether this input, told now, would start an operation. Of inputs that wait together, those
+    /// that would are best told last: what fails or stops the campaign then comes before what it
+    /// starts (D13, D16).
+    #[must_use]
+    pub fn would_start(&self, input: &Input) -> bool {
+        let Input::BaseImageRead { device, purpose: ReadPurpose::Gate, answer } = input else {
+            return false;
+        };
+        let BaseImageAnswer::Version(version) = answer else { return false };
+        self.campaign.targets.find(*device).is_some_and(|target| {
+            let event = pass_gates(&self.campaign, target, version.as_deref());
+            matches!(event, CampaignEvent::OperationStarted(_))
+        })
     }
 
     /// Whether a device is online, as far as the campaign was told.

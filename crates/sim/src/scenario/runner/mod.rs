@@ -172,7 +172,8 @@ impl Run<'_> {
             .ok_or_else(|| RunError::NoStart { detail: "it waits for its store".to_owned() })?
             .map_err(|error| RunError::NoStart { detail: error.to_string() })?;
         self.engine = Some(engine);
-        while let Some(observation) = self.queued.pop_front() {
+        // If it dies again meanwhile, what is left is queued anew.
+        for observation in std::mem::take(&mut self.queued) {
             self.observe(observation);
         }
         self.world.inner().let_go();

@@ -185,7 +185,9 @@ impl Task {
     /// Everything that waits in the inbox, after waiting for the first thing; then a tick, if it is
     /// time.
     async fn next_batch(&mut self) -> Vec<Message> {
-        let deadline = self.live.next_deadline().filter(|_| !self.stopping).or(self.unload_at);
+        // While a call is under way the stream stays, so that there is nothing to wake for.
+        let unload_at = self.unload_at.filter(|_| self.running == 0);
+        let deadline = self.live.next_deadline().filter(|_| !self.stopping).or(unload_at);
         if self.alarm.as_ref().map(|(at, _)| *at) != deadline {
             self.alarm = deadline.map(|at| (at, self.shared.clock.sleep_until(at)));
         }

@@ -10,7 +10,7 @@ use crate::live::Live;
 use crate::store::{EventStore, StateSnapshot};
 
 /// The format of the state snapshots of campaigns; another one is passed over.
-const SNAPSHOT_FORMAT: u32 = 1;
+const SNAPSHOT_FORMAT: u32 = 2;
 /// Events read at once.
 const PAGE: usize = 10_000;
 

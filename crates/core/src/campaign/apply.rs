@@ -150,7 +150,9 @@ impl Campaign {
         match event {
             E::OperationStarted(e) => self.start_operation(e, at),
             E::RequestAccepted(e) => {
-                self.operation(e.device)?.1.delivery = Delivery::Accepted;
+                let (_, operation) = self.operation(e.device)?;
+                operation.delivery = Delivery::Accepted;
+                operation.accepted = true;
                 Ok(())
             }
             E::OperationDeferred(e) => {

@@ -233,7 +233,10 @@ impl ManualUpdate {
         match event {
             E::ManualStarted(_) => return Err("the manual update exists already"),
             E::ManualLateReport(_) => {}
-            E::ManualRequestAccepted(_) => operation.delivery = Delivery::Accepted,
+            E::ManualRequestAccepted(_) => {
+                operation.delivery = Delivery::Accepted;
+                operation.accepted = true;
+            }
             E::ManualRequestFailed(_) => operation.delivery = Delivery::Failed,
             E::ManualRequestResent(_) => {
                 operation.sent_again(at, limits);

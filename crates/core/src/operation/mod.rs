@@ -56,6 +56,8 @@ pub struct Operation {
     pub sends: u16,
     /// What is known of its latest call.
     pub delivery: Delivery,
+    /// Whether the transport ever accepted a call: before that, each is a first request.
+    pub accepted: bool,
     /// Whether a call of it was sent again after a restart without knowing the first one's answer.
     pub reissued: bool,
     /// Whether it is to be cancelled.
@@ -80,6 +82,7 @@ impl Operation {
             resends: 0,
             sends: 1,
             delivery: Delivery::Unanswered,
+            accepted: false,
             reissued: false,
             cancellation: Cancellation::NotWanted,
             newest_stamp: None,

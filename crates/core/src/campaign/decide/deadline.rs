@@ -3,7 +3,7 @@
 
 use crate::campaign::Campaign;
 use crate::event::{CampaignEvent, OperationFailed, OperationFailure, RequestResent, ResendMissed};
-use crate::{Cancellation, Delivery, Operation};
+use crate::{Cancellation, Operation};
 
 /// Whether the device was there when the deadline passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +28,8 @@ pub(in crate::campaign) fn passed(
     if cancelled || operation.resends >= campaign.limits().operation.request_retries {
         return failed(OperationFailure::RequestTimeout);
     }
-    if operation.delivery == Delivery::Unanswered && reach == Reach::Offline {
+    // A first request goes only to a device that is online, however often it was tried (D4).
+    if !operation.accepted && reach == Reach::Offline {
         return ResendMissed { device }.into();
     }
     RequestResent { device }.into()

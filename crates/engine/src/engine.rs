@@ -1,124 +1,23 @@
-//! The engine as its users see it: build it from ports, steer campaigns, tell it what the world
-//! shows, ask it how things stand.
+//! The engine as its users see it: steer campaigns, tell it what the world shows, ask it how things
+//! stand. `builder` puts it together, `manual` has manual updates, `queries` the questions.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::channel::{mpsc, oneshot};
 use hedgerow_core::{
-    Campaign, CampaignDefinition, CampaignEdit, CampaignId, Command, DeviceId, ImageUrl, Input,
-    LiveCampaign, LiveManualUpdate, ManualUpdate, ManualUpdateDefinition, OperationId,
-    OperationLimits, OperationReport, Presence, Reaction, RequestId, RunningOperations, StreamId,
-    TenantId, Timestamp, Version, WhenRunning,
+    Campaign, CampaignDefinition, CampaignEdit, CampaignId, Command, DeviceId, Input, LiveCampaign,
+    OperationReport, Presence, Reaction, RunningOperations, StreamId, TenantId, Timestamp,
+    WhenRunning,
 };
 
-use crate::begin::{Beginning, load_later};
-use crate::live::{Live, encode_campaign, encode_manual};
-use crate::ports::{Clock, DeviceTransport, FleetDirectory, Spawner};
-use crate::registry::{Registry, Reserved, StreamState};
-use crate::shared::{RecordedEvent, Settings, Shared};
-use crate::store::{Activity, AppendError, Claim, EventStore, StoreError, StreamAppend};
+use crate::begin::Beginning;
+use crate::live::{Live, encode_campaign};
+use crate::registry::StreamState;
+use crate::shared::{RecordedEvent, Shared};
+use crate::store::{Activity, AppendError, StreamAppend};
 use crate::task::{Answer, Message, Start, Task, cause, stamp};
-use crate::{EngineError, LoadError, effects, load};
-
-/// Puts an engine together from its ports.
-pub struct EngineBuilder {
-    store: Arc<dyn EventStore>,
-    transport: Arc<dyn DeviceTransport>,
-    directory: Arc<dyn FleetDirectory>,
-    clock: Arc<dyn Clock>,
-    spawner: Arc<dyn Spawner>,
-    settings: Settings,
-}
-
-impl EngineBuilder {
-    /// With these ports and the defaults for everything else.
-    pub fn new(
-        store: Arc<dyn EventStore>,
-        transport: Arc<dyn DeviceTransport>,
-        directory: Arc<dyn FleetDirectory>,
-        clock: Arc<dyn Clock>,
-        spawner: Arc<dyn Spawner>,
-    ) -> Self {
-        let settings = Settings {
-            concurrent_calls: 64,
-            call_timeout: Duration::from_secs(20),
-            snapshot_every: 50_000,
-        };
-        Self { store, transport, directory, clock, spawner, settings }
-    }
-
-    /// How many calls to the ports run at once for each stream; at least 1, default 64.
-    #[must_use]
-    pub fn concurrent_calls(mut self, calls: usize) -> Self {
-        self.settings.concurrent_calls = calls.max(1);
-        self
-    }
-
-    /// How long a call to a port may take, at most 25 s (the shortest request time-out is 30 s);
-    /// default 20 s. A call that takes longer counts as a temporary error (D10).
-    #[must_use]
-    pub fn call_timeout(mut self, timeout: Duration) -> Self {
-        self.settings.call_timeout = timeout.min(Duration::from_secs(25));
-        self
-    }
-
-    /// After how many events the state of a campaign is saved beside its log; default 50,000.
-    #[must_use]
-    pub fn snapshot_every(mut self, events: u64) -> Self {
-        self.settings.snapshot_every = events.max(1);
-        self
-    }
-
-    /// Starts the engine: loads every campaign and manual update in which something may still
-    /// happen, and goes on with it. One that cannot be loaded is out of service and stops no other
-    /// (D21); [`Engine::quarantined`] lists them.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the store cannot list its streams.
-    pub async fn start(self) -> Result<Engine, StoreError> {
-        let streams = self.store.streams().await?;
-        let claims = self.store.claims().await?;
-        let mut registry = Registry::default();
-        for (tenant, key, holder) in claims {
-            match key.strip_prefix("device/").map(str::parse::<DeviceId>) {
-                Some(Ok(device)) => registry.set_holder(&tenant, device, holder, None),
-                _ => registry.set_rollout(&tenant, key, holder),
-            }
-        }
-        let active: Vec<_> =
-            streams.into_iter().filter(|stream| stream.activity == Activity::Active).collect();
-        for stream in &active {
-            let key = (stream.tenant.clone(), stream.stream);
-            registry.streams.insert(key, StreamState::Loading);
-        }
-        let engine = Engine {
-            shared: Arc::new(Shared {
-                store: self.store,
-                transport: self.transport,
-                directory: self.directory,
-                clock: self.clock,
-                spawner: self.spawner,
-                settings: self.settings,
-                registry: Mutex::new(registry),
-                subscribers: Mutex::new(Vec::new()),
-            }),
-        };
-        for stream in active {
-            match engine.load(&stream.tenant, stream.stream).await {
-                Err(EngineError::Store(error)) => {
-                    tracing::warn!(stream = %stream.stream, %error, "not loaded yet");
-                    load_later(&engine.shared, stream.tenant.clone(), stream.stream, None);
-                }
-                Err(error) => {
-                    tracing::error!(stream = %stream.stream, %error, "out of service");
-                }
-                Ok(()) => {}
-            }
-        }
-        Ok(engine)
-    }
-}
+use crate::{EngineError, LoadError, load};
 
 /// A running engine. Clones are handles to the same one.
 ///
@@ -150,21 +49,6 @@ pub enum Observation {
         /// The device.
         device: DeviceId,
     },
-}
-
-/// What a manual OTA update is to do (D20).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ManualUpdateRequest {
-    /// The caller's id for it: a repeated call with the same one is harmless.
-    pub request_id: RequestId,
-    /// The device.
-    pub device: DeviceId,
-    /// The image's URL.
-    pub url: ImageUrl,
-    /// The version that the device is to show afterwards, if outcomes are to be inferred (D12).
-    pub expected_version: Option<Version>,
-    /// Its retries and time-outs.
-    pub limits: OperationLimits,
 }
 
 impl Engine {
@@ -275,116 +159,6 @@ impl Engine {
         self.accepting()?;
         let input = Input::Command(command);
         self.tell(tenant, StreamId::Campaign(id), input).await.map(|_| ())
-    }
-
-    /// Starts a manual OTA update, without checks of System Model or version (D20).
-    ///
-    /// # Errors
-    /// [`EngineError::DeviceBusy`] (D14), [`EngineError::RequestIdTaken`],
-    /// [`EngineError::ManualRejected`], [`EngineError::Store`].
-    pub async fn start_manual_update(
-        &self,
-        tenant: &TenantId,
-        request: ManualUpdateRequest,
-    ) -> Result<OperationId, EngineError> {
-        self.accepting()?;
-        let id = OperationId::of_manual_update(tenant, request.request_id.as_str());
-        let stream = StreamId::ManualUpdate(id);
-        if let Some(same) = self.earlier(tenant, id, &request).await? {
-            return same;
-        }
-        // Another call with this request id may be under way.
-        let Some(mut beginning) = Beginning::of(&self.shared, tenant, stream) else {
-            return Err(EngineError::NotReady { stream });
-        };
-        let reserved = self.shared.registry().reserve(tenant, request.device, stream);
-        if let Reserved::Busy(holder) = reserved {
-            return Err(EngineError::DeviceBusy { device: request.device, holder });
-        }
-        beginning.has_reserved(request.device);
-        self.begin_manual_update(tenant, id, &request, beginning).await
-    }
-
-    /// What an earlier call with the same request id comes to, if there was one.
-    async fn earlier(
-        &self,
-        tenant: &TenantId,
-        id: OperationId,
-        request: &ManualUpdateRequest,
-    ) -> Result<Option<Result<OperationId, EngineError>>, EngineError> {
-        let Some(earlier) = self.manual_update(tenant, id).await? else { return Ok(None) };
-        let definition = earlier.definition();
-        let same = definition.device == request.device
-            && definition.url == request.url
-            && definition.expected_version == request.expected_version
-            && definition.limits == request.limits;
-        Ok(Some(if same { Ok(id) } else { Err(EngineError::RequestIdTaken { id }) }))
-    }
-
-    async fn begin_manual_update(
-        &self,
-        tenant: &TenantId,
-        id: OperationId,
-        request: &ManualUpdateRequest,
-        mut beginning: Beginning,
-    ) -> Result<OperationId, EngineError> {
-        let stream = StreamId::ManualUpdate(id);
-        // Without knowing the version before, no outcome can be inferred from the one after.
-        let version_before = match request.expected_version {
-            Some(_) => {
-                let read = self.shared.transport.base_image_version(tenant, request.device);
-                let answer = effects::in_time(&self.shared, read).await;
-                answer.ok().and_then(Result::ok).flatten()
-            }
-            None => None,
-        };
-        let event = ManualUpdate::create(ManualUpdateDefinition {
-            request_id: request.request_id.clone(),
-            device: request.device,
-            url: request.url.clone(),
-            expected_version: request.expected_version.clone(),
-            version_before,
-            limits: request.limits.clone(),
-        })?;
-        let now = self.shared.now();
-        let update = ManualUpdate::begin(tenant.clone(), id, &event, now)
-            .map_err(|_| EngineError::RequestIdTaken { id })?;
-        let append = StreamAppend {
-            tenant: tenant.clone(),
-            stream,
-            expected_version: 0,
-            events: stamp(vec![encode_manual(&event)], &[0], cause(stream, 0), now),
-            claims_taken: vec![Claim::Device(request.device)],
-            claims_released: Vec::new(),
-            operations: vec![id],
-            activity: Activity::Active,
-        };
-        beginning.append(append).await.map_err(|error| match error {
-            AppendError::Store(error) => error.into(),
-            AppendError::ClaimConflict { holder, .. } => {
-                EngineError::DeviceBusy { device: request.device, holder }
-            }
-            // Another engine has just started it: a repeated call tells how.
-            AppendError::VersionConflict { .. } => EngineError::NotReady { stream },
-        })?;
-        let mut live = LiveManualUpdate::new(update);
-        let effects = vec![live.first_request()];
-        beginning.run(live.into(), Start::Created(effects));
-        Ok(id)
-    }
-
-    /// Asks a device to cancel a manual update.
-    ///
-    /// # Errors
-    /// [`EngineError::UnknownStream`], [`EngineError::ManualRejected`] if it has ended.
-    pub async fn cancel_manual_update(
-        &self,
-        tenant: &TenantId,
-        id: OperationId,
-    ) -> Result<(), EngineError> {
-        self.accepting()?;
-        let input = Input::Command(Command::Cancel { running: RunningOperations::Stop });
-        self.tell(tenant, StreamId::ManualUpdate(id), input).await.map(|_| ())
     }
 
     /// Tells the engine what the world shows. It returns when what follows from it is durable: only
@@ -566,7 +340,7 @@ impl Engine {
         }
     }
 
-    fn accepting(&self) -> Result<Timestamp, EngineError> {
+    pub(crate) fn accepting(&self) -> Result<Timestamp, EngineError> {
         if self.shared.registry().shutting_down {
             return Err(EngineError::ShuttingDown);
         }

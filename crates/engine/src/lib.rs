@@ -1,11 +1,13 @@
 //! Runs update campaigns: records events, performs effects, keeps deadlines, recovers.
 
 mod begin;
+mod builder;
 mod effects;
 mod engine;
 mod error;
 mod live;
 mod load;
+mod manual;
 pub mod ports;
 mod queries;
 mod registry;
@@ -13,8 +15,10 @@ mod shared;
 pub mod store;
 mod task;
 
-pub use engine::{Engine, EngineBuilder, ManualUpdateRequest, Observation};
+pub use builder::EngineBuilder;
+pub use engine::{Engine, Observation};
 pub use error::{EngineError, LoadError};
 pub use load::{campaign_at, manual_update_at};
+pub use manual::ManualUpdateRequest;
 pub use queries::{Progress, TargetFilter, TargetPage};
 pub use shared::RecordedEvent;

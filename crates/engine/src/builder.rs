@@ -1,0 +1,112 @@
+//! Putting an engine together from its ports, and starting it on what its store holds.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use hedgerow_core::DeviceId;
+
+use crate::begin::load_later;
+use crate::ports::{Clock, DeviceTransport, FleetDirectory, Spawner};
+use crate::registry::{Registry, StreamState};
+use crate::shared::{Settings, Shared};
+use crate::store::{Activity, EventStore, StoreError};
+use crate::{Engine, EngineError};
+
+/// Puts an engine together from its ports.
+pub struct EngineBuilder {
+    store: Arc<dyn EventStore>,
+    transport: Arc<dyn DeviceTransport>,
+    directory: Arc<dyn FleetDirectory>,
+    clock: Arc<dyn Clock>,
+    spawner: Arc<dyn Spawner>,
+    settings: Settings,
+}
+
+impl EngineBuilder {
+    /// With these ports and the defaults for everything else.
+    pub fn new(
+        store: Arc<dyn EventStore>,
+        transport: Arc<dyn DeviceTransport>,
+        directory: Arc<dyn FleetDirectory>,
+        clock: Arc<dyn Clock>,
+        spawner: Arc<dyn Spawner>,
+    ) -> Self {
+        let settings = Settings {
+            concurrent_calls: 64,
+            call_timeout: Duration::from_secs(20),
+            snapshot_every: 50_000,
+        };
+        Self { store, transport, directory, clock, spawner, settings }
+    }
+
+    /// How many calls to the ports run at once for each stream; at least 1, default 64.
+    #[must_use]
+    pub fn concurrent_calls(mut self, calls: usize) -> Self {
+        self.settings.concurrent_calls = calls.max(1);
+        self
+    }
+
+    /// How long a call to a port may take, at most 25 s (the shortest request time-out is 30 s);
+    /// default 20 s. A call that takes longer counts as a temporary error (D10).
+    #[must_use]
+    pub fn call_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.call_timeout = timeout.min(Duration::from_secs(25));
+        self
+    }
+
+    /// After how many events the state of a campaign is saved beside its log; default 50,000.
+    #[must_use]
+    pub fn snapshot_every(mut self, events: u64) -> Self {
+        self.settings.snapshot_every = events.max(1);
+        self
+    }
+
+    /// Starts the engine: loads every campaign and manual update in which something may still
+    /// happen, and goes on with it. One that cannot be loaded is out of service and stops no other
+    /// (D21); [`Engine::quarantined`] lists them.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store cannot list its streams.
+    pub async fn start(self) -> Result<Engine, StoreError> {
+        let streams = self.store.streams().await?;
+        let claims = self.store.claims().await?;
+        let mut registry = Registry::default();
+        for (tenant, key, holder) in claims {
+            match key.strip_prefix("device/").map(str::parse::<DeviceId>) {
+                Some(Ok(device)) => registry.set_holder(&tenant, device, holder, None),
+                _ => registry.set_rollout(&tenant, key, holder),
+            }
+        }
+        let active: Vec<_> =
+            streams.into_iter().filter(|stream| stream.activity == Activity::Active).collect();
+        for stream in &active {
+            let key = (stream.tenant.clone(), stream.stream);
+            registry.streams.insert(key, StreamState::Loading);
+        }
+        let engine = Engine {
+            shared: Arc::new(Shared {
+                store: self.store,
+                transport: self.transport,
+                directory: self.directory,
+                clock: self.clock,
+                spawner: self.spawner,
+                settings: self.settings,
+                registry: Mutex::new(registry),
+                subscribers: Mutex::new(Vec::new()),
+            }),
+        };
+        for stream in active {
+            match engine.load(&stream.tenant, stream.stream).await {
+                Err(EngineError::Store(error)) => {
+                    tracing::warn!(stream = %stream.stream, %error, "not loaded yet");
+                    load_later(&engine.shared, stream.tenant.clone(), stream.stream, None);
+                }
+                Err(error) => {
+                    tracing::error!(stream = %stream.stream, %error, "out of service");
+                }
+                Ok(()) => {}
+            }
+        }
+        Ok(engine)
+    }
+}

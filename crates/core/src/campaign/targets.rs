@@ -1,7 +1,8 @@
 //! The snapshot's targets: struct of arrays, indexed by a dense number (C2).
 //!
-//! The number of targets of each status is the length of a set that only [`Targets::settle`] and
-//! its like move members between; nothing else can change a status, so the two cannot drift (D7).
+//! How many targets there are of each status is counted in one place, the private `set_status`,
+//! which is the only one that changes a status: the two cannot drift apart (D7), and a state that
+//! was read back is checked against a count anew.
 
 use hashbrown::HashTable;
 use serde::{Deserialize, Serialize};

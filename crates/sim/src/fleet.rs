@@ -152,16 +152,6 @@ impl Fleet {
         }
         any.then_some(replies)
     }
-
-    /// How many devices run each version.
-    #[must_use]
-    pub fn versions(&self) -> BTreeMap<String, u32> {
-        let mut versions = BTreeMap::new();
-        for device in &self.inner().devices {
-            *versions.entry(device.version().to_owned()).or_insert(0) += 1;
-        }
-        versions
-    }
 }
 
 /// A device as the plan has it at first.

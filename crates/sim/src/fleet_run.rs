@@ -43,21 +43,6 @@ pub trait KeepWorld {
     ) -> Result<(), Self::Error>;
 }
 
-/// Keeps nothing: for runs that are not to survive.
-pub struct Forgetful;
-
-impl KeepWorld for Forgetful {
-    type Error = std::convert::Infallible;
-
-    fn keep(
-        &mut self,
-        _: Timestamp,
-        _: &[(u32, crate::device::SimulatedDevice)],
-    ) -> Result<(), Self::Error> {
-        Ok(())
-    }
-}
-
 /// A running engine with its fleet.
 pub struct FleetRun<K> {
     tenant: TenantId,

@@ -283,15 +283,18 @@ impl Task {
     fn launch(&mut self) {
         while !self.stopping && self.running < self.shared.settings.concurrent_calls {
             let Some(effect) = self.queued.pop_front() else { return };
+            // Only the snapshot needs to know what the campaign is to do.
+            let mut definition = None;
             if matches!(effect, Effect::TakeSnapshot { .. }) {
                 self.fresh_presence = Some(BTreeMap::new());
+                definition = self.live.campaign().map(|live| live.campaign().definition().clone());
             }
             self.running += 1;
             let performed = effects::perform(
                 Arc::clone(&self.shared),
                 self.tenant.clone(),
                 self.stream,
-                self.live.campaign().map(|live| live.campaign().definition().clone()),
+                definition,
                 effect,
                 self.own_inbox.clone(),
             );

@@ -273,6 +273,22 @@ impl World {
     fn reply<T: Send + 'static>(&self, value: T) -> BoxFuture<'static, T> {
         if self.inner().log.crashed.is_some() { pending().boxed() } else { ready(value).boxed() }
     }
+
+    /// A call to the platform, made when it is waited for, which a dead engine never does.
+    fn call(
+        &self,
+        call: impl FnOnce(&mut Inner) -> RequestAnswer + Send + 'static,
+    ) -> BoxFuture<'static, RequestAnswer> {
+        let world = self.clone();
+        async move {
+            if world.inner().log.crashed.is_some() {
+                return pending().await;
+            }
+            let answer = call(&mut world.inner());
+            world.reply(answer).await
+        }
+        .boxed()
+    }
 }
 
 impl DeviceTransport for World {
@@ -283,15 +299,7 @@ impl DeviceTransport for World {
         operation: OperationId,
         _: &ImageUrl,
     ) -> BoxFuture<'static, RequestAnswer> {
-        let world = self.clone();
-        async move {
-            if world.inner().log.crashed.is_some() {
-                return pending().await;
-            }
-            let answer = world.inner().update(device, operation);
-            world.reply(answer).await
-        }
-        .boxed()
+        self.call(move |inner| inner.update(device, operation))
     }
 
     fn send_cancel(
@@ -301,15 +309,7 @@ impl DeviceTransport for World {
         operation: OperationId,
         _: &ImageUrl,
     ) -> BoxFuture<'static, RequestAnswer> {
-        let world = self.clone();
-        async move {
-            if world.inner().log.crashed.is_some() {
-                return pending().await;
-            }
-            let answer = world.inner().cancel(device, operation);
-            world.reply(answer).await
-        }
-        .boxed()
+        self.call(move |inner| inner.cancel(device, operation))
     }
 
     fn base_image_version(

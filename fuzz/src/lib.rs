@@ -1,0 +1,4 @@
+//! What several fuzz targets share.
+
+pub mod campaign_world;
+pub mod facts;

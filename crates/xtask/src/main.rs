@@ -4,15 +4,17 @@
 mod dependencies;
 mod external;
 mod licenses;
+mod public_api;
 mod report;
 mod step;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 use crate::external::workspace_root;
-use crate::step::Step;
+use crate::step::{Failure, Step};
 
 /// Runs the tests and checks of the project.
 #[derive(Parser)]
@@ -26,7 +28,8 @@ const EXAMPLES: &str = "\
 Examples:
   cargo xtask test           Everything that has to pass before a change is merged
   cargo xtask dependencies   Only the rule about which crate may depend on which
-  cargo xtask clippy         Only the lints, as `cargo xtask test` runs them";
+  cargo xtask clippy         Only the lints, as `cargo xtask test` runs them
+  cargo xtask api --update   Record the public API after a change of it that is meant";
 
 #[derive(Subcommand)]
 enum ProjectCommand {
@@ -43,11 +46,25 @@ enum ProjectCommand {
     Tests,
     /// Build the documentation; warnings are errors
     Docs,
+    /// Compare the public API of the libraries with its listing in docs/api
+    Api {
+        /// Write the listing anew instead
+        #[arg(long)]
+        update: bool,
+    },
     /// Check the licences and the origin of every dependency
     Licenses,
 }
 
 impl ProjectCommand {
+    /// Does what the command says, in the workspace with this root.
+    fn run(&self, root: &Path) -> Result<(), Failure> {
+        match self {
+            Self::Api { update: true } => Ok(public_api::update(root)?),
+            _ => step::run_all(self.steps(), root),
+        }
+    }
+
     fn steps(&self) -> &'static [Step] {
         match self {
             Self::Test => &Step::ALL,
@@ -56,6 +73,7 @@ impl ProjectCommand {
             Self::Clippy => &[Step::Clippy],
             Self::Tests => &[Step::Tests],
             Self::Docs => &[Step::Docs],
+            Self::Api { .. } => &[Step::Api],
             Self::Licenses => &[Step::Licenses],
         }
     }
@@ -63,7 +81,7 @@ impl ProjectCommand {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let outcome = workspace_root().and_then(|root| step::run_all(arguments.command.steps(), &root));
+    let outcome = workspace_root().and_then(|root| arguments.command.run(&root));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

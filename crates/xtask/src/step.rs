@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::dependencies::{self, DependencyError};
 use crate::external::{External, ExternalError};
 use crate::licenses;
+use crate::public_api::{self, PublicApiError};
 use crate::report;
 
 /// One check of the project.
@@ -16,6 +17,7 @@ pub(crate) enum Step {
     Clippy,
     Tests,
     Docs,
+    Api,
     Licenses,
 }
 
@@ -27,14 +29,23 @@ pub(crate) enum Failure {
     External(#[from] ExternalError),
     #[error(transparent)]
     Dependencies(#[from] DependencyError),
+    #[error(transparent)]
+    PublicApi(#[from] PublicApiError),
     #[error("step `{name}` failed after {time}: {cause}\nTo run it alone: cargo xtask {name}", time = seconds(*elapsed))]
     Step { name: &'static str, elapsed: Duration, cause: Box<Failure> },
 }
 
 impl Step {
     /// In the order of running: what is fast or fails most often comes first.
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Format, Self::Dependencies, Self::Clippy, Self::Tests, Self::Docs, Self::Licenses];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Format,
+        Self::Dependencies,
+        Self::Clippy,
+        Self::Tests,
+        Self::Docs,
+        Self::Api,
+        Self::Licenses,
+    ];
 
     /// The sub-command that runs this step alone.
     pub(crate) fn name(self) -> &'static str {
@@ -44,6 +55,7 @@ impl Step {
             Self::Clippy => "clippy",
             Self::Tests => "tests",
             Self::Docs => "docs",
+            Self::Api => "api",
             Self::Licenses => "licenses",
         }
     }
@@ -55,6 +67,7 @@ impl Step {
             Self::Clippy => "No lint has anything to say",
             Self::Tests => "The tests pass",
             Self::Docs => "The documentation builds without warnings",
+            Self::Api => "The public API is as listed",
             Self::Licenses => "Dependencies have acceptable licences and origins",
         }
     }
@@ -72,6 +85,7 @@ impl Step {
                 .environment("RUSTDOCFLAGS", "-D warnings")
                 .directory(root)
                 .run()?,
+            Self::Api => public_api::check(root)?,
             Self::Licenses => licenses::check(root)?,
         }
         Ok(())

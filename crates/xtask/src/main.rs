@@ -1,12 +1,14 @@
 //! The project's own commands, so that a contributor and a build server run the same checks in the
 //! same way: `cargo xtask test` passes them all.
 
+mod book;
 mod dependencies;
 mod external;
 mod licenses;
 mod public_api;
 mod report;
 mod step;
+mod tool;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -46,6 +48,12 @@ enum ProjectCommand {
     Tests,
     /// Build the documentation; warnings are errors
     Docs,
+    /// Build the book in docs/ into target/book and check its links
+    Book {
+        /// Write anew what the book takes from the code and from the command, instead
+        #[arg(long)]
+        update: bool,
+    },
     /// Compare the public API of the libraries with its listing in docs/api
     Api {
         /// Write the listing anew instead
@@ -60,6 +68,7 @@ impl ProjectCommand {
     /// Does what the command says, in the workspace with this root.
     fn run(&self, root: &Path) -> Result<(), Failure> {
         match self {
+            Self::Book { update: true } => book::update(root),
             Self::Api { update: true } => Ok(public_api::update(root)?),
             _ => step::run_all(self.steps(), root),
         }
@@ -73,6 +82,7 @@ impl ProjectCommand {
             Self::Clippy => &[Step::Clippy],
             Self::Tests => &[Step::Tests],
             Self::Docs => &[Step::Docs],
+            Self::Book { .. } => &[Step::Book],
             Self::Api { .. } => &[Step::Api],
             Self::Licenses => &[Step::Licenses],
         }

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::book::{self, BookError};
 use crate::dependencies::{self, DependencyError};
 use crate::external::{External, ExternalError};
 use crate::licenses;
@@ -17,6 +18,7 @@ pub(crate) enum Step {
     Clippy,
     Tests,
     Docs,
+    Book,
     Api,
     Licenses,
 }
@@ -30,6 +32,8 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Dependencies(#[from] DependencyError),
     #[error(transparent)]
+    Book(#[from] BookError),
+    #[error(transparent)]
     PublicApi(#[from] PublicApiError),
     #[error("step `{name}` failed after {time}: {cause}\nTo run it alone: cargo xtask {name}", time = seconds(*elapsed))]
     Step { name: &'static str, elapsed: Duration, cause: Box<Failure> },
@@ -37,12 +41,13 @@ pub(crate) enum Failure {
 
 impl Step {
     /// In the order of running: what is fast or fails most often comes first.
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Format,
         Self::Dependencies,
         Self::Clippy,
         Self::Tests,
         Self::Docs,
+        Self::Book,
         Self::Api,
         Self::Licenses,
     ];
@@ -55,6 +60,7 @@ impl Step {
             Self::Clippy => "clippy",
             Self::Tests => "tests",
             Self::Docs => "docs",
+            Self::Book => "book",
             Self::Api => "api",
             Self::Licenses => "licenses",
         }
@@ -67,6 +73,7 @@ impl Step {
             Self::Clippy => "No lint has anything to say",
             Self::Tests => "The tests pass",
             Self::Docs => "The documentation builds without warnings",
+            Self::Book => "The book builds, and what it refers to is there",
             Self::Api => "The public API is as listed",
             Self::Licenses => "Dependencies have acceptable licences and origins",
         }
@@ -86,6 +93,7 @@ impl Step {
                 .directory(root)
                 .run()?,
             Self::Api => public_api::check(root)?,
+            Self::Book => book::check(root)?,
             Self::Licenses => licenses::check(root)?,
         }
         Ok(())

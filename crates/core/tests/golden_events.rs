@@ -62,8 +62,8 @@ fn campaign_events() -> Vec<CampaignEvent> {
         OperationFailure::DeviceRemoved,
     ];
     let mut events: Vec<CampaignEvent> = vec![
-        CampaignCreated { definition: definition(), scheduled_at: Some(at(60)) }.into(),
-        CampaignEdited { definition: definition(), scheduled_at: None }.into(),
+        CampaignCreated { definition: definition().into(), scheduled_at: Some(at(60)) }.into(),
+        CampaignEdited { definition: definition().into(), scheduled_at: None }.into(),
         CampaignDeleted {}.into(),
         SnapshotExtended { devices: vec![device, DeviceId::from_bytes([255; 16])] }.into(),
         CampaignStarted { targets: 2 }.into(),

@@ -52,7 +52,7 @@ impl Campaign {
             tenant,
             id,
             version: 1,
-            definition: definition.clone(),
+            definition: (**definition).clone(),
             scheduled_at: *scheduled_at,
             status: initial_status(*scheduled_at),
             outcome: None,
@@ -90,7 +90,7 @@ impl Campaign {
                 }
                 self.move_to(CampaignStatus::Idle)
                     .or_else(|_| self.move_to(CampaignStatus::Scheduled))?;
-                self.definition = edited.definition.clone();
+                self.definition = (*edited.definition).clone();
                 self.scheduled_at = edited.scheduled_at;
                 self.status = initial_status(edited.scheduled_at);
                 Ok(())

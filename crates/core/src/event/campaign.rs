@@ -16,15 +16,15 @@ events! {
 
     /// The campaign exists: scheduled, or idle until its snapshot is complete.
     CampaignCreated = "campaign_created", schema 2 {
-        /// Everything that it is to do.
-        definition: CampaignDefinition,
+        /// Everything that it is to do. Boxed: it is large, and most events are not.
+        definition: Box<CampaignDefinition>,
         /// When it is to start; none: at once.
         scheduled_at: Option<Timestamp>,
     }
     /// The scheduled campaign was changed (D19).
     CampaignEdited = "campaign_edited", schema 2 {
         /// Everything that it is to do now.
-        definition: CampaignDefinition,
+        definition: Box<CampaignDefinition>,
         /// When it is to start now; none: at once.
         scheduled_at: Option<Timestamp>,
     }

@@ -25,7 +25,7 @@ impl Campaign {
     ) -> Result<CampaignEvent, CreateError> {
         definition.rollout.push().limits.validate()?;
         let scheduled_at = scheduled_at.filter(|at| *at > now);
-        Ok(CampaignCreated { definition, scheduled_at }.into())
+        Ok(CampaignCreated { definition: Box::new(definition), scheduled_at }.into())
     }
 }
 
@@ -96,7 +96,7 @@ fn edit(campaign: &Campaign, edit: &CampaignEdit, now: Timestamp) -> Decided {
         CampaignStatus::Scheduled if campaign.targets.len() == 0 => {
             let scheduled_at = edit.scheduled_at.unwrap_or(campaign.scheduled_at);
             let scheduled_at = scheduled_at.filter(|at| *at > now);
-            Ok(CampaignEdited { definition, scheduled_at }.into())
+            Ok(CampaignEdited { definition: Box::new(definition), scheduled_at }.into())
         }
         CampaignStatus::Finished | CampaignStatus::Deleted => {
             refused(campaign, "edited", "only an unfinished one can")

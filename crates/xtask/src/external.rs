@@ -41,6 +41,11 @@ impl External {
         self
     }
 
+    pub(crate) fn path(mut self, path: &Path) -> Self {
+        self.command.arg(path);
+        self
+    }
+
     pub(crate) fn path_argument(mut self, option: &str, path: &Path) -> Self {
         self.command.arg(option).arg(path);
         self

@@ -4,6 +4,7 @@
 mod book;
 mod dependencies;
 mod external;
+mod fuzz;
 mod licenses;
 mod public_api;
 mod report;
@@ -60,6 +61,8 @@ enum ProjectCommand {
         #[arg(long)]
         update: bool,
     },
+    /// Try every fuzz target for some seconds
+    Fuzz,
     /// Check the licences and the origin of every dependency
     Licenses,
 }
@@ -84,6 +87,7 @@ impl ProjectCommand {
             Self::Docs => &[Step::Docs],
             Self::Book { .. } => &[Step::Book],
             Self::Api { .. } => &[Step::Api],
+            Self::Fuzz => &[Step::Fuzz],
             Self::Licenses => &[Step::Licenses],
         }
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::book::{self, BookError};
 use crate::dependencies::{self, DependencyError};
 use crate::external::{External, ExternalError};
+use crate::fuzz::{self, FuzzError};
 use crate::licenses;
 use crate::public_api::{self, PublicApiError};
 use crate::report;
@@ -20,6 +21,7 @@ pub(crate) enum Step {
     Docs,
     Book,
     Api,
+    Fuzz,
     Licenses,
 }
 
@@ -35,13 +37,15 @@ pub(crate) enum Failure {
     Book(#[from] BookError),
     #[error(transparent)]
     PublicApi(#[from] PublicApiError),
+    #[error(transparent)]
+    Fuzz(#[from] FuzzError),
     #[error("step `{name}` failed after {time}: {cause}\nTo run it alone: cargo xtask {name}", time = seconds(*elapsed))]
     Step { name: &'static str, elapsed: Duration, cause: Box<Failure> },
 }
 
 impl Step {
     /// In the order of running: what is fast or fails most often comes first.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Format,
         Self::Dependencies,
         Self::Clippy,
@@ -49,6 +53,7 @@ impl Step {
         Self::Docs,
         Self::Book,
         Self::Api,
+        Self::Fuzz,
         Self::Licenses,
     ];
 
@@ -62,6 +67,7 @@ impl Step {
             Self::Docs => "docs",
             Self::Book => "book",
             Self::Api => "api",
+            Self::Fuzz => "fuzz",
             Self::Licenses => "licenses",
         }
     }
@@ -75,6 +81,7 @@ impl Step {
             Self::Docs => "The documentation builds without warnings",
             Self::Book => "The book builds, and what it refers to is there",
             Self::Api => "The public API is as listed",
+            Self::Fuzz => "What is read from outside stands short fuzzing",
             Self::Licenses => "Dependencies have acceptable licences and origins",
         }
     }
@@ -93,6 +100,7 @@ impl Step {
                 .directory(root)
                 .run()?,
             Self::Api => public_api::check(root)?,
+            Self::Fuzz => fuzz::check(root)?,
             Self::Book => book::check(root)?,
             Self::Licenses => licenses::check(root)?,
         }

@@ -1,0 +1,105 @@
+//! A short, bounded run of every fuzz target (`fuzz/README.md`), from the committed inputs and with
+//! a fixed seed, so that two runs of one commit try the same. Longer runs are cargo-fuzz's own.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::external::{External, ExternalError};
+use crate::report;
+use crate::tool::Tool;
+
+const CARGO_FUZZ: Tool = Tool { name: "cargo-fuzz", version: "0.13.1" };
+
+/// An input that takes longer than this many seconds is a failure.
+const TIMEOUT: &str = "-timeout=60";
+
+struct Target {
+    name: &'static str,
+    /// How many inputs are tried: together well below a minute.
+    runs: u32,
+    longest: &'static str,
+    /// A directory of the project whose files are inputs too.
+    more_inputs: Option<&'static str>,
+}
+
+const TARGETS: [Target; 6] = [
+    Target { name: "version", runs: 300_000, longest: "-max_len=512", more_inputs: None },
+    Target { name: "device_id", runs: 500_000, longest: "-max_len=512", more_inputs: None },
+    Target { name: "event", runs: 200_000, longest: "-max_len=4096", more_inputs: None },
+    Target { name: "inputs", runs: 20_000, longest: "-max_len=4096", more_inputs: None },
+    Target { name: "log", runs: 60_000, longest: "-max_len=4096", more_inputs: None },
+    Target {
+        name: "scenario",
+        runs: 400_000,
+        longest: "-max_len=16384",
+        more_inputs: Some("crates/sim/tests/scenarios"),
+    },
+];
+
+/// Why the fuzz targets did not pass.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum FuzzError {
+    #[error(transparent)]
+    External(#[from] ExternalError),
+    #[error("{path} cannot be prepared for new inputs: {source}; is the disk full?")]
+    Directory { path: String, source: io::Error },
+}
+
+/// Builds the targets and runs each, after installing cargo-fuzz if need be. Without a sanitizer
+/// the stable toolchain is enough, and the project's own code has no `unsafe` for one to watch.
+pub(crate) fn check(root: &Path) -> Result<(), FuzzError> {
+    let cargo_fuzz = CARGO_FUZZ.find_or_install(root)?;
+    External::program(&cargo_fuzz)
+        .arguments(["build", "--sanitizer", "none"])
+        .directory(root)
+        .run()?;
+    for target in TARGETS {
+        let found = empty_directory(root, target.name)?;
+        // New inputs go to the first directory; the others are only read.
+        let seeds = root.join("fuzz").join("corpus").join(target.name);
+        let mut run = External::program(&cargo_fuzz)
+            .arguments(["run", "--sanitizer", "none", target.name])
+            .path(&found)
+            .path(&seeds);
+        if let Some(more) = target.more_inputs {
+            run = run.path(&root.join(more));
+        }
+        let runs = format!("-runs={}", target.runs);
+        let options = ["--", &runs, target.longest, "-seed=1", TIMEOUT, "-verbosity=0"];
+        run.arguments(options).directory(root).run()?;
+        report::line(&format!("{}: {} inputs tried", target.name, target.runs));
+    }
+    Ok(())
+}
+
+fn empty_directory(root: &Path, target: &str) -> Result<PathBuf, FuzzError> {
+    let path = root.join("target").join("fuzz").join(target);
+    let prepared = match std::fs::remove_dir_all(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => std::fs::create_dir_all(&path),
+    };
+    prepared.map_err(|source| FuzzError::Directory { path: path.display().to_string(), source })?;
+    Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::external::workspace_root;
+
+    #[test]
+    fn every_fuzz_target_is_run() -> Result<(), Box<dyn std::error::Error>> {
+        let sources = workspace_root()?.join("fuzz").join("fuzz_targets");
+        let mut there = Vec::new();
+        for source in std::fs::read_dir(sources)? {
+            let path = source?.path();
+            there.extend(path.file_stem().map(|stem| stem.to_string_lossy().into_owned()));
+        }
+        there.sort();
+        let mut run: Vec<_> = TARGETS.iter().map(|target| target.name).collect();
+        run.sort_unstable();
+        assert_eq!(run, there);
+        Ok(())
+    }
+}

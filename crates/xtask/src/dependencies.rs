@@ -14,6 +14,8 @@ struct Row {
     package: &'static str,
     /// Packages of the workspace.
     inside: Inside,
+    /// Packages of the workspace that its tests alone may need beside those.
+    inside_tests: &'static [&'static str],
     /// Exactly the packages from elsewhere that are normal dependencies; `None` leaves them free.
     outside: Option<&'static [&'static str]>,
 }
@@ -36,6 +38,7 @@ const TABLE: &[Row] = &[
     Row {
         package: "hedgerow-core",
         inside: Inside::Only(&[]),
+        inside_tests: &[],
         // Nothing that does I/O, reads a clock or draws random numbers.
         outside: Some(&[
             "chrono",
@@ -47,19 +50,37 @@ const TABLE: &[Row] = &[
             "uuid",
         ]),
     },
-    Row { package: "hedgerow-engine", inside: Inside::Only(&["hedgerow-core"]), outside: None },
+    Row {
+        package: "hedgerow-engine",
+        inside: Inside::Only(&["hedgerow-core"]),
+        inside_tests: &[],
+        outside: None,
+    },
     Row {
         package: "hedgerow-sqlite",
         inside: Inside::Only(&["hedgerow-engine", "hedgerow-core"]),
+        inside_tests: &[],
         outside: None,
     },
     Row {
         package: "hedgerow-sim",
         inside: Inside::Only(&["hedgerow-engine", "hedgerow-core"]),
+        inside_tests: &[],
         outside: None,
     },
-    Row { package: "hedgerow", inside: Inside::AllBut(&["xtask"]), outside: None },
-    Row { package: "xtask", inside: Inside::Only(&[]), outside: None },
+    Row {
+        package: "hedgerow-astarte",
+        inside: Inside::Only(&["hedgerow-engine", "hedgerow-core"]),
+        inside_tests: &["hedgerow-astarte-emulator"],
+        outside: None,
+    },
+    Row {
+        package: "hedgerow",
+        inside: Inside::AllBut(&["xtask"]),
+        inside_tests: &[],
+        outside: None,
+    },
+    Row { package: "xtask", inside: Inside::Only(&[]), inside_tests: &[], outside: None },
 ];
 
 /// Why the dependencies are not as designed.
@@ -163,7 +184,10 @@ fn violations_of(package: &Package, workspace: &[Package]) -> Vec<Violation> {
 }
 
 fn violation_inside(row: &Row, dependency: &Dependency) -> Option<Violation> {
-    (!row.inside.allows(&dependency.name)).then(|| Violation::Inside {
+    let is_of_tests = dependency.kind.as_deref() == Some("dev");
+    let allowed = row.inside.allows(&dependency.name)
+        || (is_of_tests && row.inside_tests.contains(&dependency.name.as_str()));
+    (!allowed).then(|| Violation::Inside {
         package: row.package.to_owned(),
         dependency: dependency.name.clone(),
         kind: dependency.kind.as_deref().unwrap_or("normal").to_owned(),
@@ -269,6 +293,28 @@ mod tests {
             let metadata = workspace_with("hedgerow-engine", &[dependency]);
             assert_eq!(violations(&metadata), [inside("hedgerow-engine", "hedgerow-sim", kind)]);
         }
+    }
+
+    #[test]
+    fn what_tests_alone_may_need_is_refused_to_the_rest() {
+        let emulator = |kind| json!({"name": "hedgerow-astarte-emulator", "kind": kind});
+        let workspace = |kind: &Value| {
+            let with = workspace_with("hedgerow-astarte", &[emulator(kind.clone())]);
+            // The emulator must be a package of the workspace, whatever its own row says.
+            with.replacen(
+                r#""packages":["#,
+                r#""packages":[{"name":"hedgerow-astarte-emulator","dependencies":[]},"#,
+                1,
+            )
+        };
+        let found = |kind: Value| {
+            let mut found = violations(&workspace(&kind));
+            found.retain(|violation| matches!(violation, Violation::Inside { .. }));
+            found
+        };
+        assert_eq!(found(json!("dev")), []);
+        let expected = inside("hedgerow-astarte", "hedgerow-astarte-emulator", "normal");
+        assert_eq!(found(Value::Null), [expected]);
     }
 
     #[test]

@@ -1,0 +1,329 @@
+//! What Hedgerow asks of `AppEngine`: requests to devices, what they show, who they are.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use hedgerow_core::{DeviceId, ImageUrl, OperationId, Timestamp};
+use reqwest::Method;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::ApiError;
+use crate::client::{Answer, RealmClient, Request};
+use crate::interfaces::{BASE_IMAGE, Introspection, OTA_EVENT, OTA_REQUEST};
+use crate::token::Api;
+
+/// Devices of one page of a list that is read with details.
+const PAGE: usize = 500;
+/// More pages than any list has; the bound that a server that lies runs into.
+const MOST_PAGES: usize = 100_000;
+
+/// `AppEngine`, for one realm.
+#[derive(Clone, Debug)]
+pub struct AppEngine {
+    client: RealmClient,
+}
+
+/// What is to be done with an operation on a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum OtaRequest {
+    /// Update.
+    Update,
+    /// Cancel the update.
+    Cancel,
+}
+
+#[derive(Serialize)]
+struct OtaRequestData<'a> {
+    operation: OtaRequest,
+    url: &'a str,
+    uuid: String,
+}
+
+/// What Astarte knows of a device.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct DeviceStatus {
+    /// The device.
+    pub id: DeviceId,
+    /// Whether it is connected.
+    #[serde(default)]
+    connected: Option<bool>,
+    /// When it last connected.
+    #[serde(default)]
+    last_connection: Option<DateTime<Utc>>,
+    /// When it last disconnected.
+    #[serde(default)]
+    last_disconnection: Option<DateTime<Utc>>,
+    /// The interfaces that it declares.
+    #[serde(default)]
+    pub introspection: Introspection,
+    /// What people noted about it.
+    #[serde(default)]
+    pub attributes: BTreeMap<String, Value>,
+    /// Whether it is being deleted.
+    #[serde(default)]
+    deletion_in_progress: Option<bool>,
+}
+
+impl DeviceStatus {
+    /// Whether the device is connected, and not being deleted.
+    #[must_use]
+    pub fn is_online(&self) -> bool {
+        self.connected == Some(true) && self.deletion_in_progress != Some(true)
+    }
+
+    /// When the device last connected.
+    #[must_use]
+    pub fn last_connection(&self) -> Option<Timestamp> {
+        self.last_connection.map(Timestamp::from)
+    }
+
+    /// When the device last disconnected.
+    #[must_use]
+    pub fn last_disconnection(&self) -> Option<Timestamp> {
+        self.last_disconnection.map(Timestamp::from)
+    }
+
+    /// Where the device is.
+    #[must_use]
+    pub fn presence(&self) -> hedgerow_core::Presence {
+        if self.is_online() {
+            let since = self.last_connection().unwrap_or_default();
+            hedgerow_core::Presence::Online { since }
+        } else {
+            hedgerow_core::Presence::Offline
+        }
+    }
+}
+
+/// A page of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page<T> {
+    /// What is on it.
+    pub entries: Vec<T>,
+    /// The token of the next page; `None`: this is the last one.
+    pub next: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct BaseImageData {
+    #[serde(default)]
+    version: Option<String>,
+    #[serde(default, rename = "buildId")]
+    build_id: Option<String>,
+}
+
+impl AppEngine {
+    /// Through that client.
+    #[must_use]
+    pub fn new(client: RealmClient) -> Self {
+        Self { client }
+    }
+
+    /// The client.
+    pub(crate) fn client(&self) -> &RealmClient {
+        &self.client
+    }
+
+    async fn get<T: serde::de::DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: &[(&str, String)],
+    ) -> Result<Answer<T>, ApiError> {
+        self.client.call(Request { query, ..Request::get(Api::AppEngine, path) }).await
+    }
+
+    /// Sends a request to a device. That Astarte took it does not mean that the device gets it.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn send_ota_request(
+        &self,
+        device: DeviceId,
+        request: OtaRequest,
+        operation: OperationId,
+        url: &ImageUrl,
+    ) -> Result<(), ApiError> {
+        let device = device.to_string();
+        let path = ["devices", &device, "interfaces", OTA_REQUEST, "request"];
+        // A Cancel carries the URL too: without it old firmware ends its process, and with another
+        // one the device takes it for a stranger's.
+        let data = OtaRequestData {
+            operation: request,
+            url: url.as_str(),
+            uuid: operation.as_uuid().to_string(),
+        };
+        let request = Request {
+            method: Method::POST,
+            api: Api::AppEngine,
+            path: &path,
+            query: &[],
+            body: Some(data),
+        };
+        self.client.send(request).await.map(drop)
+    }
+
+    /// What Astarte knows of a device.
+    ///
+    /// # Errors
+    /// [`ApiError`]; it [is not found](ApiError::is_not_found) if there is no such device.
+    pub async fn device_status(&self, device: DeviceId) -> Result<DeviceStatus, ApiError> {
+        self.get(&["devices", &device.to_string()], &[]).await.map(|answer| answer.data)
+    }
+
+    /// A page of all devices.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn devices(&self, from: Option<String>) -> Result<Page<DeviceStatus>, ApiError> {
+        self.list(&["devices"], from).await
+    }
+
+    /// A page of the devices of a group.
+    ///
+    /// # Errors
+    /// [`ApiError`]; it [is not found](ApiError::is_not_found) if there is no such group, which is
+    /// also so of one that lost its last device.
+    pub async fn group_devices(
+        &self,
+        group: &str,
+        from: Option<String>,
+    ) -> Result<Page<DeviceStatus>, ApiError> {
+        self.list(&["groups", group, "devices"], from).await
+    }
+
+    async fn list(
+        &self,
+        path: &[&str],
+        from: Option<String>,
+    ) -> Result<Page<DeviceStatus>, ApiError> {
+        let mut query = vec![("details", "true".to_owned()), ("limit", PAGE.to_string())];
+        query.extend(from.map(|token| ("from_token", token)));
+        let answer: Answer<Vec<DeviceStatus>> = self.get(path, &query).await?;
+        let next = answer.links.next.as_deref().and_then(from_token);
+        Ok(Page { entries: answer.data, next })
+    }
+
+    /// Every device of a list, page by page, through `each`.
+    pub(crate) async fn each_page(
+        &self,
+        group: Option<&str>,
+        mut each: impl FnMut(Vec<DeviceStatus>),
+    ) -> Result<(), ApiError> {
+        let mut from = None;
+        for _ in 0..MOST_PAGES {
+            let page = match group {
+                Some(group) => self.group_devices(group, from.clone()).await?,
+                None => self.devices(from.clone()).await?,
+            };
+            each(page.entries);
+            if page.next.is_none() {
+                return Ok(());
+            }
+            if page.next == from {
+                break;
+            }
+            from = page.next;
+        }
+        Err(ApiError::Unreadable {
+            detail: "its pages go round in a circle".to_owned(),
+            method: Method::GET.to_string(),
+            path: group.map_or("devices".to_owned(), |group| format!("groups/{group}/devices")),
+        })
+    }
+
+    /// The version that a device shows, with its build as build metadata; `None` if it shows none.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn base_image_version(&self, device: DeviceId) -> Result<Option<String>, ApiError> {
+        let path = ["devices", &device.to_string(), "interfaces", BASE_IMAGE];
+        let data: BaseImageData = match self.get(&path, &[]).await {
+            Ok(answer) => answer.data,
+            // A device that does not declare the interface shows no version.
+            Err(ApiError::Refused { status: 404, detail, .. })
+                if detail == "Interface not found in device introspection" =>
+            {
+                BaseImageData::default()
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(full_version(data.version, data.build_id))
+    }
+
+    /// A property of a device as text; `None` if it is not set, or neither text nor number.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn property(
+        &self,
+        device: DeviceId,
+        interface: &str,
+        path: &str,
+    ) -> Result<Option<String>, ApiError> {
+        let device = device.to_string();
+        let whole = ["devices", &device, "interfaces", interface];
+        // The whole interface is read: a path of it that is not set would be answered 404, and
+        // that could not be told from a device that does not exist.
+        let answer: Answer<Value> = match self.get(&whole, &[]).await {
+            Ok(answer) => answer,
+            Err(ApiError::Refused { status: 404, detail, .. })
+                if detail == "Interface not found in device introspection" =>
+            {
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        let pointer = format!("/{}", path.trim_matches('/'));
+        Ok(match answer.data.pointer(&pointer) {
+            Some(Value::String(text)) => Some(text.clone()),
+            Some(Value::Number(number)) => Some(number.to_string()),
+            _ => None,
+        })
+    }
+
+    /// The stored reports of a device, oldest first, as Astarte keeps them for a year.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub(crate) async fn stored_reports(
+        &self,
+        device: DeviceId,
+        query: &[(&str, String)],
+    ) -> Result<Vec<serde_json::Map<String, Value>>, ApiError> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Series {
+            Rows(Vec<serde_json::Map<String, Value>>),
+            Nested { event: Vec<serde_json::Map<String, Value>> },
+            Nothing {},
+        }
+        let device = device.to_string();
+        let path = ["devices", &device, "interfaces", OTA_EVENT, "event"];
+        match self.get(&path, query).await {
+            Ok(Answer { data: Series::Rows(rows) | Series::Nested { event: rows }, .. }) => {
+                Ok(rows)
+            }
+            Ok(Answer { data: Series::Nothing {}, .. }) => Ok(Vec::new()),
+            // The device has never reported anything there.
+            Err(error) if error.is_not_found() => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The version with the build as its metadata, as image versions are written (D5).
+pub(crate) fn full_version(version: Option<String>, build: Option<String>) -> Option<String> {
+    let version = version.filter(|version| !version.is_empty())?;
+    match build.filter(|build| !build.is_empty()) {
+        Some(build) if !version.contains('+') => Some(format!("{version}+{build}")),
+        _ => Some(version),
+    }
+}
+
+/// The token in the link to the next page.
+fn from_token(link: &str) -> Option<String> {
+    let base = reqwest::Url::parse("http://astarte.invalid/").ok()?;
+    let url = base.join(link).ok()?;
+    url.query_pairs().find(|(key, _)| key == "from_token").map(|(_, token)| token.into_owned())
+}

@@ -1,6 +1,6 @@
 //! What follows from what a device shows (D12), and from its removal (D15).
 
-use crate::campaign::{Campaign, TargetStatus};
+use crate::campaign::{Campaign, CampaignStatus, TargetStatus};
 use crate::event::{
     CampaignEvent, Confirmation, OperationFailed, OperationFailure, OperationSucceeded,
     TargetFailed, TargetFailure,
@@ -29,13 +29,14 @@ pub(in crate::campaign) fn rolled_back(
     OperationFailed { device, reason: OperationFailure::SystemRollback { version } }.into()
 }
 
-/// The device is gone. A finished campaign keeps its idle targets as they are.
+/// The device is gone. A finished campaign keeps its idle targets as they are; one whose snapshot
+/// is not complete is told only once of what it has recorded already.
 pub(in crate::campaign) fn removed(campaign: &Campaign, target: u32) -> Option<CampaignEvent> {
     let device = campaign.targets.device(target);
     if campaign.operations.contains_key(&target) {
         return Some(OperationFailed { device, reason: OperationFailure::DeviceRemoved }.into());
     }
-    let open =
-        campaign.targets.status(target) == TargetStatus::Idle && campaign.status.is_running();
+    let open = campaign.targets.status(target) == TargetStatus::Idle
+        && campaign.status != CampaignStatus::Finished;
     open.then(|| TargetFailed { device, reason: TargetFailure::DeviceRemoved }.into())
 }

@@ -53,6 +53,8 @@ impl Turn<'_> {
         let may_start = campaign.status == CampaignStatus::InProgress
             && campaign.targets.status(target) == TargetStatus::Idle
             && campaign.operations.get(&target).is_none_or(|operation| !operation.is_reported())
+            // The device may have turned an earlier request away while its version was read (D14).
+            && campaign.not_before.get(&target).is_none_or(|at| *at <= self.now)
             && self.live.observations.is_online(target)
             && self.live.has_place();
         if !may_start {

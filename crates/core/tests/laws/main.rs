@@ -1,0 +1,22 @@
+//! Laws that hold whatever happens to a campaign: random fleets, rollouts, answers, reports, crashes
+//! and commands, one property for each rule.
+//!
+//! | Module | Rules |
+//! |---|---|
+//! | `replay` | E1, E2, E3, and that in calm a campaign comes to its end |
+//! | `rollout` | D1, D3, D4, D7 |
+//! | `requests` | D8, D9, D10 |
+//! | `reports` | D11, D12 |
+//! | `devices` | D14, D15 |
+//! | `limits` | D13, D19 |
+//! | `steering` | D16, D17, D18 |
+//!
+//! `HEDGEROW_CASES=100000 cargo test -p hedgerow-core --test laws` tries more.
+
+mod devices;
+mod replay;
+mod requests;
+mod rollout;
+mod story;
+mod support;
+mod world;

@@ -1,0 +1,423 @@
+//! Plays a story to a campaign, and shows a law every event and every step of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use hedgerow_core::event::CampaignEvent;
+use hedgerow_core::*;
+use uuid::Uuid;
+
+use crate::story::{Act, How, MOST_DEVICES, Of, Setup, Story, VERSIONS};
+
+/// A rule that is watched while a story is played. It keeps its own books, made of what it is
+/// shown, and panics when the rule is broken.
+pub(crate) trait Law {
+    /// The campaign was created.
+    fn begun(&mut self, _campaign: &Campaign, _event: &CampaignEvent) {}
+    /// An event was recorded.
+    fn event(&mut self, _seen: &Recorded<'_>) {}
+    /// An input was handled, whatever came of it.
+    fn step(&mut self, _seen: &Step<'_>) {}
+    /// The engine died; this state was folded and loaded again.
+    fn restarted(&mut self, _state: &Campaign, _now: Timestamp) {}
+}
+
+/// Several laws are one.
+impl Law for Vec<Box<dyn Law>> {
+    fn begun(&mut self, campaign: &Campaign, event: &CampaignEvent) {
+        self.iter_mut().for_each(|law| law.begun(campaign, event));
+    }
+    fn event(&mut self, seen: &Recorded<'_>) {
+        self.iter_mut().for_each(|law| law.event(seen));
+    }
+    fn step(&mut self, seen: &Step<'_>) {
+        self.iter_mut().for_each(|law| law.step(seen));
+    }
+    fn restarted(&mut self, state: &Campaign, now: Timestamp) {
+        self.iter_mut().for_each(|law| law.restarted(state, now));
+    }
+}
+
+/// One event, with the state before and after it.
+pub(crate) struct Recorded<'a> {
+    pub(crate) now: Timestamp,
+    pub(crate) input: &'a Input,
+    pub(crate) before: &'a Campaign,
+    pub(crate) event: &'a CampaignEvent,
+    pub(crate) after: &'a Campaign,
+}
+
+/// One input, with everything that came of it.
+pub(crate) struct Step<'a> {
+    pub(crate) now: Timestamp,
+    pub(crate) input: &'a Input,
+    pub(crate) before: &'a Campaign,
+    pub(crate) knew_of_outage: bool,
+    pub(crate) decided: &'a Result<Decision, Rejection>,
+    pub(crate) after: &'a Campaign,
+    pub(crate) live: &'a LiveCampaign,
+    /// Whether a loaded campaign has been told that everything was told.
+    pub(crate) recovered: bool,
+}
+
+impl Step<'_> {
+    pub(crate) fn events(&self) -> &[CampaignEvent] {
+        self.decided.as_ref().map_or(&[], |decision| &decision.events)
+    }
+
+    pub(crate) fn effects(&self) -> &[Effect] {
+        self.decided.as_ref().map_or(&[], |decision| &decision.effects)
+    }
+
+    /// The devices whose versions are read for the gates, in order.
+    pub(crate) fn turns(&self) -> impl Iterator<Item = DeviceId> {
+        self.effects().iter().filter_map(|effect| match effect {
+            Effect::ReadBaseImage { device, purpose: ReadPurpose::Gate } => Some(*device),
+            _ => None,
+        })
+    }
+
+    /// The Update requests that may leave.
+    pub(crate) fn sent(&self) -> impl Iterator<Item = (DeviceId, OperationId, &ImageUrl)> {
+        self.effects().iter().filter_map(|effect| match effect {
+            Effect::SendUpdate { device, operation, url } => Some((*device, *operation, url)),
+            _ => None,
+        })
+    }
+}
+
+/// The reads that are under way, as a law's own book.
+#[derive(Default)]
+pub(crate) struct Reads(BTreeMap<DeviceId, ReadPurpose>);
+
+impl Reads {
+    /// Takes a step in. Gives the answer that it brought to one of these reads, if it did.
+    pub(crate) fn step<'s>(&mut self, seen: &Step<'s>) -> Option<Read<'s>> {
+        let mut read = None;
+        if let Input::BaseImageRead { device, purpose, answer } = seen.input
+            && self.0.get(device) == Some(purpose)
+        {
+            self.0.remove(device);
+            read = Some(Read { device: *device, purpose: *purpose, answer });
+        }
+        self.0.retain(|device, _| !seen.after.target(*device).unwrap().status.is_final());
+        for effect in seen.effects() {
+            if let Effect::ReadBaseImage { device, purpose } = effect {
+                let other = self.0.insert(*device, *purpose);
+                assert_eq!(other, None, "one read of {device} at a time");
+            }
+        }
+        read
+    }
+
+    pub(crate) fn is_under_way(&self, device: DeviceId) -> bool {
+        self.0.contains_key(&device)
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+/// An answer to a read that was under way.
+pub(crate) struct Read<'s> {
+    pub(crate) device: DeviceId,
+    pub(crate) purpose: ReadPurpose,
+    pub(crate) answer: &'s BaseImageAnswer,
+}
+
+/// A campaign with everything around it.
+pub(crate) struct World<'a> {
+    now: Timestamp,
+    live: LiveCampaign,
+    /// The fold of the log, beside the live state.
+    folded: Campaign,
+    recovered: bool,
+    waiting: Vec<Effect>,
+    devices: u8,
+    versions: Vec<Option<&'static str>>,
+    online_since: [Option<Timestamp>; MOST_DEVICES as usize],
+    gone: BTreeSet<u8>,
+    latest_report: Option<OperationReport>,
+    law: &'a mut dyn Law,
+}
+
+/// Plays the story and watches the law.
+pub(crate) fn play(story: &Story, law: &mut dyn Law) {
+    let mut world = World::new(&story.setup, law);
+    for act in &story.acts {
+        world.act(act);
+    }
+}
+
+/// Plays the story, then lets everything be well until the campaign has come to its end.
+pub(crate) fn play_to_the_end(story: &Story, law: &mut dyn Law) {
+    let mut world = World::new(&story.setup, law);
+    for act in &story.acts {
+        world.act(act);
+    }
+    world.calm();
+}
+
+impl<'a> World<'a> {
+    fn new(setup: &Setup, law: &'a mut dyn Law) -> Self {
+        let now = Timestamp::from_millis(0);
+        let starts_at = setup.starts_in.map(|seconds| now + Duration::from_secs(seconds));
+        let created = Campaign::create(setup.definition(), starts_at, now).unwrap();
+        let id = CampaignId::from_uuid(Uuid::from_u128(1));
+        let folded = Campaign::begin("realm".parse().unwrap(), id, &created, now).unwrap();
+        law.begun(&folded, &created);
+        let mut world = Self {
+            now,
+            live: LiveCampaign::new(folded.clone()),
+            folded,
+            recovered: true,
+            waiting: Vec::new(),
+            devices: setup.devices,
+            versions: setup.versions.iter().map(|n| VERSIONS[usize::from(*n)]).collect(),
+            online_since: [Some(now); MOST_DEVICES as usize],
+            gone: BTreeSet::new(),
+            latest_report: None,
+            law,
+        };
+        world.tell(Input::Tick);
+        world
+    }
+
+    fn tell(&mut self, input: Input) {
+        let before = self.folded.clone();
+        let knew_of_outage = self.live.knows_of_outage();
+        self.recovered |= input == Input::Recovered;
+        let decided = self.live.handle(input.clone(), self.now);
+        for event in decided.iter().flat_map(|decision| &decision.events) {
+            let earlier = self.folded.clone();
+            self.folded.apply(event, self.now).expect("a decided event follows");
+            self.law.event(&Recorded {
+                now: self.now,
+                input: &input,
+                before: &earlier,
+                event,
+                after: &self.folded,
+            });
+        }
+        self.law.step(&Step {
+            now: self.now,
+            input: &input,
+            before: &before,
+            knew_of_outage,
+            decided: &decided,
+            after: &self.folded,
+            live: &self.live,
+            recovered: self.recovered,
+        });
+        self.waiting.extend(decided.into_iter().flat_map(|decision| decision.effects));
+    }
+
+    fn act(&mut self, act: &Act) {
+        match *act {
+            Act::Answer { which, how } => {
+                if !self.waiting.is_empty() {
+                    let effect = self.waiting.remove(usize::from(which) % self.waiting.len());
+                    self.answer(&effect, how);
+                }
+            }
+            Act::Report { device, of, status, code, progress, stamp } => {
+                let (device, operation) = self.operation(device, of);
+                let troubled = matches!(status, ReportStatus::Failure | ReportStatus::Error);
+                let code = StatusCode::from_wire(code).filter(|_| troubled);
+                let stamped = |s: i8| self.now.as_millis() + i64::from(s) * 1_000;
+                let observed_at = stamp.map(|s| Timestamp::from_millis(stamped(s)));
+                let plain = OperationReport::new(device, operation, status);
+                let report = OperationReport { progress, code, observed_at, ..plain };
+                self.latest_report = Some(report.clone());
+                self.tell(Input::Report(report));
+            }
+            Act::ReportAgain => {
+                if let Some(report) = self.latest_report.clone() {
+                    self.tell(Input::Report(report));
+                }
+            }
+            Act::Online { device, online } => {
+                if !self.gone.contains(&device) {
+                    self.online_since[usize::from(device)] = online.then_some(self.now);
+                    self.tell_presence(device);
+                }
+            }
+            Act::Version { device, version } => {
+                self.versions[usize::from(device)] = VERSIONS[usize::from(version)];
+                self.tell(Input::BaseImageChanged { device: Setup::device(device) });
+            }
+            Act::Remove { device } => {
+                if self.gone.len() < 2 {
+                    self.gone.insert(device);
+                    self.online_since[usize::from(device)] = None;
+                    self.tell(Input::DeviceRemoved { device: Setup::device(device) });
+                }
+            }
+            Act::Freed { device } => {
+                self.tell(Input::DeviceFreed { device: Setup::device(device) });
+            }
+            Act::Pass { seconds } => self.pass(self.now + Duration::from_secs(seconds.into())),
+            Act::Brink => self.go_to_the_brink(),
+            Act::Wish(ref wish) => self.tell(Input::Command(wish.command(self.now))),
+            Act::Crash => self.crash(),
+        }
+    }
+
+    fn operation(&self, device: u8, of: Of) -> (DeviceId, OperationId) {
+        let id = |number: u8| {
+            let device = Setup::device(number);
+            let newest = self.folded.target(device).and_then(|target| target.operation);
+            let first = || OperationId::of_campaign(self.folded.id(), device, 0);
+            newest.map_or_else(first, |operation| operation.id)
+        };
+        let operation = match of {
+            Of::Newest => id(device),
+            Of::First => OperationId::of_campaign(self.folded.id(), Setup::device(device), 0),
+            Of::Another => id((device + 1) % MOST_DEVICES),
+            Of::Unknown => OperationId::from_uuid(Uuid::from_u128(99)),
+        };
+        (Setup::device(device), operation)
+    }
+
+    fn answer(&mut self, effect: &Effect, how: How) {
+        match effect.clone() {
+            Effect::TakeSnapshot { asked } => self.answer_snapshot(asked, how),
+            Effect::ReadBaseImage { device: of, purpose } => {
+                let number = (0..MOST_DEVICES).find(|n| Setup::device(*n) == of).unwrap();
+                let version = self.versions[usize::from(number)].map(str::to_owned);
+                let answer = match how {
+                    How::Temporary => BaseImageAnswer::Failed(TransportError::new("down")),
+                    How::Permanent if purpose == ReadPurpose::Gate => BaseImageAnswer::Busy,
+                    _ => BaseImageAnswer::Version(version),
+                };
+                self.tell(Input::BaseImageRead { device: of, purpose, answer });
+            }
+            Effect::SendUpdate { device, operation, .. } => {
+                let answer = request_answer(how);
+                self.tell(Input::RequestAnswered { device, operation, answer });
+            }
+            Effect::SendCancel { device, operation, .. } => {
+                let answer = request_answer(how);
+                self.tell(Input::CancelAnswered { device, operation, answer });
+            }
+        }
+    }
+
+    fn answer_snapshot(&mut self, asked: u64, how: How) {
+        if how == How::Temporary {
+            return self.tell(Input::SnapshotUnavailable { asked });
+        }
+        let there = (0..self.devices).filter(|number| !self.gone.contains(number));
+        let devices: Vec<_> = there.map(Setup::device).collect();
+        let (first, rest) = devices.split_at(devices.len() / 2);
+        self.tell(Input::SnapshotChunk { asked, devices: first.to_vec() });
+        if how == How::Halfway {
+            return self.crash();
+        }
+        // The chunks may overlap, as after a crash in the middle.
+        let devices = first.iter().chain(rest).copied().collect();
+        self.tell(Input::SnapshotChunk { asked, devices });
+        for number in 0..self.devices {
+            self.tell_presence(number);
+        }
+        self.tell(Input::SnapshotComplete { asked });
+    }
+
+    fn tell_presence(&mut self, number: u8) {
+        let since = self.online_since[usize::from(number)];
+        let presence = since.map_or(Presence::Offline, |since| Presence::Online { since });
+        self.tell(Input::Presence { device: Setup::device(number), presence });
+    }
+
+    fn pass(&mut self, until: Timestamp) {
+        while let Some(at) = self.live.next_deadline().filter(|at| *at <= until) {
+            self.now = self.now.max(at);
+            let before = self.live.clone();
+            self.tell(Input::Tick);
+            assert_ne!(
+                before, self.live,
+                "a tick that is due does something, or time stands still"
+            );
+        }
+        self.now = until;
+    }
+
+    /// Goes to the next deadline if it is one of an operation and nothing else is due just then.
+    fn go_to_the_brink(&mut self) {
+        let Some(at) = self.live.next_deadline().filter(|at| *at > self.now) else { return };
+        let Ok(decision) = self.live.clone().handle(Input::Tick, at) else { return };
+        let is_deadline = |effect: &Effect| {
+            matches!(effect, Effect::ReadBaseImage { purpose: ReadPurpose::Deadline, .. })
+        };
+        if !decision.effects.is_empty() && decision.effects.iter().all(is_deadline) {
+            self.now = at;
+        }
+    }
+
+    fn crash(&mut self) {
+        self.waiting.clear();
+        let bytes = serde_json::to_vec(&self.folded).unwrap();
+        let mut restored: Campaign = serde_json::from_slice(&bytes).unwrap();
+        assert!(restored.restore(), "a state snapshot reads back");
+        assert_eq!(restored, self.folded, "E1: through a state snapshot");
+        self.law.restarted(&restored, self.now);
+        self.live = LiveCampaign::loaded(restored);
+        self.recovered = false;
+        if self.folded.started_at().is_some() {
+            for number in 0..self.devices {
+                if self.gone.contains(&number) {
+                    self.tell(Input::DeviceRemoved { device: Setup::device(number) });
+                } else {
+                    self.tell_presence(number);
+                }
+            }
+        }
+        self.tell(Input::Recovered);
+    }
+
+    /// Faults stop, devices are online and do what they are asked: the campaign must end.
+    fn calm(&mut self) {
+        for number in 0..self.devices {
+            if !self.gone.contains(&number) {
+                self.online_since[usize::from(number)] = Some(self.now);
+                self.tell_presence(number);
+            }
+            self.tell(Input::DeviceFreed { device: Setup::device(number) });
+        }
+        self.tell(Input::Command(Command::Resume));
+        // Without a stall time-out an operation may be silent for ever: its device goes on.
+        for target in self.folded.targets().collect::<Vec<_>>() {
+            let silent = target.operation.filter(|o| o.is_reported() && o.deadline.is_none());
+            if let Some(operation) = silent {
+                let status = ReportStatus::Success;
+                self.tell(Input::Report(OperationReport::new(target.device, operation.id, status)));
+            }
+        }
+        for _ in 0..400 {
+            if self.folded.is_settled() {
+                return;
+            }
+            while !self.waiting.is_empty() {
+                let effect = self.waiting.remove(0);
+                self.answer(&effect, How::Well);
+                if let Effect::SendUpdate { device, operation, .. } = effect {
+                    let status = ReportStatus::Success;
+                    self.tell(Input::Report(OperationReport::new(device, operation, status)));
+                }
+            }
+            if let Some(next) = self.live.next_deadline() {
+                self.pass(next.max(self.now));
+            }
+        }
+        panic!("it does not end: {:?} {:?}", self.folded.status(), self.folded.counts());
+    }
+}
+
+fn request_answer(how: How) -> RequestAnswer {
+    match how {
+        How::Temporary => RequestAnswer::Temporary(TransportError::new("HTTP 503")),
+        How::Permanent => RequestAnswer::Permanent(TransportError::new("HTTP 404")),
+        How::Well | How::Halfway => RequestAnswer::Accepted,
+    }
+}

@@ -98,6 +98,9 @@ impl Campaign {
             E::CampaignDeleted(_) => self.move_to(CampaignStatus::Deleted),
             E::SnapshotExtended(chunk) => self.extend_snapshot(&chunk.devices),
             E::CampaignStarted(started) => {
+                if self.status.is_running() {
+                    return Err("the campaign has started already");
+                }
                 if started.targets != self.targets.len() {
                     return Err("the snapshot has another number of targets");
                 }
@@ -107,7 +110,12 @@ impl Campaign {
             }
             E::CampaignPausing(_) => self.move_to(CampaignStatus::Pausing),
             E::CampaignPaused(_) => self.move_to(CampaignStatus::Paused),
-            E::CampaignResumed(_) => self.move_to(CampaignStatus::InProgress),
+            E::CampaignResumed(_) => {
+                if !self.status.is_running() {
+                    return Err("the campaign has not started");
+                }
+                self.move_to(CampaignStatus::InProgress)
+            }
             E::LimitsChanged(changed) => {
                 self.definition.rollout.push_mut().limits = changed.limits.clone();
                 Ok(())

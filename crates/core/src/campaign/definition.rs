@@ -76,7 +76,7 @@ impl CampaignStatus {
         use CampaignStatus::{Deleted, Finished, Idle, InProgress, Paused, Pausing, Scheduled};
         match self {
             Scheduled => matches!(next, Idle | InProgress | Finished | Deleted),
-            Idle => matches!(next, Scheduled | InProgress | Finished | Deleted),
+            Idle => matches!(next, InProgress | Finished),
             InProgress => matches!(next, Pausing | Finished),
             Pausing => matches!(next, InProgress | Paused | Finished),
             Paused => matches!(next, InProgress | Finished),

@@ -16,7 +16,8 @@ events! {
 
     /// The campaign exists: scheduled, or idle until its snapshot is complete.
     CampaignCreated = "campaign_created", schema 2 {
-        /// Everything that it is to do. Boxed: it is large, and most events are not.
+        /// Everything that it is to do.
+        // Boxed: it is large, and most events are not.
         definition: Box<CampaignDefinition>,
         /// When it is to start; none: at once.
         scheduled_at: Option<Timestamp>,

@@ -154,11 +154,21 @@ fn manual_events() -> Vec<ManualUpdateEvent> {
             observed_at: Some(at(9)),
         }
         .into(),
+        ManualReported {
+            phase: Phase::Error,
+            progress: 0,
+            code: Some(StatusCode::NetworkError),
+            message: "no route".into(),
+            observed_at: None,
+        }
+        .into(),
         ManualCancelRequested {}.into(),
         ManualCancelSent { refused: None }.into(),
+        ManualCancelSent { refused: Some("HTTP 404".into()) }.into(),
         ManualSucceeded { confirmation: Confirmation::Reported }.into(),
         ManualFailed { reason: OperationFailure::Stalled }.into(),
         ManualLateReport { status: ReportStatus::Success, code: None }.into(),
+        ManualLateReport { status: ReportStatus::Failure, code: Some(StatusCode::IoError) }.into(),
     ]
 }
 

@@ -3,11 +3,14 @@
 //! It never fails on an event that `decide` produced, and never panics on a log that it reads: an
 //! event that cannot follow on the state is a typed error with its place.
 
-use super::{Campaign, CampaignStatus, Settlement, TargetStatus, targets::Targets};
-use crate::event::{CampaignCreated, CampaignEvent, Confirmation};
+use super::target_map::TargetMap;
+use super::targets::Targets;
+use super::{Campaign, CampaignStatus, Settlement, TargetStatus};
+use crate::event::{CampaignCreated, CampaignEvent, Confirmation, OperationReported};
 use crate::operation::RecordedReport;
 use crate::{
-    CampaignId, Cancellation, Delivery, DeviceId, Operation, StreamId, TenantId, Timestamp,
+    CampaignId, Cancellation, Delivery, DeviceId, Operation, OperationId, StreamId, TenantId,
+    Timestamp,
 };
 
 /// An event that cannot follow on the events before it.
@@ -60,8 +63,8 @@ impl Campaign {
             started_at: None,
             finished_at: None,
             targets: Targets::default(),
-            operations: std::collections::BTreeMap::new(),
-            not_before: std::collections::BTreeMap::new(),
+            operations: TargetMap::default(),
+            not_before: TargetMap::default(),
         })
     }
 
@@ -70,7 +73,18 @@ impl Campaign {
     /// # Errors
     /// [`ApplyError`] if the event cannot follow; the state is then to be thrown away.
     pub fn apply(&mut self, event: &CampaignEvent, at: Timestamp) -> Result<(), ApplyError> {
-        self.fold(event, at).map_err(|why| ApplyError {
+        let target = event.device().and_then(|device| self.targets.find(device));
+        self.apply_to(target, event, at)
+    }
+
+    /// As [`Campaign::apply`], with the target of the event's device, which was looked up already.
+    pub(super) fn apply_to(
+        &mut self,
+        target: Option<u32>,
+        event: &CampaignEvent,
+        at: Timestamp,
+    ) -> Result<(), ApplyError> {
+        self.fold(target, event, at).map_err(|why| ApplyError {
             stream: self.stream(),
             version: self.version + 1,
             event_type: event.event_type(),
@@ -80,7 +94,12 @@ impl Campaign {
         Ok(())
     }
 
-    fn fold(&mut self, event: &CampaignEvent, at: Timestamp) -> Result<(), Impossible> {
+    fn fold(
+        &mut self,
+        target: Option<u32>,
+        event: &CampaignEvent,
+        at: Timestamp,
+    ) -> Result<(), Impossible> {
         use CampaignEvent as E;
         match event {
             E::CampaignCreated(_) => Err("the campaign exists already"),
@@ -134,127 +153,90 @@ impl Campaign {
                 }
                 Ok(())
             }
-            E::TargetUpToDate(e) => {
-                let target = self.target_in(e.device, TargetStatus::Idle)?;
-                self.settle(target, Settlement::UpToDate);
-                Ok(())
+            _ => {
+                let target = target.ok_or("the device is not in the snapshot")?;
+                self.fold_target(target, event, at)
             }
-            E::TargetFailed(e) => {
-                let target = self.target_in(e.device, TargetStatus::Idle)?;
-                self.settle(target, Settlement::Failed(e.reason.reason()));
-                Ok(())
-            }
-            E::AttemptDeferred(e) => {
-                let target = self.target_in(e.device, TargetStatus::Idle)?;
-                self.defer(target, e.not_before);
-                Ok(())
-            }
-            _ => self.fold_operation(event, at),
         }
     }
 
-    fn fold_operation(&mut self, event: &CampaignEvent, at: Timestamp) -> Result<(), Impossible> {
+    fn fold_target(
+        &mut self,
+        target: u32,
+        event: &CampaignEvent,
+        at: Timestamp,
+    ) -> Result<(), Impossible> {
         use CampaignEvent as E;
         match event {
-            E::OperationStarted(e) => self.start_operation(e, at),
-            E::RequestAccepted(e) => {
-                let (_, operation) = self.operation(e.device)?;
+            E::TargetUpToDate(_) => {
+                self.require(target, TargetStatus::Idle)?;
+                self.settle(target, Settlement::UpToDate);
+            }
+            E::TargetFailed(e) => {
+                self.require(target, TargetStatus::Idle)?;
+                self.settle(target, Settlement::Failed(e.reason.reason()));
+            }
+            E::AttemptDeferred(e) => {
+                self.require(target, TargetStatus::Idle)?;
+                self.defer(target, e.not_before);
+            }
+            E::OperationStarted(e) => self.start_operation(target, e.operation, at)?,
+            E::RequestAccepted(_) => {
+                let operation = self.operation(target)?;
                 operation.delivery = Delivery::Accepted;
                 operation.accepted = true;
-                Ok(())
             }
             E::OperationDeferred(e) => {
-                let target = self.target_in(e.device, TargetStatus::InProgress)?;
-                let operation = self.operation(e.device)?.1;
+                self.require(target, TargetStatus::InProgress)?;
+                let operation = self.operation(target)?;
                 operation.delivery = Delivery::Failed;
                 operation.deadline = None;
-                if self.outcome.is_some_and(super::Outcome::cancels_idle_targets) {
-                    self.settle(target, Settlement::Cancelled);
-                } else {
-                    self.targets.reopen(target, TargetStatus::Idle);
-                    self.defer(target, e.not_before);
-                }
-                Ok(())
+                self.give_back(target, e.not_before);
             }
-            E::RequestResent(e) => {
-                self.resend(e.device, at)?;
-                Ok(())
+            E::RequestResent(_) => {
+                self.resend(target, at)?;
             }
-            E::ResendMissed(e) => {
+            E::ResendMissed(_) => {
                 // The call has still to leave, so it stays unanswered; only the count moves on.
-                let sends = self.operation(e.device)?.1.sends;
-                self.resend(e.device, at)?.sends = sends;
-                Ok(())
+                let sends = self.operation(target)?.sends;
+                self.resend(target, at)?.sends = sends;
             }
-            E::RequestReissued(e) => {
+            E::RequestReissued(_) => {
                 let limits = self.limits().operation.clone();
-                let (_, operation) = self.operation(e.device)?;
+                let operation = self.operation(target)?;
                 operation.sent_again(at, &limits);
                 operation.reissued = true;
-                Ok(())
             }
-            E::ResendFailed(e) => {
-                self.operation(e.device)?.1.delivery = Delivery::Failed;
-                Ok(())
-            }
-            E::OperationReported(e) => {
-                if e.phase.is_final() || e.phase == crate::Phase::Pending {
-                    return Err("only a phase between pending and final is reported");
-                }
-                let stall = self.limits().operation.stall_timeout;
-                let (target, operation) = self.operation(e.device)?;
-                operation.reported(
-                    &RecordedReport {
-                        phase: e.phase,
-                        progress: e.progress,
-                        observed_at: e.observed_at,
-                        at,
-                    },
-                    stall,
-                );
-                self.not_before.remove(&target);
-                self.targets.forget_deferrals(target);
-                Ok(())
-            }
-            E::OperationReadmitted(e) => {
-                let target = self.target_in(e.device, TargetStatus::Idle)?;
-                self.operation(e.device)?;
+            E::ResendFailed(_) => self.operation(target)?.delivery = Delivery::Failed,
+            E::OperationReported(e) => self.report(target, e, at)?,
+            E::OperationReadmitted(_) => {
+                self.require(target, TargetStatus::Idle)?;
+                self.operation(target)?;
                 self.targets.reopen(target, TargetStatus::InProgress);
-                Ok(())
             }
             E::OperationRefused(e) => {
-                let (target, _) = self.operation(e.device)?;
-                self.operations.remove(&target);
+                self.operation(target)?;
+                self.operations.remove(target);
                 self.targets.next_series(target);
-                if self.outcome.is_some_and(super::Outcome::cancels_idle_targets) {
-                    self.settle(target, Settlement::Cancelled);
-                } else {
-                    self.targets.reopen(target, TargetStatus::Idle);
-                    self.defer(target, e.not_before);
-                }
-                Ok(())
+                self.give_back(target, e.not_before);
             }
             E::OperationSucceeded(e) => {
-                let (target, _) = self.operation(e.device)?;
+                self.operation(target)?;
                 let settlement = match e.confirmation {
                     Confirmation::Reported => Settlement::Reported,
                     Confirmation::BaseImage => Settlement::Confirmed,
                 };
                 self.settle(target, settlement);
-                Ok(())
             }
             E::OperationFailed(e) => {
-                let (target, _) = self.operation(e.device)?;
+                self.operation(target)?;
                 self.settle(target, Settlement::Failed(e.reason.reason()));
-                Ok(())
             }
-            E::CancelSent(e) => {
-                self.operation(e.device)?.1.cancellation = Cancellation::Sent;
-                Ok(())
-            }
-            E::LateReportReceived(e) => self.known(e.device).map(|_| ()),
-            _ => Err("it is no event of an operation"),
+            E::CancelSent(_) => self.operation(target)?.cancellation = Cancellation::Sent,
+            E::LateReportReceived(_) => {}
+            _ => return Err("it is no event of a target"),
         }
+        Ok(())
     }
 
     fn move_to(&mut self, status: CampaignStatus) -> Result<(), Impossible> {
@@ -280,36 +262,66 @@ impl Campaign {
 
     fn start_operation(
         &mut self,
-        event: &crate::event::OperationStarted,
+        target: u32,
+        id: OperationId,
         at: Timestamp,
     ) -> Result<(), Impossible> {
-        let target = self.target_in(event.device, TargetStatus::Idle)?;
+        self.require(target, TargetStatus::Idle)?;
         let limits = &self.definition.rollout.push().limits.operation;
-        match self.operations.get_mut(&target) {
-            Some(operation) if operation.id == event.operation => {
-                operation.sent_again(at, limits);
-            }
+        match self.operations.get_mut(target) {
+            Some(operation) if operation.id == id => operation.sent_again(at, limits),
             Some(_) => return Err("the device has another operation that has not ended"),
             None => {
-                let operation = Operation::started(event.operation, at, limits);
-                self.operations.insert(target, operation);
+                self.operations.insert(target, Operation::started(id, at, limits));
                 self.targets.set_retries(target, 0);
             }
         }
         self.targets.attempted(target);
-        self.not_before.remove(&target);
+        self.not_before.remove(target);
         self.targets.reopen(target, TargetStatus::InProgress);
         Ok(())
     }
 
-    fn resend(&mut self, device: DeviceId, at: Timestamp) -> Result<&mut Operation, Impossible> {
+    fn report(
+        &mut self,
+        target: u32,
+        event: &OperationReported,
+        at: Timestamp,
+    ) -> Result<(), Impossible> {
+        if event.phase.is_final() || event.phase == crate::Phase::Pending {
+            return Err("only a phase between pending and final is reported");
+        }
+        let stall = self.limits().operation.stall_timeout;
+        let report = RecordedReport {
+            phase: event.phase,
+            progress: event.progress,
+            observed_at: event.observed_at,
+            at,
+        };
+        self.operation(target)?.reported(&report, stall);
+        self.not_before.remove(target);
+        self.targets.forget_deferrals(target);
+        Ok(())
+    }
+
+    fn resend(&mut self, target: u32, at: Timestamp) -> Result<&mut Operation, Impossible> {
         let limits = self.limits().operation.clone();
-        let (target, operation) = self.operation(device)?;
+        let operation = self.operation(target)?;
         operation.sent_again(at, &limits);
         operation.resends = operation.resends.saturating_add(1);
         let resends = operation.resends;
         self.targets.set_retries(target, resends);
-        Ok(self.operation(device)?.1)
+        self.operation(target)
+    }
+
+    /// An attempt came to nothing: the target is idle again, or cancelled with its campaign.
+    fn give_back(&mut self, target: u32, not_before: Timestamp) {
+        if self.outcome.is_some_and(super::Outcome::cancels_idle_targets) {
+            self.settle(target, Settlement::Cancelled);
+        } else {
+            self.targets.reopen(target, TargetStatus::Idle);
+            self.defer(target, not_before);
+        }
     }
 
     fn defer(&mut self, target: u32, not_before: Timestamp) {
@@ -319,8 +331,8 @@ impl Campaign {
     }
 
     fn settle(&mut self, target: u32, settlement: Settlement) {
-        self.operations.remove(&target);
-        self.not_before.remove(&target);
+        self.operations.remove(target);
+        self.not_before.remove(target);
         self.targets.settle(target, settlement);
     }
 
@@ -332,24 +344,16 @@ impl Campaign {
         }
     }
 
-    fn known(&self, device: DeviceId) -> Result<u32, Impossible> {
-        self.targets.find(device).ok_or("the device is not in the snapshot")
-    }
-
-    fn target_in(&self, device: DeviceId, status: TargetStatus) -> Result<u32, Impossible> {
-        let target = self.known(device)?;
+    fn require(&self, target: u32, status: TargetStatus) -> Result<(), Impossible> {
         if self.targets.status(target) == status {
-            Ok(target)
+            Ok(())
         } else {
             Err("the target's status does not allow it")
         }
     }
 
-    fn operation(&mut self, device: DeviceId) -> Result<(u32, &mut Operation), Impossible> {
-        let target = self.known(device)?;
-        let operation =
-            self.operations.get_mut(&target).ok_or("the target has no active operation")?;
-        Ok((target, operation))
+    fn operation(&mut self, target: u32) -> Result<&mut Operation, Impossible> {
+        self.operations.get_mut(target).ok_or("the target has no active operation")
     }
 }
 

@@ -4,20 +4,26 @@
 //! |---|---|
 //! | [`definition`] | what a campaign is to do, and the table of its statuses |
 //! | `targets` | the snapshot's targets, struct of arrays |
+//! | `target_map` | what only few targets have at a time |
 //! | `apply` | the fold: one event into the state (E1) |
 //! | `observations` | what is volatile: presence, reads under way, timers (E7) |
+//! | `ready` | whose turn it is (D4) |
 //! | `decide` | the rules: what an input leads to, one file per concern (E2) |
 //! | `live` | a campaign at work: state and observations together; effects |
+//! | `fingerprint` | what tells two campaigns apart, for model checkers |
 //! | `turn` | one input being handled: record, follow up, fire timers |
 
 mod apply;
 mod backoff;
 mod decide;
 mod definition;
+mod fingerprint;
 mod input;
 mod live;
 mod observations;
 mod outage;
+mod ready;
+mod target_map;
 mod targets;
 mod turn;
 
@@ -37,6 +43,7 @@ pub(crate) use observations::AFTER_RESTART;
 pub use observations::SETTLING;
 pub use targets::{FailureReason, Settlement, TargetCounts, TargetStatus};
 
+use self::target_map::TargetMap;
 use self::targets::Targets;
 use crate::{CampaignId, DeviceId, Operation, RolloutLimits, StreamId, TenantId, Timestamp};
 
@@ -59,9 +66,9 @@ pub struct Campaign {
     targets: Targets,
     /// Operations that have not ended: those of all targets in progress, and of idle ones whose
     /// request failed but may have been delivered (D10).
-    operations: BTreeMap<u32, Operation>,
+    operations: TargetMap<Operation>,
     /// When idle targets may be attempted again (D10, D14).
-    not_before: BTreeMap<u32, Timestamp>,
+    not_before: TargetMap<Timestamp>,
 }
 
 /// One target, as a user sees it.
@@ -199,7 +206,7 @@ impl Campaign {
     pub fn active_operations(&self) -> impl Iterator<Item = (DeviceId, crate::OperationId)> + '_ {
         self.operations
             .iter()
-            .map(|(target, operation)| (self.targets.device(*target), operation.id))
+            .map(|(target, operation)| (self.targets.device(target), operation.id))
     }
 
     /// The failed targets' reasons with the number of each, the most frequent first.
@@ -221,8 +228,8 @@ impl Campaign {
     #[must_use]
     pub fn restore(&mut self) -> bool {
         let targets = self.targets.rebuild();
-        let within = |target: &u32| *target < self.targets.len();
-        targets && self.operations.keys().all(within) && self.not_before.keys().all(within)
+        let within = |all: &[u32]| all.last().is_none_or(|last| *last < self.targets.len());
+        targets && within(&self.operations.targets()) && within(&self.not_before.targets())
     }
 
     fn view(&self, target: u32) -> TargetView {
@@ -231,8 +238,8 @@ impl Campaign {
             status: self.targets.status(target),
             settlement: self.targets.settlement(target),
             retry_count: self.targets.retries(target),
-            operation: self.operations.get(&target).cloned(),
-            not_before: self.not_before.get(&target).copied(),
+            operation: self.operations.get(target).cloned(),
+            not_before: self.not_before.get(target).copied(),
         }
     }
 

@@ -4,10 +4,14 @@
 //! The ready queue and the timers are kept in step with the state by [`Observations::sync`], which
 //! looks at one target only (C1).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
+use super::fingerprint::ahead;
 use super::outage::Outage;
+use super::ready::ReadyQueue;
+use super::target_map::TargetMap;
 use super::{Campaign, ReadPurpose, TargetStatus};
 use crate::Timestamp;
 
@@ -38,24 +42,34 @@ pub(super) struct Watch {
     pub(super) not_before: Option<Timestamp>,
     /// Attempts that failed in a row, for growing delays.
     pub(super) failures: u8,
+    /// When its timer is due; kept by [`Observations::sync`] alone.
+    armed: Option<Timestamp>,
+}
+
+impl Watch {
+    /// All of it, times as distances from `now`.
+    fn seen_from(&self, now: Timestamp) -> impl Hash + use<> {
+        let times = [self.settled_at, self.reboot_at, self.cancel_at, self.not_before, self.armed];
+        let times = times.map(|at| ahead(at, now));
+        (self.reading, self.calling, self.cancelling, times, self.failures)
+    }
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Observations {
     online: Vec<bool>,
     busy: BTreeSet<u32>,
-    /// Targets whose turn may come, in the order of D4.
-    ready: BTreeSet<(u32, u32)>,
+    /// Targets whose turn may come.
+    ready: ReadyQueue,
     /// Idle targets whose devices turned out to be updating; they wait for a slot (D10).
     running: BTreeSet<u32>,
-    watches: BTreeMap<u32, Watch>,
+    watches: TargetMap<Watch>,
     timers: BTreeSet<(Timestamp, u32)>,
-    armed: BTreeMap<u32, Timestamp>,
     /// Targets whose version is being read for the gates: each holds a place (D7).
     pub(super) gate_reads: u32,
     pub(super) outage: Outage,
     /// Which statuses have been recorded as late since the campaign was loaded.
-    pub(super) late: BTreeMap<u32, u16>,
+    pub(super) late: TargetMap<u16>,
     /// The request for the snapshot that is under way.
     pub(super) snapshot_asked: Option<u64>,
     /// When the snapshot is asked for again.
@@ -85,16 +99,16 @@ impl Observations {
     }
 
     pub(super) fn watch(&mut self, target: u32) -> &mut Watch {
-        self.watches.entry(target).or_default()
+        self.watches.get_or_default(target)
     }
 
     pub(super) fn look(&self, target: u32) -> Option<&Watch> {
-        self.watches.get(&target)
+        self.watches.get(target)
     }
 
     /// The target whose turn it is (D4).
     pub(super) fn first_ready(&self) -> Option<u32> {
-        self.ready.first().map(|(_, target)| *target)
+        self.ready.first()
     }
 
     pub(super) fn first_running(&self) -> Option<u32> {
@@ -119,7 +133,19 @@ impl Observations {
 
     /// Takes the target out of the ready queue before an event changes its place there.
     pub(super) fn unqueue(&mut self, campaign: &Campaign, target: u32) {
-        self.ready.remove(&(campaign.targets.attempt(target), target));
+        self.ready.remove(campaign.targets.attempt(target), target);
+    }
+
+    /// See [`LiveCampaign::hash_from`](super::LiveCampaign::hash_from). What is ready follows from
+    /// the rest.
+    pub(super) fn hash_from(&self, campaign: &Campaign, now: Timestamp, hasher: &mut impl Hasher) {
+        for target in 0..campaign.targets.len() {
+            let watch = self.watches.get(target).map(|watch| watch.seen_from(now));
+            (self.is_online(target), watch, self.late.get(target)).hash(hasher);
+        }
+        (&self.busy, &self.running, self.gate_reads).hash(hasher);
+        self.outage.hash_from(now, hasher);
+        (self.snapshot_asked, ahead(self.snapshot_at, now)).hash(hasher);
     }
 
     /// Brings queue and timers in step with the state of one target.
@@ -129,8 +155,8 @@ impl Observations {
             self.forget(campaign, target);
             return;
         }
-        let operation = campaign.operations.get(&target);
-        let watch = self.watches.get(&target);
+        let operation = campaign.operations.get(target);
+        let watch = self.watches.get(target);
         let is_reading = watch.is_some_and(|watch| watch.reading.is_some());
         let running = operation.is_some_and(crate::Operation::is_reported);
         let idle = status == TargetStatus::Idle;
@@ -138,7 +164,7 @@ impl Observations {
         let mut timer = None;
         if idle && !running {
             let waits = [
-                campaign.not_before.get(&target).copied(),
+                campaign.not_before.get(target).copied(),
                 watch.and_then(|watch| watch.not_before),
             ];
             timer = waits.into_iter().flatten().filter(|at| *at > now).max();
@@ -157,11 +183,11 @@ impl Observations {
             && self.is_online(target)
             && !self.busy.contains(&target);
 
-        let key = (campaign.targets.attempt(target), target);
+        let attempt = campaign.targets.attempt(target);
         if ready {
-            self.ready.insert(key);
+            self.ready.insert(attempt, target);
         } else {
-            self.ready.remove(&key);
+            self.ready.remove(attempt, target);
         }
         if idle && running {
             self.running.insert(target);
@@ -169,27 +195,25 @@ impl Observations {
             self.running.remove(&target);
         }
         self.arm(target, timer);
-        if self.watches.get(&target).is_some_and(|watch| *watch == Watch::default()) {
-            self.watches.remove(&target);
-        }
     }
 
+    /// Sets the target's timer, and forgets its watch if there is nothing to watch any more.
     fn arm(&mut self, target: u32, timer: Option<Timestamp>) {
-        let armed = self.armed.get(&target).copied();
-        if armed == timer {
-            return;
+        if timer.is_some() {
+            self.watches.get_or_default(target);
         }
-        if let Some(at) = armed {
-            self.timers.remove(&(at, target));
-        }
-        match timer {
-            Some(at) => {
+        let Some(watch) = self.watches.get_mut(target) else { return };
+        if watch.armed != timer {
+            if let Some(at) = watch.armed {
+                self.timers.remove(&(at, target));
+            }
+            if let Some(at) = timer {
                 self.timers.insert((at, target));
-                self.armed.insert(target, at);
             }
-            None => {
-                self.armed.remove(&target);
-            }
+            watch.armed = timer;
+        }
+        if *watch == Watch::default() {
+            self.watches.remove(target);
         }
     }
 
@@ -197,10 +221,11 @@ impl Observations {
         self.unqueue(campaign, target);
         self.running.remove(&target);
         self.busy.remove(&target);
-        self.arm(target, None);
-        if let Some(watch) = self.watches.remove(&target)
-            && watch.reading == Some(ReadPurpose::Gate)
-        {
+        let Some(watch) = self.watches.remove(target) else { return };
+        if let Some(at) = watch.armed {
+            self.timers.remove(&(at, target));
+        }
+        if watch.reading == Some(ReadPurpose::Gate) {
             self.gate_reads = self.gate_reads.saturating_sub(1);
         }
     }

@@ -3,8 +3,10 @@
 //! Reading versions and sending requests are watched apart: after three failures in a row of one
 //! of them, no target's turn comes until a trial with a single target succeeds.
 
+use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
+use super::fingerprint::ahead;
 use crate::Timestamp;
 
 /// Failures in a row that make an outage.
@@ -63,6 +65,13 @@ impl Outage {
         let beyond = failed.saturating_sub(FAILURES).min(8);
         self.trial_at = Some(now + (FIRST_PAUSE * 2_u32.pow(beyond)).min(LONGEST_PAUSE));
         self.on_trial = false;
+    }
+
+    /// See [`LiveCampaign::hash_from`](super::LiveCampaign::hash_from).
+    pub(super) fn hash_from(&self, now: Timestamp, hasher: &mut impl Hasher) {
+        let counted = |failed: u32| failed.min(FAILURES + 8);
+        (counted(self.reads_failed), counted(self.sends_failed)).hash(hasher);
+        (ahead(self.trial_at, now), self.on_trial).hash(hasher);
     }
 
     pub(super) fn succeeded(&mut self, call: Call) {

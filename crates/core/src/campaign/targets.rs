@@ -145,7 +145,7 @@ impl FailureReason {
 }
 
 /// How a target became final.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Settlement {
     /// It is not final.
@@ -271,6 +271,17 @@ impl Targets {
         self.deferrals.reserve(more);
         let devices = &self.devices;
         self.index.reserve(more, |&i| hash(devices[i as usize]));
+    }
+
+    /// Hashes all targets; of their attempts the order, which is all that D4 looks at.
+    pub(crate) fn hash_order(&self, hasher: &mut impl std::hash::Hasher) {
+        use std::hash::Hash;
+        (&self.devices, &self.status, &self.settlement).hash(hasher);
+        (&self.retries, &self.series, &self.deferrals).hash(hasher);
+        let mut attempted: Vec<_> =
+            (0..self.len()).filter(|target| self.attempt(*target) > 0).collect();
+        attempted.sort_unstable_by_key(|target| self.attempt(*target));
+        attempted.hash(hasher);
     }
 
     /// Builds the index again after the rest was read from a state snapshot. `false` if the arrays

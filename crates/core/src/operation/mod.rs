@@ -19,7 +19,7 @@ pub use status_code::StatusCode;
 use crate::{OperationId, OperationLimits, Timestamp};
 
 /// What is known of the sending of an operation's request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Delivery {
     /// A call was recorded and its answer is not yet known: it may not even have left (E4).
     Unanswered,
@@ -30,7 +30,7 @@ pub enum Delivery {
 }
 
 /// Whether an operation is to be cancelled on the device (D17).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Cancellation {
     /// Nobody asked for it.
     NotWanted,

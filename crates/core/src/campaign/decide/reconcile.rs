@@ -33,7 +33,7 @@ pub(in crate::campaign) fn rolled_back(
 /// is not complete is told only once of what it has recorded already.
 pub(in crate::campaign) fn removed(campaign: &Campaign, target: u32) -> Option<CampaignEvent> {
     let device = campaign.targets.device(target);
-    if campaign.operations.contains_key(&target) {
+    if campaign.operations.contains(target) {
         return Some(OperationFailed { device, reason: OperationFailure::DeviceRemoved }.into());
     }
     let open = campaign.targets.status(target) == TargetStatus::Idle

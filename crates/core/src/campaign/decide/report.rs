@@ -24,7 +24,7 @@ pub(in crate::campaign) fn judge(
     let refused =
         Rejection::UnknownOperation { device: report.device, operation: report.operation };
     let Some(target) = campaign.targets.find(report.device) else { return Err(refused) };
-    if let Some(operation) = campaign.operations.get(&target)
+    if let Some(operation) = campaign.operations.get(target)
         && operation.id == report.operation
     {
         return Ok(active(campaign, target, operation, report, now));

@@ -52,9 +52,9 @@ impl Turn<'_> {
         let campaign = &self.live.campaign;
         let may_start = campaign.status == CampaignStatus::InProgress
             && campaign.targets.status(target) == TargetStatus::Idle
-            && campaign.operations.get(&target).is_none_or(|operation| !operation.is_reported())
+            && campaign.operations.get(target).is_none_or(|operation| !operation.is_reported())
             // The device may have turned an earlier request away while its version was read (D14).
-            && campaign.not_before.get(&target).is_none_or(|at| *at <= self.now)
+            && campaign.not_before.get(target).is_none_or(|at| *at <= self.now)
             && self.live.observations.is_online(target)
             && self.live.has_place();
         if !may_start {
@@ -104,7 +104,7 @@ impl Turn<'_> {
     ) {
         let now = self.now;
         let campaign = &self.live.campaign;
-        let Some(operation) = campaign.operations.get(&target) else { return };
+        let Some(operation) = campaign.operations.get(target) else { return };
         let version = match answer {
             BaseImageAnswer::Version(version) => Some(version.as_deref()),
             BaseImageAnswer::Busy | BaseImageAnswer::Failed(_) => None,
@@ -153,7 +153,7 @@ impl Turn<'_> {
     /// to have finished it (E4, D12).
     pub(in crate::campaign) fn reissue(&mut self, target: u32) {
         let campaign = &self.live.campaign;
-        let Some(operation) = campaign.operations.get(&target) else { return };
+        let Some(operation) = campaign.operations.get(target) else { return };
         let calling = self.live.observations.look(target).is_some_and(|watch| watch.calling);
         let owed = operation.delivery == Delivery::Unanswered
             && !operation.is_reported()
@@ -181,7 +181,7 @@ impl Turn<'_> {
             }
         }
         let campaign = &self.live.campaign;
-        let operation = campaign.operations.get(&target).filter(|operation| operation.id == id);
+        let operation = campaign.operations.get(target).filter(|operation| operation.id == id);
         let Some(operation) = operation else {
             self.decision.reaction = Reaction::Unchanged;
             return;
@@ -191,7 +191,7 @@ impl Turn<'_> {
             let event = decide::request::answered(campaign, target, operation, answer, self.now);
             self.record(event);
         }
-        let wanted = self.live.campaign.operations.get(&target);
+        let wanted = self.live.campaign.operations.get(target);
         if wanted.is_some_and(|operation| operation.cancellation == Cancellation::Wanted) {
             self.send_cancel(target);
         }
@@ -206,7 +206,7 @@ impl Turn<'_> {
     ) {
         let Some(target) = self.find(device) else { return };
         let campaign = &self.live.campaign;
-        let operation = campaign.operations.get(&target).filter(|operation| operation.id == id);
+        let operation = campaign.operations.get(target).filter(|operation| operation.id == id);
         if operation.is_none_or(|operation| operation.cancellation != Cancellation::Wanted) {
             self.decision.reaction = Reaction::Unchanged;
             return;

@@ -51,7 +51,7 @@ impl Turn<'_> {
         if let Some(target) = target {
             observations.unqueue(campaign, target);
         }
-        let had_operation = target.is_some_and(|target| campaign.operations.contains_key(&target));
+        let had_operation = target.is_some_and(|target| campaign.operations.contains(target));
         match &event {
             CampaignEvent::CampaignStarted(_) => {
                 self.decision.claims.push(ClaimChange::TakeRollout);
@@ -61,11 +61,9 @@ impl Turn<'_> {
                     self.decision.claims.push(ClaimChange::ReleaseRollout);
                 }
                 if finished.outcome.cancels_idle_targets() {
-                    let idle =
-                        campaign.operations.keys().copied().filter(|target| {
-                            campaign.targets.status(*target) == TargetStatus::Idle
-                        });
-                    let released = idle
+                    let targets = campaign.operations.targets().into_iter();
+                    let released = targets
+                        .filter(|target| campaign.targets.status(*target) == TargetStatus::Idle)
                         .map(|target| ClaimChange::ReleaseDevice(campaign.targets.device(target)));
                     self.decision.claims.extend(released);
                 }
@@ -76,10 +74,10 @@ impl Turn<'_> {
             }
             _ => {}
         }
-        let applied = campaign.apply(&event, self.now);
+        let applied = campaign.apply_to(target, &event, self.now);
         debug_assert_eq!(applied, Ok(()), "decided an event that cannot follow: {event:?}");
         if let Some(target) = target {
-            if had_operation && !campaign.operations.contains_key(&target) {
+            if had_operation && !campaign.operations.contains(target) {
                 let device = campaign.targets.device(target);
                 self.decision.claims.push(ClaimChange::ReleaseDevice(device));
             }
@@ -115,7 +113,7 @@ impl Turn<'_> {
             .operations
             .iter()
             .filter(|(_, operation)| operation.cancellation == Cancellation::Wanted)
-            .map(|(target, _)| *target)
+            .map(|(target, _)| target)
             .collect();
         for target in wanted {
             self.send_cancel(target);
@@ -131,7 +129,7 @@ impl Turn<'_> {
         watch.cancelling = true;
         watch.cancel_at = None;
         let campaign = &self.live.campaign;
-        if let Some(operation) = campaign.operations.get(&target) {
+        if let Some(operation) = campaign.operations.get(target) {
             self.decision.effects.push(Effect::SendCancel {
                 device: campaign.targets.device(target),
                 operation: operation.id,
@@ -144,7 +142,7 @@ impl Turn<'_> {
     pub(in crate::campaign) fn send_update(&mut self, target: u32) {
         self.live.observations.watch(target).calling = true;
         let campaign = &self.live.campaign;
-        if let Some(operation) = campaign.operations.get(&target) {
+        if let Some(operation) = campaign.operations.get(target) {
             self.decision.effects.push(Effect::SendUpdate {
                 device: campaign.targets.device(target),
                 operation: operation.id,
@@ -174,7 +172,7 @@ impl Turn<'_> {
         let now = self.now;
         let is_due = |at: Option<Timestamp>| at.is_some_and(|at| at <= now);
         let campaign = &self.live.campaign;
-        let operation = campaign.operations.get(&target);
+        let operation = campaign.operations.get(target);
         let watch = self.live.observations.watch(target);
         let in_progress = campaign.targets.status(target) == TargetStatus::InProgress;
         if is_due(operation.and_then(|operation| operation.deadline)) {

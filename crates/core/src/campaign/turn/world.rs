@@ -14,7 +14,7 @@ impl Turn<'_> {
     pub(in crate::campaign) fn presence(&mut self, device: DeviceId, presence: Presence) {
         let Some(target) = self.find(device) else { return };
         let now = self.now;
-        let operation = self.live.campaign.operations.get(&target);
+        let operation = self.live.campaign.operations.get(target);
         let in_progress = operation
             .filter(|_| self.live.campaign.targets.status(target) == TargetStatus::InProgress);
         let reboot_timeout = self.live.campaign.limits().operation.reboot_timeout;
@@ -76,7 +76,7 @@ impl Turn<'_> {
             Judged::Unchanged => self.decision.reaction = Reaction::Unchanged,
             Judged::Late(target, event) => {
                 // The same late report again and again must not grow the log without end.
-                let seen = self.live.observations.late.entry(target).or_default();
+                let seen = self.live.observations.late.get_or_default(target);
                 let status = 1 << (report.status as u16);
                 if *seen & status == 0 {
                     *seen |= status;
@@ -93,15 +93,14 @@ impl Turn<'_> {
     pub(in crate::campaign) fn recovered(&mut self) {
         self.live.recovered = true;
         let now = self.now;
-        let in_progress: Vec<u32> = self.campaign().operations.keys().copied().collect();
-        for target in in_progress {
+        for target in self.campaign().operations.targets() {
             if self.campaign().targets.status(target) == TargetStatus::InProgress {
                 let watch = self.live.observations.watch(target);
                 watch.settled_at.get_or_insert(now + AFTER_RESTART);
             }
             self.sync(target);
         }
-        for target in self.campaign().not_before.keys().copied().collect::<Vec<_>>() {
+        for target in self.campaign().not_before.targets() {
             self.sync(target);
         }
         self.cancel_operations();

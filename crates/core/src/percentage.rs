@@ -177,7 +177,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_f64_between_zero_and_hundred_that_has_17_decimals_is_kept(value in 0.01..=100.0_f64) {
+        fn every_f64_between_zero_and_hundred_that_has_17_decimals_is_kept(value in 0.1..=100.0_f64) {
             let text = value.to_string();
             prop_assert_eq!(percentage(&text).to_string(), text);
         }

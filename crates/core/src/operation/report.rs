@@ -99,8 +99,10 @@ impl Operation {
     /// progress that began anew (a download does after a break), another try that met an error.
     fn is_news(&self, report: &OperationReport) -> bool {
         let later = report.observed_at.is_some() && report.observed_at > self.newest_stamp;
-        let differs = report.progress != self.progress || self.phase == Phase::Error;
-        report.progress > self.progress || (later && differs)
+        // As it is recorded: what is beyond 100 would be news for ever.
+        let progress = report.progress.min(100);
+        let differs = progress != self.progress || self.phase == Phase::Error;
+        progress > self.progress || (later && differs)
     }
 
     /// A device that answers a request sent more than once so is at work on the first one.
@@ -161,6 +163,13 @@ mod tests {
         assert_eq!(operation.judge(&progress, at(59), MINUTE), Verdict::TooSoon);
         assert_eq!(operation.judge(&progress, at(60), MINUTE), Verdict::Now(Phase::Downloading));
         let repeated = report(ReportStatus::Downloading);
+        assert_eq!(operation.judge(&repeated, at(60), MINUTE), Verdict::Unchanged);
+    }
+
+    #[test]
+    fn progress_beyond_all_bounds_is_no_news_when_it_is_repeated() {
+        let operation = Operation { progress: 100, ..operation(Phase::Downloading) };
+        let repeated = OperationReport { progress: 255, ..report(ReportStatus::Downloading) };
         assert_eq!(operation.judge(&repeated, at(60), MINUTE), Verdict::Unchanged);
     }
 

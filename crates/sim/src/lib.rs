@@ -10,3 +10,4 @@ pub mod fleet_run;
 pub mod random;
 pub mod runtime;
 pub mod scenario;
+pub mod simulate;

@@ -1,0 +1,541 @@
+//! A campaign, as naive bookkeeping sees it: its targets and their counts from the events alone,
+//! with every rule about an event looked at when it is recorded.
+
+use std::collections::BTreeMap;
+
+use hedgerow_core::event::{CampaignEvent, Confirmation, TargetFailure};
+use hedgerow_core::{
+    Campaign, CampaignDefinition, CampaignId, CampaignStatus, DeviceId, OperationId, Outcome,
+    RolloutLimits, StreamId, TargetStatus, Timestamp,
+};
+use uuid::Uuid;
+
+use super::facts::Facts;
+use super::gate::{Expected, Gates, expected, shows};
+use super::operation::{Op, of};
+use crate::simulate::invariant::{Checked, Invariant, ensure};
+
+/// The namespace of the operations of campaigns, as the documentation gives it (E3).
+const OPERATIONS: Uuid = Uuid::from_u128(0x5f0c_7a0e_3d0b_5a7e_9f6d_8a41_c2d4_10aa);
+
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    pub(super) device: DeviceId,
+    pub(super) status: TargetStatus,
+    /// The place in the order of attempts; 0: never attempted.
+    pub(super) attempt: u32,
+    /// How many operations its device turned away.
+    series: u16,
+    pub(super) not_before: Option<Timestamp>,
+    pub(super) operation: Option<OperationId>,
+}
+
+/// How often what was recorded, for what was acknowledged (E8).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Recorded {
+    pub(super) pausing: u32,
+    pub(super) resumed: u32,
+    pub(super) edited: u32,
+    pub(super) finished: u32,
+    pub(super) deleted: u32,
+}
+
+pub(super) struct Model {
+    pub(super) id: CampaignId,
+    pub(super) definition: CampaignDefinition,
+    image: String,
+    pub(super) status: CampaignStatus,
+    pub(super) outcome: Option<Outcome>,
+    pub(super) targets: Vec<Target>,
+    pub(super) places: BTreeMap<DeviceId, u32>,
+    pub(super) counts: [u32; 5],
+    attempts: u32,
+    pub(super) version: u64,
+    pub(super) recorded: Recorded,
+    /// Somebody asked to cancel it.
+    pub(super) cancel_asked: bool,
+    /// Another rollout for its System Model and channel began after it (D18).
+    pub(super) newer: bool,
+    /// The devices that the directory named when it was last asked for the channel.
+    pub(super) named: Option<Vec<DeviceId>>,
+    /// The core's own fold of the same events (E1).
+    pub(super) fold: Campaign,
+}
+
+/// Whether the target of `device` may be attempted, and what the gates say.
+fn gates(definition: &CampaignDefinition) -> (Option<&str>, bool, bool) {
+    let policy = definition.rollout.push().gates;
+    let requirement = definition.base_image.starting_version_requirement.as_ref();
+    (requirement.map(|r| r.as_str()), policy.force_downgrade, policy.enforce_version_requirement)
+}
+
+impl Model {
+    pub(super) fn new(fold: Campaign) -> Self {
+        let definition = fold.definition().clone();
+        Self {
+            id: fold.id(),
+            image: definition.base_image.version.to_string(),
+            definition,
+            status: fold.status(),
+            outcome: None,
+            targets: Vec::new(),
+            places: BTreeMap::new(),
+            counts: [0; 5],
+            attempts: 0,
+            version: 1,
+            recorded: Recorded::default(),
+            cancel_asked: false,
+            newer: false,
+            named: None,
+            fold,
+        }
+    }
+
+    pub(super) fn limits(&self) -> &RolloutLimits {
+        &self.definition.rollout.push().limits
+    }
+
+    pub(super) fn count(&self, status: TargetStatus) -> u32 {
+        self.counts[status as usize]
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        use CampaignStatus::{InProgress, Paused, Pausing};
+        matches!(self.status, InProgress | Pausing | Paused)
+    }
+
+    pub(super) fn place(&self, device: DeviceId) -> Option<usize> {
+        self.places.get(&device).map(|place| *place as usize)
+    }
+
+    fn target(&self, device: DeviceId) -> Result<usize, (Invariant, String)> {
+        self.place(device).ok_or_else(|| {
+            (Invariant::FixedSnapshot, "an event is about a device that is no target".to_owned())
+        })
+    }
+
+    fn set(&mut self, place: usize, status: TargetStatus) {
+        let target = &mut self.targets[place];
+        self.counts[target.status as usize] -= 1;
+        self.counts[status as usize] += 1;
+        target.status = status;
+    }
+
+    fn become_final(&mut self, place: usize, status: TargetStatus) {
+        self.set(place, status);
+        self.targets[place].operation = None;
+        self.targets[place].not_before = None;
+    }
+
+    fn attempted(&mut self, place: usize, not_before: Option<Timestamp>) {
+        self.attempts += 1;
+        self.targets[place].attempt = self.attempts;
+        self.targets[place].not_before = not_before;
+    }
+
+    fn active(&self, place: usize) -> Result<OperationId, (Invariant, String)> {
+        self.targets[place].operation.ok_or_else(|| {
+            (Invariant::ForwardOnly, "an event is about an operation that has ended".to_owned())
+        })
+    }
+
+    /// Whether more than the limit has failed (D13), from the decimals of the limit.
+    pub(super) fn exceeds_failure_limit(&self) -> bool {
+        let text = self.limits().max_failure_percentage.to_string();
+        let (whole, fraction) = text.split_once('.').unwrap_or((&text, ""));
+        let digits = format!("{whole}{fraction}").parse::<u128>().unwrap_or(u128::MAX);
+        let scale = 10_u128.saturating_pow(u32::try_from(fraction.len()).unwrap_or(u32::MAX));
+        let total: u32 = self.counts.iter().sum();
+        let failed = u128::from(self.count(TargetStatus::Failed));
+        failed * 100 * scale > digits.saturating_mul(u128::from(total))
+    }
+
+    /// Looks at one event, recorded at `at`, and takes it in.
+    pub(super) fn take(
+        &mut self,
+        event: &CampaignEvent,
+        at: Timestamp,
+        facts: &mut Facts,
+    ) -> Checked {
+        use CampaignEvent as E;
+        self.version += 1;
+        match event {
+            E::CampaignCreated(_) => {}
+            E::CampaignEdited(edited) => {
+                self.definition = CampaignDefinition::clone(&edited.definition);
+                self.image = self.definition.base_image.version.to_string();
+                self.named = None;
+                self.recorded.edited += 1;
+                self.status = if edited.scheduled_at.is_some() {
+                    CampaignStatus::Scheduled
+                } else {
+                    CampaignStatus::Idle
+                };
+            }
+            E::CampaignDeleted(_) => {
+                self.status = CampaignStatus::Deleted;
+                self.recorded.deleted += 1;
+            }
+            E::SnapshotExtended(chunk) => self.extend(&chunk.devices)?,
+            E::CampaignStarted(started) => self.start(started.targets)?,
+            E::CampaignPausing(_) => {
+                self.status = CampaignStatus::Pausing;
+                self.recorded.pausing += 1;
+            }
+            E::CampaignPaused(_) => {
+                let in_progress = self.count(TargetStatus::InProgress);
+                ensure(in_progress == 0, Invariant::Pause, || {
+                    format!("paused with {in_progress} targets in progress")
+                })?;
+                self.status = CampaignStatus::Paused;
+            }
+            E::CampaignResumed(_) => {
+                self.status = CampaignStatus::InProgress;
+                self.recorded.resumed += 1;
+            }
+            E::LimitsChanged(changed) => {
+                let push = &mut self.definition.rollout;
+                *push = hedgerow_core::RolloutMechanism::Push(hedgerow_core::PushRollout {
+                    limits: changed.limits.clone(),
+                    gates: push.push().gates,
+                });
+                self.recorded.edited += 1;
+            }
+            E::CampaignFinished(finished) => {
+                self.finish(finished.outcome, finished.stop_operations, facts)?;
+            }
+            E::TargetUpToDate(e) => {
+                let place = self.turn(e.device, at)?;
+                self.gate(e.device, at, facts, &Expected::UpToDate)?;
+                self.become_final(place, TargetStatus::Successful);
+            }
+            E::TargetFailed(e) => {
+                let place = self.target(e.device)?;
+                if let TargetFailure::Gate(refusal) = &e.reason {
+                    self.turn(e.device, at)?;
+                    self.gate(e.device, at, facts, &Expected::Refused(refusal.reason()))?;
+                }
+                self.become_final(place, TargetStatus::Failed);
+            }
+            E::AttemptDeferred(e) => {
+                let place = self.turn(e.device, at)?;
+                self.attempted(place, Some(e.not_before));
+            }
+            E::OperationStarted(e) => {
+                let place = self.turn(e.device, at)?;
+                self.gate(e.device, at, facts, &Expected::Start)?;
+                self.start_operation(place, e.operation, at, facts)?;
+            }
+            _ => self.take_operation(event, at, facts)?,
+        }
+        Ok(())
+    }
+
+    fn extend(&mut self, devices: &[DeviceId]) -> Checked {
+        let before = matches!(self.status, CampaignStatus::Idle | CampaignStatus::Scheduled);
+        ensure(before, Invariant::FixedSnapshot, || {
+            format!("the snapshot grows while the campaign is {}", self.status.name())
+        })?;
+        for device in devices {
+            let place = u32::try_from(self.targets.len()).unwrap_or(u32::MAX);
+            let twice = self.places.insert(*device, place).is_some();
+            ensure(!twice, Invariant::FixedSnapshot, || format!("{device} is a target twice"))?;
+            self.targets.push(Target {
+                device: *device,
+                status: TargetStatus::Idle,
+                attempt: 0,
+                series: 0,
+                not_before: None,
+                operation: None,
+            });
+            self.counts[TargetStatus::Idle as usize] += 1;
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, targets: u32) -> Checked {
+        let found = u32::try_from(self.targets.len()).unwrap_or(u32::MAX);
+        ensure(targets == found, Invariant::FixedSnapshot, || {
+            format!("it starts with {targets} targets, {found} are recorded")
+        })?;
+        if let Some(named) = &self.named {
+            // A snapshot that a crash cut in two may hold devices of an earlier answer as well.
+            let missing = named.iter().find(|device| !self.places.contains_key(device));
+            ensure(missing.is_none(), Invariant::FixedSnapshot, || {
+                format!("it starts without {missing:?}, which the directory named")
+            })?;
+        }
+        self.status = CampaignStatus::InProgress;
+        Ok(())
+    }
+
+    fn finish(&mut self, outcome: Outcome, stop: bool, facts: &mut Facts) -> Checked {
+        self.recorded.finished += 1;
+        let open = self.count(TargetStatus::Idle) + self.count(TargetStatus::InProgress);
+        let exceeded = self.exceeds_failure_limit();
+        match outcome {
+            Outcome::Success => {
+                ensure(open == 0 && !exceeded, Invariant::FailureLimit, || {
+                    format!("success with {open} open targets, limit exceeded: {exceeded}")
+                })?;
+            }
+            Outcome::Failure => ensure(exceeded, Invariant::FailureLimit, || {
+                let failed = self.count(TargetStatus::Failed);
+                format!("failure with {failed} of {} failed", self.targets.len())
+            })?,
+            Outcome::Cancelled => ensure(self.cancel_asked, Invariant::Cancel, || {
+                "cancelled, and nobody asked for it".to_owned()
+            })?,
+            Outcome::Superseded => ensure(self.newer, Invariant::Cancel, || {
+                "superseded, and there is no newer rollout".to_owned()
+            })?,
+        }
+        self.status = CampaignStatus::Finished;
+        self.outcome = Some(outcome);
+        if matches!(outcome, Outcome::Cancelled | Outcome::Superseded) {
+            for place in 0..self.targets.len() {
+                if self.targets[place].status == TargetStatus::Idle {
+                    if let Some(operation) = self.targets[place].operation {
+                        facts.end(operation)?;
+                    }
+                    self.become_final(place, TargetStatus::Cancelled);
+                }
+            }
+        }
+        if stop {
+            for target in &self.targets {
+                if let Some(operation) = target.operation {
+                    facts.operation(operation)?.cancel_wanted = true;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// An idle target has its turn: may it?
+    fn turn(&self, device: DeviceId, at: Timestamp) -> Result<usize, (Invariant, String)> {
+        let place = self.target(device)?;
+        self.may_start()?;
+        let target = &self.targets[place];
+        ensure(target.status == TargetStatus::Idle, Invariant::ForwardOnly, || {
+            format!("a target that is {} has its turn", target.status.name())
+        })?;
+        let waits = target.not_before.filter(|not_before| *not_before > at);
+        ensure(waits.is_none(), Invariant::Deferral, || {
+            format!("its turn comes at {at}, it was deferred until {waits:?}")
+        })?;
+        Ok(place)
+    }
+
+    fn may_start(&self) -> Checked {
+        let invariant = match self.status {
+            CampaignStatus::Pausing | CampaignStatus::Paused => Invariant::Pause,
+            _ if self.outcome == Some(Outcome::Failure) => Invariant::FailureLimit,
+            _ => Invariant::Cancel,
+        };
+        ensure(self.status == CampaignStatus::InProgress, invariant, || {
+            format!("a target has its turn while the campaign is {}", self.status.name())
+        })
+    }
+
+    fn gate(&self, device: DeviceId, at: Timestamp, facts: &Facts, recorded: &Expected) -> Checked {
+        let version = facts.fresh(device, at)?;
+        let (requirement, force_downgrade, enforce_requirement) = gates(&self.definition);
+        let gates = Gates { image: &self.image, requirement, force_downgrade, enforce_requirement };
+        let wanted = expected(version, &gates);
+        ensure(wanted == *recorded, Invariant::Gates, || {
+            format!(
+                "{version:?} to {} ({requirement:?}, force {force_downgrade}) is {wanted:?}, recorded is {recorded:?}",
+                self.image
+            )
+        })
+    }
+
+    fn start_operation(
+        &mut self,
+        place: usize,
+        id: OperationId,
+        at: Timestamp,
+        facts: &mut Facts,
+    ) -> Checked {
+        let target = &self.targets[place];
+        let device = target.device;
+        let mut name = Vec::with_capacity(34);
+        name.extend_from_slice(self.id.as_uuid().as_bytes());
+        name.extend_from_slice(device.as_bytes());
+        name.extend_from_slice(&target.series.to_be_bytes());
+        let derived = Uuid::new_v5(&OPERATIONS, &name);
+        ensure(derived == id.as_uuid(), Invariant::DerivedId, || {
+            format!("operation {id} of series {} should be {derived}", target.series)
+        })?;
+        facts.take_device(device, id)?;
+        let limits = &self.definition.rollout.push().limits.operation;
+        let url = self.definition.base_image.url.as_str();
+        let image = &self.image;
+        let operation = facts.operations.entry(id).or_insert_with(|| {
+            let mut operation = Op::new(device, StreamId::Campaign(self.id), url);
+            operation.image = Some(image.clone());
+            operation
+        });
+        ensure(!operation.ended, Invariant::ForwardOnly, || {
+            format!("operation {id} starts again after its end")
+        })?;
+        operation.events += 1;
+        operation.started(at, limits).map_err(of(id))?;
+        self.targets[place].operation = Some(id);
+        self.attempted(place, None);
+        self.set(place, TargetStatus::InProgress);
+        self.within_bound()
+    }
+
+    fn within_bound(&self) -> Checked {
+        let in_progress = self.count(TargetStatus::InProgress);
+        let most = self.limits().max_pending_operations.get();
+        ensure(in_progress <= most, Invariant::InFlightBound, || {
+            format!("{in_progress} targets are in progress, at most {most} may be")
+        })
+    }
+
+    fn take_operation(
+        &mut self,
+        event: &CampaignEvent,
+        at: Timestamp,
+        facts: &mut Facts,
+    ) -> Checked {
+        use CampaignEvent as E;
+        let Some(device) = event.device() else { return Ok(()) };
+        let place = self.target(device)?;
+        if let E::LateReportReceived(e) = event {
+            let own = self.targets[place].operation != Some(e.operation);
+            ensure(own, Invariant::ForwardOnly, || {
+                "a report of an active operation is recorded as late".to_owned()
+            })?;
+            facts.operation(e.operation)?.late += 1;
+            return Ok(());
+        }
+        let id = self.active(place)?;
+        let shown = facts.last_shown(device).map(|shown| shown.map(str::to_owned));
+        let limits = &self.definition.rollout.push().limits.operation;
+        let operation = facts.operation(id)?;
+        operation.events += 1;
+        match event {
+            E::RequestAccepted(_) => operation.was_accepted().map_err(of(id))?,
+            E::RequestResent(_) => {
+                let shows_image =
+                    shown.as_ref().is_some_and(|shown| shows(shown.as_deref(), &self.image));
+                ensure(!shows_image, Invariant::Reconciliation, || {
+                    format!("operation {id} is sent again to a device that shows its image")
+                })?;
+                operation.resent(at, limits).map_err(of(id))?;
+            }
+            E::ResendMissed(_) => operation.missed(at, limits).map_err(of(id))?,
+            E::RequestReissued(_) => operation.reissued(at, limits).map_err(of(id))?,
+            E::ResendFailed(_) => {}
+            E::OperationReported(e) => {
+                operation
+                    .reported(e.phase, e.progress, e.observed_at, at, limits)
+                    .map_err(of(id))?;
+                self.targets[place].not_before = None;
+            }
+            E::OperationDeferred(e) => {
+                operation.deferred();
+                if matches!(self.outcome, Some(Outcome::Cancelled | Outcome::Superseded)) {
+                    facts.end(id)?;
+                    self.become_final(place, TargetStatus::Cancelled);
+                } else {
+                    self.set(place, TargetStatus::Idle);
+                    self.attempted(place, Some(e.not_before));
+                }
+            }
+            E::OperationReadmitted(_) => {
+                self.may_start()?;
+                let idle = self.targets[place].status == TargetStatus::Idle;
+                ensure(idle && operation.is_reported(), Invariant::ForwardOnly, || {
+                    "a target is readmitted whose device is not at work".to_owned()
+                })?;
+                self.set(place, TargetStatus::InProgress);
+                self.within_bound()?;
+            }
+            E::OperationRefused(e) => {
+                operation.refused_by_device().map_err(of(id))?;
+                facts.end(id)?;
+                let series = self.targets[place].series + 1;
+                let most = limits.request_retries;
+                ensure(series <= most, Invariant::OneOperation, || {
+                    format!("operation series {series} of at most {most}")
+                })?;
+                self.targets[place].series = series;
+                self.targets[place].operation = None;
+                if matches!(self.outcome, Some(Outcome::Cancelled | Outcome::Superseded)) {
+                    self.become_final(place, TargetStatus::Cancelled);
+                } else {
+                    self.set(place, TargetStatus::Idle);
+                    self.attempted(place, Some(e.not_before));
+                }
+            }
+            E::OperationSucceeded(e) => {
+                match e.confirmation {
+                    Confirmation::Reported => operation.succeeded_by_report(),
+                    Confirmation::BaseImage => {
+                        operation.succeeded_by_image(shown.flatten().as_deref())
+                    }
+                }
+                .map_err(of(id))?;
+                facts.end(id)?;
+                self.become_final(place, TargetStatus::Successful);
+            }
+            E::OperationFailed(e) => {
+                let shown = shown.as_ref().map(Option::as_deref);
+                operation.failed(&e.reason, at, limits, shown).map_err(of(id))?;
+                facts.end(id)?;
+                self.become_final(place, TargetStatus::Failed);
+            }
+            E::CancelSent(_) => operation.cancel_sent().map_err(of(id))?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// What must hold after every append.
+    pub(super) fn committed(&self) -> Checked {
+        if self.is_running() {
+            let open = self.count(TargetStatus::Idle) + self.count(TargetStatus::InProgress);
+            ensure(!self.targets.is_empty(), Invariant::NothingToDo, || {
+                "a campaign without targets goes on".to_owned()
+            })?;
+            ensure(open > 0, Invariant::FailureLimit, || {
+                "every target is final and the campaign goes on".to_owned()
+            })?;
+            ensure(!self.exceeds_failure_limit(), Invariant::FailureLimit, || {
+                let failed = self.count(TargetStatus::Failed);
+                let limit = self.limits().max_failure_percentage;
+                format!(
+                    "{failed} of {} failed, above {limit} %, and it goes on",
+                    self.targets.len()
+                )
+            })?;
+        }
+        let ends =
+            self.status == CampaignStatus::Pausing && self.count(TargetStatus::InProgress) == 0;
+        ensure(!ends, Invariant::Pause, || {
+            "nothing is in progress and the campaign is still pausing".to_owned()
+        })?;
+        let folded = self.fold.counts();
+        let counts =
+            [folded.idle, folded.in_progress, folded.successful, folded.failed, folded.cancelled];
+        let agrees = counts == self.counts
+            && self.fold.status() == self.status
+            && self.fold.outcome() == self.outcome
+            && self.fold.version() == self.version;
+        ensure(agrees, Invariant::StateIsFold, || {
+            format!(
+                "the fold is {} with {counts:?} at {}, the events say {} with {:?} at {}",
+                self.fold.status().name(),
+                self.fold.version(),
+                self.status.name(),
+                self.counts,
+                self.version
+            )
+        })
+    }
+}

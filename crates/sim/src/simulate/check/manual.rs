@@ -1,0 +1,97 @@
+//! A manual update, as naive bookkeeping sees it (D20).
+
+use hedgerow_core::event::{Confirmation, ManualUpdateEvent};
+use hedgerow_core::{ManualUpdate, ManualUpdateDefinition, OperationId, Timestamp};
+
+use super::facts::Facts;
+use super::gate::shows;
+use super::operation::{Op, of};
+use crate::simulate::invariant::{Checked, Invariant, ensure};
+
+pub(super) struct Manual {
+    pub(super) id: OperationId,
+    pub(super) definition: ManualUpdateDefinition,
+    pub(super) ended: bool,
+    pub(super) version: u64,
+    pub(super) cancels: u32,
+    pub(super) fold: ManualUpdate,
+}
+
+impl Manual {
+    /// The first event, recorded at `at`.
+    pub(super) fn begin(
+        fold: ManualUpdate,
+        at: Timestamp,
+        facts: &mut Facts,
+    ) -> Result<Self, (Invariant, String)> {
+        let id = fold.id();
+        let definition = fold.definition().clone();
+        facts.take_device(definition.device, id)?;
+        let mut operation = Op::new(definition.device, fold.stream(), definition.url.as_str());
+        let expected = definition.expected_version.as_ref().map(ToString::to_string);
+        let before = definition.version_before.as_deref();
+        // What the device shows tells nothing if it showed the same before, or that is not known.
+        operation.image = expected.filter(|image| before.is_some() && !shows(before, image));
+        operation.events += 1;
+        operation.started(at, &definition.limits).map_err(of(id))?;
+        facts.operations.insert(id, operation);
+        Ok(Self { id, definition, ended: false, version: 1, cancels: 0, fold })
+    }
+
+    pub(super) fn take(
+        &mut self,
+        event: &ManualUpdateEvent,
+        at: Timestamp,
+        facts: &mut Facts,
+    ) -> Checked {
+        use ManualUpdateEvent as E;
+        self.version += 1;
+        let id = self.id;
+        if matches!(event, E::ManualLateReport(_)) {
+            ensure(self.ended, Invariant::ForwardOnly, || {
+                "a report of an active operation is recorded as late".to_owned()
+            })?;
+            facts.operation(id)?.late += 1;
+            return Ok(());
+        }
+        ensure(!self.ended, Invariant::ForwardOnly, || {
+            format!("{} is recorded after the end", event.event_type())
+        })?;
+        let limits = &self.definition.limits;
+        let shown = facts.last_shown(self.definition.device).map(|shown| shown.map(str::to_owned));
+        let operation = facts.operation(id)?;
+        operation.events += 1;
+        match event {
+            E::ManualRequestAccepted(_) => operation.was_accepted(),
+            E::ManualRequestResent(_) => operation.resent(at, limits),
+            E::ManualRequestReissued(_) => operation.reissued(at, limits),
+            E::ManualReported(e) => {
+                operation.reported(e.phase, e.progress, e.observed_at, at, limits)
+            }
+            E::ManualCancelRequested(_) => {
+                operation.cancel_wanted = true;
+                self.cancels += 1;
+                Ok(())
+            }
+            E::ManualCancelSent(_) => operation.cancel_sent(),
+            E::ManualSucceeded(e) => {
+                let checked = match e.confirmation {
+                    Confirmation::Reported => operation.succeeded_by_report(),
+                    Confirmation::BaseImage => {
+                        operation.succeeded_by_image(shown.flatten().as_deref())
+                    }
+                };
+                self.ended = true;
+                checked.and_then(|()| facts.end(id))
+            }
+            E::ManualFailed(e) => {
+                let shown = shown.as_ref().map(Option::as_deref);
+                let checked = operation.failed(&e.reason, at, limits, shown);
+                self.ended = true;
+                checked.and_then(|()| facts.end(id))
+            }
+            _ => Ok(()),
+        }
+        .map_err(of(id))
+    }
+}

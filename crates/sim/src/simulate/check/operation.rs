@@ -1,0 +1,399 @@
+//! One operation, as naive bookkeeping sees it: what was recorded of it, what left for the device,
+//! what the device said (D8, D9, D11, D17, E4). Campaigns and manual updates share it.
+
+use hedgerow_core::event::OperationFailure;
+use hedgerow_core::{
+    DeviceId, OperationId, OperationLimits, OperationReport, Phase, ReportStatus, StatusCode,
+    StreamId, Timestamp,
+};
+
+use super::gate;
+use crate::simulate::invariant::{Broken, Checked, Invariant, ensure};
+
+/// What the transport said to a call, as far as it matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::simulate) enum Said {
+    Accepted,
+    Temporary,
+    Permanent,
+    /// Nothing, for longer than the engine waits, or the engine died meanwhile.
+    Nothing,
+}
+
+pub(super) struct Op {
+    pub(super) device: DeviceId,
+    pub(super) stream: StreamId,
+    /// The base image that it installs, if outcomes can be inferred from what the device shows.
+    pub(super) image: Option<String>,
+    url: String,
+    /// When the latest request may be sent again or given up.
+    deadline: Option<Timestamp>,
+    /// Requests that were decided, and those that were seen to leave.
+    decided: u32,
+    left: u32,
+    /// How many requests were sent, as D11 counts them.
+    sends: u32,
+    resends: u16,
+    phase: Phase,
+    progress: u8,
+    newest_stamp: Option<Timestamp>,
+    reported_at: Option<Timestamp>,
+    stalls_at: Option<Timestamp>,
+    /// Whether a Cancel is recorded, and whether its answer is.
+    pub(super) cancel_wanted: bool,
+    cancel_answered: bool,
+    /// A call was accepted, refused for good, or left without an answer.
+    accepted: bool,
+    refused: bool,
+    unanswered: bool,
+    /// What the engine was told by the device: a bit for each status.
+    told: u16,
+    told_busy: bool,
+    pub(super) ended: bool,
+    /// How many events speak of it.
+    pub(super) events: u32,
+    pub(super) late: u32,
+}
+
+impl Op {
+    pub(super) fn new(device: DeviceId, stream: StreamId, url: &str) -> Self {
+        Self {
+            device,
+            stream,
+            image: None,
+            url: url.to_owned(),
+            deadline: None,
+            decided: 0,
+            left: 0,
+            sends: 0,
+            resends: 0,
+            phase: Phase::Pending,
+            progress: 0,
+            newest_stamp: None,
+            reported_at: None,
+            stalls_at: None,
+            cancel_wanted: false,
+            cancel_answered: false,
+            accepted: false,
+            refused: false,
+            unanswered: false,
+            told: 0,
+            told_busy: false,
+            ended: false,
+            events: 0,
+            late: 0,
+        }
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    pub(super) fn is_reported(&self) -> bool {
+        self.phase != Phase::Pending
+    }
+
+    pub(super) fn is_rebooting(&self) -> bool {
+        self.phase == Phase::Rebooting
+    }
+
+    // What is recorded.
+
+    fn send_decided(&mut self, at: Timestamp, limits: &OperationLimits) {
+        self.decided += 1;
+        self.sends += 1;
+        self.deadline = Some(at + limits.request_timeout);
+    }
+
+    pub(super) fn started(&mut self, at: Timestamp, limits: &OperationLimits) -> Checked {
+        ensure(!self.cancel_wanted, Invariant::Cancel, || {
+            "started again after its Cancel was recorded".to_owned()
+        })?;
+        ensure(!self.is_reported(), Invariant::Resends, || {
+            "started again although its device has reported".to_owned()
+        })?;
+        self.send_decided(at, limits);
+        Ok(())
+    }
+
+    fn resend_is_due(&self, at: Timestamp) -> Checked {
+        ensure(!self.cancel_wanted, Invariant::Cancel, || {
+            "its Update is sent again after its Cancel was recorded".to_owned()
+        })?;
+        ensure(!self.is_reported(), Invariant::Resends, || {
+            format!("sent again although its device has reported {}", self.phase.name())
+        })?;
+        let due = self.deadline.is_some_and(|deadline| deadline <= at);
+        ensure(due, Invariant::Resends, || match self.deadline {
+            Some(deadline) => format!("sent again at {at}, before its time-out at {deadline}"),
+            None => "sent again while no request is under way".to_owned(),
+        })
+    }
+
+    pub(super) fn resent(&mut self, at: Timestamp, limits: &OperationLimits) -> Checked {
+        self.missed(at, limits)?;
+        self.decided += 1;
+        self.sends += 1;
+        Ok(())
+    }
+
+    /// A resend was due and nothing can leave: it counts all the same.
+    pub(super) fn missed(&mut self, at: Timestamp, limits: &OperationLimits) -> Checked {
+        self.resend_is_due(at)?;
+        self.resends += 1;
+        self.deadline = Some(at + limits.request_timeout);
+        ensure(self.resends <= limits.request_retries, Invariant::Resends, || {
+            format!("resend {} of at most {}", self.resends, limits.request_retries)
+        })
+    }
+
+    pub(super) fn reissued(&mut self, at: Timestamp, limits: &OperationLimits) -> Checked {
+        ensure(!self.cancel_wanted, Invariant::Cancel, || {
+            "its Update is sent again after its Cancel was recorded".to_owned()
+        })?;
+        ensure(!self.is_reported(), Invariant::Resends, || {
+            "sent again after a restart although its device has reported".to_owned()
+        })?;
+        self.send_decided(at, limits);
+        Ok(())
+    }
+
+    pub(super) fn deferred(&mut self) {
+        self.deadline = None;
+    }
+
+    pub(super) fn was_accepted(&self) -> Checked {
+        ensure(self.accepted, Invariant::Believed, || {
+            "an acceptance is recorded that the platform never gave".to_owned()
+        })
+    }
+
+    pub(super) fn reported(
+        &mut self,
+        phase: Phase,
+        progress: u8,
+        stamp: Option<Timestamp>,
+        at: Timestamp,
+        limits: &OperationLimits,
+    ) -> Checked {
+        let said = self.was_told(phase)
+            || (phase == Phase::Acknowledged && self.told_busy && self.sends > 1);
+        ensure(said, Invariant::Believed, || {
+            format!("{} is recorded, and the device never said so", phase.name())
+        })?;
+        let forward = rank(phase) > rank(self.phase)
+            || self.phase == Phase::Error && rank(phase) >= rank(Phase::Downloading);
+        let same = phase == self.phase;
+        ensure(forward || same, Invariant::ForwardOnly, || {
+            format!("it goes back from {} to {}", self.phase.name(), phase.name())
+        })?;
+        if same {
+            let since = at.since(self.reported_at.unwrap_or(at));
+            ensure(since >= limits.progress_interval, Invariant::Stall, || {
+                format!(
+                    "progress within {} is recorded {since:?} after the last, the interval is {:?}",
+                    phase.name(),
+                    limits.progress_interval
+                )
+            })?;
+            ensure(progress != self.progress || phase == Phase::Error, Invariant::Stall, || {
+                format!("a duplicate of {} {progress} % is a sign of life", phase.name())
+            })?;
+        }
+        let stale = stamp.zip(self.newest_stamp).is_some_and(|(stamp, newest)| stamp < newest);
+        ensure(!stale, Invariant::ForwardOnly, || {
+            format!("a report stamped before the newest one is recorded as {}", phase.name())
+        })?;
+        self.phase = phase;
+        self.progress = progress;
+        self.newest_stamp = self.newest_stamp.max(stamp);
+        self.reported_at = Some(at);
+        self.deadline = None;
+        self.stalls_at = limits.stall_timeout.map(|stall| at + stall);
+        Ok(())
+    }
+
+    pub(super) fn refused_by_device(&self) -> Checked {
+        ensure(self.told_busy, Invariant::Believed, || {
+            "a refusal is recorded that the device never gave".to_owned()
+        })?;
+        ensure(self.sends <= 1, Invariant::StillRunning, || {
+            format!("\"already in progress\" ends an operation that was sent {} times", self.sends)
+        })
+    }
+
+    pub(super) fn succeeded_by_report(&self) -> Checked {
+        ensure(self.was_told(Phase::Success), Invariant::Believed, || {
+            "a reported success is recorded, and the device never said so".to_owned()
+        })
+    }
+
+    /// A success that is inferred from what the device last showed.
+    pub(super) fn succeeded_by_image(&self, shown: Option<&str>) -> Checked {
+        let image = self.image.as_deref();
+        let confirmed = image.is_some_and(|image| gate::shows(shown, image));
+        ensure(confirmed, Invariant::Reconciliation, || {
+            format!("success is inferred from {shown:?}, the image is {image:?}")
+        })
+    }
+
+    /// `shown`: what the device last showed the engine, if it could be read.
+    pub(super) fn failed(
+        &self,
+        reason: &OperationFailure,
+        at: Timestamp,
+        limits: &OperationLimits,
+        shown: Option<Option<&str>>,
+    ) -> Checked {
+        match reason {
+            OperationFailure::RequestTimeout => self.timed_out(at, limits),
+            OperationFailure::Stalled => {
+                ensure(self.is_reported(), Invariant::Stall, || {
+                    "it stalls before its first report".to_owned()
+                })?;
+                let due = self.stalls_at.is_some_and(|due| due <= at);
+                ensure(due, Invariant::Stall, || match self.stalls_at {
+                    Some(due) => format!("it stalls at {at}, before {due}"),
+                    None => "it stalls although the stall time-out is disabled".to_owned(),
+                })
+            }
+            OperationFailure::RequestRejected { .. } => {
+                ensure(self.refused, Invariant::OutageFailsNothing, || {
+                    "it fails as rejected, and the platform never refused it for good".to_owned()
+                })
+            }
+            OperationFailure::Reported {
+                code: Some(StatusCode::UpdateAlreadyInProgress), ..
+            } => Err((
+                Invariant::StillRunning,
+                "\"already in progress\" is taken for the end of the update".to_owned(),
+            )),
+            OperationFailure::Reported { .. } => {
+                ensure(self.was_told(Phase::Failure), Invariant::Believed, || {
+                    "a reported failure is recorded, and the device never said so".to_owned()
+                })
+            }
+            OperationFailure::SystemRollback { version } => {
+                let other = match shown {
+                    Some(shown) => {
+                        self.image.as_deref().is_some_and(|image| !gate::shows(shown, image))
+                            && shown.map(|text| text.chars().take(256).collect::<String>())
+                                == *version
+                    }
+                    None => false,
+                };
+                ensure(other && self.is_rebooting(), Invariant::Reconciliation, || {
+                    format!(
+                        "a roll-back is inferred in phase {} from {version:?}, last shown {shown:?}",
+                        self.phase.name()
+                    )
+                })
+            }
+            OperationFailure::UpdateAlreadyInProgress => self.refused_by_device(),
+            OperationFailure::DeviceRemoved => Ok(()),
+        }
+    }
+
+    fn timed_out(&self, at: Timestamp, limits: &OperationLimits) -> Checked {
+        ensure(!self.is_reported(), Invariant::Resends, || {
+            "it times out although its device has reported".to_owned()
+        })?;
+        let due = self.deadline.is_some_and(|deadline| deadline <= at);
+        ensure(due, Invariant::Resends, || {
+            format!("it times out at {at}, its time-out is {:?}", self.deadline)
+        })?;
+        let spent = self.cancel_wanted || self.resends >= limits.request_retries;
+        ensure(spent, Invariant::Resends, || {
+            format!("given up after {} resends of {}", self.resends, limits.request_retries)
+        })?;
+        let heard = self.accepted || self.refused || self.unanswered || self.left < self.decided;
+        ensure(heard, Invariant::OutageFailsNothing, || {
+            format!("all its {} requests met a transport that failed for now", self.left)
+        })
+    }
+
+    // What happens in the world.
+
+    pub(super) fn leaves(&mut self, url: &str) -> Checked {
+        ensure(url == self.url, Invariant::SameRequest, || {
+            format!("its request carries {url:?}, the image is at {:?}", self.url)
+        })?;
+        self.left += 1;
+        ensure(self.left <= self.decided, Invariant::RecordThenAct, || {
+            format!("request {} leaves, {} are recorded", self.left, self.decided)
+        })
+    }
+
+    pub(super) fn cancel_leaves(&self, url: &str) -> Checked {
+        ensure(url == self.url, Invariant::SameRequest, || {
+            format!("its Cancel carries {url:?}, its Update {:?}", self.url)
+        })?;
+        ensure(self.cancel_wanted, Invariant::RecordThenAct, || {
+            "a Cancel leaves that is not recorded".to_owned()
+        })?;
+        ensure(!self.cancel_answered, Invariant::RecordThenAct, || {
+            "a Cancel leaves again although its answer is recorded".to_owned()
+        })
+    }
+
+    pub(super) fn cancel_sent(&mut self) -> Checked {
+        self.cancel_answered = true;
+        ensure(self.cancel_wanted, Invariant::Cancel, || {
+            "a Cancel is answered that nobody wanted".to_owned()
+        })
+    }
+
+    pub(super) fn answered(&mut self, said: Said) {
+        match said {
+            Said::Accepted => self.accepted = true,
+            Said::Permanent => self.refused = true,
+            Said::Nothing => self.unanswered = true,
+            Said::Temporary => {}
+        }
+    }
+
+    pub(super) fn told(&mut self, report: &OperationReport) {
+        let busy = report.status == ReportStatus::Failure
+            && report.code == Some(StatusCode::UpdateAlreadyInProgress);
+        if busy {
+            self.told_busy = true;
+        } else {
+            self.told |= 1 << (report.status as u16);
+        }
+    }
+
+    fn was_told(&self, phase: Phase) -> bool {
+        const ALL: [ReportStatus; 8] = [
+            ReportStatus::Acknowledged,
+            ReportStatus::Downloading,
+            ReportStatus::Deploying,
+            ReportStatus::Deployed,
+            ReportStatus::Rebooting,
+            ReportStatus::Error,
+            ReportStatus::Success,
+            ReportStatus::Failure,
+        ];
+        ALL.into_iter()
+            .any(|status| status.phase() == phase && self.told & (1 << (status as u16)) != 0)
+    }
+}
+
+/// How far a phase is; an error can come from everywhere, and everything but an acknowledgement
+/// after it.
+fn rank(phase: Phase) -> u8 {
+    match phase {
+        Phase::Pending => 0,
+        Phase::Acknowledged => 1,
+        Phase::Downloading => 2,
+        Phase::Deploying => 3,
+        Phase::Deployed => 4,
+        Phase::Rebooting => 5,
+        Phase::Error => 6,
+        Phase::Success | Phase::Failure => 7,
+    }
+}
+
+/// A broken rule, with the operation that it is about.
+pub(super) fn of(id: OperationId) -> impl Fn(Broken) -> Broken {
+    move |(invariant, message)| (invariant, format!("operation {id}: {message}"))
+}

@@ -1,0 +1,183 @@
+//! What was told and acknowledged (E8, E10, D11): an acknowledgement is a promise that the log
+//! keeps.
+
+use hedgerow_core::{
+    CampaignId, DeviceId, OperationId, Reaction, ReportStatus, StatusCode, StreamId,
+};
+use hedgerow_engine::{EngineError, Observation};
+
+use super::campaign::Recorded;
+use super::{Checker, Moment};
+use crate::simulate::invariant::{Checked, Invariant, ensure};
+
+/// What was told, and what the log said then.
+pub(in crate::simulate) enum Told {
+    Presence { device: DeviceId, online: bool },
+    Report(ToldReport),
+    Other,
+}
+
+pub(in crate::simulate) struct ToldReport {
+    device: DeviceId,
+    operation: OperationId,
+    /// The device means this operation, and it is one of its own.
+    genuine: bool,
+    /// A report that ends an operation.
+    is_final: bool,
+    events: u32,
+    late: u32,
+}
+
+/// What somebody asked for.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::simulate) enum Asked {
+    Create(CampaignId),
+    Pause(CampaignId),
+    Resume(CampaignId),
+    Cancel(CampaignId),
+    Edit(CampaignId),
+    Delete(CampaignId),
+    StartManual(OperationId),
+    CancelManual(OperationId),
+}
+
+/// How often what was recorded when somebody asked.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::simulate) struct Before(Recorded, u32);
+
+impl Checker {
+    pub(in crate::simulate) fn told(&mut self, observation: &Observation, moment: Moment) -> Told {
+        match observation {
+            Observation::Presence { device, presence } => {
+                self.turns.notice_told(*device);
+                self.refresh_device(*device, moment);
+                let online = matches!(presence, hedgerow_core::Presence::Online { .. });
+                Told::Presence { device: *device, online }
+            }
+            Observation::Report(report) => {
+                let operation = self.facts.operations.get_mut(&report.operation);
+                let genuine = operation.as_ref().is_some_and(|o| o.device == report.device);
+                let (mut events, mut late) = (0, 0);
+                if let Some(operation) = operation.filter(|_| genuine) {
+                    operation.told(report);
+                    (events, late) = (operation.events, operation.late);
+                }
+                let busy = report.code == Some(StatusCode::UpdateAlreadyInProgress);
+                let is_final = report.status == ReportStatus::Success
+                    || report.status == ReportStatus::Failure && !busy;
+                let (device, operation) = (report.device, report.operation);
+                Told::Report(ToldReport { device, operation, genuine, is_final, events, late })
+            }
+            _ => Told::Other,
+        }
+    }
+
+    /// The engine has answered. `false`: it is to be told again.
+    pub(in crate::simulate) fn acknowledged(
+        &mut self,
+        told: &Told,
+        answer: &Result<Reaction, EngineError>,
+        moment: Moment,
+    ) -> bool {
+        match told {
+            Told::Presence { device, online } => {
+                let online = answer.is_ok().then_some(*online);
+                self.turns.notice_acknowledged(*device, online, self.campaigns.values());
+                self.refresh_device(*device, moment);
+            }
+            Told::Report(report) => {
+                let checked = self.report_acknowledged(report, answer);
+                let stream = self.stream_of(report.operation);
+                self.note(checked, moment.now, stream, Some(report.device));
+            }
+            Told::Other => {}
+        }
+        !answer.as_ref().is_err_and(EngineError::is_retryable)
+    }
+
+    fn report_acknowledged(
+        &self,
+        told: &ToldReport,
+        answer: &Result<Reaction, EngineError>,
+    ) -> Checked {
+        let id = told.operation;
+        if !told.genuine {
+            return ensure(answer.is_err(), Invariant::Believed, || {
+                format!("a report about another device's operation {id} is answered {answer:?}")
+            });
+        }
+        let Some(operation) = self.facts.operations.get(&id) else { return Ok(()) };
+        match answer {
+            Ok(Reaction::Late) => {
+                ensure(operation.late > told.late, Invariant::Acknowledged, || {
+                    format!("a late report about operation {id} is acknowledged and not in the log")
+                })
+            }
+            Ok(reaction) => {
+                let kept = *reaction == Reaction::Unchanged || operation.events > told.events;
+                ensure(kept, Invariant::Acknowledged, || {
+                    format!("a report about operation {id} is taken and not in the log")
+                })?;
+                ensure(!told.is_final || operation.ended, Invariant::Acknowledged, || {
+                    format!(
+                        "the end of operation {id} is acknowledged as {reaction:?}, and it goes on"
+                    )
+                })
+            }
+            Err(error) => ensure(error.is_retryable(), Invariant::NeverUnknown, || {
+                format!("a report about operation {id} is refused: {error}")
+            }),
+        }
+    }
+
+    fn recorded_of(&self, asked: Asked) -> Before {
+        let id = match asked {
+            Asked::Create(id)
+            | Asked::Pause(id)
+            | Asked::Resume(id)
+            | Asked::Cancel(id)
+            | Asked::Edit(id)
+            | Asked::Delete(id) => id,
+            Asked::StartManual(id) | Asked::CancelManual(id) => {
+                let cancels = self.manuals.get(&id).map_or(0, |manual| manual.cancels);
+                return Before(Recorded::default(), cancels);
+            }
+        };
+        Before(self.campaigns.get(&id).map(|model| model.recorded).unwrap_or_default(), 0)
+    }
+
+    /// Somebody asks for something.
+    pub(in crate::simulate) fn asked(&mut self, asked: Asked) -> Before {
+        let before = self.recorded_of(asked);
+        if let Asked::Cancel(id) = asked
+            && let Some(model) = self.campaigns.get_mut(&id)
+        {
+            model.cancel_asked = true;
+        }
+        before
+    }
+
+    /// It is granted: the log must say so.
+    pub(in crate::simulate) fn granted(&mut self, asked: Asked, before: Before, moment: Moment) {
+        let Before(now, cancels) = self.recorded_of(asked);
+        let Before(then, cancels_then) = before;
+        let (kept, stream) = match asked {
+            Asked::Create(id) => (self.campaigns.contains_key(&id), StreamId::Campaign(id)),
+            Asked::Pause(id) => (now.pausing > then.pausing, StreamId::Campaign(id)),
+            Asked::Resume(id) => (now.resumed > then.resumed, StreamId::Campaign(id)),
+            Asked::Cancel(id) => (now.finished > then.finished, StreamId::Campaign(id)),
+            Asked::Edit(id) => (now.edited > then.edited, StreamId::Campaign(id)),
+            Asked::Delete(id) => (now.deleted > then.deleted, StreamId::Campaign(id)),
+            Asked::StartManual(id) => (self.manuals.contains_key(&id), StreamId::ManualUpdate(id)),
+            Asked::CancelManual(id) => {
+                let known = self.manuals.contains_key(&id);
+                // A repeated one changes nothing.
+                (known && (cancels > cancels_then || cancels > 0), StreamId::ManualUpdate(id))
+            }
+        };
+        let checked = ensure(kept, Invariant::Acknowledged, || {
+            format!("{asked:?} is acknowledged and not in the log")
+        });
+        self.note(checked, moment.now, Some(stream), None);
+    }
+}

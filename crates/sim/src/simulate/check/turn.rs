@@ -1,0 +1,245 @@
+//! Whose turn it is (D4), as far as it can be told from outside for sure.
+//!
+//! A target counts as ready only when the engine must know that it is: it was told that the device
+//! is online and has acknowledged that, nothing is being read, nothing holds the device, no delay
+//! runs. Whatever makes that doubtful, such as a store that fails or a second engine, switches the
+//! checks off for a while; so they never accuse wrongly.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use hedgerow_core::{CampaignId, CampaignStatus, DeviceId, TargetStatus, Timestamp};
+
+use super::campaign::Model;
+use super::facts::Facts;
+use crate::simulate::invariant::{Checked, Invariant, ensure};
+
+/// How long nothing is said after the store was in trouble.
+const QUIET: Duration = Duration::from_secs(30);
+/// The longest delay that the engine keeps to itself while the transport is down.
+const LONGEST_DELAY: Duration = Duration::from_secs(301);
+
+/// When something is: by the engine's clock, and in which step of the simulation.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::simulate) struct Moment {
+    pub(in crate::simulate) now: Timestamp,
+    pub(in crate::simulate) step: u64,
+}
+
+/// The targets of one campaign, by whose turn it is.
+#[derive(Default)]
+struct Queue {
+    /// What the campaign must know of each device's presence.
+    known: BTreeMap<usize, bool>,
+    /// Those that are ready, with the step since which they are.
+    ready: BTreeMap<(u32, usize), u64>,
+    places: BTreeMap<usize, (u32, usize)>,
+    /// Those whose delay runs out.
+    waiting: BTreeSet<(Timestamp, usize)>,
+    /// Turns under way that came too early, with who should have come.
+    unfair: BTreeMap<usize, DeviceId>,
+}
+
+#[derive(Default)]
+pub(super) struct Turns {
+    queues: BTreeMap<CampaignId, Queue>,
+    off_until: Timestamp,
+    /// Notices that were told and not acknowledged.
+    unacknowledged: BTreeMap<DeviceId, u32>,
+    reading: BTreeMap<DeviceId, u32>,
+    reads: u32,
+    delayed: BTreeMap<DeviceId, Timestamp>,
+    /// What the directory said of presence when it last named targets.
+    named: BTreeMap<DeviceId, bool>,
+}
+
+impl Turns {
+    /// Nothing is known for sure any more.
+    pub(super) fn trouble(&mut self, now: Timestamp) {
+        self.off_until = self.off_until.max(now + QUIET);
+        for queue in self.queues.values_mut() {
+            *queue = Queue::default();
+        }
+        self.named.clear();
+    }
+
+    pub(super) fn is_off(&self, now: Timestamp) -> bool {
+        now < self.off_until
+    }
+
+    /// The engine died with all its calls.
+    pub(super) fn engine_died(&mut self) {
+        self.unacknowledged.clear();
+        self.reading.clear();
+        self.reads = 0;
+    }
+
+    pub(super) fn named(&mut self, presence: impl Iterator<Item = (DeviceId, bool)>) {
+        self.named.extend(presence);
+    }
+
+    /// A campaign starts: it was told the presence of its devices with their names.
+    pub(super) fn started(&mut self, model: &Model) {
+        let queue = self.queues.entry(model.id).or_default();
+        for (place, target) in model.targets.iter().enumerate() {
+            let online = self.named.get(&target.device).copied();
+            if let Some(online) =
+                online.filter(|_| !self.unacknowledged.contains_key(&target.device))
+            {
+                queue.known.insert(place, online);
+            }
+        }
+    }
+
+    /// Looks anew whether one target is ready.
+    pub(super) fn refresh(&mut self, model: &Model, place: usize, facts: &Facts, moment: Moment) {
+        let queue = self.queues.entry(model.id).or_default();
+        let target = &model.targets[place];
+        let device = target.device;
+        let operation = target.operation.and_then(|id| facts.operations.get(&id));
+        let own = target.operation;
+        let settled = target.status == TargetStatus::Idle
+            && operation.is_none_or(|operation| !operation.is_reported())
+            && facts.holders.get(&device).is_none_or(|holder| Some(*holder) == own)
+            && queue.known.get(&place) == Some(&true)
+            && !self.unacknowledged.contains_key(&device)
+            && !self.reading.contains_key(&device);
+        let delay = target.not_before.max(self.delayed.get(&device).copied());
+        let delay = delay.filter(|delay| *delay >= moment.now);
+        if let (true, Some(delay)) = (settled, delay) {
+            queue.waiting.insert((delay, place));
+        }
+        let key = (target.attempt, place);
+        if let Some(old) = queue.places.get(&place).copied()
+            && (old != key || !settled || delay.is_some())
+        {
+            queue.places.remove(&place);
+            queue.ready.remove(&old);
+        }
+        if settled && delay.is_none() && queue.places.insert(place, key).is_none() {
+            queue.ready.insert(key, moment.step);
+        }
+    }
+
+    /// A presence notice is told.
+    pub(super) fn notice_told(&mut self, device: DeviceId) {
+        *self.unacknowledged.entry(device).or_default() += 1;
+    }
+
+    /// It is acknowledged; `None`: refused.
+    pub(super) fn notice_acknowledged<'a>(
+        &mut self,
+        device: DeviceId,
+        online: Option<bool>,
+        models: impl Iterator<Item = &'a Model>,
+    ) {
+        if let Some(count) = self.unacknowledged.get_mut(&device) {
+            *count -= 1;
+            if *count == 0 {
+                self.unacknowledged.remove(&device);
+            }
+        }
+        for model in models.filter(|model| model.is_running()) {
+            if let Some(place) = model.place(device) {
+                let queue = self.queues.entry(model.id).or_default();
+                match online {
+                    Some(online) => drop(queue.known.insert(place, online)),
+                    None => drop(queue.known.remove(&place)),
+                }
+            }
+        }
+    }
+
+    /// The version of a device begins to be read, perhaps because its target's turn has come.
+    pub(super) fn read_began<'a>(
+        &mut self,
+        device: DeviceId,
+        models: impl Iterator<Item = &'a Model>,
+        moment: Moment,
+    ) {
+        for model in models {
+            let Some(place) = model.place(device) else { continue };
+            let target = &model.targets[place];
+            if model.status != CampaignStatus::InProgress || target.status != TargetStatus::Idle {
+                continue;
+            }
+            let Some(queue) = self.queues.get_mut(&model.id) else { continue };
+            let key = (target.attempt, place);
+            let before = queue.ready.range(..key).find(|(_, since)| **since < moment.step);
+            match before {
+                Some(((_, other), _)) if moment.now >= self.off_until => {
+                    queue.unfair.insert(place, model.targets[*other].device);
+                }
+                _ => drop(queue.unfair.remove(&place)),
+            }
+        }
+        *self.reading.entry(device).or_default() += 1;
+        self.reads += 1;
+    }
+
+    pub(super) fn read_ended(&mut self, device: DeviceId, failed: bool, now: Timestamp) {
+        if let Some(count) = self.reading.get_mut(&device) {
+            *count -= 1;
+            self.reads -= 1;
+            if *count == 0 {
+                self.reading.remove(&device);
+            }
+        }
+        if failed {
+            self.delay(device, now);
+        }
+    }
+
+    /// An attempt failed: while the transport is down the engine keeps the delay to itself.
+    pub(super) fn delay(&mut self, device: DeviceId, now: Timestamp) {
+        self.delayed.insert(device, now + LONGEST_DELAY);
+    }
+
+    /// A target's turn ended with an event.
+    pub(super) fn turn_ended(&mut self, model: &Model, place: usize, now: Timestamp) -> Checked {
+        let off = self.is_off(now);
+        let Some(queue) = self.queues.get_mut(&model.id) else { return Ok(()) };
+        let unfair = queue.unfair.remove(&place).filter(|_| !off);
+        ensure(unfair.is_none(), Invariant::FairOrder, || {
+            format!("{unfair:?} was ready and has waited longer")
+        })
+    }
+
+    /// An operation starts: is its device not known to be offline?
+    pub(super) fn operation_starts(&self, model: &Model, place: usize, now: Timestamp) -> Checked {
+        let device = model.targets[place].device;
+        let offline = !self.is_off(now)
+            && !self.unacknowledged.contains_key(&device)
+            && self.queues.get(&model.id).and_then(|queue| queue.known.get(&place)) == Some(&false);
+        ensure(!offline, Invariant::OnlineFirst, || {
+            "an operation starts on a device that the engine knows to be offline".to_owned()
+        })
+    }
+
+    /// Targets whose delay has run out.
+    pub(super) fn delays_over(&mut self, now: Timestamp) -> Vec<(CampaignId, usize)> {
+        let mut over = Vec::new();
+        for (id, queue) in &mut self.queues {
+            while let Some((at, place)) = queue.waiting.first().copied().filter(|(at, _)| *at < now)
+            {
+                queue.waiting.remove(&(at, place));
+                over.push((*id, place));
+            }
+        }
+        over
+    }
+
+    /// A target of this campaign that should have had its turn: it is ready, and a slot is free.
+    pub(super) fn passed_over(&self, model: &Model, moment: Moment) -> Option<DeviceId> {
+        if self.is_off(moment.now) || model.status != CampaignStatus::InProgress {
+            return None;
+        }
+        let taken = model.count(TargetStatus::InProgress) + self.reads;
+        if taken >= model.limits().max_pending_operations.get() {
+            return None;
+        }
+        let ready = &self.queues.get(&model.id)?.ready;
+        let (_, place) = ready.iter().find(|(_, since)| **since < moment.step)?.0;
+        Some(model.targets[*place].device)
+    }
+}

@@ -1,0 +1,404 @@
+//! The platform as an engine calls it: transport and directory, with everything that can go wrong
+//! with a call.
+
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::channel::oneshot;
+use futures::future::{BoxFuture, pending};
+use hedgerow_core::{
+    Channel, DeviceId, FleetDevice, ImageUrl, OperationId, Presence, RequestAnswer,
+    SystemModelHandle, TenantId, TransportError, select_targets,
+};
+use hedgerow_engine::ports::{DeviceTransport, FleetDirectory};
+
+use super::cast;
+use super::check::Said;
+use super::fault::FaultKind;
+use super::world::{Happening, Inner, World};
+use crate::device::DeviceInput;
+
+/// The world as one engine sees it. An engine that died sees nothing any more.
+#[derive(Clone)]
+pub(super) struct Lens {
+    pub(super) world: World,
+    pub(super) slot: usize,
+    pub(super) generation: u64,
+}
+
+impl Lens {
+    pub(super) fn is_alive(&self, inner: &Inner) -> bool {
+        let engine = inner.engines[self.slot];
+        engine.running && !engine.doomed && engine.generation == self.generation
+    }
+
+    /// The engine dies here, half of the times before the call, half after it.
+    fn dies(&self, inner: &mut Inner, kind: FaultKind) -> Option<Dies> {
+        if !inner.faults.happens(kind) {
+            return None;
+        }
+        let before = inner.faults.random().chance(500);
+        Some(if before { Dies::Before } else { Dies::After })
+    }
+
+    pub(super) fn die(&self, inner: &mut Inner, what: &str) {
+        inner.engines[self.slot].doomed = true;
+        let slot = self.slot;
+        inner.mark(None, || format!("engine {slot} is killed {what}"));
+    }
+}
+
+#[derive(PartialEq, Eq)]
+enum Dies {
+    Before,
+    After,
+}
+
+/// What becomes of a call: an answer and when it is given, or none.
+struct Outcome<T> {
+    answer: Option<T>,
+    /// Opens when the answer is due.
+    due: Option<oneshot::Receiver<()>>,
+}
+
+impl Inner {
+    /// When the answer to a call is given.
+    fn due(&mut self) -> Option<oneshot::Receiver<()>> {
+        let mut delay = self.latency();
+        if self.faults.happens(FaultKind::CallSlow) {
+            delay += self.some_ms(15_000);
+            self.mark(None, || format!("call_slow: {delay:?}"));
+        }
+        if delay.is_zero() {
+            return None;
+        }
+        let (sender, due) = oneshot::channel();
+        self.schedule_in(delay, Happening::Answer(sender));
+        Some(due)
+    }
+
+    fn is_down(&self) -> bool {
+        self.down_until.is_some_and(|until| until > self.now)
+    }
+
+    /// A failure for now, if the platform has one.
+    fn server_error(&mut self, device: Option<DeviceId>) -> Option<RequestAnswer> {
+        const STATUSES: [u16; 7] = [500, 502, 503, 408, 429, 401, 403];
+        let fails = self.faults.happens(FaultKind::ServerError);
+        let choice = usize::try_from(self.faults.random().below(7)).unwrap_or(0);
+        if self.is_down() {
+            return Some(RequestAnswer::Temporary(TransportError::new("connection refused")));
+        }
+        if !fails {
+            return None;
+        }
+        let status = STATUSES[choice];
+        self.mark(device, || format!("server_error: HTTP {status}"));
+        let error = TransportError::new(format!("HTTP status {status}"));
+        Some(RequestAnswer::of_http_status(status, error))
+    }
+
+    fn client_error(&mut self, device: DeviceId) -> Option<RequestAnswer> {
+        const STATUSES: [u16; 3] = [400, 409, 422];
+        if !self.faults.happens(FaultKind::ClientError) {
+            return None;
+        }
+        let status = STATUSES[usize::try_from(self.faults.random().below(3)).unwrap_or(0)];
+        self.mark(Some(device), || format!("client_error: HTTP {status}"));
+        let error = TransportError::new(format!("HTTP status {status}"));
+        Some(RequestAnswer::of_http_status(status, error))
+    }
+
+    /// A request to a device: what the platform answers, and whether it goes on to the device.
+    fn request(&mut self, device: DeviceId, input: DeviceInput) -> Outcome<RequestAnswer> {
+        let Some(index) = self.thing(device).filter(|(_, thing)| !thing.removed).map(|(i, _)| i)
+        else {
+            let error = TransportError::new("HTTP status 404: Device not found");
+            let answer = Some(RequestAnswer::of_http_status(404, error));
+            return Outcome { answer, due: self.due() };
+        };
+        if let Some(error) = self.server_error(Some(device)) {
+            return Outcome { answer: Some(error), due: self.due() };
+        }
+        if let Some(error) = self.client_error(device) {
+            return Outcome { answer: Some(error), due: self.due() };
+        }
+        if self.faults.happens(FaultKind::CallTimesOut) {
+            let delivered = self.faults.random().chance(500);
+            self.mark(Some(device), || {
+                format!("call_times_out: the request is delivered: {delivered}")
+            });
+            if delivered {
+                self.deliver(index, input);
+            }
+            return Outcome { answer: None, due: None };
+        }
+        let lost = self.faults.happens(FaultKind::AnswerLost);
+        self.deliver(index, input);
+        let answer = if lost {
+            self.mark(Some(device), || {
+                "answer_lost: the request is delivered, the answer is an error".to_owned()
+            });
+            RequestAnswer::Temporary(TransportError::new("HTTP status 504"))
+        } else {
+            RequestAnswer::Accepted
+        };
+        Outcome { answer: Some(answer), due: self.due() }
+    }
+
+    fn deliver(&mut self, index: u32, input: DeviceInput) {
+        let device = self.things[index as usize].device.id();
+        if self.faults.happens(FaultKind::RequestLost) {
+            self.mark(Some(device), || "request_lost".to_owned());
+            return;
+        }
+        let mut delay = self.latency();
+        if self.faults.happens(FaultKind::RequestDelayed) {
+            delay += self.some_ms(120_000);
+            self.mark(Some(device), || format!("request_delayed by {delay:?}"));
+        }
+        if self.faults.happens(FaultKind::RequestDuplicated) {
+            let again = delay + self.some_ms(10_000);
+            self.mark(Some(device), || "request_duplicated".to_owned());
+            self.schedule_in(again, Happening::Request(index, input.clone()));
+        }
+        self.schedule_in(delay, Happening::Request(index, input));
+    }
+}
+
+/// Notes the end of a call, also of one that nobody waits for any more.
+struct Call {
+    lens: Lens,
+    what: What,
+    answered: bool,
+}
+
+enum What {
+    Update(OperationId),
+    Read(DeviceId),
+    Other,
+}
+
+impl Call {
+    fn ends(&mut self, said: Said, version: Option<Option<String>>) {
+        self.answered = true;
+        let mut inner = self.lens.world.inner();
+        inner.checker.coverage.inputs += 1;
+        let moment = inner.moment();
+        match self.what {
+            What::Update(operation) => inner.checker.update_answered(operation, said, moment.now),
+            What::Read(device) => {
+                inner.checker.read_ended(self.lens.slot, device, version, moment);
+            }
+            What::Other => {}
+        }
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.ends(Said::Nothing, None);
+        }
+    }
+}
+
+impl Lens {
+    /// Makes a call; `None`: the engine is dead, or died of it.
+    fn begin<T>(
+        &self,
+        make: impl FnOnce(&mut Inner) -> (What, Outcome<T>),
+    ) -> Option<(Call, Outcome<T>)> {
+        let mut inner = self.world.inner();
+        if !self.is_alive(&inner) {
+            return None;
+        }
+        let dies = self.dies(&mut inner, FaultKind::EngineKilledAtCall);
+        if dies == Some(Dies::Before) {
+            self.die(&mut inner, "before a call");
+            return None;
+        }
+        let (what, outcome) = make(&mut inner);
+        if dies == Some(Dies::After) {
+            self.die(&mut inner, "after a call");
+        }
+        Some((Call { lens: self.clone(), what, answered: false }, outcome))
+    }
+
+    fn lives(&self) -> bool {
+        self.is_alive(&self.world.inner())
+    }
+
+    /// Makes a call when it is first polled, and gives its answer when that is due; a dead engine
+    /// never gets one.
+    async fn call<T>(
+        self,
+        make: impl FnOnce(&mut Inner) -> (What, Outcome<T>),
+        said: impl FnOnce(&T) -> (Said, Option<Option<String>>),
+    ) -> T {
+        let Some((mut call, outcome)) = self.begin(make) else { return pending().await };
+        if let Some(due) = outcome.due {
+            // The world never forgets an answer that it owes.
+            let _ = due.await;
+        }
+        let Some(answer) = outcome.answer.filter(|_| self.lives()) else { return pending().await };
+        let (said, version) = said(&answer);
+        call.ends(said, version);
+        answer
+    }
+}
+
+fn said(answer: &RequestAnswer) -> (Said, Option<Option<String>>) {
+    let said = match answer {
+        RequestAnswer::Accepted => Said::Accepted,
+        RequestAnswer::Temporary(_) => Said::Temporary,
+        RequestAnswer::Permanent(_) => Said::Permanent,
+    };
+    (said, None)
+}
+
+impl DeviceTransport for Lens {
+    fn send_update(
+        &self,
+        _: &TenantId,
+        device: DeviceId,
+        operation: OperationId,
+        url: &ImageUrl,
+    ) -> BoxFuture<'static, RequestAnswer> {
+        let url = url.as_str().to_owned();
+        let make = move |inner: &mut Inner| {
+            let now = inner.engine_now();
+            inner.checker.update_leaves(device, operation, &url, now);
+            inner.note(Some(device), inner.checker.stream_of(operation), || {
+                format!("engine sends Update {operation}")
+            });
+            inner.sent.push((device, operation));
+            let installs = cast::installs(&url);
+            let outcome = inner.request(device, DeviceInput::Update { operation, url, installs });
+            (What::Update(operation), outcome)
+        };
+        self.clone().call(make, said).boxed()
+    }
+
+    fn send_cancel(
+        &self,
+        _: &TenantId,
+        device: DeviceId,
+        operation: OperationId,
+        url: &ImageUrl,
+    ) -> BoxFuture<'static, RequestAnswer> {
+        let url = url.as_str().to_owned();
+        let make = move |inner: &mut Inner| {
+            let now = inner.engine_now();
+            inner.checker.cancel_leaves(device, operation, &url, now);
+            inner.note(Some(device), inner.checker.stream_of(operation), || {
+                format!("engine sends Cancel {operation}")
+            });
+            let url = Some(url);
+            (What::Other, inner.request(device, DeviceInput::Cancel { operation, url }))
+        };
+        self.clone().call(make, said).boxed()
+    }
+
+    fn base_image_version(
+        &self,
+        _: &TenantId,
+        device: DeviceId,
+    ) -> BoxFuture<'static, Result<Option<String>, TransportError>> {
+        let make = move |inner: &mut Inner| {
+            let moment = inner.moment();
+            inner.checker.read_began(device, moment);
+            let error = inner.server_error(Some(device));
+            let hangs = inner.faults.happens(FaultKind::CallTimesOut);
+            let version = inner.thing(device).filter(|(_, thing)| !thing.removed).map(|(_, t)| {
+                (!t.reports_no_version).then(|| t.device.published_version().to_owned())
+            });
+            let answer = match (error, version) {
+                (Some(RequestAnswer::Temporary(error) | RequestAnswer::Permanent(error)), _) => {
+                    Err(error)
+                }
+                (_, Some(version)) => Ok(version),
+                (_, None) => Err(TransportError::new("HTTP status 404: Device not found")),
+            };
+            inner.note(Some(device), None, || {
+                format!("engine reads its version: {answer:?}, never answered: {hangs}")
+            });
+            let outcome = if hangs {
+                Outcome { answer: None, due: None }
+            } else {
+                Outcome { answer: Some(answer), due: inner.due() }
+            };
+            (What::Read(device), outcome)
+        };
+        let said = |answer: &Result<Option<String>, TransportError>| {
+            (Said::Accepted, answer.as_ref().ok().cloned())
+        };
+        self.clone().call(make, said).boxed()
+    }
+}
+
+impl Inner {
+    fn directory_fails(&mut self) -> Option<TransportError> {
+        let fails = self.faults.happens(FaultKind::DirectoryFails);
+        if fails {
+            self.mark(None, || "directory_fails".to_owned());
+        }
+        (fails || self.is_down()).then(|| TransportError::new("the directory does not answer"))
+    }
+}
+
+impl FleetDirectory for Lens {
+    fn targets(
+        &self,
+        _: &TenantId,
+        channel: &Channel,
+        system_model: &SystemModelHandle,
+    ) -> BoxFuture<'static, Result<Vec<(DeviceId, Presence)>, TransportError>> {
+        let (channel, system_model) = (channel.clone(), system_model.clone());
+        let make = move |inner: &mut Inner| {
+            if let Some(error) = inner.directory_fails() {
+                return (What::Other, Outcome { answer: Some(Err(error)), due: inner.due() });
+            }
+            let fleet: Vec<FleetDevice> = inner
+                .things
+                .iter()
+                .filter(|thing| !thing.removed)
+                .map(|thing| FleetDevice {
+                    id: thing.device.id(),
+                    system_model: Some(thing.system_model.clone()),
+                    groups: thing.groups.clone(),
+                })
+                .collect();
+            let targets: Vec<_> = select_targets(&fleet, &channel, &system_model)
+                .into_iter()
+                .map(|id| (id, inner.presence(id).unwrap_or(Presence::Offline)))
+                .collect();
+            let named: Vec<_> = targets
+                .iter()
+                .map(|(device, presence)| (*device, *presence != Presence::Offline))
+                .collect();
+            inner.checker.targets_named(&channel, &system_model, &named);
+            // Given at once: what is told meanwhile is newer than the answer.
+            (What::Other, Outcome { answer: Some(Ok(targets)), due: None })
+        };
+        self.clone().call(make, |_| (Said::Accepted, None)).boxed()
+    }
+
+    fn presence(
+        &self,
+        _: &TenantId,
+        devices: Vec<DeviceId>,
+    ) -> BoxFuture<'static, Result<Vec<Option<Presence>>, TransportError>> {
+        let make = move |inner: &mut Inner| {
+            if let Some(error) = inner.directory_fails() {
+                return (What::Other, Outcome { answer: Some(Err(error)), due: inner.due() });
+            }
+            let presence = devices.iter().map(|device| inner.presence(*device)).collect();
+            (What::Other, Outcome { answer: Some(Ok(presence)), due: inner.due() })
+        };
+        self.clone().call(make, |_| (Said::Accepted, None)).boxed()
+    }
+}
+
+/// How long an engine waits for a call; see [`hedgerow_engine::EngineBuilder::call_timeout`].
+pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(20);

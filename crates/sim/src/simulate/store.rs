@@ -1,0 +1,247 @@
+//! The store as one engine sees it: it fails, loses answers, is slow, and the engine dies in the
+//! middle of an append. What becomes durable is told to the judge in that instant.
+
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::{BoxFuture, pending, ready};
+use hedgerow_core::event::{CampaignEvent, ManualUpdateEvent};
+use hedgerow_core::{OperationId, StoredEvent, StreamId, TenantId, Timestamp};
+use hedgerow_engine::ports::Clock;
+use hedgerow_engine::store::{
+    AppendError, EventStore, HeldClaim, StateSnapshot, StoreError, StreamAppend, StreamSummary,
+};
+
+use super::check::Event;
+use super::fault::FaultKind;
+use super::invariant::Invariant;
+use super::ports::Lens;
+use super::world::Inner;
+use crate::blocking::BlockingStore;
+use crate::runtime::VirtualClock;
+
+/// See the module's documentation.
+pub(super) struct FaultyStore {
+    pub(super) store: BlockingStore,
+    pub(super) lens: Lens,
+    pub(super) clock: VirtualClock,
+}
+
+/// What becomes of an append.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Works,
+    Fails,
+    LosesAnswer,
+    KillsBefore,
+    KillsAfter,
+}
+
+fn unavailable() -> StoreError {
+    StoreError::Unavailable { detail: "an injected fault".to_owned() }
+}
+
+type Decoded = (StreamId, u64, Vec<(Event, Timestamp)>);
+
+impl FaultyStore {
+    /// Draws what becomes of the next append, and for how long it waits first.
+    fn draw(&self) -> Option<(Fate, Duration)> {
+        let mut inner = self.lens.world.inner();
+        if !self.lens.is_alive(&inner) {
+            return None;
+        }
+        let mut delay = Duration::ZERO;
+        if inner.faults.happens(FaultKind::AppendSlow) {
+            delay = inner.some_ms(20_000);
+            inner.mark(None, || format!("append_slow: {delay:?}"));
+        }
+        let fate = if inner.faults.happens(FaultKind::AppendFails) {
+            Fate::Fails
+        } else if inner.faults.happens(FaultKind::AppendAnswerLost) {
+            Fate::LosesAnswer
+        } else if inner.faults.happens(FaultKind::AppendKills) {
+            let before = inner.faults.random().chance(500);
+            if before { Fate::KillsBefore } else { Fate::KillsAfter }
+        } else {
+            Fate::Works
+        };
+        match fate {
+            Fate::Works => {}
+            Fate::Fails => inner.mark(None, || "append_fails".to_owned()),
+            Fate::LosesAnswer => {
+                inner.mark(None, || "append_answer_lost".to_owned());
+            }
+            Fate::KillsBefore => self.lens.die(&mut inner, "before an append is written"),
+            Fate::KillsAfter => {}
+        }
+        if fate != Fate::Works || !delay.is_zero() {
+            let now = inner.engine_now();
+            inner.checker.trouble(now);
+        }
+        Some((fate, delay))
+    }
+
+    /// Tells the judge what has become durable.
+    fn written(&self, decoded: Vec<Decoded>, fate: Fate) {
+        let inner = &mut *self.lens.world.inner();
+        let moment = inner.moment();
+        for (stream, expected_version, events) in decoded {
+            for (event, _) in &events {
+                let device = event.device();
+                inner.trace.event(inner.now, device, stream, || event.text());
+            }
+            let slot = self.lens.slot;
+            inner.checker.recorded(slot, stream, expected_version, &events, moment);
+            inner.touched.insert(stream);
+        }
+        if fate == Fate::KillsAfter {
+            self.lens.die(inner, "after an append is written");
+        }
+    }
+
+    /// Reads, unless that fails; a dead engine gets no answer.
+    fn read<'a, T: Send + 'a>(
+        &'a self,
+        read: impl FnOnce(&'a BlockingStore) -> BoxFuture<'a, Result<T, StoreError>>,
+    ) -> BoxFuture<'a, Result<T, StoreError>> {
+        {
+            let mut inner = self.lens.world.inner();
+            if !self.lens.is_alive(&inner) {
+                return pending().boxed();
+            }
+            if inner.faults.happens(FaultKind::ReadFails) {
+                let now = inner.engine_now();
+                inner.checker.trouble(now);
+                inner.mark(None, || "read_fails".to_owned());
+                return ready(Err(unavailable())).boxed();
+            }
+        }
+        read(&self.store)
+    }
+}
+
+impl Inner {
+    fn unreadable(&mut self, stream: StreamId, error: &hedgerow_core::event::EventError) {
+        let broken = (Invariant::StateIsFold, format!("an event cannot be read back: {error}"));
+        let now = self.engine_now();
+        self.checker.broken(broken, now, Some(stream), None);
+    }
+}
+
+impl EventStore for FaultyStore {
+    fn append(&self, batch: Vec<StreamAppend>) -> BoxFuture<'_, Result<(), AppendError>> {
+        async move {
+            let Some((fate, delay)) = self.draw() else { return pending().await };
+            if !delay.is_zero() {
+                self.clock.sleep_until(self.clock.now() + delay).await;
+                let mut inner = self.lens.world.inner();
+                let now = inner.engine_now();
+                inner.checker.trouble(now);
+            }
+            match fate {
+                Fate::Fails => return Err(unavailable().into()),
+                Fate::KillsBefore => return pending().await,
+                Fate::Works | Fate::LosesAnswer | Fate::KillsAfter => {}
+            }
+            let alive = self.lens.is_alive(&self.lens.world.inner());
+            if !alive {
+                return pending().await;
+            }
+            let mut decoded = Vec::with_capacity(batch.len());
+            for append in &batch {
+                let mut events = Vec::with_capacity(append.events.len());
+                for event in &append.events {
+                    let read = match append.stream {
+                        StreamId::Campaign(_) => {
+                            CampaignEvent::from_new(append.stream, event).map(Event::Campaign)
+                        }
+                        StreamId::ManualUpdate(_) => {
+                            ManualUpdateEvent::from_new(append.stream, event).map(Event::Manual)
+                        }
+                    };
+                    match read {
+                        Ok(read) => events.push((read, event.recorded_at)),
+                        Err(error) => self.lens.world.inner().unreadable(append.stream, &error),
+                    }
+                }
+                decoded.push((append.stream, append.expected_version, events));
+            }
+            let result = self.store.append(batch).await;
+            match result {
+                Ok(()) => self.written(decoded, fate),
+                Err(error) => {
+                    let mut inner = self.lens.world.inner();
+                    let now = inner.engine_now();
+                    inner.checker.trouble(now);
+                    inner.note(None, None, || format!("append refused: {error}"));
+                    return Err(error);
+                }
+            }
+            match fate {
+                Fate::LosesAnswer => Err(unavailable().into()),
+                Fate::KillsAfter => pending().await,
+                _ => Ok(()),
+            }
+        }
+        .boxed()
+    }
+
+    fn read_stream(
+        &self,
+        tenant: &TenantId,
+        stream: StreamId,
+        after: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<StoredEvent>, StoreError>> {
+        let tenant = tenant.clone();
+        self.read(move |store| {
+            async move { store.read_stream(&tenant, stream, after, limit).await }.boxed()
+        })
+    }
+
+    fn read_all(
+        &self,
+        after: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<StoredEvent>, StoreError>> {
+        self.read(move |store| store.read_all(after, limit))
+    }
+
+    fn streams(&self) -> BoxFuture<'_, Result<Vec<StreamSummary>, StoreError>> {
+        self.read(|store| store.streams())
+    }
+
+    fn claims(&self) -> BoxFuture<'_, Result<Vec<HeldClaim>, StoreError>> {
+        self.read(|store| store.claims())
+    }
+
+    fn stream_of_operation(
+        &self,
+        tenant: &TenantId,
+        operation: OperationId,
+    ) -> BoxFuture<'_, Result<Option<StreamId>, StoreError>> {
+        let tenant = tenant.clone();
+        self.read(move |store| {
+            async move { store.stream_of_operation(&tenant, operation).await }.boxed()
+        })
+    }
+
+    fn load_snapshot(
+        &self,
+        tenant: &TenantId,
+        stream: StreamId,
+    ) -> BoxFuture<'_, Result<Option<StateSnapshot>, StoreError>> {
+        let tenant = tenant.clone();
+        self.read(move |store| async move { store.load_snapshot(&tenant, stream).await }.boxed())
+    }
+
+    fn save_snapshot(
+        &self,
+        tenant: &TenantId,
+        stream: StreamId,
+        snapshot: StateSnapshot,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        let alive = self.lens.is_alive(&self.lens.world.inner());
+        if alive { self.store.save_snapshot(tenant, stream, snapshot) } else { pending().boxed() }
+    }
+}

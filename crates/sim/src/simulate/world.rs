@@ -1,0 +1,468 @@
+//! The simulated world: devices, the platform between them and the engines, and what is under way.
+//! It goes on when an engine dies.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::channel::oneshot;
+use hedgerow_core::{
+    DeviceId, OperationId, OperationReport, Presence, ReportStatus, StatusCode, StreamId,
+    SystemModelHandle, Timestamp,
+};
+use hedgerow_engine::Observation;
+
+use super::cast::DevicePart;
+use super::check::{Checker, Moment, Told};
+use super::fault::{FaultKind, Faults};
+use super::trace::Trace;
+use crate::device::{DeviceInput, DeviceOutput, DeviceProfile, SimulatedDevice};
+
+/// The longest message of a device that lies.
+const LONG_MESSAGE: usize = 20_000;
+
+/// Something that happens at its time.
+pub(super) enum Happening {
+    /// Another virtual minute: faults of that minute are drawn.
+    Minute,
+    /// A fault that was drawn for this moment.
+    Fault(FaultKind),
+    /// An observation reaches the engines.
+    Tell(Observation),
+    /// A request reaches a device.
+    Request(u32, DeviceInput),
+    /// A device's power or network comes back, or goes away.
+    Device(u32, DeviceInput),
+    /// The answer to a call is given.
+    Answer(oneshot::Sender<()>),
+    /// The engine of a slot starts.
+    EngineStarts(usize),
+    /// The engine of a slot is stopped for good.
+    EngineEnds(usize),
+    /// The next planned campaign is created.
+    Create(usize),
+    /// Everything heals.
+    Heal,
+    /// After the faults: what is paused is resumed.
+    Resume,
+}
+
+/// A device and what the platform knows of it.
+pub(super) struct Thing {
+    pub(super) device: SimulatedDevice,
+    pub(super) system_model: SystemModelHandle,
+    pub(super) groups: BTreeSet<hedgerow_core::GroupName>,
+    pub(super) reports_no_version: bool,
+    pub(super) clock_offset_ms: i64,
+    pub(super) liar: bool,
+    pub(super) removed: bool,
+    pub(super) online_since: Option<Timestamp>,
+    armed: Option<Timestamp>,
+}
+
+/// An engine, as the world sees it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Alive {
+    /// Counts the engines of the slot: calls of an earlier one come to nothing.
+    pub(super) generation: u64,
+    pub(super) running: bool,
+    /// It dies as soon as it stops for breath.
+    pub(super) doomed: bool,
+}
+
+pub(super) struct Inner {
+    pub(super) now: Timestamp,
+    /// How far the engine's clock is ahead.
+    pub(super) engine_ahead: Duration,
+    pub(super) step: u64,
+    queue: BTreeMap<(Timestamp, u64), Happening>,
+    queued: u64,
+    pub(super) things: Vec<Thing>,
+    pub(super) index: BTreeMap<DeviceId, u32>,
+    wakes: BTreeSet<(Timestamp, u32)>,
+    pub(super) faults: Faults,
+    pub(super) down_until: Option<Timestamp>,
+    pub(super) engines: [Alive; 2],
+    /// What engines were told and have not acknowledged.
+    pub(super) pending: [BTreeMap<u64, (Observation, Told)>; 2],
+    /// What no engine was there to hear.
+    pub(super) backlog: Vec<Observation>,
+    pub(super) checker: Checker,
+    /// Streams to which something was appended since the last look.
+    pub(super) touched: BTreeSet<StreamId>,
+    /// Operations that were sent to devices, for lies about them.
+    pub(super) sent: Vec<(DeviceId, OperationId)>,
+    pub(super) trace: Trace,
+    healthy: DeviceProfile,
+}
+
+/// A handle to the world.
+#[derive(Clone)]
+pub(super) struct World {
+    inner: Arc<Mutex<Inner>>,
+}
+
+impl World {
+    pub(super) fn new(
+        now: Timestamp,
+        parts: Vec<DevicePart>,
+        faults: Faults,
+        checker: Checker,
+        trace: Trace,
+    ) -> Self {
+        let mut things = Vec::with_capacity(parts.len());
+        let mut healthy = DeviceProfile::flawless();
+        for part in parts {
+            let profile = *part.device.profile();
+            healthy = DeviceProfile {
+                download: profile.download,
+                deploy: profile.deploy,
+                boot: profile.boot,
+                outage: profile.outage,
+                download_steps: profile.download_steps,
+                deploy_steps: profile.deploy_steps,
+                ..DeviceProfile::flawless()
+            };
+            things.push(Thing {
+                online_since: part.device.is_connected().then_some(now),
+                device: part.device,
+                system_model: part.system_model,
+                groups: part.groups,
+                reports_no_version: part.reports_no_version,
+                clock_offset_ms: part.clock_offset_ms,
+                liar: false,
+                removed: false,
+                armed: None,
+            });
+        }
+        let index = (0..).zip(&things).map(|(index, thing)| (thing.device.id(), index)).collect();
+        let inner = Inner {
+            now,
+            engine_ahead: Duration::ZERO,
+            step: 0,
+            queue: BTreeMap::new(),
+            queued: 0,
+            things,
+            index,
+            wakes: BTreeSet::new(),
+            faults,
+            down_until: None,
+            engines: [Alive::default(); 2],
+            pending: [BTreeMap::new(), BTreeMap::new()],
+            backlog: Vec::new(),
+            checker,
+            touched: BTreeSet::new(),
+            sent: Vec::new(),
+            trace,
+            healthy: healthy,
+        };
+        Self { inner: Arc::new(Mutex::new(inner)) }
+    }
+
+    pub(super) fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    // Time.
+
+    /// The engine's time.
+    pub(super) fn engine_now(&self) -> Timestamp {
+        self.now + self.engine_ahead
+    }
+
+    pub(super) fn moment(&self) -> Moment {
+        Moment { now: self.engine_now(), step: self.step }
+    }
+
+    pub(super) fn schedule(&mut self, at: Timestamp, happening: Happening) {
+        self.queued += 1;
+        self.queue.insert((at.max(self.now), self.queued), happening);
+    }
+
+    pub(super) fn schedule_in(&mut self, delay: Duration, happening: Happening) {
+        self.schedule(self.now + delay, happening);
+    }
+
+    /// When something happens next, engines aside.
+    pub(super) fn next(&self) -> Option<Timestamp> {
+        let queued = self.queue.first_key_value().map(|((at, _), _)| *at);
+        let wake = self.wakes.first().map(|(at, _)| *at);
+        [queued, wake].into_iter().flatten().min()
+    }
+
+    pub(super) fn take_due(&mut self) -> Option<Happening> {
+        let first = self.queue.first_entry().filter(|entry| entry.key().0 <= self.now)?;
+        Some(first.remove())
+    }
+
+    /// Lets one device do what is due. `false`: none has anything to do.
+    pub(super) fn wake_device(&mut self) -> bool {
+        let Some((_, index)) = self.wakes.first().copied().filter(|(at, _)| *at <= self.now) else {
+            return false;
+        };
+        let now = self.now;
+        self.act(index, |device, output| device.wake(now, output));
+        true
+    }
+
+    /// A time up to so long.
+    pub(super) fn some_ms(&mut self, longest_ms: u64) -> Duration {
+        Duration::from_millis(self.faults.random().between(1..=longest_ms.max(1)))
+    }
+
+    /// How long a message or an answer takes if nothing delays it: half of them no time.
+    pub(super) fn latency(&mut self) -> Duration {
+        let drawn = self.faults.random().between(0..=120);
+        Duration::from_millis(drawn.saturating_sub(60))
+    }
+
+    // What is written down.
+
+    pub(super) fn note(
+        &mut self,
+        device: Option<DeviceId>,
+        stream: Option<StreamId>,
+        text: impl FnOnce() -> String,
+    ) {
+        self.trace.note(self.now, device, stream, text);
+    }
+
+    /// A fault was injected.
+    pub(super) fn mark(&mut self, device: Option<DeviceId>, text: impl FnOnce() -> String) {
+        self.trace.fault(self.now, device, text);
+    }
+
+    // Devices.
+
+    pub(super) fn thing(&mut self, device: DeviceId) -> Option<(u32, &mut Thing)> {
+        let index = *self.index.get(&device)?;
+        Some((index, &mut self.things[index as usize]))
+    }
+
+    /// A device that was not removed, if chance finds one.
+    pub(super) fn some_device(&mut self) -> Option<u32> {
+        let count = self.things.len() as u64;
+        let index = u32::try_from(self.faults.random().below(count)).unwrap_or(0);
+        self.things.get(index as usize).filter(|thing| !thing.removed).map(|_| index)
+    }
+
+    /// Where a device is, as the platform knows; `None`: there is no such device.
+    pub(super) fn presence(&self, device: DeviceId) -> Option<Presence> {
+        let index = *self.index.get(&device)?;
+        let thing = &self.things[index as usize];
+        let presence =
+            thing.online_since.map_or(Presence::Offline, |since| Presence::Online { since });
+        (!thing.removed).then_some(presence)
+    }
+
+    pub(super) fn act(
+        &mut self,
+        index: u32,
+        act: impl FnOnce(&mut SimulatedDevice, &mut Vec<DeviceOutput>),
+    ) {
+        let mut outputs = Vec::new();
+        let thing = &mut self.things[index as usize];
+        act(&mut thing.device, &mut outputs);
+        let wake = thing.device.next_wake();
+        if thing.armed != wake {
+            if let Some(at) = thing.armed.take() {
+                self.wakes.remove(&(at, index));
+            }
+            if let Some(at) = wake {
+                self.wakes.insert((at, index));
+            }
+            thing.armed = wake;
+        }
+        if thing.removed {
+            return;
+        }
+        for output in outputs {
+            self.output(index, output);
+        }
+    }
+
+    fn output(&mut self, index: u32, output: DeviceOutput) {
+        let thing = &mut self.things[index as usize];
+        let device = thing.device.id();
+        match output {
+            DeviceOutput::Connected => {
+                thing.online_since = Some(self.now);
+                self.notice(device);
+            }
+            DeviceOutput::Disconnected => {
+                thing.online_since = None;
+                self.notice(device);
+            }
+            DeviceOutput::BaseImage { version } => {
+                self.note(Some(device), None, || format!("device shows base image {version}"));
+                self.message(Observation::BaseImageChanged { device });
+            }
+            DeviceOutput::Report { operation, status, progress, code, message, stamp } => {
+                let stamp = stamp.as_millis().saturating_add(thing.clock_offset_ms);
+                let Ok(status) = ReportStatus::from_wire(status) else { return };
+                let report = OperationReport {
+                    progress,
+                    code: StatusCode::from_wire(code),
+                    message: message.to_owned(),
+                    observed_at: Some(Timestamp::from_millis(stamp)),
+                    ..OperationReport::new(device, operation, status)
+                };
+                self.report(index, report);
+            }
+        }
+    }
+
+    fn report(&mut self, index: u32, mut report: OperationReport) {
+        let device = report.device;
+        self.note(Some(device), None, || {
+            format!(
+                "device reports {:?} {} % of {}",
+                report.status, report.progress, report.operation
+            )
+        });
+        if !self.things[index as usize].liar {
+            return self.message(Observation::Report(report));
+        }
+        if self.faults.happens(FaultKind::LieSuccess) {
+            self.lied(device, "says Success instead");
+            report.status = ReportStatus::Success;
+            report.code = None;
+        }
+        if self.faults.happens(FaultKind::LieCode) {
+            self.lied(device, "sends a code that there is not, and too much text");
+            report.code = StatusCode::from_wire("ErrorÜnknown/\u{0}\u{1f41b}");
+            report.message = "🐛".repeat(LONG_MESSAGE);
+            report.progress = 255;
+        }
+        let backwards = self.faults.happens(FaultKind::LieBackwards).then(|| OperationReport {
+            status: ReportStatus::Downloading,
+            progress: report.progress / 2,
+            ..report.clone()
+        });
+        let foreign = self.faults.happens(FaultKind::LieForeign);
+        self.message(Observation::Report(report));
+        if let Some(report) = backwards {
+            self.lied(device, "goes back to Downloading");
+            self.message(Observation::Report(report));
+        }
+        if foreign {
+            self.lie_about_another(device);
+        }
+    }
+
+    fn lied(&mut self, device: DeviceId, how: &'static str) {
+        self.mark(Some(device), || format!("lie: device {how}"));
+    }
+
+    fn lie_about_another(&mut self, device: DeviceId) {
+        let known = self.sent.len() as u64;
+        let place = usize::try_from(self.faults.random().below(known)).unwrap_or(0);
+        let Some((other, operation)) = self.sent.get(place).copied() else { return };
+        if other == device {
+            return;
+        }
+        self.lied(device, "reports the success of another device's operation");
+        let status = ReportStatus::Success;
+        self.message(Observation::Report(OperationReport::new(device, operation, status)));
+    }
+
+    // Messages on their way to the engine.
+
+    /// The platform tells that a device connected or disconnected.
+    pub(super) fn notice(&mut self, device: DeviceId) {
+        let Some(presence) = self.presence(device) else { return };
+        let lost = self.faults.happens(FaultKind::NoticeLost);
+        let mut delay = self.latency();
+        let late = self.faults.happens(FaultKind::NoticeDelayed);
+        if late {
+            delay += self.some_ms(60_000);
+        }
+        let word = match presence {
+            Presence::Online { .. } => "connects",
+            Presence::Offline => "disconnects",
+        };
+        self.note(Some(device), None, || {
+            let fate = match (lost, late) {
+                (true, _) => ", and nobody is told",
+                (false, true) => ", and that is told late",
+                (false, false) => "",
+            };
+            format!("device {word}{fate}")
+        });
+        if !lost {
+            self.schedule_in(delay, Happening::Tell(Observation::Presence { device, presence }));
+        }
+    }
+
+    /// A device sends something.
+    fn message(&mut self, observation: Observation) {
+        let device = device_of(&observation);
+        if self.faults.happens(FaultKind::MessageLost) {
+            self.mark(Some(device), || "message_lost".to_owned());
+            return;
+        }
+        let mut delay = self.latency();
+        if self.faults.happens(FaultKind::MessageReordered) {
+            delay += self.some_ms(2_000);
+            self.mark(Some(device), || format!("message_reordered by {delay:?}"));
+        }
+        if self.faults.happens(FaultKind::MessageDelayed) {
+            delay += self.some_ms(300_000);
+            self.mark(Some(device), || format!("message_delayed by {delay:?}"));
+        }
+        if self.faults.happens(FaultKind::MessageDuplicated) {
+            let again = delay + self.some_ms(30_000);
+            self.mark(Some(device), || "message_duplicated".to_owned());
+            self.schedule_in(again, Happening::Tell(observation.clone()));
+        }
+        self.schedule_in(delay, Happening::Tell(observation));
+    }
+
+    /// A device is removed from the platform (D15).
+    pub(super) fn remove(&mut self, index: u32) {
+        let thing = &mut self.things[index as usize];
+        thing.removed = true;
+        thing.online_since = None;
+        let device = thing.device.id();
+        self.schedule_in(Duration::ZERO, Happening::Tell(Observation::DeviceRemoved { device }));
+    }
+
+    // After the faults.
+
+    /// Devices have power, network and sane software from now on.
+    pub(super) fn heal_devices(&mut self) {
+        let healthy = self.healthy;
+        for index in 0..u32::try_from(self.things.len()).unwrap_or(u32::MAX) {
+            let now = self.now;
+            let thing = &mut self.things[index as usize];
+            thing.liar = false;
+            thing.device.set_profile(healthy);
+            self.act(index, |device, output| {
+                device.handle(now, DeviceInput::PowerRestored, output);
+                device.handle(now, DeviceInput::NetworkRestored, output);
+            });
+            let device = self.things[index as usize].device.id();
+            self.notice(device);
+        }
+    }
+
+    /// From the last fault on, devices' own troubles end too.
+    pub(super) fn calm_devices(&mut self) {
+        let healthy = self.healthy;
+        for thing in &mut self.things {
+            thing.device.set_profile(healthy);
+        }
+    }
+}
+
+/// The device that an observation is about.
+pub(super) fn device_of(observation: &Observation) -> DeviceId {
+    match observation {
+        Observation::Report(report) => report.device,
+        Observation::Presence { device, .. }
+        | Observation::BaseImageChanged { device }
+        | Observation::DeviceRemoved { device } => *device,
+    }
+}

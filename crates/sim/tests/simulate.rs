@@ -1,0 +1,59 @@
+//! Whole fleets under faults: whatever happens, every invariant holds, and a seed is a run.
+//!
+//! `HEDGEROW_SEEDS=2000 cargo test --release -p hedgerow-sim --test simulate` tries more.
+
+use hedgerow_sim::simulate::{MemoryStorage, Profile, Report, Setup, simulate, smallest_prefix};
+
+fn seeds() -> u64 {
+    std::env::var("HEDGEROW_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(12)
+}
+
+fn assert_holds(setup: &Setup) -> Report {
+    let mut storage = MemoryStorage::default();
+    let report = simulate(setup, &mut storage).unwrap();
+    let Some(violation) = &report.violation else { return report };
+    let (faults, smallest) = smallest_prefix(setup, &report, violation, &mut storage).unwrap();
+    let violation = smallest.violation.as_ref().unwrap_or(violation);
+    for line in &smallest.timeline {
+        let own =
+            line.device.is_none() || violation.device.is_none() || line.device == violation.device;
+        if own {
+            eprintln!("{} {:?} {}", line.at, line.stream.map(|s| s.to_string()), line.text);
+        }
+    }
+    panic!("seed {} of {} after {faults} faults: {violation:?}", setup.seed, setup.profile.name);
+}
+
+#[test]
+fn every_invariant_holds_in_calm_weather() {
+    for seed in 0..seeds() {
+        assert_holds(&Setup::new(seed, Profile::calm()));
+    }
+}
+
+#[test]
+fn every_invariant_holds_on_a_lossy_network() {
+    for seed in 0..seeds() {
+        assert_holds(&Setup::new(seed, Profile::lossy()));
+    }
+}
+
+#[test]
+fn every_invariant_holds_whatever_goes_wrong() {
+    for seed in 0..seeds() {
+        assert_holds(&Setup::new(seed, Profile::hostile()));
+        assert_holds(&Setup::new(seed, Profile::mixed(seed)));
+    }
+}
+
+#[test]
+fn the_same_setup_gives_the_same_log() {
+    for seed in 0..3 {
+        let setup = Setup::new(seed, Profile::hostile());
+        let run = || simulate(&setup, &mut MemoryStorage::default()).unwrap();
+        let (first, second) = (run(), run());
+        assert_eq!(first.log_hash, second.log_hash);
+        assert_eq!(first.coverage, second.coverage);
+        assert!(first.events > 0);
+    }
+}

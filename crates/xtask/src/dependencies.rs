@@ -75,6 +75,12 @@ const TABLE: &[Row] = &[
         outside: None,
     },
     Row {
+        package: "hedgerow-astarte-emulator",
+        inside: Inside::Only(&[]),
+        inside_tests: &[],
+        outside: None,
+    },
+    Row {
         package: "hedgerow",
         inside: Inside::AllBut(&["xtask"]),
         inside_tests: &[],

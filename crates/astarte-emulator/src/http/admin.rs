@@ -1,0 +1,72 @@
+//! The emulator's own endpoint: faults, what a test waits for, and what no Astarte would do.
+
+use chrono::TimeDelta;
+use serde_json::json;
+
+use super::app_engine::parse_id;
+use super::reply::{ApiError, Reply};
+use super::request::Request;
+use crate::core::Core;
+use crate::faults::{EventRule, RequestRule, RuleError};
+
+/// `rest` is what follows `emulator`.
+pub(super) fn handle(core: &Core, request: &Request, rest: &[&str]) -> Result<Reply, ApiError> {
+    let rule_error = |error: RuleError| ApiError::detail(422, error.to_string());
+    let unreadable = |error: serde_json::Error| ApiError::detail(422, error.to_string());
+    match (request.method.as_str(), rest) {
+        ("GET", ["deliveries"]) => Ok(Reply::data(core.engine.counts())),
+        ("POST", ["faults", "events"]) => {
+            let rule: EventRule = serde_json::from_value(request.data()?).map_err(unreadable)?;
+            core.faults.add_event_rule(rule).map_err(rule_error)?;
+            Ok(Reply::created_empty(None))
+        }
+        ("POST", ["faults", "requests"]) => {
+            let rule: RequestRule = serde_json::from_value(request.data()?).map_err(unreadable)?;
+            core.faults.add_request_rule(rule).map_err(rule_error)?;
+            Ok(Reply::created_empty(None))
+        }
+        ("DELETE", ["faults"]) => {
+            core.faults.clear();
+            Ok(Reply::no_content())
+        }
+        ("PUT", ["seed"]) => {
+            let seed = request.data()?.as_u64().ok_or_else(ApiError::bad_request)?;
+            core.faults.seed(seed);
+            Ok(Reply::no_content())
+        }
+        ("PUT", ["clock-offset-milliseconds"]) => {
+            core.clock.set_offset(offset(request)?);
+            Ok(Reply::no_content())
+        }
+        (method, ["realms", realm, "devices", device, what]) => {
+            let realm = core.realms.get(*realm).ok_or_else(|| ApiError::not_found("Realm"))?;
+            let id = parse_id(device)?;
+            match (method, *what) {
+                ("DELETE", "connection") => {
+                    let mut state = realm.lock();
+                    let was_connected = core.close_link(realm, &mut state, id);
+                    Ok(Reply::data(json!({"was_connected": was_connected})))
+                }
+                ("DELETE", "session") => {
+                    core.lose_session(realm, id);
+                    Ok(Reply::no_content())
+                }
+                ("PUT", "clock-offset-milliseconds") => {
+                    let offset = offset(request)?;
+                    let mut state = realm.lock();
+                    let device =
+                        state.devices.get_mut(&id).ok_or_else(|| ApiError::not_found("Device"))?;
+                    device.clock_offset = offset;
+                    Ok(Reply::no_content())
+                }
+                _ => Err(ApiError::endpoint_not_found()),
+            }
+        }
+        _ => Err(ApiError::endpoint_not_found()),
+    }
+}
+
+fn offset(request: &Request) -> Result<TimeDelta, ApiError> {
+    let millis = request.data()?.as_i64().ok_or_else(ApiError::bad_request)?;
+    TimeDelta::try_milliseconds(millis).ok_or_else(ApiError::bad_request)
+}

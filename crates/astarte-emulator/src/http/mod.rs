@@ -1,0 +1,135 @@
+//! The HTTP side: takes a request apart, checks its token, gives it to the API that it is for, and
+//! lets faults strike.
+
+mod admin;
+mod app_engine;
+mod groups;
+mod interface_values;
+mod pairing;
+mod realm_management;
+mod reply;
+mod request;
+mod triggers;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::extract::ConnectInfo;
+use axum::response::{IntoResponse as _, Response};
+
+use crate::auth::{Claim, Denied};
+use crate::core::Core;
+use crate::faults::{Api, RequestFault, delay};
+use crate::realm::Realm;
+pub(crate) use reply::Fields;
+use reply::{ApiError, Reply};
+use request::Request;
+
+/// The version of Astarte that the emulator says it is.
+const VERSION: &str = "1.3.0";
+
+/// The router of all APIs.
+pub(crate) fn router(core: Arc<Core>, with_admin: bool) -> axum::Router {
+    axum::Router::new().fallback(
+        move |ConnectInfo(peer): ConnectInfo<SocketAddr>, request: axum::extract::Request| {
+            let core = Arc::clone(&core);
+            async move {
+                match Request::read(request, peer.ip()).await {
+                    Ok(request) => answer(&core, &request, with_admin).await,
+                    Err(error) => error.into_response(),
+                }
+            }
+        },
+    )
+}
+
+async fn answer(core: &Core, request: &Request, with_admin: bool) -> Response {
+    let segments: Vec<&str> = request.segments.iter().map(String::as_str).collect();
+    let result = match segments.as_slice() {
+        ["appengine" | "realmmanagement" | "pairing", "version"]
+        | ["appengine" | "realmmanagement" | "pairing", "v1", "version"] => Ok(version()),
+        ["appengine", "v1", realm, rest @ ..] => {
+            api(core, request, Api::AppEngine, realm, rest).await
+        }
+        ["realmmanagement", "v1", realm, rest @ ..] => {
+            api(core, request, Api::RealmManagement, realm, rest).await
+        }
+        ["pairing", "v1", realm, rest @ ..] => api(core, request, Api::Pairing, realm, rest).await,
+        ["emulator", rest @ ..] if with_admin => admin::handle(core, request, rest),
+        _ => Err(ApiError::endpoint_not_found()),
+    };
+    result.map_or_else(|error| error.into_response(), |reply| reply.into_response())
+}
+
+fn version() -> Reply {
+    Reply::data(VERSION)
+}
+
+async fn api(
+    core: &Core,
+    request: &Request,
+    api: Api,
+    realm: &str,
+    rest: &[&str],
+) -> Result<Reply, ApiError> {
+    let fault = core.faults.on_request(api, request.method.as_str(), &request.path_in_realm);
+    match fault {
+        Some(RequestFault::Status { code }) => return Err(ApiError::injected(code)),
+        Some(RequestFault::Delay { milliseconds }) => {
+            tokio::time::sleep(delay(milliseconds)).await;
+        }
+        Some(RequestFault::LoseAnswer | RequestFault::LoseMessage) | None => {}
+    }
+    let loses_message = fault == Some(RequestFault::LoseMessage);
+    let result = perform(core, request, api, realm, rest, loses_message);
+    if fault == Some(RequestFault::LoseAnswer) {
+        // Until the client gives up, which drops this future, or the emulator ends.
+        core.stop.cancelled().await;
+    }
+    result
+}
+
+fn perform(
+    core: &Core,
+    request: &Request,
+    api: Api,
+    realm: &str,
+    rest: &[&str],
+    loses_message: bool,
+) -> Result<Reply, ApiError> {
+    let realm = core.realms.get(realm).ok_or_else(ApiError::unauthorized)?;
+    let permit = |claim| permit(core, realm, request, claim);
+    match (api, rest) {
+        // A device shows its credentials secret, which the handler checks.
+        (Api::Pairing, ["devices", device, rest @ ..]) => {
+            pairing::device(core, realm, request, device, rest)
+        }
+        (Api::Pairing, _) => {
+            permit(Claim::Pairing)?;
+            pairing::agent(core, realm, request, rest)
+        }
+        (Api::AppEngine, _) => {
+            permit(Claim::AppEngine)?;
+            app_engine::handle(core, realm, request, rest, loses_message)
+        }
+        (Api::RealmManagement, _) => {
+            permit(Claim::RealmManagement)?;
+            realm_management::handle(core, realm, request, rest)
+        }
+    }
+}
+
+fn permit(core: &Core, realm: &Realm, request: &Request, claim: Claim) -> Result<(), ApiError> {
+    let authorization = request.authorization.as_deref();
+    let (method, path) = (request.method.as_str(), &request.path_in_realm);
+    realm.guard.check(authorization, claim, method, path, &core.clock).map_err(
+        |denied| match denied {
+            Denied::Missing => ApiError::detail(401, "Missing authorization token"),
+            Denied::Invalid => ApiError::detail(401, "Invalid JWT token"),
+            Denied::Unauthorized => ApiError::detail(
+                403,
+                format!("Unauthorized access to {method} {path}. Please verify your permissions"),
+            ),
+        },
+    )
+}

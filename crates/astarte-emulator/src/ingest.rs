@@ -1,0 +1,327 @@
+//! What Astarte's data updater does with a message from a device: checks it against the installed
+//! interfaces, stores it, and tells what happened.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bson::{Bson, Document};
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+
+use crate::device::{Device, Known};
+use crate::event::{Data, DeviceEvent, Event, EventKind};
+use crate::interface::{Endpoint, Installed};
+use crate::mqtt::session::Message;
+use crate::mqtt::topic::Incoming;
+use crate::properties_list;
+use crate::value::{Payload, ValueError, checked};
+use crate::values::InterfaceKey;
+
+/// Interfaces that a device may have.
+const INTERFACES_MAX: usize = 1000;
+/// The list of a device's properties, after decompression.
+const PROPERTIES_LIST_LENGTH_MAX: u64 = 1024 * 1024;
+
+/// The interfaces of a realm, by name and major version.
+pub(crate) type Interfaces = BTreeMap<String, BTreeMap<i32, Installed>>;
+
+/// Why a message is refused. The device is told by being disconnected, the backend by a
+/// `device_error`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) name: &'static str,
+    pub(crate) metadata: BTreeMap<&'static str, String>,
+}
+
+fn refuse(name: &'static str) -> Refusal {
+    Refusal { name, metadata: BTreeMap::new() }
+}
+
+/// What a message led to.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    pub(crate) events: Vec<DeviceEvent>,
+    /// What is sent to the device in answer.
+    pub(crate) messages: Vec<Message>,
+}
+
+/// Takes one message of a device in. `prefix` is that of the device's topics.
+pub(crate) fn ingest(
+    device: &mut Device,
+    interfaces: &Interfaces,
+    prefix: &str,
+    incoming: Incoming<'_>,
+    payload: &Bytes,
+    now: DateTime<Utc>,
+) -> Result<Outcome, Refusal> {
+    let interface =
+        if let Incoming::Data { interface, .. } = incoming { Some(interface) } else { None };
+    device.count(interface, payload.len());
+    let mut outcome = Outcome::default();
+    let id = device.id;
+    let mut tell = |timestamp, event| {
+        outcome.events.push(DeviceEvent { device: id, timestamp, event });
+    };
+    match incoming {
+        Incoming::Introspection => {
+            for event in introspection(device, payload)? {
+                tell(now, event);
+            }
+        }
+        Incoming::EmptyCache => outcome.messages = server_properties(device, interfaces, prefix)?,
+        Incoming::ProducerProperties => {
+            for event in purge(device, interfaces, payload)? {
+                tell(now, event);
+            }
+        }
+        Incoming::Capabilities => {
+            bson::RawDocument::from_bytes(payload).map_err(|_| refuse("invalid_capabilities"))?;
+        }
+        Incoming::UnknownControl => return Err(refuse("unexpected_control_message")),
+        Incoming::Data { interface, path } => {
+            let (timestamp, events) = data(device, interfaces, interface, path, payload, now)
+                .map_err(|mut refusal| {
+                    refusal.metadata.insert("interface", interface.to_owned());
+                    refusal.metadata.insert("path", path.to_owned());
+                    refusal.metadata.insert("base64_payload", STANDARD.encode(payload));
+                    refusal
+                })?;
+            for event in events {
+                tell(timestamp, event);
+            }
+        }
+    }
+    Ok(outcome)
+}
+
+fn introspection(device: &mut Device, payload: &[u8]) -> Result<Vec<Event>, Refusal> {
+    let interfaces = std::str::from_utf8(payload)
+        .ok()
+        .and_then(parse_introspection)
+        .ok_or_else(|| refuse("invalid_introspection"))?;
+    let mut events = vec![Event::IncomingIntrospection { interfaces: interfaces.clone() }];
+    let old = std::mem::take(&mut device.introspection);
+    for (name, (major, minor)) in &interfaces {
+        let (name, major, minor) = (name.clone(), *major, *minor);
+        let mut known = Known { major, minor, ..Known::default() };
+        match old.get(&name) {
+            Some(same) if same.major == major => {
+                known = Known { minor, ..*same };
+                if same.minor != minor {
+                    events.push(Event::InterfaceMinorUpdated {
+                        interface: name.clone(),
+                        major,
+                        old_minor: same.minor,
+                        new_minor: minor,
+                    });
+                }
+            }
+            _ => {
+                events.push(Event::InterfaceAdded { interface: name.clone(), major, minor });
+                if let Some(back) = device.previous_interfaces.remove(&(name.clone(), major)) {
+                    known = Known { minor, ..back };
+                }
+            }
+        }
+        device.introspection.insert(name, known);
+    }
+    for (name, known) in old {
+        if interfaces.get(&name).is_none_or(|(major, _)| *major != known.major) {
+            events.push(Event::InterfaceRemoved { interface: name.clone(), major: known.major });
+            device.previous_interfaces.insert((name, known.major), known);
+        }
+    }
+    Ok(events)
+}
+
+/// Reads `name:major:minor;...`.
+pub(crate) fn parse_introspection(text: &str) -> Option<BTreeMap<String, (i32, i32)>> {
+    let mut interfaces = BTreeMap::new();
+    for entry in text.split(';').filter(|entry| !entry.is_empty()) {
+        let mut parts = entry.split(':');
+        let (name, major, minor) = (parts.next()?, parts.next()?, parts.next()?);
+        let (major, minor) = (major.parse().ok()?, minor.parse().ok()?);
+        let is_valid = astarte_interfaces::interface::name::InterfaceName::from_str_ref(name)
+            .is_ok()
+            && parts.next().is_none()
+            && major >= 0
+            && minor >= 0;
+        if !is_valid || interfaces.len() >= INTERFACES_MAX {
+            return None;
+        }
+        interfaces.insert(name.to_owned(), (major, minor));
+    }
+    Some(interfaces)
+}
+
+/// The answer to `emptyCache`: which server-owned properties are set, and each of them.
+fn server_properties(
+    device: &Device,
+    interfaces: &Interfaces,
+    prefix: &str,
+) -> Result<Vec<Message>, Refusal> {
+    let mut set = Vec::new();
+    let mut messages = Vec::new();
+    for installed in known_interfaces(device, interfaces) {
+        if !installed.is_properties() || !installed.is_server_owned() {
+            continue;
+        }
+        let key = (installed.name().to_owned(), installed.major());
+        for (path, value) in device.values.properties(&key) {
+            set.push(format!("{}{path}", installed.name()));
+            let payload = Payload::encode(value).map_err(|_| refuse("empty_cache_error"))?;
+            messages.push(Message {
+                topic: format!("{prefix}/{}{path}", installed.name()),
+                payload: payload.into(),
+                quality: mqttbytes::QoS::ExactlyOnce,
+            });
+        }
+    }
+    let list = Message {
+        topic: format!("{prefix}/control/consumer/properties"),
+        payload: properties_list::encode(&set).into(),
+        quality: mqttbytes::QoS::ExactlyOnce,
+    };
+    messages.insert(0, list);
+    Ok(messages)
+}
+
+fn known_interfaces<'a>(
+    device: &'a Device,
+    interfaces: &'a Interfaces,
+) -> impl Iterator<Item = &'a Installed> {
+    device.introspection.iter().filter_map(|(name, known)| interfaces.get(name)?.get(&known.major))
+}
+
+/// Forgets the device's own properties that are not in its list.
+fn purge(
+    device: &mut Device,
+    interfaces: &Interfaces,
+    payload: &[u8],
+) -> Result<Vec<Event>, Refusal> {
+    let list = properties_list::decode(payload, PROPERTIES_LIST_LENGTH_MAX)
+        .ok_or_else(|| refuse("invalid_properties"))?;
+    let set: BTreeSet<&str> = list.split(';').collect();
+    let gone: Vec<(InterfaceKey, String)> = known_interfaces(device, interfaces)
+        .filter(|installed| installed.is_properties() && !installed.is_server_owned())
+        .flat_map(|installed| {
+            let key = (installed.name().to_owned(), installed.major());
+            let paths: Vec<String> = device
+                .values
+                .properties(&key)
+                .map(|(path, _)| path.to_owned())
+                .filter(|path| !set.contains(format!("{}{path}", installed.name()).as_str()))
+                .collect();
+            paths.into_iter().map(move |path| (key.clone(), path))
+        })
+        .collect();
+    Ok(gone
+        .into_iter()
+        .map(|(key, path)| {
+            let old = device.values.set_property(&key, &path, None);
+            let (interface, major) = key;
+            let data = Data { interface, major, path, value: None, old };
+            Event::Data { kind: EventKind::PathRemoved, data }
+        })
+        .collect())
+}
+
+fn data(
+    device: &mut Device,
+    interfaces: &Interfaces,
+    name: &str,
+    path: &str,
+    payload: &[u8],
+    now: DateTime<Utc>,
+) -> Result<(DateTime<Utc>, Vec<Event>), Refusal> {
+    let known = device.introspection.get(name).ok_or_else(|| refuse("interface_loading_failed"))?;
+    let installed = interfaces
+        .get(name)
+        .and_then(|majors| majors.get(&known.major))
+        .ok_or_else(|| refuse("interface_loading_failed"))?;
+    if installed.is_server_owned() {
+        return Err(refuse("write_on_server_owned_interface"));
+    }
+    let endpoint = installed.endpoint(path).ok_or_else(|| refuse("mapping_not_found"))?;
+    let (value, device_time) = read(installed, &endpoint, payload)?;
+    let timestamp = match device_time {
+        Some(time) if endpoint.explicit_timestamp => {
+            time.checked_add_signed(device.clock_offset).unwrap_or(time)
+        }
+        _ => now,
+    };
+    let key = (name.to_owned(), known.major);
+    let event = |kind, value: &Option<Bson>, old: &Option<Bson>| Event::Data {
+        kind,
+        data: Data {
+            interface: name.to_owned(),
+            major: key.1,
+            path: path.to_owned(),
+            value: value.clone(),
+            old: old.clone(),
+        },
+    };
+    // Told on every receipt, and before anything is stored.
+    let mut events = vec![event(EventKind::IncomingData, &value, &None)];
+    if !installed.is_properties() {
+        if let Some(value) = value.clone() {
+            device.values.append(&key, path, value, timestamp, now, endpoint.time_to_live);
+        }
+        events.push(event(EventKind::ValueStored, &value, &None));
+        return Ok((timestamp, events));
+    }
+    let old = device.values.set_property(&key, path, value.clone());
+    let changed = old != value;
+    if changed {
+        events.push(event(EventKind::ValueChange, &value, &old));
+    }
+    match (&old, &value) {
+        (_, Some(_)) => {
+            events.push(event(EventKind::ValueStored, &value, &old));
+            if old.is_none() {
+                events.push(event(EventKind::PathCreated, &value, &old));
+            }
+        }
+        (Some(_), None) => events.push(event(EventKind::PathRemoved, &value, &old)),
+        (None, None) => {}
+    }
+    if changed {
+        events.push(event(EventKind::ValueChangeApplied, &value, &old));
+    }
+    Ok((timestamp, events))
+}
+
+/// The value in a payload, `None` if it unsets a property.
+fn read(
+    installed: &Installed,
+    endpoint: &Endpoint,
+    payload: &[u8],
+) -> Result<(Option<Bson>, Option<DateTime<Utc>>), Refusal> {
+    if payload.is_empty() {
+        return match (installed.is_properties(), endpoint.allow_unset) {
+            (true, true) => Ok((None, None)),
+            (true, false) => Err(refuse("unset_not_allowed")),
+            (false, _) => Err(refuse("unset_on_datastream")),
+        };
+    }
+    let Payload { value, timestamp } = Payload::decode(payload).map_err(refusal_of)?;
+    let Some(kind) = endpoint.kind else {
+        let Bson::Document(document) = value else { return Err(refuse("unexpected_value_type")) };
+        let mut object = Document::new();
+        for (key, value) in document {
+            let kind = installed.key(&key).ok_or_else(|| refuse("unexpected_object_key"))?;
+            object.insert(key, checked(value, kind).map_err(refusal_of)?);
+        }
+        return Ok((Some(Bson::Document(object)), timestamp));
+    };
+    Ok((Some(checked(value, kind).map_err(refusal_of)?), timestamp))
+}
+
+fn refusal_of(error: ValueError) -> Refusal {
+    refuse(match error {
+        ValueError::Undecodable => "undecodable_bson_payload",
+        ValueError::Type { .. } => "unexpected_value_type",
+        ValueError::Size => "value_size_exceeded",
+    })
+}

@@ -57,6 +57,12 @@ impl External {
         self
     }
 
+    /// Sets a variable that would make the shown command no clearer.
+    pub(crate) fn path_environment(mut self, name: &str, value: &Path) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
     pub(crate) fn directory(mut self, directory: &Path) -> Self {
         self.command.current_dir(directory);
         self

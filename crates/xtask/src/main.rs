@@ -8,6 +8,7 @@ mod fuzz;
 mod licenses;
 mod public_api;
 mod report;
+mod sabotage;
 mod step;
 mod tool;
 
@@ -65,6 +66,15 @@ enum ProjectCommand {
     Fuzz,
     /// Check the licences and the origin of every dependency
     Licenses,
+    /// Plant deliberate defects in a copy of the sources; the simulation must find each
+    Sabotage {
+        /// Only the defects whose names contain this
+        #[arg(long, value_name = "TEXT")]
+        only: Option<String>,
+        /// How many seeds each defect may need
+        #[arg(long, default_value_t = 400)]
+        seeds: u32,
+    },
 }
 
 impl ProjectCommand {
@@ -73,6 +83,9 @@ impl ProjectCommand {
         match self {
             Self::Book { update: true } => book::update(root),
             Self::Api { update: true } => Ok(public_api::update(root)?),
+            Self::Sabotage { only, seeds } => {
+                sabotage::run(root, &sabotage::Options { only: only.clone(), seeds: *seeds })
+            }
             _ => step::run_all(self.steps(), root),
         }
     }
@@ -89,6 +102,7 @@ impl ProjectCommand {
             Self::Api { .. } => &[Step::Api],
             Self::Fuzz => &[Step::Fuzz],
             Self::Licenses => &[Step::Licenses],
+            Self::Sabotage { .. } => &[],
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::fuzz::{self, FuzzError};
 use crate::licenses;
 use crate::public_api::{self, PublicApiError};
 use crate::report;
+use crate::sabotage::SabotageError;
 
 /// One check of the project.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +40,8 @@ pub(crate) enum Failure {
     PublicApi(#[from] PublicApiError),
     #[error(transparent)]
     Fuzz(#[from] FuzzError),
+    #[error(transparent)]
+    Sabotage(#[from] SabotageError),
     #[error("step `{name}` failed after {time}: {cause}\nTo run it alone: cargo xtask {name}", time = seconds(*elapsed))]
     Step { name: &'static str, elapsed: Duration, cause: Box<Failure> },
 }

@@ -1,0 +1,295 @@
+//! Proves that the simulation can fail: plants one deliberate defect after the other in a copy of
+//! the sources, and counts the seeds that the simulation needs to find it.
+//!
+//! The defects are the patches in `crates/xtask/sabotage`. The simulation of the sources as they
+//! are must find nothing in the same seeds, or the count would mean nothing.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::external::{External, ExternalError};
+use crate::report;
+use crate::step::Failure;
+
+const PATCHES: &str = "crates/xtask/sabotage";
+/// What the simulation is built from.
+const SOURCES: [&str; 4] = ["Cargo.toml", "Cargo.lock", "crates", "rustfmt.toml"];
+/// Fewer would prove too little.
+const FEWEST_DEFECTS: usize = 12;
+
+/// What to run.
+pub(crate) struct Options {
+    /// Only the defects whose names contain this.
+    pub(crate) only: Option<String>,
+    /// How many seeds each defect may need.
+    pub(crate) seeds: u32,
+}
+
+/// Why the simulation has not proved itself.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum SabotageError {
+    #[error("{}: {source}", path.display())]
+    File { path: PathBuf, source: io::Error },
+    #[error("{PATCHES} holds {found} defects, of which there must be {FEWEST_DEFECTS} at least")]
+    TooFew { found: usize },
+    #[error("no defect's name contains `{only}`: see {PATCHES}")]
+    NoneOfThatName { only: String },
+    #[error(
+        "the defect `{name}` does not apply to the sources any more: {source}\nMake {PATCHES}/{name}.patch anew, so that it plants the same mistake in the code as it is now"
+    )]
+    Outdated { name: String, source: ExternalError },
+    #[error("the defect `{name}` does not compile: {source}\nMend {PATCHES}/{name}.patch")]
+    DoesNotCompile { name: String, source: ExternalError },
+    #[error("what the simulation printed could not be understood: {source}: {text}")]
+    Output { text: String, source: serde_json::Error },
+    #[error(
+        "without any defect, seed {seed} fails ({invariant}): mend that first, with `cargo xtask simulate`"
+    )]
+    Control { seed: u64, invariant: String },
+    #[error(
+        "{} not found within {seeds} seeds: {}\nAn invariant or a fault of the simulation is missing, or too rare", if names.len() == 1 { "a defect was" } else { "defects were" }, names.join(", ")
+    )]
+    NotFound { names: Vec<String>, seeds: u32 },
+}
+
+/// What the program `first_failure` of `hedgerow-sim` prints.
+#[derive(Deserialize)]
+struct FirstFailure {
+    /// Seeds that were run, the failing one included.
+    tried: u32,
+    failure: Option<Broken>,
+}
+
+#[derive(Deserialize)]
+struct Broken {
+    seed: u64,
+    invariant: String,
+}
+
+/// One line of the result.
+#[derive(Serialize)]
+struct Found {
+    defect: String,
+    rules: String,
+    seeds: u32,
+    invariant: String,
+}
+
+/// One deliberate defect.
+struct Defect {
+    name: String,
+    rules: String,
+    patch: PathBuf,
+}
+
+/// Plants each defect and looks for it.
+pub(crate) fn run(root: &Path, options: &Options) -> Result<(), Failure> {
+    let all = defects(&root.join(PATCHES))?;
+    if all.len() < FEWEST_DEFECTS {
+        return Err(SabotageError::TooFew { found: all.len() }.into());
+    }
+    let wanted = |defect: &Defect| {
+        options.only.as_ref().is_none_or(|only| defect.name.contains(only.as_str()))
+    };
+    let chosen: Vec<Defect> = all.into_iter().filter(wanted).collect();
+    if chosen.is_empty() {
+        let only = options.only.clone().unwrap_or_default();
+        return Err(SabotageError::NoneOfThatName { only }.into());
+    }
+    let copy = Copy::new(root)?;
+    copy.refresh()?;
+    copy.build()?;
+    let control = copy.look_for(options.seeds)?;
+    if let Some(Broken { seed, invariant }) = control.failure {
+        return Err(SabotageError::Control { seed, invariant }.into());
+    }
+    report::line(&format!("no defect planted: nothing found in {} seeds", control.tried));
+    let (mut found, mut missed) = (Vec::new(), Vec::new());
+    for defect in chosen {
+        copy.refresh()?;
+        let name = || defect.name.clone();
+        copy.apply(&defect.patch)
+            .map_err(|source| SabotageError::Outdated { name: name(), source })?;
+        copy.build().map_err(|source| SabotageError::DoesNotCompile { name: name(), source })?;
+        let outcome = copy.look_for(options.seeds)?;
+        match outcome.failure {
+            Some(Broken { invariant, .. }) => {
+                let seeds = if outcome.tried == 1 { "seed" } else { "seeds" };
+                let tried = outcome.tried;
+                report::line(&format!("{}: {tried} {seeds}, {invariant}", defect.name));
+                let (defect, rules) = (defect.name, defect.rules);
+                found.push(Found { defect, rules, seeds: tried, invariant });
+            }
+            None => {
+                report::line(&format!("{}: NOT FOUND in {} seeds", defect.name, outcome.tried));
+                missed.push(defect.name);
+            }
+        }
+    }
+    copy.keep(&found)?;
+    if missed.is_empty() {
+        report::line(&format!("all {} defects were found", found.len()));
+        Ok(())
+    } else {
+        Err(SabotageError::NotFound { names: missed, seeds: options.seeds }.into())
+    }
+}
+
+/// The defects of a folder, by name.
+fn defects(folder: &Path) -> Result<Vec<Defect>, SabotageError> {
+    let failed = |source| SabotageError::File { path: folder.to_path_buf(), source };
+    let mut defects = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let patch = entry.map_err(failed)?.path();
+        if patch.extension().is_none_or(|extension| extension != "patch") {
+            continue;
+        }
+        let text = read(&patch)?;
+        let text = String::from_utf8_lossy(&text);
+        let rules = text.lines().find_map(|line| line.strip_prefix("Rules: "));
+        let rules = rules.unwrap_or("none named").to_owned();
+        let name = patch.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        defects.push(Defect { name, rules, patch });
+    }
+    defects.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(defects)
+}
+
+/// The copy of the sources that the defects are planted in, with a target folder of its own.
+struct Copy {
+    root: PathBuf,
+    folder: PathBuf,
+}
+
+impl Copy {
+    fn new(root: &Path) -> Result<Self, SabotageError> {
+        let folder = root.join("target/sabotage/source");
+        fs::create_dir_all(&folder)
+            .map_err(|source| SabotageError::File { path: folder.clone(), source })?;
+        Ok(Self { root: root.to_path_buf(), folder })
+    }
+
+    /// Makes the copy like the sources. What is the same already is not touched, so that it is not
+    /// built again.
+    fn refresh(&self) -> Result<(), SabotageError> {
+        for name in SOURCES {
+            mirror(&self.root.join(name), &self.folder.join(name))?;
+        }
+        Ok(())
+    }
+
+    fn apply(&self, patch: &Path) -> Result<(), ExternalError> {
+        External::program(Path::new("git"))
+            .arguments(["apply"])
+            .path_argument("-p1", patch)
+            // The copy lies in the repository's folder, but is no part of it.
+            .path_environment("GIT_CEILING_DIRECTORIES", self.folder.parent().unwrap_or(&self.root))
+            .directory(&self.folder)
+            .run()
+    }
+
+    /// With little optimisation: each defect is built once and runs for seconds.
+    fn build(&self) -> Result<(), ExternalError> {
+        self.cargo(["build", "--quiet", "-p", "hedgerow-sim", "--example", "first_failure"]).run()
+    }
+
+    fn look_for(&self, seeds: u32) -> Result<FirstFailure, Failure> {
+        let seeds = seeds.to_string();
+        let text = self
+            .cargo(["run", "--quiet", "-p", "hedgerow-sim", "--example", "first_failure"])
+            .arguments(["--", seeds.as_str()])
+            .read()?;
+        let text = text.trim();
+        serde_json::from_str(text)
+            .map_err(|source| SabotageError::Output { text: text.to_owned(), source }.into())
+    }
+
+    fn cargo<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> External {
+        External::cargo(arguments)
+            .path_environment("CARGO_TARGET_DIR", &self.root.join("target/sabotage/build"))
+            .environment("CARGO_PROFILE_DEV_DEBUG", "false")
+            .directory(&self.folder)
+    }
+
+    /// Leaves the result for `cargo xtask guarantees`.
+    fn keep(&self, found: &[Found]) -> Result<(), SabotageError> {
+        let path = self.root.join("target/sabotage/result.json");
+        let text = serde_json::to_string_pretty(found).unwrap_or_default();
+        fs::write(&path, text).map_err(|source| SabotageError::File { path, source })
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, SabotageError> {
+    fs::read(path).map_err(|source| SabotageError::File { path: path.to_path_buf(), source })
+}
+
+/// Makes `copy` like `original`, a file or a folder; what the original lacks is removed.
+fn mirror(original: &Path, copy: &Path) -> Result<(), SabotageError> {
+    let failed = |path: &Path| {
+        let path = path.to_path_buf();
+        move |source| SabotageError::File { path, source }
+    };
+    if original.is_file() {
+        let text = read(original)?;
+        if fs::read(copy).is_ok_and(|old| old == text) {
+            return Ok(());
+        }
+        return fs::write(copy, text).map_err(failed(copy));
+    }
+    fs::create_dir_all(copy).map_err(failed(copy))?;
+    for entry in fs::read_dir(copy).map_err(failed(copy))? {
+        let path = entry.map_err(failed(copy))?.path();
+        let kept = path.file_name().is_some_and(|name| original.join(name).exists());
+        match path.is_dir() {
+            _ if kept => {}
+            true => fs::remove_dir_all(&path).map_err(failed(&path))?,
+            false => fs::remove_file(&path).map_err(failed(&path))?,
+        }
+    }
+    for entry in fs::read_dir(original).map_err(failed(original))? {
+        let path = entry.map_err(failed(original))?.path();
+        if let Some(name) = path.file_name()
+            && name != "target"
+        {
+            mirror(&path, &copy.join(name))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mirror_has_what_the_original_has_and_nothing_else()
+    -> Result<(), Box<dyn std::error::Error>> {
+        let folder = tempfile::tempdir()?;
+        let (original, copy) = (folder.path().join("original"), folder.path().join("copy"));
+        fs::create_dir_all(original.join("inner"))?;
+        fs::write(original.join("inner/kept"), "new")?;
+        fs::create_dir_all(copy.join("gone"))?;
+        fs::create_dir_all(copy.join("inner"))?;
+        fs::write(copy.join("inner/kept"), "old")?;
+        fs::write(copy.join("gone/file"), "old")?;
+        mirror(&original, &copy)?;
+        assert_eq!(fs::read_to_string(copy.join("inner/kept"))?, "new");
+        assert!(!copy.join("gone").exists());
+        Ok(())
+    }
+
+    #[test]
+    fn every_defect_says_which_rules_it_breaks() -> Result<(), Box<dyn std::error::Error>> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("sabotage");
+        let defects = defects(&folder)?;
+        assert!(defects.len() >= FEWEST_DEFECTS, "{}", defects.len());
+        for defect in defects {
+            assert!(defect.rules.starts_with(['D', 'E']), "{}: {}", defect.name, defect.rules);
+        }
+        Ok(())
+    }
+}

@@ -176,7 +176,7 @@ impl AstarteFleet {
         let keep = |page: Vec<DeviceStatus>| {
             let entry = |status: DeviceStatus| {
                 let (presence, stamp) = (status.presence(), stamp(&status));
-                (status.id, realm.presence.newer(status.id, presence, stamp))
+                (status.id, realm.presence.read(status.id, presence, stamp))
             };
             listed.extend(page.into_iter().map(entry));
         };
@@ -193,7 +193,7 @@ impl AstarteFleet {
         match realm.appengine.device_status(device).await {
             Ok(status) => {
                 let presence = status.presence();
-                Ok(Some(realm.presence.newer(device, presence, stamp(&status))))
+                Ok(Some(realm.presence.read(device, presence, stamp(&status))))
             }
             Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(error),

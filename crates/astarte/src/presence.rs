@@ -34,20 +34,19 @@ pub(crate) struct PresenceTable {
 struct State {
     newest: HashMap<DeviceId, (Timestamp, bool)>,
     by_age: BTreeSet<(Timestamp, DeviceId)>,
-    /// Of a device that is not in the table nothing newer than this was forgotten; `None` until
-    /// the first event, before which everything is forgotten.
-    horizon: Option<Timestamp>,
-}
-
-impl Default for PresenceTable {
-    fn default() -> Self {
-        Self::with_capacity(MOST_DEVICES)
-    }
+    /// Of a device that is not in the table nothing newer than this was forgotten.
+    horizon: Timestamp,
 }
 
 impl PresenceTable {
-    pub(crate) fn with_capacity(most: usize) -> Self {
-        Self { state: Mutex::default(), most: most.max(1) }
+    /// An empty table at that time: what happened before it may have been told to an earlier
+    /// process.
+    pub(crate) fn new(now: Timestamp) -> Self {
+        Self::with_capacity(now, MOST_DEVICES)
+    }
+
+    fn with_capacity(horizon: Timestamp, most: usize) -> Self {
+        Self { state: Mutex::new(State { horizon, ..State::default() }), most }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -61,7 +60,7 @@ impl PresenceTable {
             Some(&(newest, _)) if at > newest => Judgement::News,
             Some(&(newest, known)) if at == newest && known != online => Judgement::Doubtful,
             Some(_) => Judgement::Old,
-            None if state.horizon.is_some_and(|horizon| at > horizon) => Judgement::News,
+            None if at > state.horizon => Judgement::News,
             None => Judgement::Doubtful,
         }
     }
@@ -83,19 +82,17 @@ impl PresenceTable {
         }
         state.newest.insert(device, (at, online));
         state.by_age.insert((at, device));
-        // Everything stamped before the first event that was noted may be older than one that
-        // came before this process began.
-        let horizon = *state.horizon.get_or_insert(at);
         if state.newest.len() > self.most
             && let Some((forgotten, device)) = state.by_age.pop_first()
         {
             state.newest.remove(&device);
-            state.horizon = Some(horizon.max(forgotten));
+            state.horizon = state.horizon.max(forgotten);
         }
     }
 
-    /// The newer of what is known and what was read at Astarte.
-    pub(crate) fn newer(&self, device: DeviceId, read: Presence, stamp: Timestamp) -> Presence {
+    /// Notes what was read at Astarte, and gives the newer of that and what was known.
+    pub(crate) fn read(&self, device: DeviceId, read: Presence, stamp: Timestamp) -> Presence {
+        self.note(device, stamp, read != Presence::Offline);
         match self.state().newest.get(&device) {
             Some(&(at, online)) if at > stamp => {
                 if online {
@@ -123,7 +120,7 @@ mod tests {
 
     #[test]
     fn the_stamp_decides_and_not_the_order_of_arrival() {
-        let table = PresenceTable::default();
+        let table = PresenceTable::new(at(9));
         table.note(device(1), at(10), true);
         assert_eq!(table.judge(device(1), at(9), false), Judgement::Old, "overtaken");
         assert_eq!(table.judge(device(1), at(10), true), Judgement::Old, "repeated");
@@ -135,8 +132,8 @@ mod tests {
 
     #[test]
     fn what_may_be_older_than_something_forgotten_is_doubtful() {
-        let table = PresenceTable::with_capacity(2);
-        assert_eq!(table.judge(device(1), at(5), true), Judgement::Doubtful, "after a start");
+        let table = PresenceTable::with_capacity(at(5), 2);
+        assert_eq!(table.judge(device(1), at(5), true), Judgement::Doubtful, "before the start");
         table.note(device(1), at(10), true);
         assert_eq!(table.judge(device(2), at(11), true), Judgement::News);
         table.note(device(2), at(11), true);
@@ -153,11 +150,11 @@ mod tests {
 
     #[test]
     fn what_was_read_gives_way_to_a_newer_event() {
-        let table = PresenceTable::default();
+        let table = PresenceTable::new(at(9));
         table.note(device(1), at(10), false);
         let online = Presence::Online { since: at(8) };
-        assert_eq!(table.newer(device(1), online, at(8)), Presence::Offline);
-        assert_eq!(table.newer(device(1), online, at(10)), online);
-        assert_eq!(table.newer(device(2), online, at(8)), online);
+        assert_eq!(table.read(device(1), online, at(8)), Presence::Offline);
+        assert_eq!(table.read(device(1), online, at(10)), online);
+        assert_eq!(table.read(device(2), online, at(8)), online);
     }
 }

@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
-use hedgerow_core::{DeviceId, TenantId};
+use hedgerow_core::{DeviceId, TenantId, Timestamp};
 
 use crate::presence::PresenceTable;
 use crate::{ApiError, AppEngine, Credentials, HttpConnections, RealmClient, SettingsError};
@@ -53,12 +54,14 @@ impl Astarte {
         connections: &HttpConnections,
         realms: impl IntoIterator<Item = Realm>,
     ) -> Result<Self, SettingsError> {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let now = Timestamp::default() + now;
         let mut states = BTreeMap::new();
         for Realm { tenant, base_url, credentials } in realms {
             let client = RealmClient::new(connections, &base_url, tenant.as_str(), credentials)?;
             let state = RealmState {
                 appengine: AppEngine::new(client),
-                presence: PresenceTable::default(),
+                presence: PresenceTable::new(now),
                 capable: Mutex::default(),
             };
             states.insert(tenant, state);

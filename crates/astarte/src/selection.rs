@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures::{StreamExt, stream};
 use hedgerow_core::{Channel, DeviceId, Presence, SystemModelHandle, TenantId, TransportError};
 
+use crate::directory::stamp;
 use crate::{ApiError, AppEngine, Astarte, DeviceStatus, lacks_ota_updates};
 
 /// Properties read at once.
@@ -146,7 +147,9 @@ impl Selection {
                     if lacks_ota_updates(&status.introspection).is_none() {
                         realm.note_capable(status.id);
                     }
-                    candidates.push(self.candidate(&status));
+                    let presence =
+                        realm.presence.read(status.id, status.presence(), stamp(&status));
+                    candidates.push(self.candidate(&status, presence));
                 }
                 self.tell(candidates.len(), 0, 0);
             };
@@ -164,13 +167,13 @@ impl Selection {
         Ok(candidates)
     }
 
-    fn candidate(&self, status: &DeviceStatus) -> Candidate {
+    fn candidate(&self, status: &DeviceStatus, presence: Presence) -> Candidate {
         let shown = match &self.source.place {
             Place::Attribute(name) => status.attributes.get(name),
             Place::Property { .. } => None,
         };
         let shown = shown.and_then(|value| value.as_str()).map(str::to_owned);
-        Candidate { device: status.id, presence: status.presence(), shown }
+        Candidate { device: status.id, presence, shown }
     }
 
     /// Reads the System Model of a device, if its status did not tell it.

@@ -141,6 +141,12 @@ impl Registry {
         }
     }
 
+    /// The stream whose operation is active on a device, as far as is known.
+    pub(crate) fn operation_holder(&self, tenant: &TenantId, id: DeviceId) -> Option<StreamId> {
+        let holder = self.devices.get(&(tenant.clone(), id))?;
+        holder.operation.map(|_| holder.stream)
+    }
+
     /// The stream of an active operation.
     pub(crate) fn stream_of(&self, tenant: &TenantId, id: OperationId) -> Option<StreamId> {
         self.operations.get(&(tenant.clone(), id)).copied()

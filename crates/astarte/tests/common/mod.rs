@@ -3,6 +3,8 @@
 // Each test file uses some of it.
 #![allow(dead_code)]
 
+pub mod world;
+
 use std::sync::{Arc, Mutex};
 
 use axum::Router;

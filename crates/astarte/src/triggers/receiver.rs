@@ -1,0 +1,270 @@
+//! Decides what becomes of a delivery, and answers it only when what follows is durable (E8).
+
+use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use hedgerow_core::{DeviceId, Presence, TenantId, Timestamp};
+use hedgerow_engine::{Engine, EngineError, Observation};
+use subtle::ConstantTimeEq;
+use tokio::sync::Mutex;
+
+use super::answer::Counters;
+use super::limit::Limiter;
+use super::{Happening, TriggerAnswer, TriggerCounts, TriggerEvent};
+use crate::directory::stamp;
+use crate::presence::Judgement;
+use crate::realms::RealmState;
+use crate::redact::excerpt;
+use crate::{Astarte, Reconciler};
+
+/// The header that names the realm.
+const REALM: HeaderName = HeaderName::from_static("astarte-realm");
+/// What is told of one device is handled one after the other; so many devices beside each other.
+const STRIPES: usize = 1_024;
+
+/// What the endpoint takes.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct TriggerSettings {
+    /// A header that every delivery must have: a static header of the triggers.
+    pub secret: Option<(HeaderName, HeaderValue)>,
+    /// The largest body, in bytes; default 256 KiB. A device's message has at most 64 KiB.
+    pub largest_body: usize,
+    /// How long the body of a delivery may take to arrive; default 10 s.
+    pub body_timeout: Duration,
+    /// How many deliveries are handled at once; default 1,024.
+    pub concurrent_deliveries: usize,
+    /// How many deliveries are taken in a second; default: as many as come.
+    pub deliveries_per_second: Option<NonZeroU32>,
+}
+
+impl Default for TriggerSettings {
+    fn default() -> Self {
+        Self {
+            secret: None,
+            largest_body: 256 * 1024,
+            body_timeout: Duration::from_secs(10),
+            concurrent_deliveries: 1_024,
+            deliveries_per_second: None,
+        }
+    }
+}
+
+/// Takes deliveries of triggers for an engine. Clones share everything.
+#[derive(Clone)]
+pub struct TriggerReceiver {
+    pub(super) shared: Arc<Shared>,
+}
+
+pub(super) struct Shared {
+    astarte: Astarte,
+    engine: Engine,
+    reconciler: Option<Reconciler>,
+    pub(super) settings: TriggerSettings,
+    pub(super) limiter: Limiter,
+    pub(super) counters: Counters,
+    stripes: Vec<Mutex<()>>,
+}
+
+impl fmt::Debug for TriggerReceiver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TriggerReceiver")
+            .field("astarte", &self.shared.astarte)
+            .field("counts", &self.counts())
+            .finish_non_exhaustive()
+    }
+}
+
+impl TriggerReceiver {
+    /// For that engine and the realms of that `Astarte`.
+    #[must_use]
+    pub fn new(astarte: Astarte, engine: Engine, mut settings: TriggerSettings) -> Self {
+        if let Some((_, secret)) = &mut settings.secret {
+            // Kept out of debug output.
+            secret.set_sensitive(true);
+        }
+        let limiter = Limiter::new(settings.concurrent_deliveries, settings.deliveries_per_second);
+        let stripes = std::iter::repeat_with(Mutex::default).take(STRIPES).collect();
+        let shared = Shared {
+            astarte,
+            engine,
+            reconciler: None,
+            settings,
+            limiter,
+            counters: Counters::default(),
+            stripes,
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Fetches what a device reported while it was out of reach whenever one with an operation in
+    /// progress connects (D12).
+    #[must_use]
+    pub fn with_reconciler(mut self, reconciler: Reconciler) -> Self {
+        if let Some(shared) = Arc::get_mut(&mut self.shared) {
+            shared.reconciler = Some(reconciler);
+        }
+        self
+    }
+
+    /// How often each answer was given since the start.
+    #[must_use]
+    pub fn counts(&self) -> TriggerCounts {
+        self.shared.counters.counts()
+    }
+
+    /// Takes one delivery: its headers and its body. It returns when what follows from it is
+    /// durable.
+    pub async fn receive(&self, headers: &HeaderMap, body: &[u8]) -> TriggerAnswer {
+        let answer = match self.admit(headers) {
+            Ok(tenant) => self.take(&tenant, body).await,
+            Err(answer) => answer,
+        };
+        self.counted(answer)
+    }
+
+    pub(super) fn counted(&self, answer: TriggerAnswer) -> TriggerAnswer {
+        self.shared.counters.count(&answer);
+        match &answer {
+            TriggerAnswer::Taken | TriggerAnswer::Passed => {}
+            other => {
+                let (status, why) = (other.status(), other.text());
+                tracing::debug!(status, why, "a delivery was turned away");
+            }
+        }
+        answer
+    }
+
+    /// Looks at the headers: the secret, and the tenant that the delivery is for.
+    pub(super) fn admit(&self, headers: &HeaderMap) -> Result<TenantId, TriggerAnswer> {
+        if let Some((name, secret)) = &self.shared.settings.secret {
+            let given = headers.get(name).map_or(&[][..], HeaderValue::as_bytes);
+            // In a time that does not tell how much of it was right.
+            if !bool::from(given.ct_eq(secret.as_bytes())) {
+                return Err(TriggerAnswer::Unauthorized);
+            }
+        }
+        let Some(realm) = headers.get(REALM) else {
+            return Err(TriggerAnswer::Malformed("the header Astarte-Realm is missing".to_owned()));
+        };
+        let named = String::from_utf8_lossy(realm.as_bytes());
+        let tenant = named.parse::<TenantId>().ok();
+        tenant.filter(|tenant| self.shared.astarte.realm(tenant).is_ok()).ok_or_else(|| {
+            TriggerAnswer::Foreign(format!(
+                "realm {:?} is not one that updates are rolled out to here",
+                excerpt(&named, 64)
+            ))
+        })
+    }
+
+    /// Takes a body of that tenant.
+    pub(super) async fn take(&self, tenant: &TenantId, body: &[u8]) -> TriggerAnswer {
+        if body.len() > self.shared.settings.largest_body {
+            return TriggerAnswer::TooLarge;
+        }
+        let event = match TriggerEvent::read(body) {
+            Ok(event) => event,
+            Err(error) => return TriggerAnswer::Malformed(error.to_string()),
+        };
+        match self.handle(tenant, &event).await {
+            Ok(true) => TriggerAnswer::Taken,
+            Ok(false) => TriggerAnswer::Passed,
+            Err(error) if error.is_retryable() => TriggerAnswer::NotNow(error.to_string()),
+            Err(error) => TriggerAnswer::Refused(error.to_string()),
+        }
+    }
+
+    /// Tells the engine what an event means; `false` if it means nothing.
+    async fn handle(&self, tenant: &TenantId, event: &TriggerEvent) -> Result<bool, EngineError> {
+        let (device, at) = (event.device, event.at);
+        match event.happening {
+            Happening::Connected => self.presence(tenant, device, at, true).await,
+            Happening::Disconnected => self.presence(tenant, device, at, false).await,
+            Happening::BaseImageShown { .. } => {
+                let seen = self.seen(tenant, device, at).await?;
+                Ok(self.tell(tenant, event).await? || seen)
+            }
+            _ => self.tell(tenant, event).await,
+        }
+    }
+
+    async fn tell(&self, tenant: &TenantId, event: &TriggerEvent) -> Result<bool, EngineError> {
+        let Some(observation) = event.observation() else { return Ok(false) };
+        self.shared.engine.observe(tenant, observation).await?;
+        Ok(true)
+    }
+
+    fn realm(&self, tenant: &TenantId) -> Option<&RealmState> {
+        self.shared.astarte.realm(tenant).ok()
+    }
+
+    fn stripe(&self, device: DeviceId) -> &Mutex<()> {
+        let mut hasher = DefaultHasher::new();
+        device.hash(&mut hasher);
+        // The remainder is below the number of stripes.
+        #[allow(clippy::cast_possible_truncation)]
+        let place = (hasher.finish() % STRIPES as u64) as usize;
+        &self.shared.stripes[place]
+    }
+
+    /// Tells the engine where a device is, unless something newer is known.
+    async fn presence(
+        &self,
+        tenant: &TenantId,
+        device: DeviceId,
+        at: Timestamp,
+        online: bool,
+    ) -> Result<bool, EngineError> {
+        let Some(realm) = self.realm(tenant) else { return Ok(false) };
+        // Two deliveries about one device must not overtake each other on the way to the engine.
+        let _turn = self.stripe(device).lock().await;
+        let (at, presence) = match realm.presence.judge(device, at, online) {
+            Judgement::Old => return Ok(false),
+            Judgement::News => (at, told(at, online)),
+            Judgement::Doubtful => match realm.appengine.device_status(device).await {
+                Ok(status) if stamp(&status) >= at => (stamp(&status), status.presence()),
+                Ok(_) => (at, told(at, online)),
+                Err(error) if error.is_not_found() => return Ok(false),
+                Err(error) => {
+                    tracing::debug!(%device, %error, "taking an event as told, without a look");
+                    (at, told(at, online))
+                }
+            },
+        };
+        let online = presence != Presence::Offline;
+        self.shared.engine.observe(tenant, Observation::Presence { device, presence }).await?;
+        // Noted only now: should the engine not take it, the delivery comes again as news.
+        realm.presence.note(device, at, online);
+        if online && let Some(reconciler) = &self.shared.reconciler {
+            reconciler.connected(tenant, device);
+        }
+        Ok(true)
+    }
+
+    /// A device that shows a property is online, whatever became of the event that it connected.
+    async fn seen(
+        &self,
+        tenant: &TenantId,
+        device: DeviceId,
+        at: Timestamp,
+    ) -> Result<bool, EngineError> {
+        let Some(realm) = self.realm(tenant) else { return Ok(false) };
+        let _turn = self.stripe(device).lock().await;
+        let is_news = realm.presence.judge(device, at, true) == Judgement::News;
+        if !is_news || realm.presence.online(device) == Some(true) {
+            return Ok(false);
+        }
+        let observation = Observation::Presence { device, presence: told(at, true) };
+        self.shared.engine.observe(tenant, observation).await?;
+        realm.presence.note(device, at, true);
+        Ok(true)
+    }
+}
+
+fn told(at: Timestamp, online: bool) -> Presence {
+    if online { Presence::Online { since: at } } else { Presence::Offline }
+}

@@ -100,16 +100,18 @@ impl Law for OneOperation {
         assert_eq!(self.claimed, self.active, "D14: claimed exactly while it is active");
         assert_eq!(self.rollout_is_ours, seen.after.status().is_running(), "D18");
         match seen.input {
-            Input::BaseImageRead { device, purpose: ReadPurpose::Gate, answer } => {
-                if *answer == BaseImageAnswer::Busy {
-                    let moves = |event: &CampaignEvent| {
-                        event.device() == Some(*device)
-                            && !matches!(event, CampaignEvent::OperationReadmitted(_))
-                    };
-                    let waits = !seen.events().iter().any(moves);
-                    assert!(waits, "D14: a target whose device is busy waits");
-                    self.busy.insert(*device);
-                }
+            Input::BaseImageRead {
+                device,
+                purpose: ReadPurpose::Gate,
+                answer: BaseImageAnswer::Busy,
+            } => {
+                let moves = |event: &CampaignEvent| {
+                    event.device() == Some(*device)
+                        && !matches!(event, CampaignEvent::OperationReadmitted(_))
+                };
+                let waits = !seen.events().iter().any(moves);
+                assert!(waits, "D14: a target whose device is busy waits");
+                self.busy.insert(*device);
             }
             Input::DeviceFreed { device } => drop(self.busy.remove(device)),
             Input::Report(report) => self.reported(seen, report),

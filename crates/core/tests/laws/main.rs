@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `replay` | E1, E2, E3, and that in calm a campaign comes to its end |
 //! | `rollout` | D1, D3, D4, D7 |
+//! | `gates` | D5 |
 //! | `requests` | D8, D9, D10 |
 //! | `reports` | D11, D12 |
 //! | `devices` | D14, D15 |
@@ -14,9 +15,14 @@
 //! `HEDGEROW_CASES=100000 cargo test -p hedgerow-core --test laws` tries more.
 
 mod devices;
+mod gates;
+mod limits;
 mod replay;
+mod reports;
 mod requests;
 mod rollout;
+mod steering;
+mod stored;
 mod story;
 mod support;
 mod world;

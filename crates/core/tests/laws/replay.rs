@@ -49,12 +49,11 @@ impl Replay {
         let mut state: Option<Campaign> = None;
         for (at, stored) in &self.log {
             let event = CampaignEvent::from_new(created.stream(), stored).unwrap();
-            match &mut state {
-                Some(state) => state.apply(&event, *at).unwrap(),
-                None => {
-                    let tenant = created.tenant().clone();
-                    state = Some(Campaign::begin(tenant, created.id(), &event, *at).unwrap());
-                }
+            if let Some(state) = &mut state {
+                state.apply(&event, *at).unwrap();
+            } else {
+                let tenant = created.tenant().clone();
+                state = Some(Campaign::begin(tenant, created.id(), &event, *at).unwrap());
             }
         }
         state.unwrap()

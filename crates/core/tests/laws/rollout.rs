@@ -66,7 +66,7 @@ struct Order {
     attempts: u32,
 }
 
-#[derive(Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 struct Candidate {
     device: DeviceId,
     /// 0: never attempted.

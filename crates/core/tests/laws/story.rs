@@ -190,7 +190,7 @@ pub(crate) fn setup() -> impl Strategy<Value = Setup> {
             ("2.0.0", None),
             ("2.0.0", Some(">= 1.1.0")),
             ("2.0.0+b", None),
-            ("2.0.0+b", Some("~> 1.0 or > 2.5.0")),
+            ("2.0.0+b", Some("~> 1.0.0 or > 2.5.0")),
         ]),
         policies,
         prop::option::weighted(0.2, 1_u64..300),

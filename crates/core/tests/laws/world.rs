@@ -25,16 +25,24 @@ pub(crate) trait Law {
 /// Several laws are one.
 impl Law for Vec<Box<dyn Law>> {
     fn begun(&mut self, campaign: &Campaign, event: &CampaignEvent) {
-        self.iter_mut().for_each(|law| law.begun(campaign, event));
+        for law in self {
+            law.begun(campaign, event);
+        }
     }
     fn event(&mut self, seen: &Recorded<'_>) {
-        self.iter_mut().for_each(|law| law.event(seen));
+        for law in self {
+            law.event(seen);
+        }
     }
     fn step(&mut self, seen: &Step<'_>) {
-        self.iter_mut().for_each(|law| law.step(seen));
+        for law in self {
+            law.step(seen);
+        }
     }
     fn restarted(&mut self, state: &Campaign, now: Timestamp) {
-        self.iter_mut().for_each(|law| law.restarted(state, now));
+        for law in self {
+            law.restarted(state, now);
+        }
     }
 }
 
@@ -180,21 +188,21 @@ impl<'a> World<'a> {
             latest_report: None,
             law,
         };
-        world.tell(Input::Tick);
+        world.tell(&Input::Tick);
         world
     }
 
-    fn tell(&mut self, input: Input) {
+    fn tell(&mut self, input: &Input) {
         let before = self.folded.clone();
         let knew_of_outage = self.live.knows_of_outage();
-        self.recovered |= input == Input::Recovered;
+        self.recovered |= *input == Input::Recovered;
         let decided = self.live.handle(input.clone(), self.now);
         for event in decided.iter().flat_map(|decision| &decision.events) {
             let earlier = self.folded.clone();
             self.folded.apply(event, self.now).expect("a decided event follows");
             self.law.event(&Recorded {
                 now: self.now,
-                input: &input,
+                input,
                 before: &earlier,
                 event,
                 after: &self.folded,
@@ -202,7 +210,7 @@ impl<'a> World<'a> {
         }
         self.law.step(&Step {
             now: self.now,
-            input: &input,
+            input,
             before: &before,
             knew_of_outage,
             decided: &decided,
@@ -230,11 +238,11 @@ impl<'a> World<'a> {
                 let plain = OperationReport::new(device, operation, status);
                 let report = OperationReport { progress, code, observed_at, ..plain };
                 self.latest_report = Some(report.clone());
-                self.tell(Input::Report(report));
+                self.tell(&Input::Report(report));
             }
             Act::ReportAgain => {
                 if let Some(report) = self.latest_report.clone() {
-                    self.tell(Input::Report(report));
+                    self.tell(&Input::Report(report));
                 }
             }
             Act::Online { device, online } => {
@@ -245,21 +253,21 @@ impl<'a> World<'a> {
             }
             Act::Version { device, version } => {
                 self.versions[usize::from(device)] = VERSIONS[usize::from(version)];
-                self.tell(Input::BaseImageChanged { device: Setup::device(device) });
+                self.tell(&Input::BaseImageChanged { device: Setup::device(device) });
             }
             Act::Remove { device } => {
                 if self.gone.len() < 2 {
                     self.gone.insert(device);
                     self.online_since[usize::from(device)] = None;
-                    self.tell(Input::DeviceRemoved { device: Setup::device(device) });
+                    self.tell(&Input::DeviceRemoved { device: Setup::device(device) });
                 }
             }
             Act::Freed { device } => {
-                self.tell(Input::DeviceFreed { device: Setup::device(device) });
+                self.tell(&Input::DeviceFreed { device: Setup::device(device) });
             }
             Act::Pass { seconds } => self.pass(self.now + Duration::from_secs(seconds.into())),
             Act::Brink => self.go_to_the_brink(),
-            Act::Wish(ref wish) => self.tell(Input::Command(wish.command(self.now))),
+            Act::Wish(ref wish) => self.tell(&Input::Command(wish.command(self.now))),
             Act::Crash => self.crash(),
         }
     }
@@ -291,50 +299,50 @@ impl<'a> World<'a> {
                     How::Permanent if purpose == ReadPurpose::Gate => BaseImageAnswer::Busy,
                     _ => BaseImageAnswer::Version(version),
                 };
-                self.tell(Input::BaseImageRead { device: of, purpose, answer });
+                self.tell(&Input::BaseImageRead { device: of, purpose, answer });
             }
             Effect::SendUpdate { device, operation, .. } => {
                 let answer = request_answer(how);
-                self.tell(Input::RequestAnswered { device, operation, answer });
+                self.tell(&Input::RequestAnswered { device, operation, answer });
             }
             Effect::SendCancel { device, operation, .. } => {
                 let answer = request_answer(how);
-                self.tell(Input::CancelAnswered { device, operation, answer });
+                self.tell(&Input::CancelAnswered { device, operation, answer });
             }
         }
     }
 
     fn answer_snapshot(&mut self, asked: u64, how: How) {
         if how == How::Temporary {
-            return self.tell(Input::SnapshotUnavailable { asked });
+            return self.tell(&Input::SnapshotUnavailable { asked });
         }
         let there = (0..self.devices).filter(|number| !self.gone.contains(number));
         let devices: Vec<_> = there.map(Setup::device).collect();
         let (first, rest) = devices.split_at(devices.len() / 2);
-        self.tell(Input::SnapshotChunk { asked, devices: first.to_vec() });
+        self.tell(&Input::SnapshotChunk { asked, devices: first.to_vec() });
         if how == How::Halfway {
             return self.crash();
         }
         // The chunks may overlap, as after a crash in the middle.
         let devices = first.iter().chain(rest).copied().collect();
-        self.tell(Input::SnapshotChunk { asked, devices });
+        self.tell(&Input::SnapshotChunk { asked, devices });
         for number in 0..self.devices {
             self.tell_presence(number);
         }
-        self.tell(Input::SnapshotComplete { asked });
+        self.tell(&Input::SnapshotComplete { asked });
     }
 
     fn tell_presence(&mut self, number: u8) {
         let since = self.online_since[usize::from(number)];
         let presence = since.map_or(Presence::Offline, |since| Presence::Online { since });
-        self.tell(Input::Presence { device: Setup::device(number), presence });
+        self.tell(&Input::Presence { device: Setup::device(number), presence });
     }
 
     fn pass(&mut self, until: Timestamp) {
         while let Some(at) = self.live.next_deadline().filter(|at| *at <= until) {
             self.now = self.now.max(at);
             let before = self.live.clone();
-            self.tell(Input::Tick);
+            self.tell(&Input::Tick);
             assert_ne!(
                 before, self.live,
                 "a tick that is due does something, or time stands still"
@@ -367,13 +375,13 @@ impl<'a> World<'a> {
         if self.folded.started_at().is_some() {
             for number in 0..self.devices {
                 if self.gone.contains(&number) {
-                    self.tell(Input::DeviceRemoved { device: Setup::device(number) });
+                    self.tell(&Input::DeviceRemoved { device: Setup::device(number) });
                 } else {
                     self.tell_presence(number);
                 }
             }
         }
-        self.tell(Input::Recovered);
+        self.tell(&Input::Recovered);
     }
 
     /// Faults stop, devices are online and do what they are asked: the campaign must end.
@@ -383,15 +391,19 @@ impl<'a> World<'a> {
                 self.online_since[usize::from(number)] = Some(self.now);
                 self.tell_presence(number);
             }
-            self.tell(Input::DeviceFreed { device: Setup::device(number) });
+            self.tell(&Input::DeviceFreed { device: Setup::device(number) });
         }
-        self.tell(Input::Command(Command::Resume));
+        self.tell(&Input::Command(Command::Resume));
         // Without a stall time-out an operation may be silent for ever: its device goes on.
         for target in self.folded.targets().collect::<Vec<_>>() {
             let silent = target.operation.filter(|o| o.is_reported() && o.deadline.is_none());
             if let Some(operation) = silent {
                 let status = ReportStatus::Success;
-                self.tell(Input::Report(OperationReport::new(target.device, operation.id, status)));
+                self.tell(&Input::Report(OperationReport::new(
+                    target.device,
+                    operation.id,
+                    status,
+                )));
             }
         }
         for _ in 0..400 {
@@ -403,7 +415,7 @@ impl<'a> World<'a> {
                 self.answer(&effect, How::Well);
                 if let Effect::SendUpdate { device, operation, .. } = effect {
                     let status = ReportStatus::Success;
-                    self.tell(Input::Report(OperationReport::new(device, operation, status)));
+                    self.tell(&Input::Report(OperationReport::new(device, operation, status)));
                 }
             }
             if let Some(next) = self.live.next_deadline() {

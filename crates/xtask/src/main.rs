@@ -5,6 +5,7 @@ mod book;
 mod dependencies;
 mod external;
 mod fuzz;
+mod instructions;
 mod licenses;
 mod public_api;
 mod report;
@@ -62,6 +63,12 @@ enum ProjectCommand {
         #[arg(long)]
         update: bool,
     },
+    /// Count the instructions of the hot paths and compare with benches/instructions/figures.json
+    Instructions {
+        /// Record what is counted instead
+        #[arg(long)]
+        update: bool,
+    },
     /// Try every fuzz target for some seconds
     Fuzz,
     /// Check the licences and the origin of every dependency
@@ -86,6 +93,7 @@ impl ProjectCommand {
             Self::Sabotage { only, seeds } => {
                 sabotage::run(root, &sabotage::Options { only: only.clone(), seeds: *seeds })
             }
+            Self::Instructions { update: true } => Ok(instructions::update(root)?),
             _ => step::run_all(self.steps(), root),
         }
     }
@@ -100,6 +108,7 @@ impl ProjectCommand {
             Self::Docs => &[Step::Docs],
             Self::Book { .. } => &[Step::Book],
             Self::Api { .. } => &[Step::Api],
+            Self::Instructions { .. } => &[Step::Instructions],
             Self::Fuzz => &[Step::Fuzz],
             Self::Licenses => &[Step::Licenses],
             Self::Sabotage { .. } => &[],

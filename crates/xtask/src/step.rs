@@ -7,6 +7,7 @@ use crate::book::{self, BookError};
 use crate::dependencies::{self, DependencyError};
 use crate::external::{External, ExternalError};
 use crate::fuzz::{self, FuzzError};
+use crate::instructions::{self, InstructionsError};
 use crate::licenses;
 use crate::public_api::{self, PublicApiError};
 use crate::report;
@@ -22,6 +23,7 @@ pub(crate) enum Step {
     Docs,
     Book,
     Api,
+    Instructions,
     Fuzz,
     Licenses,
 }
@@ -42,13 +44,15 @@ pub(crate) enum Failure {
     Fuzz(#[from] FuzzError),
     #[error(transparent)]
     Sabotage(#[from] SabotageError),
+    #[error(transparent)]
+    Instructions(#[from] InstructionsError),
     #[error("step `{name}` failed after {time}: {cause}\nTo run it alone: cargo xtask {name}", time = seconds(*elapsed))]
     Step { name: &'static str, elapsed: Duration, cause: Box<Failure> },
 }
 
 impl Step {
     /// In the order of running: what is fast or fails most often comes first.
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Format,
         Self::Dependencies,
         Self::Clippy,
@@ -56,6 +60,7 @@ impl Step {
         Self::Docs,
         Self::Book,
         Self::Api,
+        Self::Instructions,
         Self::Fuzz,
         Self::Licenses,
     ];
@@ -70,6 +75,7 @@ impl Step {
             Self::Docs => "docs",
             Self::Book => "book",
             Self::Api => "api",
+            Self::Instructions => "instructions",
             Self::Fuzz => "fuzz",
             Self::Licenses => "licenses",
         }
@@ -84,6 +90,7 @@ impl Step {
             Self::Docs => "The documentation builds without warnings",
             Self::Book => "The book builds, and what it refers to is there",
             Self::Api => "The public API is as listed",
+            Self::Instructions => "The hot paths take no more instructions than recorded",
             Self::Fuzz => "What is read from outside stands short fuzzing",
             Self::Licenses => "Dependencies have acceptable licences and origins",
         }
@@ -103,6 +110,7 @@ impl Step {
                 .directory(root)
                 .run()?,
             Self::Api => public_api::check(root)?,
+            Self::Instructions => instructions::check(root)?,
             Self::Fuzz => fuzz::check(root)?,
             Self::Book => book::check(root)?,
             Self::Licenses => licenses::check(root)?,

@@ -67,7 +67,7 @@ pub(crate) fn draw(title: &str, states: &[State], ways: &[Way]) -> String {
     let bottom = states.iter().map(State::bottom).max().unwrap_or(0) + MARGIN;
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {right} {bottom}\" role=\"img\" \
-         font-family=\"ui-monospace, monospace\" font-size=\"13\" text-anchor=\"middle\">\n\
+         font-family=\"ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace\" font-size=\"13\" text-anchor=\"middle\">\n\
          <title>{title}</title>\n\
          <defs><marker id=\"tip\" viewBox=\"0 0 10 10\" refX=\"9\" refY=\"5\" markerWidth=\"7\" \
          markerHeight=\"7\" orient=\"auto\"><path d=\"M0 0 10 5 0 10z\" fill=\"#456\"/></marker></defs>\n\

@@ -47,7 +47,9 @@ enum Kind {
     NoFile(String),
     #[error("includes `{0}`, but there is no such file, or not both ANCHOR and ANCHOR_END in it")]
     NoInclude(String),
-    #[error("`{{{{{0}}}}}` is not checked: use {{{{#include FILE:ANCHOR}}}}")]
+    #[error(
+        "`{{{{{0}}}}}` is not checked: use {{{{#include FILE}}}} or {{{{#include FILE:ANCHOR}}}}"
+    )]
     Directive(String),
 }
 
@@ -145,14 +147,17 @@ impl Book<'_> {
     }
 
     fn check_directive(&self, page: &Path, directive: &str) -> Option<Kind> {
-        let Some((file, anchor)) =
-            directive.strip_prefix("#include ").and_then(|target| target.split_once(':'))
-        else {
+        let Some(target) = directive.strip_prefix("#include ") else {
             return Some(Kind::Directive(directive.to_owned()));
+        };
+        let (file, anchor) = match target.split_once(':') {
+            Some((file, anchor)) => (file, Some(anchor)),
+            None => (target, None),
         };
         let text =
             resolve(page, file).and_then(|file| std::fs::read_to_string(self.root.join(file)).ok());
         let has = |mark: &str| {
+            let Some(anchor) = anchor else { return text.is_some() };
             let mark = format!("{mark}: {anchor}");
             text.iter().flat_map(|text| text.lines()).any(|line| line.trim_end().ends_with(&mark))
         };
@@ -279,7 +284,7 @@ mod tests {
         let page = "# Title\n[up](../README.md) [there](../README.md#start) [here](#title)\n\
                     ![picture](../picture.svg) <https://example.org/a?b#c> `crates/core/src/gate.rs`\n\
                     `core/gate.rs` `crates/core/src/g*.rs` `either/or` `core/gate.rs, evaluate`\n\n\
-                    ```rust\n{{#include ../../crates/core/src/gate.rs:whole}}\n```\n";
+                    ```rust\n{{#include ../../crates/core/src/gate.rs:whole}}\n{{#include ../picture.svg}}\n```\n";
         assert_eq!(problems(page), []);
     }
 
@@ -326,12 +331,12 @@ mod tests {
 
     #[test]
     fn code_that_cannot_be_included_is_a_problem() {
-        for target in ["../../crates/none.rs:whole", "../../crates/core/src/gate.rs:half"] {
+        for target in ["../none.rs", "../none.rs:whole", "../../crates/core/src/gate.rs:half"] {
             let directive = format!("#include {target}");
             let page = format!("{{{{{directive}}}}}");
             assert_eq!(problems(&page), [Kind::NoInclude(directive)]);
         }
-        for directive in ["#include ../picture.svg", "#playground x.rs:y"] {
+        for directive in ["#rustdoc_include ../picture.svg", "#playground x.rs:y"] {
             let page = format!("{{{{{directive}}}}}");
             assert_eq!(problems(&page), [Kind::Directive(directive.to_owned())]);
         }

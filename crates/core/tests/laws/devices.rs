@@ -65,9 +65,12 @@ impl Law for OneOperation {
             CampaignEvent::TargetUpToDate(_) | CampaignEvent::TargetFailed(_) => {
                 self.active.remove(&seen.event.device().unwrap());
             }
+            // With the campaign's outcome everything ends that is not in progress.
             CampaignEvent::OperationDeferred(_) | CampaignEvent::CampaignFinished(_) => {
+                let goes_on = seen.after.outcome().is_none();
                 let is_open = |device: &DeviceId| {
-                    seen.after.target(*device).unwrap().status != TargetStatus::Cancelled
+                    let target = seen.after.target(*device).unwrap();
+                    goes_on || target.status == TargetStatus::InProgress
                 };
                 self.active.retain(|device, _| is_open(device));
             }

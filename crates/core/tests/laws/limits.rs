@@ -21,7 +21,7 @@ fn rational(text: &str) -> BigRational {
 }
 
 /// D13, with fractions of whole numbers.
-fn is_exceeded(limit: &str, failed: u32, total: u32) -> bool {
+pub(crate) fn is_exceeded(limit: &str, failed: u32, total: u32) -> bool {
     let share = BigRational::new(BigInt::from(failed) * 100, BigInt::from(total.max(1)));
     share > rational(limit)
 }
@@ -57,8 +57,12 @@ impl Law for FailureLimit {
                     _ => {}
                 }
                 if e.outcome == Outcome::Failure || e.outcome == Outcome::Success {
-                    let same = seen.before.targets().eq(seen.after.targets());
+                    let in_progress = |target: &TargetView| target.status == TargetStatus::InProgress;
+                    let before = seen.before.targets().filter(in_progress);
+                    let same = before.eq(seen.after.targets().filter(in_progress));
                     assert!(same, "D13: operations in progress are followed to their end");
+                    let idle = seen.before.counts().idle == seen.after.counts().idle;
+                    assert!(idle, "D13: idle targets stay idle");
                 }
                 assert_eq!(seen.after.finished_at(), Some(seen.now));
                 self.outcome = Some(e.outcome);

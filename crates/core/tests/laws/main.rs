@@ -11,12 +11,16 @@
 //! | `devices` | D14, D15 |
 //! | `limits` | D13, D19 |
 //! | `steering` | D16, D17, D18 |
+//! | `stored` | E6, state snapshots |
+//! | `differential` | all of them: the campaign beside the `reference`, after every input |
 //!
 //! `HEDGEROW_CASES=100000 cargo test -p hedgerow-core --test laws` tries more.
 
 mod devices;
+mod differential;
 mod gates;
 mod limits;
+mod reference;
 mod replay;
 mod reports;
 mod requests;

@@ -27,7 +27,7 @@ fn rank(phase: Phase) -> u8 {
 
 /// Whether a phase comes after another: an error can come at any time, and from it the device may
 /// go on, from downloading again.
-fn is_after(next: Phase, before: Phase) -> bool {
+pub(crate) fn is_after(next: Phase, before: Phase) -> bool {
     if before == Phase::Error {
         rank(next) >= 2 && next != Phase::Error
     } else {

@@ -1,5 +1,8 @@
-//! How many cases each law is tried on.
+//! What several laws need: how many cases to try, and the delay of D10.
 
+use std::time::Duration;
+
+use hedgerow_core::{CampaignId, DeviceId};
 use proptest::prelude::ProptestConfig;
 
 /// 10,000 cases, or as many as `HEDGEROW_CASES` or `PROPTEST_CASES` says.
@@ -9,4 +12,16 @@ pub(crate) fn cases() -> ProptestConfig {
         Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number of cases")))
     });
     ProptestConfig { cases: wanted.unwrap_or(10_000), ..ProptestConfig::default() }
+}
+
+/// The delay before another attempt, after `failures` in a row. The rule asks for one that grows,
+/// with jitter, and is the same each time; this one is fixed for ever, as logs depend on it.
+pub(crate) fn delay(campaign: CampaignId, device: DeviceId, failures: u8) -> Duration {
+    let nominal = (5_000_u64 << failures.min(10)).min(240_000);
+    let campaign = campaign.as_uuid();
+    let bytes = campaign.as_bytes().iter().chain(device.as_bytes()).chain([&failures]);
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    Duration::from_millis(nominal * 3 / 4 + (hash >> 32) % (nominal / 2))
 }

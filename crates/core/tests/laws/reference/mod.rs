@@ -1,0 +1,305 @@
+//! A running campaign as simple as can be, written from the rules: one list of structs, looked
+//! through from end to end whenever something is asked. It shares no code with the crate's own
+//! campaign but the names of things, and is there to be compared with it.
+//!
+//! It decides whose turn it is, when and what every operation sends, and what everything that is
+//! told leads to. Left to the campaign, and to laws of their own, are reads between deadlines (D12),
+//! turns while the transport is down (D10), and when a Cancel leaves (D17).
+
+mod operation;
+mod target;
+
+use hedgerow_core::*;
+
+pub(crate) use operation::{Became, Sent};
+pub(crate) use target::{Target, Volatile};
+
+use crate::gates::gate;
+use crate::limits::is_exceeded;
+use crate::support::delay;
+
+pub(crate) struct Reference {
+    pub(crate) id: CampaignId,
+    pub(crate) image: BaseImage,
+    pub(crate) gates: GatePolicy,
+    pub(crate) limits: RolloutLimits,
+    pub(crate) status: CampaignStatus,
+    pub(crate) outcome: Option<Outcome>,
+    pub(crate) devices: Vec<DeviceId>,
+    pub(crate) targets: Vec<Target>,
+    pub(crate) attempts: u32,
+    pub(crate) now: Timestamp,
+    pub(crate) recovered: bool,
+    /// Whether the transport was down before this input, and is after it.
+    pub(crate) down: (bool, bool),
+    /// Of the latest input: how many events, whose turn has come, what is read at a deadline, sent.
+    pub(crate) events: usize,
+    pub(crate) turns: Vec<usize>,
+    pub(crate) reads: Vec<usize>,
+    pub(crate) calls: Vec<usize>,
+}
+
+impl Reference {
+    /// Whether the input is taken.
+    pub(crate) fn tell(&mut self, input: &Input) -> bool {
+        let place = |device: &DeviceId| self.devices.iter().position(|other| other == device);
+        let taken = match input {
+            Input::Command(command) => self.command(command),
+            Input::Report(report) => place(&report.device).is_some_and(|n| self.report(n, report)),
+            Input::Tick | Input::Recovered => self.deadlines(*input == Input::Recovered),
+            Input::Presence { device: d, presence } => {
+                let judged_at = self.now + self.limits.operation.reboot_timeout;
+                place(d).is_none_or(|n| self.targets[n].presence(*presence, judged_at))
+            }
+            Input::DeviceRemoved { device: d } => place(d).is_none_or(|n| self.removed(n)),
+            Input::DeviceFreed { device: d } => place(d).is_none_or(|n| self.targets[n].freed()),
+            Input::BaseImageRead { device: d, purpose, answer } => {
+                place(d).is_none_or(|n| self.read(n, *purpose, answer))
+            }
+            Input::RequestAnswered { device: d, operation, answer } => {
+                place(d).is_none_or(|n| self.answered(n, *operation, answer))
+            }
+            _ => true,
+        };
+        if taken && self.recovered {
+            self.advance();
+        }
+        taken
+    }
+
+    fn recorded(&mut self) -> bool {
+        self.events += 1;
+        true
+    }
+
+    fn move_to(&mut self, status: CampaignStatus) -> bool {
+        self.status = status;
+        self.recorded()
+    }
+
+    fn command(&mut self, command: &Command) -> bool {
+        use CampaignStatus::{InProgress, Paused, Pausing};
+        let open = self.outcome.is_none();
+        match command {
+            Command::Pause => self.status == InProgress && self.move_to(Pausing),
+            Command::Resume => matches!(self.status, Paused | Pausing) && self.move_to(InProgress),
+            Command::Supersede => open && self.finish(Outcome::Superseded, false),
+            Command::Cancel { running } => {
+                open && self.finish(Outcome::Cancelled, *running == RunningOperations::Stop)
+            }
+            Command::Edit(edit) => {
+                let limits = edit.limits.of(&self.limits);
+                let only = CampaignEdit { limits: edit.limits.clone(), ..CampaignEdit::default() };
+                let allowed = open && **edit == only && limits.validate().is_ok();
+                self.limits = if allowed { limits } else { self.limits.clone() };
+                allowed && self.recorded()
+            }
+            Command::Delete => false,
+        }
+    }
+
+    fn finish(&mut self, outcome: Outcome, stop: bool) -> bool {
+        self.outcome = Some(outcome);
+        let cancels = self.cancels_idle();
+        for target in &mut self.targets {
+            if target.status == TargetStatus::Idle && cancels {
+                target.close(TargetStatus::Cancelled, "cancelled");
+            } else if target.status == TargetStatus::Idle {
+                (target.operation, target.not_before) = (None, None);
+            }
+            target.operation.iter_mut().for_each(|operation| operation.stop |= stop);
+        }
+        self.move_to(CampaignStatus::Finished)
+    }
+
+    fn cancels_idle(&self) -> bool {
+        matches!(self.outcome, Some(Outcome::Cancelled | Outcome::Superseded))
+    }
+
+    fn end(&mut self, n: usize, status: TargetStatus, how: &'static str) -> bool {
+        self.targets[n].close(status, how);
+        self.recorded()
+    }
+
+    /// Takes in what became of a target.
+    fn take(&mut self, n: usize, became: Became) -> bool {
+        match became {
+            Became::Unchanged => true,
+            Became::Recorded => self.recorded(),
+            Became::Succeeded(how) => self.end(n, TargetStatus::Successful, how),
+            Became::Failed(reason) => self.end(n, TargetStatus::Failed, reason),
+            Became::Deferred | Became::Refused => self.defer(n),
+            Became::Resent => {
+                self.calls.push(n);
+                self.recorded()
+            }
+        }
+    }
+
+    /// Back to idle, to be tried again later; or cancelled, if the campaign was; or just idle, if
+    /// the campaign has failed.
+    fn defer(&mut self, n: usize) -> bool {
+        if self.cancels_idle() {
+            return self.end(n, TargetStatus::Cancelled, "cancelled");
+        }
+        if self.outcome.is_some() {
+            let target = &mut self.targets[n];
+            (target.status, target.operation) = (TargetStatus::Idle, None);
+            return self.recorded();
+        }
+        self.attempts += 1;
+        let target = &mut self.targets[n];
+        let wait = delay(self.id, self.devices[n], target.deferrals);
+        (target.status, target.not_before) = (TargetStatus::Idle, Some(self.now + wait));
+        (target.attempt, target.deferrals) = (self.attempts, target.deferrals + 1);
+        self.recorded()
+    }
+
+    fn removed(&mut self, n: usize) -> bool {
+        let target = &mut self.targets[n];
+        target.volatile.online = false;
+        let idle = target.status == TargetStatus::Idle && self.outcome.is_none();
+        let open = idle || target.operation.is_some();
+        !open || self.end(n, TargetStatus::Failed, "device_removed")
+    }
+
+    fn id(&self, n: usize, series: u16) -> OperationId {
+        OperationId::of_campaign(self.id, self.devices[n], series)
+    }
+
+    fn report(&mut self, n: usize, report: &OperationReport) -> bool {
+        let newest = self.targets[n].refusals;
+        if self.id(n, newest) == report.operation && self.targets[n].operation.is_some() {
+            let became = self.targets[n].report(report, self.now, &self.limits.operation);
+            return self.take(n, became);
+        }
+        let known = (0..=newest).any(|series| self.id(n, series) == report.operation);
+        let late = &mut self.targets[n].volatile.late;
+        if known && !late.contains(&report.status) {
+            late.push(report.status);
+            self.recorded();
+        }
+        known
+    }
+
+    fn read(&mut self, n: usize, purpose: ReadPurpose, answer: &BaseImageAnswer) -> bool {
+        let target = &mut self.targets[n];
+        if target.volatile.reading != Some(purpose) {
+            return true;
+        }
+        target.volatile.reading = None;
+        let idle = target.status == TargetStatus::Idle;
+        let is_turn = purpose == ReadPurpose::Gate;
+        match answer {
+            BaseImageAnswer::Version(version) if is_turn => self.turn(n, version.as_deref()),
+            BaseImageAnswer::Busy if is_turn => {
+                target.volatile.busy = true;
+                true
+            }
+            _ if is_turn && !(idle && self.status == CampaignStatus::InProgress) => true,
+            _ if is_turn && self.down.0 => {
+                let wait = delay(self.id, self.devices[n], target.volatile.tries);
+                target.volatile.rests = Some(self.now + wait);
+                target.volatile.tries += 1;
+                true
+            }
+            _ if is_turn => self.defer(n),
+            _ => {
+                let shows_it = match answer {
+                    BaseImageAnswer::Version(version) => Some(self.shows_it(version.as_deref())),
+                    _ => None,
+                };
+                let limits = &self.limits.operation;
+                let became = self.targets[n].look(purpose, shows_it, self.now, limits);
+                self.take(n, became)
+            }
+        }
+    }
+
+    fn gate(&self, version: Option<&str>) -> &'static str {
+        let requirement = self.image.starting_version_requirement.as_ref().map(ToString::to_string);
+        gate(version, &self.image.version.to_string(), requirement.as_deref(), self.gates)
+    }
+
+    fn shows_it(&self, version: Option<&str>) -> bool {
+        self.gate(version) == "already_up_to_date"
+    }
+
+    /// A target's turn (D5).
+    fn turn(&mut self, n: usize, version: Option<&str>) -> bool {
+        let running = self.status == CampaignStatus::InProgress;
+        if !running || !self.targets[n].is_ready(self.now) || !self.has_place() {
+            return true;
+        }
+        let became = match self.gate(version) {
+            "already_up_to_date" => Became::Succeeded("up_to_date"),
+            "start" => {
+                self.attempts += 1;
+                let target = &mut self.targets[n];
+                (target.status, target.not_before) = (TargetStatus::InProgress, None);
+                (target.volatile.tries, target.volatile.rests) = (0, None);
+                target.attempt = self.attempts;
+                target.send(self.now, &self.limits.operation)
+            }
+            reason => Became::Failed(reason),
+        };
+        self.take(n, became)
+    }
+
+    fn answered(&mut self, n: usize, id: OperationId, answer: &RequestAnswer) -> bool {
+        let newest = self.id(n, self.targets[n].refusals) == id;
+        let became = if newest { self.targets[n].answered(answer) } else { Became::Unchanged };
+        self.take(n, became)
+    }
+
+    fn deadlines(&mut self, recovers: bool) -> bool {
+        self.recovered |= recovers;
+        for (n, target) in self.targets.iter_mut().enumerate().filter(|_| self.recovered) {
+            let due = target.operation.as_ref().is_some_and(|o| o.is_due(self.now));
+            if due && target.volatile.reading.is_none() {
+                target.volatile.reading = Some(ReadPurpose::Deadline);
+                self.reads.push(n);
+            }
+        }
+        true
+    }
+
+    fn count(&self, which: impl Fn(&Target) -> bool) -> u32 {
+        u32::try_from(self.targets.iter().filter(|target| which(target)).count()).unwrap()
+    }
+
+    fn has_place(&self) -> bool {
+        let in_progress = self.count(|target| target.status == TargetStatus::InProgress);
+        let held = self.count(|target| target.volatile.reading == Some(ReadPurpose::Gate));
+        in_progress + held < self.limits.max_pending_operations.get()
+    }
+
+    /// Everything that is due now but for deadlines (D4, D7, D10, D13, D16).
+    fn advance(&mut self) {
+        let failed = self.count(|target| target.status == TargetStatus::Failed);
+        let in_progress = self.count(|target| target.status == TargetStatus::InProgress);
+        let idle = self.count(|target| target.status == TargetStatus::Idle);
+        let limit = self.limits.max_failure_percentage.to_string();
+        let running = self.status.is_running();
+        if running && is_exceeded(&limit, failed, self.count(|_| true)) {
+            self.finish(Outcome::Failure, false);
+        } else if running && idle + in_progress == 0 {
+            self.finish(Outcome::Success, false);
+        } else if self.status == CampaignStatus::Pausing && in_progress == 0 {
+            self.move_to(CampaignStatus::Paused);
+        }
+        while self.status == CampaignStatus::InProgress && self.has_place() {
+            let runs = |t: &Target| t.status == TargetStatus::Idle && t.phase().is_some();
+            if let Some(n) = self.targets.iter().position(runs) {
+                self.targets[n].status = TargetStatus::InProgress;
+                self.recorded();
+                continue;
+            }
+            let ready = |n: &usize| self.targets[*n].is_ready(self.now) && !self.down.1;
+            let ready = (0..self.targets.len()).filter(ready);
+            let Some(n) = ready.min_by_key(|n| (self.targets[*n].attempt, *n)) else { break };
+            self.targets[n].volatile.reading = Some(ReadPurpose::Gate);
+            self.turns.push(n);
+        }
+    }
+}

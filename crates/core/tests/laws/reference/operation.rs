@@ -1,0 +1,129 @@
+//! One operation as simple as can be, of a campaign or a manual OTA update: D8, D9, D11.
+
+use hedgerow_core::*;
+
+use crate::reports::is_after;
+
+/// An operation that has not ended.
+#[derive(Clone, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
+pub(crate) struct Sent {
+    /// `None`: pending.
+    pub(crate) phase: Option<Phase>,
+    pub(crate) progress: u8,
+    pub(crate) resends: u16,
+    pub(crate) sends: u16,
+    pub(crate) due: Option<Timestamp>,
+    /// It is to be cancelled on the device.
+    pub(crate) stop: bool,
+    /// The latest call has no answer yet.
+    pub(crate) unanswered: bool,
+    pub(crate) accepted: bool,
+    pub(crate) reissued: bool,
+    stamp: Option<Timestamp>,
+    reported_at: Option<Timestamp>,
+}
+
+/// What became of it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Became {
+    Unchanged,
+    /// Something was recorded, and it goes on.
+    Recorded,
+    /// It ended, with the way that it is known.
+    Succeeded(&'static str),
+    /// It ended, with the reason.
+    Failed(&'static str),
+    /// The device turned its only request away.
+    Refused,
+    /// Its call failed, and its target is to wait.
+    Deferred,
+    /// The request is to leave once more.
+    Resent,
+}
+
+impl Sent {
+    /// A call is recorded (D8).
+    pub(crate) fn send(&mut self, now: Timestamp, limits: &OperationLimits) {
+        self.sends += 1;
+        self.waits(now, limits);
+    }
+
+    /// A report is waited for from now on.
+    pub(crate) fn waits(&mut self, now: Timestamp, limits: &OperationLimits) {
+        self.unanswered = true;
+        self.due = Some(now + limits.request_timeout);
+    }
+
+    pub(crate) fn is_due(&self, now: Timestamp) -> bool {
+        self.due.is_some_and(|due| due <= now)
+    }
+
+    /// A device reports (D11).
+    pub(crate) fn report(
+        &mut self,
+        report: &OperationReport,
+        now: Timestamp,
+        limits: &OperationLimits,
+    ) -> Became {
+        let busy = report.code == Some(StatusCode::UpdateAlreadyInProgress);
+        let mut phase = report.status.phase();
+        match report.status {
+            ReportStatus::Success => return Became::Succeeded("reported"),
+            ReportStatus::Failure if !busy => {
+                let known = report.code.as_ref().map(StatusCode::name);
+                return Became::Failed(
+                    known.filter(|n| *n != "other").unwrap_or("reported_failure"),
+                );
+            }
+            ReportStatus::Failure if self.sends == 1 => return Became::Refused,
+            // Sent more than once, it means running.
+            ReportStatus::Failure if self.phase.is_some() => return Became::Unchanged,
+            ReportStatus::Failure => phase = Phase::Acknowledged,
+            _ if report.observed_at.is_some() && report.observed_at < self.stamp => {
+                return Became::Unchanged;
+            }
+            _ => {}
+        }
+        let progress = report.progress.min(100);
+        if self.phase == Some(phase) {
+            let newer = report.observed_at.is_some() && report.observed_at > self.stamp;
+            let differs = progress != self.progress || phase == Phase::Error;
+            let rested = now.since(self.reported_at.unwrap()) >= limits.progress_interval;
+            if !rested || progress <= self.progress && !(newer && differs) {
+                return Became::Unchanged;
+            }
+        } else if !is_after(phase, self.phase.unwrap_or(Phase::Pending)) {
+            return Became::Unchanged;
+        }
+        (self.phase, self.progress, self.reported_at) = (Some(phase), progress, Some(now));
+        self.stamp = self.stamp.max(report.observed_at);
+        self.due = limits.stall_timeout.map(|stall| now + stall);
+        Became::Recorded
+    }
+
+    /// Its deadline has passed, and the device does not show the image (D8, D9).
+    pub(crate) fn deadline(
+        &mut self,
+        now: Timestamp,
+        limits: &OperationLimits,
+        reachable: bool,
+    ) -> Became {
+        if !self.is_due(now) {
+            return Became::Unchanged;
+        }
+        if self.phase.is_some() {
+            return Became::Failed("stalled");
+        }
+        if self.stop || self.resends >= limits.request_retries {
+            return Became::Failed("request_timeout");
+        }
+        self.resends += 1;
+        if !reachable && !self.accepted {
+            self.waits(now, limits);
+            return Became::Recorded;
+        }
+        self.send(now, limits);
+        Became::Resent
+    }
+}

@@ -1,0 +1,166 @@
+//! One target as simple as can be: what is known of it, and what answers and reports make of it.
+
+use hedgerow_core::*;
+
+use super::operation::{Became, Sent};
+
+pub(crate) struct Target {
+    pub(crate) status: TargetStatus,
+    /// How it became final: a reason, or how its success is known.
+    pub(crate) how: &'static str,
+    pub(crate) not_before: Option<Timestamp>,
+    pub(crate) operation: Option<Sent>,
+    pub(super) attempt: u32,
+    pub(super) refusals: u16,
+    pub(super) deferrals: u8,
+    pub(crate) volatile: Volatile,
+}
+
+/// What a restart forgets of a target.
+#[derive(Default)]
+pub(crate) struct Volatile {
+    pub(crate) online: bool,
+    pub(crate) reading: Option<ReadPurpose>,
+    pub(super) busy: bool,
+    pub(super) calling: bool,
+    pub(super) back: Option<Timestamp>,
+    pub(super) rests: Option<Timestamp>,
+    pub(super) tries: u8,
+    pub(super) late: Vec<ReportStatus>,
+}
+
+impl Target {
+    pub(crate) fn idle() -> Self {
+        Self {
+            status: TargetStatus::Idle,
+            how: "",
+            not_before: None,
+            operation: None,
+            attempt: 0,
+            refusals: 0,
+            deferrals: 0,
+            volatile: Volatile::default(),
+        }
+    }
+
+    pub(super) fn phase(&self) -> Option<Phase> {
+        self.operation.as_ref().and_then(|operation| operation.phase)
+    }
+
+    pub(super) fn close(&mut self, status: TargetStatus, how: &'static str) {
+        (self.status, self.how, self.operation, self.not_before) = (status, how, None, None);
+        self.volatile.reading = None;
+    }
+
+    /// Whether its turn may come (D4).
+    pub(super) fn is_ready(&self, now: Timestamp) -> bool {
+        self.status == TargetStatus::Idle
+            && self.phase().is_none()
+            && self.volatile.online
+            && !self.volatile.busy
+            && self.volatile.reading.is_none()
+            && self.not_before.max(self.volatile.rests).is_none_or(|at| at <= now)
+    }
+
+    /// Another call leaves.
+    pub(super) fn send(&mut self, now: Timestamp, limits: &OperationLimits) -> Became {
+        self.volatile.calling = true;
+        self.operation.get_or_insert_default().send(now, limits);
+        Became::Resent
+    }
+
+    /// It comes or goes.
+    pub(super) fn presence(&mut self, presence: Presence, judged_at: Timestamp) -> bool {
+        self.volatile.online = presence != Presence::Offline;
+        if self.status == TargetStatus::InProgress {
+            let rebooting = self.phase() == Some(Phase::Rebooting);
+            let back = if rebooting { Some(judged_at) } else { self.volatile.back };
+            self.volatile.back = back.filter(|_| self.volatile.online);
+        }
+        true
+    }
+
+    pub(super) fn freed(&mut self) -> bool {
+        self.volatile.busy = false;
+        true
+    }
+
+    /// Its device was read, and showed the image, another, or nothing that can be read.
+    pub(super) fn look(
+        &mut self,
+        purpose: ReadPurpose,
+        shows_it: Option<bool>,
+        now: Timestamp,
+        limits: &OperationLimits,
+    ) -> Became {
+        let Self { operation: Some(operation), volatile, .. } = self else {
+            return Became::Unchanged;
+        };
+        match (purpose, shows_it) {
+            (_, Some(true)) => Became::Succeeded("confirmed"),
+            (ReadPurpose::Deadline, _) => {
+                let became = operation.deadline(now, limits, volatile.online);
+                volatile.calling |= became == Became::Resent;
+                became
+            }
+            (ReadPurpose::RebootTimeout, None) => {
+                volatile.back = volatile.back.map(|_| now + SETTLING);
+                Became::Unchanged
+            }
+            (ReadPurpose::RebootTimeout, _) => {
+                let is_back = volatile.back.take_if(|at| *at <= now).is_some();
+                let rolled_back = is_back && operation.phase == Some(Phase::Rebooting);
+                if rolled_back { Became::Failed("system_rollback") } else { Became::Unchanged }
+            }
+            _ => {
+                let owed = operation.unanswered && operation.phase.is_none() && !operation.stop;
+                let may_leave = shows_it.is_some() && !volatile.calling && volatile.online;
+                operation.reissued |= owed && may_leave;
+                if owed && may_leave { self.send(now, limits) } else { Became::Unchanged }
+            }
+        }
+    }
+
+    /// The transport answers (D10).
+    pub(super) fn answered(&mut self, answer: &RequestAnswer) -> Became {
+        let Some(operation) = &mut self.operation else { return Became::Unchanged };
+        self.volatile.calling = false;
+        if !std::mem::take(&mut operation.unanswered) {
+            return Became::Unchanged;
+        }
+        let first = operation.resends == 0 && !operation.reissued && operation.phase.is_none();
+        operation.accepted |= *answer == RequestAnswer::Accepted;
+        match answer {
+            RequestAnswer::Permanent(_) if first => Became::Failed("request_rejected"),
+            RequestAnswer::Temporary(_) if first => {
+                operation.due = None;
+                Became::Deferred
+            }
+            _ => Became::Recorded,
+        }
+    }
+
+    /// Its device reports about the newest operation (D11, D14).
+    pub(super) fn report(
+        &mut self,
+        report: &OperationReport,
+        now: Timestamp,
+        limits: &OperationLimits,
+    ) -> Became {
+        let Some(operation) = &mut self.operation else { return Became::Unchanged };
+        match operation.report(report, now, limits) {
+            Became::Refused if self.refusals >= limits.request_retries => {
+                Became::Failed("update_already_in_progress")
+            }
+            Became::Refused => {
+                (self.operation, self.refusals) = (None, self.refusals + 1);
+                Became::Deferred
+            }
+            Became::Recorded => {
+                (self.not_before, self.deferrals) = (None, 0);
+                Became::Recorded
+            }
+            other => other,
+        }
+    }
+}

@@ -7,6 +7,7 @@ mod external;
 mod fuzz;
 mod instructions;
 mod licenses;
+mod msrv;
 mod public_api;
 mod report;
 mod sabotage;
@@ -45,6 +46,8 @@ enum ProjectCommand {
     Format,
     /// Check which crate depends on which
     Dependencies,
+    /// Check that no dependency demands a newer Rust than is stated
+    Msrv,
     /// Check the lints
     Clippy,
     /// Run the unit, integration and documentation tests
@@ -103,6 +106,7 @@ impl ProjectCommand {
             Self::Test => &Step::ALL,
             Self::Format => &[Step::Format],
             Self::Dependencies => &[Step::Dependencies],
+            Self::Msrv => &[Step::Msrv],
             Self::Clippy => &[Step::Clippy],
             Self::Tests => &[Step::Tests],
             Self::Docs => &[Step::Docs],

@@ -9,6 +9,7 @@ use crate::external::{External, ExternalError};
 use crate::fuzz::{self, FuzzError};
 use crate::instructions::{self, InstructionsError};
 use crate::licenses;
+use crate::msrv::{self, MsrvError};
 use crate::public_api::{self, PublicApiError};
 use crate::report;
 use crate::sabotage::SabotageError;
@@ -18,6 +19,7 @@ use crate::sabotage::SabotageError;
 pub(crate) enum Step {
     Format,
     Dependencies,
+    Msrv,
     Clippy,
     Tests,
     Docs,
@@ -37,6 +39,8 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Dependencies(#[from] DependencyError),
     #[error(transparent)]
+    Msrv(#[from] MsrvError),
+    #[error(transparent)]
     Book(#[from] BookError),
     #[error(transparent)]
     PublicApi(#[from] PublicApiError),
@@ -52,9 +56,10 @@ pub(crate) enum Failure {
 
 impl Step {
     /// In the order of running: what is fast or fails most often comes first.
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Format,
         Self::Dependencies,
+        Self::Msrv,
         Self::Clippy,
         Self::Tests,
         Self::Docs,
@@ -70,6 +75,7 @@ impl Step {
         match self {
             Self::Format => "fmt",
             Self::Dependencies => "dependencies",
+            Self::Msrv => "msrv",
             Self::Clippy => "clippy",
             Self::Tests => "tests",
             Self::Docs => "docs",
@@ -85,6 +91,7 @@ impl Step {
         match self {
             Self::Format => "The code is formatted",
             Self::Dependencies => "Crates depend only on what the design allows",
+            Self::Msrv => "No dependency demands a newer Rust than is stated",
             Self::Clippy => "No lint has anything to say",
             Self::Tests => "The tests pass",
             Self::Docs => "The documentation builds without warnings",
@@ -100,6 +107,7 @@ impl Step {
         match self {
             Self::Format => External::cargo(["fmt", "--all", "--check"]).directory(root).run()?,
             Self::Dependencies => dependencies::check(root)?,
+            Self::Msrv => msrv::check(root)?,
             Self::Clippy => External::cargo(["clippy", "--workspace", "--all-targets"])
                 .arguments(["--all-features", "--", "-D", "warnings"])
                 .directory(root)

@@ -37,10 +37,10 @@ fn device(id: &str, more: Value) -> Value {
 }
 
 #[test]
-fn a_settled_campaign_that_still_looks_at_a_device_when_it_is_to_leave_memory_does_not_spin() {
+fn a_campaign_that_failed_looks_no_more_at_a_device_whose_request_was_deferred() {
     let unreachable = json!({"api_update": ["timeout"]});
     let devices = json!([device("d0", json!({})), device("d1", unreachable)]);
-    // The failure settles the campaign; d1 turns out to be updating, and stalls as it unloads.
+    // The failure settles the campaign; d1 turns out to be updating, which is late.
     let stimuli = json!([
         {"at_ms": 0, "do": "create_campaign", "campaign": "c1"},
         {"at_ms": 1_000, "do": "remove_device", "device": "d0"},
@@ -49,7 +49,7 @@ fn a_settled_campaign_that_still_looks_at_a_device_when_it_is_to_leave_memory_do
     ]);
     let log = run(&scenario(&devices, &stimuli), Arc::new(MemoryStore::new())).expect("it ends");
     let last = log.last().expect("an entry");
-    assert_eq!((&last["device"], &last["reason"]), (&json!("d1"), &json!("stalled")));
+    assert_eq!((&last["status"], &last["outcome"]), (&json!("finished"), &json!("failure")));
 }
 
 #[test]

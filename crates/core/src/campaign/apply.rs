@@ -143,9 +143,7 @@ impl Campaign {
                 self.move_to(CampaignStatus::Finished)?;
                 self.outcome = Some(finished.outcome);
                 self.finished_at = Some(at);
-                if finished.outcome.cancels_idle_targets() {
-                    self.cancel_idle_targets();
-                }
+                self.end_idle_targets(finished.outcome);
                 if finished.stop_operations {
                     for operation in self.operations.values_mut() {
                         operation.cancellation = Cancellation::Wanted;
@@ -314,13 +312,21 @@ impl Campaign {
         self.operation(target)
     }
 
-    /// An attempt came to nothing: the target is idle again, or cancelled with its campaign.
+    /// An attempt came to nothing: the target is idle again, or ends with its campaign. Nothing is
+    /// tried again after the outcome, so that its operation has ended too and its device is free.
     fn give_back(&mut self, target: u32, not_before: Timestamp) {
-        if self.outcome.is_some_and(super::Outcome::cancels_idle_targets) {
-            self.settle(target, Settlement::Cancelled);
-        } else {
-            self.targets.reopen(target, TargetStatus::Idle);
-            self.defer(target, not_before);
+        match self.outcome {
+            Some(outcome) if outcome.cancels_idle_targets() => {
+                self.settle(target, Settlement::Cancelled);
+            }
+            Some(_) => {
+                self.operations.remove(target);
+                self.targets.reopen(target, TargetStatus::Idle);
+            }
+            None => {
+                self.targets.reopen(target, TargetStatus::Idle);
+                self.defer(target, not_before);
+            }
         }
     }
 
@@ -336,10 +342,19 @@ impl Campaign {
         self.targets.settle(target, settlement);
     }
 
-    fn cancel_idle_targets(&mut self) {
+    /// The campaign has its outcome: idle targets are cancelled with it, or stay as they are. Either
+    /// way an operation that was deferred ends: a device must not stay taken for one that nobody
+    /// will send again (D14).
+    fn end_idle_targets(&mut self, outcome: super::Outcome) {
         for target in 0..self.targets.len() {
-            if self.targets.status(target) == TargetStatus::Idle {
+            if self.targets.status(target) != TargetStatus::Idle {
+                continue;
+            }
+            if outcome.cancels_idle_targets() {
                 self.settle(target, Settlement::Cancelled);
+            } else {
+                self.operations.remove(target);
+                self.not_before.remove(target);
             }
         }
     }

@@ -57,7 +57,8 @@ impl Law for FailureLimit {
                     _ => {}
                 }
                 if e.outcome == Outcome::Failure || e.outcome == Outcome::Success {
-                    let in_progress = |target: &TargetView| target.status == TargetStatus::InProgress;
+                    let in_progress =
+                        |target: &TargetView| target.status == TargetStatus::InProgress;
                     let before = seen.before.targets().filter(in_progress);
                     let same = before.eq(seen.after.targets().filter(in_progress));
                     assert!(same, "D13: operations in progress are followed to their end");
@@ -124,7 +125,9 @@ impl Edits {
             .collect();
         for (before, after) in before.targets().zip(after.targets()) {
             // Lowering a limit never interrupts; time-outs hold from the next deadline on.
-            let same = before == after || readmitted.contains(&before.device);
+            let idle = before.status == TargetStatus::Idle && after.status == TargetStatus::Idle;
+            let ends = idle && seen.after.outcome() == Some(Outcome::Failure);
+            let same = before == after || readmitted.contains(&before.device) || ends;
             assert!(same, "D19: {before:?} became {after:?}");
         }
         if seen.recovered && before.status().is_running() {

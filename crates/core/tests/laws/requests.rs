@@ -72,7 +72,7 @@ impl Law for TimeOuts {
             if let CampaignEvent::CampaignFinished(e) = seen.event {
                 self.stopped = e.stop_operations;
                 self.known.retain(|device, _| {
-                    seen.after.target(*device).unwrap().status != TargetStatus::Cancelled
+                    seen.after.target(*device).unwrap().status == TargetStatus::InProgress
                 });
             }
             return;
@@ -206,9 +206,10 @@ impl Law for Transport {
             CampaignEvent::OperationRefused(e) => self.waits(e.device, seen.now, e.not_before),
             CampaignEvent::OperationDeferred(e) => {
                 self.waits(e.device, seen.now, e.not_before);
-                let is_over =
+                let is_over = seen.after.outcome().is_some();
+                let cancels =
                     matches!(seen.after.outcome(), Some(Outcome::Cancelled | Outcome::Superseded));
-                let expected = if is_over { TargetStatus::Cancelled } else { TargetStatus::Idle };
+                let expected = if cancels { TargetStatus::Cancelled } else { TargetStatus::Idle };
                 let target = seen.after.target(e.device).unwrap();
                 assert_eq!(target.status, expected, "D10: it goes back to idle");
                 assert_eq!(target.operation.is_some(), !is_over, "D10: UUID and URL are kept");

@@ -56,17 +56,15 @@ impl Turn<'_> {
             CampaignEvent::CampaignStarted(_) => {
                 self.decision.claims.push(ClaimChange::TakeRollout);
             }
-            CampaignEvent::CampaignFinished(finished) => {
+            CampaignEvent::CampaignFinished(_) => {
                 if campaign.started_at.is_some() {
                     self.decision.claims.push(ClaimChange::ReleaseRollout);
                 }
-                if finished.outcome.cancels_idle_targets() {
-                    let targets = campaign.operations.targets().into_iter();
-                    let released = targets
-                        .filter(|target| campaign.targets.status(*target) == TargetStatus::Idle)
-                        .map(|target| ClaimChange::ReleaseDevice(campaign.targets.device(target)));
-                    self.decision.claims.extend(released);
-                }
+                let targets = campaign.operations.targets().into_iter();
+                let released = targets
+                    .filter(|target| campaign.targets.status(*target) == TargetStatus::Idle)
+                    .map(|target| ClaimChange::ReleaseDevice(campaign.targets.device(target)));
+                self.decision.claims.extend(released);
             }
             CampaignEvent::OperationStarted(started) => {
                 let claim = ClaimChange::TakeDevice(started.device, started.operation);

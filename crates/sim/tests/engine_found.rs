@@ -1,0 +1,71 @@
+//! What simulations of whole fleets have found, each in its smallest form.
+
+mod common;
+
+use common::{IMAGE, Rig, definition, device, operation, seconds, tenant};
+use hedgerow_core::{
+    OperationLimits, Outcome, Reaction, ReportStatus, RequestAnswer, RequestId, TargetStatus,
+    TransportError,
+};
+use hedgerow_engine::{Engine, EngineError, ManualUpdateRequest, TargetFilter};
+
+fn start_manual(rig: &mut Rig, engine: &Engine, number: u8) -> Result<(), EngineError> {
+    let request = ManualUpdateRequest {
+        request_id: RequestId::new("r1").unwrap(),
+        device: device(number),
+        url: IMAGE.parse().unwrap(),
+        expected_version: None,
+        limits: OperationLimits::default(),
+    };
+    let engine = engine.clone();
+    rig.run(async move { engine.start_manual_update(&tenant(), request).await }).map(|_| ())
+}
+
+#[test]
+fn d14_a_campaign_that_fails_gives_back_devices_whose_request_was_deferred() {
+    let mut rig = Rig::new(3);
+    let engine = rig.start();
+    let mut strict = definition(3);
+    strict.rollout = {
+        let mut push = strict.rollout.push().clone();
+        push.limits.max_failure_percentage = "0".parse().unwrap();
+        hedgerow_core::RolloutMechanism::Push(push)
+    };
+    let refused = RequestAnswer::Temporary(TransportError::new("HTTP status 503"));
+    rig.world.scene().answers.push_back(refused);
+    rig.create(&engine, 1, strict);
+    rig.report(&engine, 2, operation(1, 2), ReportStatus::Failure).unwrap();
+    assert_eq!(rig.progress(&engine, 1).outcome, Some(Outcome::Failure));
+
+    start_manual(&mut rig, &engine, 1).expect("nothing is in progress on device 1");
+    // The request that failed was delivered all the same: too late to change a count (D11).
+    let late = rig.report(&engine, 1, operation(1, 1), ReportStatus::Success);
+    assert_eq!(late, Ok(Reaction::Late));
+    rig.pass(seconds(3_600));
+    let asked = engine.clone();
+    let targets = rig.run(async move {
+        asked.targets(&tenant(), common::campaign_id(1), TargetFilter::default()).await
+    });
+    assert_eq!(targets.unwrap().targets[0].status, TargetStatus::Idle);
+}
+
+#[test]
+fn d14_a_request_that_is_deferred_after_its_campaign_failed_gives_its_device_back() {
+    let mut rig = Rig::new(2);
+    let engine = rig.start();
+    let mut strict = definition(2);
+    strict.rollout = {
+        let mut push = strict.rollout.push().clone();
+        push.limits.max_failure_percentage = "0".parse().unwrap();
+        hedgerow_core::RolloutMechanism::Push(push)
+    };
+    rig.world.scene().updates_hang = true;
+    rig.create(&engine, 1, strict);
+    rig.report(&engine, 2, operation(1, 2), ReportStatus::Failure).unwrap();
+    assert_eq!(rig.progress(&engine, 1).outcome, Some(Outcome::Failure));
+    rig.world.scene().updates_hang = false;
+    // The call for device 1 is given up after 20 seconds.
+    rig.pass(seconds(30));
+    assert_eq!(rig.progress(&engine, 1).targets.in_progress, 0);
+    start_manual(&mut rig, &engine, 1).expect("nothing is in progress on device 1");
+}

@@ -15,8 +15,9 @@ fn assert_holds(setup: &Setup) -> Report {
     let (faults, smallest) = smallest_prefix(setup, &report, violation, &mut storage).unwrap();
     let violation = smallest.violation.as_ref().unwrap_or(violation);
     for line in &smallest.timeline {
-        let own =
-            line.device.is_none() || violation.device.is_none() || line.device == violation.device;
+        let own = violation.device.is_none()
+            || line.device == violation.device
+            || line.device.is_none() && (line.stream.is_none() || line.stream == violation.stream);
         if own {
             eprintln!("{} {:?} {}", line.at, line.stream.map(|s| s.to_string()), line.text);
         }

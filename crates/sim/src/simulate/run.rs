@@ -690,7 +690,7 @@ impl<'a> Run<'a> {
 
     fn is_over(&self) -> bool {
         let inner = self.world.inner();
-        inner.checker.open().is_empty()
+        !inner.checker.is_open()
             && inner.pending.iter().all(std::collections::BTreeMap::is_empty)
             && self.slots[0].engine.is_some()
     }
@@ -698,11 +698,12 @@ impl<'a> Run<'a> {
     fn stuck(&mut self, why: &str) {
         let mut inner = self.world.inner();
         let now = inner.engine_now();
-        let (stream, text) = match inner.checker.open().into_iter().next() {
-            Some((stream, text)) => (Some(stream), text),
-            None => (None, "messages are unanswered".to_owned()),
+        let (stream, device, text) = match inner.checker.open() {
+            Some((stream, device, text)) => (Some(stream), device, text),
+            None => (None, None, "messages are unanswered".to_owned()),
         };
-        inner.checker.broken((Invariant::Liveness, format!("{why}: {text}")), now, stream, None);
+        let broken = (Invariant::Liveness, format!("{why}: {text}"));
+        inner.checker.broken(broken, now, stream, device);
     }
 
     /// What must hold when everything is over.

@@ -104,6 +104,15 @@ impl Model {
         matches!(self.status, InProgress | Pausing | Paused)
     }
 
+    /// Whether it has not come to its end with all its operations.
+    pub(super) fn is_open(&self) -> bool {
+        match self.status {
+            CampaignStatus::Finished => self.count(TargetStatus::InProgress) > 0,
+            CampaignStatus::Deleted => false,
+            _ => true,
+        }
+    }
+
     pub(super) fn place(&self, device: DeviceId) -> Option<usize> {
         self.places.get(&device).map(|place| *place as usize)
     }
@@ -125,6 +134,14 @@ impl Model {
         self.set(place, status);
         self.targets[place].operation = None;
         self.targets[place].not_before = None;
+    }
+
+    /// The operation of an idle target ends with it.
+    fn end_deferred(&mut self, place: usize, facts: &mut Facts) -> Checked {
+        match self.targets[place].operation.take() {
+            Some(operation) => facts.end(operation),
+            None => Ok(()),
+        }
     }
 
     fn attempted(&mut self, place: usize, not_before: Option<Timestamp>) {
@@ -207,6 +224,7 @@ impl Model {
             E::TargetUpToDate(e) => {
                 let place = self.turn(e.device, at)?;
                 self.gate(e.device, at, facts, &Expected::UpToDate)?;
+                self.end_deferred(place, facts)?;
                 self.become_final(place, TargetStatus::Successful);
             }
             E::TargetFailed(e) => {
@@ -215,6 +233,7 @@ impl Model {
                     self.turn(e.device, at)?;
                     self.gate(e.device, at, facts, &Expected::Refused(refusal.reason()))?;
                 }
+                self.end_deferred(place, facts)?;
                 self.become_final(place, TargetStatus::Failed);
             }
             E::AttemptDeferred(e) => {
@@ -292,14 +311,18 @@ impl Model {
         }
         self.status = CampaignStatus::Finished;
         self.outcome = Some(outcome);
-        if matches!(outcome, Outcome::Cancelled | Outcome::Superseded) {
-            for place in 0..self.targets.len() {
-                if self.targets[place].status == TargetStatus::Idle {
-                    if let Some(operation) = self.targets[place].operation {
-                        facts.end(operation)?;
-                    }
-                    self.become_final(place, TargetStatus::Cancelled);
-                }
+        // What is idle ends: no operation of it is sent again, and its device is free (D14).
+        let cancels = matches!(outcome, Outcome::Cancelled | Outcome::Superseded);
+        for place in 0..self.targets.len() {
+            if self.targets[place].status != TargetStatus::Idle {
+                continue;
+            }
+            if let Some(operation) = self.targets[place].operation.take() {
+                facts.end(operation)?;
+            }
+            self.targets[place].not_before = None;
+            if cancels {
+                self.become_final(place, TargetStatus::Cancelled);
             }
         }
         if stop {
@@ -375,6 +398,7 @@ impl Model {
         let operation = facts.operations.entry(id).or_insert_with(|| {
             let mut operation = Op::new(device, StreamId::Campaign(self.id), url);
             operation.image = Some(image.clone());
+            operation.forgives_outages = true;
             operation
         });
         ensure(!operation.ended, Invariant::ForwardOnly, || {
@@ -439,13 +463,7 @@ impl Model {
             }
             E::OperationDeferred(e) => {
                 operation.deferred();
-                if matches!(self.outcome, Some(Outcome::Cancelled | Outcome::Superseded)) {
-                    facts.end(id)?;
-                    self.become_final(place, TargetStatus::Cancelled);
-                } else {
-                    self.set(place, TargetStatus::Idle);
-                    self.attempted(place, Some(e.not_before));
-                }
+                self.give_back(place, e.not_before, Some(id), facts)?;
             }
             E::OperationReadmitted(_) => {
                 self.may_start()?;
@@ -466,12 +484,7 @@ impl Model {
                 })?;
                 self.targets[place].series = series;
                 self.targets[place].operation = None;
-                if matches!(self.outcome, Some(Outcome::Cancelled | Outcome::Superseded)) {
-                    self.become_final(place, TargetStatus::Cancelled);
-                } else {
-                    self.set(place, TargetStatus::Idle);
-                    self.attempted(place, Some(e.not_before));
-                }
+                self.give_back(place, e.not_before, None, facts)?;
             }
             E::OperationSucceeded(e) => {
                 match e.confirmation {
@@ -492,6 +505,33 @@ impl Model {
             }
             E::CancelSent(_) => operation.cancel_sent().map_err(of(id))?,
             _ => {}
+        }
+        Ok(())
+    }
+
+    /// An attempt came to nothing: the target is idle again, and ends if the campaign has ended.
+    fn give_back(
+        &mut self,
+        place: usize,
+        not_before: Timestamp,
+        kept: Option<OperationId>,
+        facts: &mut Facts,
+    ) -> Checked {
+        if self.outcome.is_some()
+            && let Some(id) = kept
+        {
+            facts.end(id)?;
+            self.targets[place].operation = None;
+        }
+        match self.outcome {
+            Some(Outcome::Cancelled | Outcome::Superseded) => {
+                self.become_final(place, TargetStatus::Cancelled);
+            }
+            Some(_) => self.set(place, TargetStatus::Idle),
+            None => {
+                self.set(place, TargetStatus::Idle);
+                self.attempted(place, Some(not_before));
+            }
         }
         Ok(())
     }

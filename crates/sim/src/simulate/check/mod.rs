@@ -486,31 +486,30 @@ impl Checker {
         Standing { counts, limit }
     }
 
-    /// What has not ended, for people; empty once everything has.
-    pub(super) fn open(&self) -> Vec<(StreamId, String)> {
-        let mut open = Vec::new();
-        for model in self.campaigns.values() {
+    /// Whether anything has not ended.
+    pub(super) fn is_open(&self) -> bool {
+        self.campaigns.values().any(Model::is_open)
+            || self.manuals.values().any(|manual| !manual.ended)
+    }
+
+    /// What has not ended, for people: the stream, a device that it waits for, and in words.
+    pub(super) fn open(&self) -> Option<(StreamId, Option<DeviceId>, String)> {
+        if let Some(model) = self.campaigns.values().find(|model| model.is_open()) {
             let in_progress = model.count(TargetStatus::InProgress);
-            let ended = match model.status {
-                CampaignStatus::Finished => in_progress == 0,
-                CampaignStatus::Deleted => true,
-                _ => false,
-            };
-            if !ended {
-                let idle = model.count(TargetStatus::Idle);
-                let text = format!(
-                    "campaign {} is {} with {in_progress} targets in progress and {idle} idle",
-                    model.id,
-                    model.status.name()
-                );
-                open.push((StreamId::Campaign(model.id), text));
-            }
+            let idle = model.count(TargetStatus::Idle);
+            let text = format!(
+                "campaign {} is {} with {in_progress} targets in progress and {idle} idle",
+                model.id,
+                model.status.name()
+            );
+            let of = |status| model.targets.iter().find(move |target| target.status == status);
+            let waits = of(TargetStatus::InProgress).or_else(|| of(TargetStatus::Idle));
+            let device = waits.map(|target| target.device);
+            return Some((StreamId::Campaign(model.id), device, text));
         }
-        for manual in self.manuals.values().filter(|manual| !manual.ended) {
-            let text = format!("manual update {} is active", manual.id);
-            open.push((StreamId::ManualUpdate(manual.id), text));
-        }
-        open
+        let manual = self.manuals.values().find(|manual| !manual.ended)?;
+        let text = format!("manual update {} is active", manual.id);
+        Some((StreamId::ManualUpdate(manual.id), Some(manual.definition.device), text))
     }
 
     /// The claims that a store must have: active operations, running rollouts (E5).

@@ -25,6 +25,8 @@ pub(super) struct Op {
     pub(super) stream: StreamId,
     /// The base image that it installs, if outcomes can be inferred from what the device shows.
     pub(super) image: Option<String>,
+    /// Whether the transport's temporary errors count as nothing (D10): in campaigns only.
+    pub(super) forgives_outages: bool,
     url: String,
     /// When the latest request may be sent again or given up.
     deadline: Option<Timestamp>,
@@ -61,6 +63,7 @@ impl Op {
             device,
             stream,
             image: None,
+            forgives_outages: false,
             url: url.to_owned(),
             deadline: None,
             decided: 0,
@@ -307,7 +310,7 @@ impl Op {
             format!("given up after {} resends of {}", self.resends, limits.request_retries)
         })?;
         let heard = self.accepted || self.refused || self.unanswered || self.left < self.decided;
-        ensure(heard, Invariant::OutageFailsNothing, || {
+        ensure(heard || !self.forgives_outages, Invariant::OutageFailsNothing, || {
             format!("all its {} requests met a transport that failed for now", self.left)
         })
     }

@@ -78,6 +78,21 @@ impl HttpTransport {
     }
 }
 
+/// The longest answer that is read, in bytes.
+const LONGEST_ANSWER: usize = 4_096;
+
+/// Reads an answer. A gateway that answers without end must not fill the memory.
+async fn read(mut response: reqwest::Response) -> Result<Vec<u8>, TransportError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(described)? {
+        if body.len() + chunk.len() > LONGEST_ANSWER {
+            return Err(TransportError::new("the gateway's answer is too long"));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
 /// The error without the address, which may hold what is nobody's business.
 fn described(error: reqwest::Error) -> TransportError {
     TransportError::new(error.without_url().to_string())
@@ -114,7 +129,9 @@ impl DeviceTransport for HttpTransport {
         let request = self.client.get(self.address(tenant, device, "base-image"));
         async move {
             let response = request.send().await.and_then(reqwest::Response::error_for_status);
-            let shown: Shown = response.map_err(described)?.json().await.map_err(described)?;
+            let body = read(response.map_err(described)?).await?;
+            let shown: Shown = serde_json::from_slice(&body)
+                .map_err(|error| TransportError::new(error.to_string()))?;
             Ok(shown.version)
         }
         .boxed()

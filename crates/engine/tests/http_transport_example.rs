@@ -101,6 +101,8 @@ fn a_version_that_cannot_be_read_is_an_error_and_not_no_version() {
             let shown = transport.base_image_version(&tenant(), device()).await;
             assert_eq!(shown.ok(), expected, "{body}");
         }
+        let endless = to(Router::new().fallback(async || "1".repeat(100_000))).await;
+        assert!(endless.base_image_version(&tenant(), device()).await.is_err());
         let failing = to(Router::new().fallback(async || StatusCode::NOT_FOUND)).await;
         assert!(failing.base_image_version(&tenant(), device()).await.is_err());
     });

@@ -103,31 +103,16 @@ impl Running {
     }
 }
 
+/// The guide that shows this service.
+const GUIDE: &str = include_str!("../../../docs/embedding.md");
+
+/// The campaign of the guide, one operation at a time.
 fn definition() -> Value {
-    json!({
-        "name": "Gateways to 2.0.0",
-        "base_image": {
-            "system_model": "gateway",
-            "version": "2.0.0",
-            "url": "https://images.example/gateway/2.0.0.bin",
-            "starting_version_requirement": ">= 1.0.0"
-        },
-        "channel": {"name": "stable", "groups": ["gardens"]},
-        "rollout": {"push": {
-            "limits": {
-                "max_pending_operations": 1,
-                "max_failure_percentage": "10",
-                "operation": {
-                    "request_retries": 3,
-                    "request_timeout_ms": 300_000,
-                    "stall_timeout_ms": 86_400_000,
-                    "reboot_timeout_ms": 600_000,
-                    "progress_interval_ms": 60_000
-                }
-            },
-            "gates": {"force_downgrade": false, "enforce_version_requirement": false}
-        }}
-    })
+    let json = GUIDE.split("```json\n").nth(1).and_then(|rest| rest.split("```").next());
+    let mut definition: Value =
+        serde_json::from_str(json.expect("the guide has one")).expect("JSON");
+    definition["rollout"]["push"]["limits"]["max_pending_operations"] = json!(1);
+    definition
 }
 
 fn online() -> Value {
@@ -148,7 +133,7 @@ fn a_campaign_is_created_paused_resumed_and_brought_to_its_end_across_a_kill() {
     service.tell(SECOND, &online());
     assert_eq!(service.call("PUT", CAMPAIGN, &definition()), (200, Value::Null));
     let asked = service.asked(FIRST);
-    assert_eq!(asked["url"], "https://images.example/gateway/2.0.0.bin");
+    assert!(GUIDE.contains(&format!("\n{asked}\n")), "the guide does not show {asked}");
     assert_eq!(service.get(SECOND), Value::Null, "one at a time");
     service.tell(FIRST, &report(&asked, "downloading"));
     service.tell(&format!("{CAMPAIGN}/pause"), &Value::Null);

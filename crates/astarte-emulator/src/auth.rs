@@ -1,6 +1,8 @@
 //! Decides whether a bearer token permits a request, by the rules of Astarte's claims: a claim per
 //! API, each a list of `METHOD:options:PATH`, method and path being anchored regular expressions.
 
+use std::collections::HashSet;
+
 use jsonwebtoken::{DecodingKey, Validation};
 use regex::RegexBuilder;
 use serde_json::{Map, Value};
@@ -51,12 +53,14 @@ const AUTHORIZATIONS_MAX: usize = 256;
 impl Guard {
     pub(crate) fn new(keys: &RealmKeys) -> Result<Self, KeyError> {
         let (key, algorithms) = keys.decoding()?;
-        let mut validation = Validation::default();
-        validation.algorithms = algorithms;
-        validation.required_spec_claims.clear();
-        // Astarte's own check follows below, by the emulator's clock.
-        validation.validate_exp = false;
-        validation.validate_aud = false;
+        let validation = Validation {
+            algorithms,
+            required_spec_claims: HashSet::new(),
+            // Expiry is checked by the emulator's own clock.
+            validate_exp: false,
+            validate_aud: false,
+            ..Validation::default()
+        };
         Ok(Self { key, validation })
     }
 

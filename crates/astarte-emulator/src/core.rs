@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use mqttbytes::v4::{ConnAck, ConnectReturnCode, Packet};
+use mqttbytes::v4::{ConnAck, ConnectReturnCode, Packet, Publish};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -21,6 +21,7 @@ use crate::ingest::{Outcome, Refusal, ingest};
 use crate::mqtt::session::{Session, SessionError};
 use crate::mqtt::topic::{self, Incoming};
 use crate::realm::{Realm, State};
+use crate::recorder::{self, Recorder};
 use crate::trigger::delivery::{Delivery, TriggerEngine};
 
 pub(crate) struct Core {
@@ -28,6 +29,7 @@ pub(crate) struct Core {
     pub(crate) faults: Faults,
     pub(crate) authority: Authority,
     pub(crate) engine: Arc<TriggerEngine>,
+    pub(crate) recorder: Arc<Recorder>,
     pub(crate) realms: BTreeMap<String, Arc<Realm>>,
     /// What devices are told to connect to.
     pub(crate) broker_url: String,
@@ -163,7 +165,19 @@ impl Core {
     pub(crate) fn outgoing(&self, realm: &Realm, handle: &LinkHandle) -> Option<Vec<Packet>> {
         let mut state = realm.lock();
         let link = state.devices.get_mut(&handle.device)?.link.as_mut()?;
-        (link.number == handle.number).then(|| link.outgoing.drain(..).collect())
+        if link.number != handle.number {
+            return None;
+        }
+        let packets: Vec<Packet> = link.outgoing.drain(..).collect();
+        for packet in &packets {
+            if let Packet::Publish(Publish { topic, qos, payload, .. }) = packet {
+                self.recorder.record(|| {
+                    let prefix = realm.prefix(handle.device);
+                    recorder::to_device(handle.device, topic, &prefix, *qos, payload)
+                });
+            }
+        }
+        Some(packets)
     }
 
     /// A packet has come from the device.
@@ -192,6 +206,10 @@ impl Core {
                 let Some(incoming) = topic::incoming(&publish.topic, &prefix) else {
                     return Err(Closing::Topic(publish.topic));
                 };
+                self.recorder.record(|| {
+                    let Publish { topic, qos, payload, .. } = &publish;
+                    recorder::from_device(handle.device, topic, &prefix, *qos, payload)
+                });
                 if session.receive(&publish, &mut link.outgoing)? {
                     return self.message(realm, state, handle.device, incoming, &publish.payload);
                 }

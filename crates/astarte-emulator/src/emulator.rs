@@ -23,6 +23,7 @@ use crate::faults::{EventRule, Faults, RequestRule, RuleError};
 use crate::interface::{Installed, InterfaceError};
 use crate::keys::{KeyError, RealmKeys};
 use crate::realm::Realm;
+use crate::recorder::{Recorded, Recorder};
 use crate::trigger::delivery::{DeliveryCounts, DeliverySettings, TriggerEngine};
 use crate::{http, mqtt};
 
@@ -102,6 +103,7 @@ pub struct EmulatorBuilder {
     with_admin: bool,
     trusted: Vec<reqwest::Certificate>,
     delivery: DeliverySettings,
+    recorded_max: usize,
 }
 
 impl EmulatorBuilder {
@@ -123,6 +125,7 @@ impl EmulatorBuilder {
                 engines: 1,
                 enforce_limits: false,
             },
+            recorded_max: 0,
         }
     }
 
@@ -208,6 +211,14 @@ impl EmulatorBuilder {
         self
     }
 
+    /// Keeps the first `limit` things that go over the wire for [`Emulator::recording`]; none unless
+    /// said.
+    #[must_use]
+    pub fn record(mut self, limit: usize) -> Self {
+        self.recorded_max = limit;
+        self
+    }
+
     /// Trusts receivers of triggers over HTTPS whose certificates this one, in PEM, leads to.
     /// Without any, only the emulator's own authority is trusted.
     ///
@@ -241,14 +252,17 @@ impl EmulatorBuilder {
         let http = listen(self.http).await?;
         let mqtt = listen(self.mqtt).await?;
         let stop = CancellationToken::new();
+        let recorder = Arc::new(Recorder::new(self.recorded_max));
         let core = Arc::new(Core {
             clock: Clock::default(),
             faults: Faults::new(self.seed),
             engine: Arc::new(TriggerEngine::new(
                 self.delivery.clone(),
                 std::mem::take(&mut self.trusted),
+                Arc::clone(&recorder),
                 stop.clone(),
             )?),
+            recorder,
             realms: self.realms()?,
             authority,
             broker_url: format!("mqtts://{}:{}/", bracketed(&self.host), mqtt.1.port()),
@@ -556,6 +570,13 @@ impl Emulator {
     #[must_use]
     pub fn deliveries(&self) -> DeliveryCounts {
         self.core.engine.counts()
+    }
+
+    /// What went over the wire so far, in its order, up to what was asked for with
+    /// [`EmulatorBuilder::record`].
+    #[must_use]
+    pub fn recording(&self) -> Vec<Recorded> {
+        self.core.recorder.entries()
     }
 
     /// Waits until no event is queued, delayed or being sent.

@@ -64,7 +64,7 @@ pub(crate) enum Event {
     InterfaceAdded { interface: String, major: i32, minor: i32 },
     InterfaceRemoved { interface: String, major: i32 },
     InterfaceMinorUpdated { interface: String, major: i32, old_minor: i32, new_minor: i32 },
-    Data { kind: EventKind, data: Data },
+    Data { kind: EventKind, data: Box<Data> },
 }
 
 /// What happened to a value. Which of the fields are told depends on the event's kind.
@@ -108,8 +108,8 @@ impl Event {
         match self {
             Self::InterfaceAdded { interface, .. }
             | Self::InterfaceRemoved { interface, .. }
-            | Self::InterfaceMinorUpdated { interface, .. }
-            | Self::Data { data: Data { interface, .. }, .. } => Some(interface),
+            | Self::InterfaceMinorUpdated { interface, .. } => Some(interface),
+            Self::Data { data, .. } => Some(&data.interface),
             _ => None,
         }
     }
@@ -196,7 +196,7 @@ mod tests {
             value: Some(bson!(9_007_199_254_740_993_i64)),
             old: None,
         };
-        Event::Data { kind, data }.to_json()
+        Event::Data { kind, data: Box::new(data) }.to_json()
     }
 
     #[test]

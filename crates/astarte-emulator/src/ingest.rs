@@ -222,7 +222,7 @@ fn purge(
             let old = device.values.set_property(&key, &path, None);
             let (interface, major) = key;
             let data = Data { interface, major, path, value: None, old };
-            Event::Data { kind: EventKind::PathRemoved, data }
+            Event::Data { kind: EventKind::PathRemoved, data: Box::new(data) }
         })
         .collect())
 }
@@ -254,13 +254,13 @@ fn data(
     let key = (name.to_owned(), known.major);
     let event = |kind, value: &Option<Bson>, old: &Option<Bson>| Event::Data {
         kind,
-        data: Data {
+        data: Box::new(Data {
             interface: name.to_owned(),
             major: key.1,
             path: path.to_owned(),
             value: value.clone(),
             old: old.clone(),
-        },
+        }),
     };
     // Told on every receipt, and before anything is stored.
     let mut events = vec![event(EventKind::IncomingData, &value, &None)];

@@ -22,6 +22,11 @@
 //! # }
 //! ```
 
+/// The examples of the README, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;
+
 mod auth;
 mod authority;
 mod clock;
@@ -38,6 +43,7 @@ mod keys;
 mod mqtt;
 mod properties_list;
 mod realm;
+mod recorder;
 mod trigger;
 mod value;
 mod values;
@@ -51,4 +57,5 @@ pub use faults::{
 };
 pub use interface::InterfaceError;
 pub use keys::{KeyError, RealmKeys};
+pub use recorder::Recorded;
 pub use trigger::delivery::DeliveryCounts;

@@ -19,7 +19,7 @@ const ARRAY_LENGTH_MAX: usize = 1024;
 const DEPTH_MAX: usize = 3;
 
 /// Why a value is refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ValueError {
     #[error("the payload is not BSON with a key `v`")]
     Undecodable,

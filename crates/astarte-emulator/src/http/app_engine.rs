@@ -146,8 +146,8 @@ impl Paging {
         let data = devices
             .into_iter()
             .map(|(_, id)| if self.details { status(state, id) } else { Ok(json!(id)) })
-            .collect::<Result<_, _>>()?;
-        Ok(Reply::page(data, links))
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(Reply::page(&data, &links))
     }
 }
 

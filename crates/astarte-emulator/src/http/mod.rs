@@ -16,11 +16,13 @@ use std::sync::Arc;
 
 use axum::extract::ConnectInfo;
 use axum::response::{IntoResponse as _, Response};
+use serde_json::Value;
 
 use crate::auth::{Claim, Denied};
 use crate::core::Core;
 use crate::faults::{Api, RequestFault, delay};
 use crate::realm::Realm;
+use crate::recorder::Recorded;
 pub(crate) use reply::Fields;
 use reply::{ApiError, Reply};
 use request::Request;
@@ -58,7 +60,7 @@ async fn answer(core: &Core, request: &Request, with_admin: bool) -> Response {
         ["emulator", rest @ ..] if with_admin => admin::handle(core, request, rest),
         _ => Err(ApiError::endpoint_not_found()),
     };
-    result.map_or_else(|error| error.into_response(), |reply| reply.into_response())
+    result.into_response()
 }
 
 fn version() -> Reply {
@@ -76,17 +78,41 @@ async fn api(
     match fault {
         Some(RequestFault::Status { code }) => return Err(ApiError::injected(code)),
         Some(RequestFault::Delay { milliseconds }) => {
-            tokio::time::sleep(delay(milliseconds)).await;
+            tokio::select! {
+                () = tokio::time::sleep(delay(milliseconds)) => {}
+                () = core.stop.cancelled() => {}
+            }
         }
         Some(RequestFault::LoseAnswer | RequestFault::LoseMessage) | None => {}
     }
     let loses_message = fault == Some(RequestFault::LoseMessage);
     let result = perform(core, request, api, realm, rest, loses_message);
+    core.recorder.record(|| recorded(request, api, &result));
     if fault == Some(RequestFault::LoseAnswer) {
         // Until the client gives up, which drops this future, or the emulator ends.
         core.stop.cancelled().await;
     }
     result
+}
+
+fn recorded(request: &Request, api: Api, result: &Result<Reply, ApiError>) -> Recorded {
+    let (status, answer) = match result {
+        Ok(reply) => (reply.status(), reply.body()),
+        Err(error) => (error.status(), error.body()),
+    };
+    let (body, answer) = if api == Api::Pairing {
+        (Value::Null, Value::Null)
+    } else {
+        (request.data().unwrap_or_default(), answer)
+    };
+    Recorded::Request {
+        api,
+        method: request.method.to_string(),
+        path: request.path_in_realm.clone(),
+        body,
+        status: status.as_u16(),
+        answer,
+    }
 }
 
 fn perform(

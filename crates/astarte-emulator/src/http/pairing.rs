@@ -55,12 +55,11 @@ pub(super) fn agent(
 
 fn initial_introspection(core: &Core, realm: &Realm, id: DeviceId, interfaces: &Value) {
     let Some(interfaces) = interfaces.as_object() else { return };
-    let mut text = String::new();
-    for (name, version) in interfaces {
-        let number = |key: &str| version[key].as_i64().unwrap_or(-1);
-        text.push_str(&format!("{name}:{}:{};", number("major"), number("minor")));
-    }
-    let Some(parsed) = crate::ingest::parse_introspection(&text) else { return };
+    let entries: Vec<String> = interfaces
+        .iter()
+        .map(|(name, version)| format!("{name}:{}:{}", version["major"], version["minor"]))
+        .collect();
+    let Some(parsed) = crate::ingest::parse_introspection(&entries.join(";")) else { return };
     let mut state = realm.lock();
     let Some(device) = state.devices.get_mut(&id) else { return };
     for (name, (major, minor)) in &parsed {

@@ -43,7 +43,7 @@ impl Reply {
     }
 
     /// 200 with `{"data": data, "links": links}`.
-    pub(super) fn page(data: Vec<Value>, links: Map<String, Value>) -> Self {
+    pub(super) fn page(data: &[Value], links: &Map<String, Value>) -> Self {
         let body = json!({"data": data, "links": links});
         Self { status: StatusCode::OK, body: Some(body), location: None }
     }
@@ -61,6 +61,17 @@ impl Reply {
     /// 204.
     pub(super) fn no_content() -> Self {
         Self { status: StatusCode::NO_CONTENT, body: None, location: None }
+    }
+}
+
+impl Reply {
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// `null` if there is none.
+    pub(super) fn body(&self) -> Value {
+        self.body.clone().unwrap_or_default()
     }
 }
 
@@ -129,9 +140,19 @@ impl ApiError {
     }
 }
 
+impl ApiError {
+    pub(super) fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    pub(super) fn body(&self) -> Value {
+        json!({"errors": self.errors})
+    }
+}
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        json_response(self.status, &json!({"errors": self.errors}))
+        json_response(self.status, &self.body())
     }
 }
 

@@ -78,13 +78,13 @@ pub(crate) async fn serve(
     };
     let link = match accepted {
         Ok(link) => link,
-        Err(code) => {
-            let refusal = Packet::ConnAck(ConnAck::new(code, false));
+        Err(reason) => {
+            let refusal = Packet::ConnAck(ConnAck::new(reason, false));
             let mut answer = BytesMut::new();
             frame::write(&refusal, &mut answer)?;
             stream.write_all(&answer).await?;
             stream.shutdown().await?;
-            return Err(ConnectionError::Refused(code));
+            return Err(ConnectionError::Refused(reason));
         }
     };
 

@@ -283,13 +283,13 @@ fn is_about_data(kind: EventKind) -> bool {
 fn filter(fields: &mut Fields, simple: &Value) -> Option<Filter> {
     match (simple["device_id"].as_str(), simple["group_name"].as_str()) {
         (None | Some("*"), None) => Some(Filter::All),
-        (Some(device), None) => match device.parse() {
-            Ok(device) => Some(Filter::Device(device)),
-            Err(_) => {
+        (Some(device), None) => {
+            let device = device.parse().ok();
+            if device.is_none() {
                 fields.add("device_id", "is not a valid device id");
-                None
             }
-        },
+            device.map(Filter::Device)
+        }
         (None, Some(group)) => Some(Filter::Group(group.to_owned())),
         (Some(_), Some(_)) => {
             fields.add("group_name", "must not be set if device_id is set");

@@ -17,6 +17,7 @@ use super::HttpAction;
 use super::policy::Policy;
 use super::queue::{Queue, Waiting};
 use crate::faults::{EventFault, delay};
+use crate::recorder::{Recorded, Recorder};
 
 /// A queue that is longer than this loses its newest events, whatever its policy says.
 const QUEUE_LENGTH_MAX: usize = 100_000;
@@ -71,6 +72,9 @@ pub(crate) struct Delivery {
     pub(crate) body: Bytes,
 }
 
+/// A realm and a policy; the empty name is Astarte's default policy.
+type QueueKey = (Arc<str>, String);
+
 #[derive(Default)]
 struct PolicyQueue {
     queue: Mutex<Queue<Delivery>>,
@@ -82,9 +86,9 @@ pub(crate) struct TriggerEngine {
     settings: DeliverySettings,
     client: reqwest::Client,
     client_without_checks: reqwest::Client,
-    /// By realm and policy; the empty name is Astarte's default policy.
-    queues: Mutex<HashMap<(Arc<str>, String), Arc<PolicyQueue>>>,
+    queues: Mutex<HashMap<QueueKey, Arc<PolicyQueue>>>,
     counters: Counters,
+    recorder: Arc<Recorder>,
     idle: Notify,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -95,6 +99,7 @@ impl TriggerEngine {
     pub(crate) fn new(
         settings: DeliverySettings,
         trusted: Vec<reqwest::Certificate>,
+        recorder: Arc<Recorder>,
         stop: CancellationToken,
     ) -> Result<Self, reqwest::Error> {
         let builder = || {
@@ -114,6 +119,7 @@ impl TriggerEngine {
             settings,
             queues: Mutex::default(),
             counters: Counters::default(),
+            recorder,
             idle: Notify::new(),
             stop,
             tasks: TaskTracker::new(),
@@ -263,6 +269,7 @@ impl TriggerEngine {
 
     async fn attempt(&self, queue: &PolicyQueue, waiting: Waiting<Delivery>) {
         let status = self.send(&waiting.item).await;
+        self.recorder.record(|| recorded(&waiting.item, status));
         if (200..400).contains(&status) {
             add(&self.counters.delivered, 1);
             return self.finish(1);
@@ -307,6 +314,14 @@ impl TriggerEngine {
             }
         }
     }
+}
+
+fn recorded(delivery: &Delivery, status: u16) -> Recorded {
+    let mut url = delivery.action.url.clone();
+    // It may carry a secret.
+    url.set_query(None);
+    let body = serde_json::from_slice(&delivery.body).unwrap_or_default();
+    Recorded::Trigger { url: url.into(), body, status }
 }
 
 fn add(counter: &AtomicU64, number: u64) {

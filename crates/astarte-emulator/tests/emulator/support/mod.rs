@@ -1,7 +1,7 @@
 //! What the tests of this crate share: an emulator with a realm, a client of its APIs, a receiver of
 //! triggers.
 
-#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
+pub(crate) mod mqtt;
 
 use std::time::Duration;
 
@@ -13,40 +13,40 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
-pub const REALM: &str = "test";
-pub const OTA_REQUEST: &str = "io.edgehog.devicemanager.OTARequest";
-pub const OTA_EVENT: &str = "io.edgehog.devicemanager.OTAEvent";
-pub const BASE_IMAGE: &str = "io.edgehog.devicemanager.BaseImage";
-pub const SETTINGS: &str = "org.hedgerow.emulator.test.Settings";
-pub const COMMANDS: &str = "org.hedgerow.emulator.test.Commands";
+pub(crate) const REALM: &str = "test";
+pub(crate) const OTA_REQUEST: &str = "io.edgehog.devicemanager.OTARequest";
+pub(crate) const OTA_EVENT: &str = "io.edgehog.devicemanager.OTAEvent";
+pub(crate) const BASE_IMAGE: &str = "io.edgehog.devicemanager.BaseImage";
+pub(crate) const SETTINGS: &str = "org.hedgerow.emulator.test.Settings";
+pub(crate) const COMMANDS: &str = "org.hedgerow.emulator.test.Commands";
 
-pub const INTERFACES: [&str; 5] = [
-    include_str!("../interfaces/io.edgehog.devicemanager.OTARequest.json"),
-    include_str!("../interfaces/io.edgehog.devicemanager.OTAEvent.json"),
-    include_str!("../interfaces/io.edgehog.devicemanager.BaseImage.json"),
-    include_str!("../interfaces/org.hedgerow.emulator.test.Settings.json"),
-    include_str!("../interfaces/org.hedgerow.emulator.test.Commands.json"),
+pub(crate) const INTERFACES: [&str; 5] = [
+    include_str!("../../interfaces/io.edgehog.devicemanager.OTARequest.json"),
+    include_str!("../../interfaces/io.edgehog.devicemanager.OTAEvent.json"),
+    include_str!("../../interfaces/io.edgehog.devicemanager.BaseImage.json"),
+    include_str!("../../interfaces/org.hedgerow.emulator.test.Settings.json"),
+    include_str!("../../interfaces/org.hedgerow.emulator.test.Commands.json"),
 ];
 
 /// Far more than anything here takes, so that a test that would hang fails.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-pub fn device(number: u8) -> DeviceId {
+pub(crate) fn device(number: u8) -> DeviceId {
     DeviceId::from_bytes([number; 16])
 }
 
-pub fn builder() -> EmulatorBuilder {
+pub(crate) fn builder() -> EmulatorBuilder {
     let keys = RealmKeys::generate().expect("keys");
     INTERFACES.into_iter().fold(Emulator::builder().realm(REALM, keys), |builder, definition| {
         builder.interface(REALM, definition)
     })
 }
 
-pub async fn start() -> (Emulator, Api) {
+pub(crate) async fn start() -> (Emulator, Api) {
     started(builder()).await
 }
 
-pub async fn started(builder: EmulatorBuilder) -> (Emulator, Api) {
+pub(crate) async fn started(builder: EmulatorBuilder) -> (Emulator, Api) {
     let emulator = builder.start().await.expect("an emulator");
     let api = Api::new(&emulator);
     (emulator, api)
@@ -54,14 +54,14 @@ pub async fn started(builder: EmulatorBuilder) -> (Emulator, Api) {
 
 /// A client of the APIs that may do everything, unless it has another token.
 #[derive(Clone)]
-pub struct Api {
+pub(crate) struct Api {
     base: String,
     token: String,
     client: reqwest::Client,
 }
 
 impl Api {
-    pub fn new(emulator: &Emulator) -> Self {
+    pub(crate) fn new(emulator: &Emulator) -> Self {
         let keys = emulator.realm_keys(REALM).expect("the realm");
         Self {
             base: emulator.base_url().to_owned(),
@@ -70,40 +70,47 @@ impl Api {
         }
     }
 
-    pub fn with_token(&self, token: &str) -> Self {
+    pub(crate) fn with_token(&self, token: &str) -> Self {
         Self { token: token.to_owned(), ..self.clone() }
     }
 
     /// A request to `{api}/v1/test/{path}`.
-    pub fn request(&self, method: Method, api: &str, path: &str) -> reqwest::RequestBuilder {
+    pub(crate) fn request(&self, method: Method, api: &str, path: &str) -> reqwest::RequestBuilder {
         self.client
             .request(method, format!("{}/{api}/v1/{REALM}/{path}", self.base))
             .bearer_auth(&self.token)
     }
 
-    pub fn emulator(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+    pub(crate) fn emulator(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         self.client.request(method, format!("{}/emulator/{path}", self.base))
     }
 
-    pub async fn get(&self, path: &str) -> (u16, Value) {
+    pub(crate) async fn get(&self, path: &str) -> (u16, Value) {
         answer(self.request(Method::GET, "appengine", path)).await
     }
 
-    pub async fn post(&self, path: &str, data: Value) -> (u16, Value) {
+    pub(crate) async fn post(&self, path: &str, data: Value) -> (u16, Value) {
         answer(with_data(self.request(Method::POST, "appengine", path), data)).await
     }
 
-    pub async fn delete(&self, path: &str) -> (u16, Value) {
+    pub(crate) async fn delete(&self, path: &str) -> (u16, Value) {
         answer(self.request(Method::DELETE, "appengine", path)).await
     }
 
-    pub async fn patch(&self, path: &str, data: Value) -> (u16, Value) {
-        let request = with_data(self.request(Method::PATCH, "appengine", path), data)
-            .header("content-type", "application/merge-patch+json");
+    pub(crate) async fn patch(&self, path: &str, data: Value) -> (u16, Value) {
+        let request = self
+            .request(Method::PATCH, "appengine", path)
+            .header("content-type", "application/merge-patch+json")
+            .body(json!({"data": data}).to_string());
         answer(request).await
     }
 
-    pub async fn manage(&self, method: Method, path: &str, data: Option<Value>) -> (u16, Value) {
+    pub(crate) async fn manage(
+        &self,
+        method: Method,
+        path: &str,
+        data: Option<Value>,
+    ) -> (u16, Value) {
         let request = self.request(method, "realmmanagement", path);
         answer(match data {
             Some(data) => with_data(request, data),
@@ -113,7 +120,7 @@ impl Api {
     }
 
     /// Installs a trigger that posts to `url`; `simple` is its simple trigger.
-    pub async fn install(&self, name: &str, url: &str, simple: Value, policy: Option<&str>) {
+    pub(crate) async fn install(&self, name: &str, url: &str, simple: Value, policy: Option<&str>) {
         let mut trigger = json!({
             "name": name,
             "action": {"http_url": url, "http_method": "post",
@@ -129,12 +136,12 @@ impl Api {
 }
 
 /// Adds a body `{"data": data}`.
-pub fn with_data(request: reqwest::RequestBuilder, data: Value) -> reqwest::RequestBuilder {
+pub(crate) fn with_data(request: reqwest::RequestBuilder, data: Value) -> reqwest::RequestBuilder {
     request.header("content-type", "application/json").body(json!({"data": data}).to_string())
 }
 
 /// The status and the JSON of an answer; `null` if it has no body.
-pub async fn answer(request: reqwest::RequestBuilder) -> (u16, Value) {
+pub(crate) async fn answer(request: reqwest::RequestBuilder) -> (u16, Value) {
     let response = request.send().await.expect("an answer");
     let status = response.status().as_u16();
     let body = response.text().await.expect("a body");
@@ -143,26 +150,26 @@ pub async fn answer(request: reqwest::RequestBuilder) -> (u16, Value) {
 
 /// What a trigger sent.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Received {
-    pub realm: String,
-    pub secret: String,
-    pub body: Value,
+pub(crate) struct Received {
+    pub(crate) realm: String,
+    pub(crate) secret: String,
+    pub(crate) body: Value,
 }
 
 impl Received {
-    pub fn event(&self) -> &Value {
+    pub(crate) fn event(&self) -> &Value {
         &self.body["event"]
     }
 }
 
 /// A receiver of triggers. It answers with the statuses that it was given, then always 200.
-pub struct Receiver {
-    pub url: String,
+pub(crate) struct Receiver {
+    pub(crate) url: String,
     events: mpsc::UnboundedReceiver<Received>,
 }
 
 impl Receiver {
-    pub async fn start(statuses: &[u16]) -> Self {
+    pub(crate) async fn start(statuses: &[u16]) -> Self {
         let (sender, events) = mpsc::unbounded_channel();
         let statuses: Vec<u16> = statuses.iter().rev().copied().collect();
         let statuses = std::sync::Arc::new(std::sync::Mutex::new(statuses));
@@ -190,7 +197,7 @@ impl Receiver {
         Self { url, events }
     }
 
-    pub async fn next(&mut self) -> Received {
+    pub(crate) async fn next(&mut self) -> Received {
         tokio::time::timeout(PATIENCE, self.events.recv())
             .await
             .expect("an event in time")
@@ -198,19 +205,19 @@ impl Receiver {
     }
 
     /// What came and was not yet looked at.
-    pub fn all(&mut self) -> Vec<Received> {
+    pub(crate) fn all(&mut self) -> Vec<Received> {
         std::iter::from_fn(|| self.events.try_recv().ok()).collect()
     }
 }
 
 /// The simple trigger for all data of an interface.
-pub fn incoming(interface: &str, major: i32) -> Value {
+pub(crate) fn incoming(interface: &str, major: i32) -> Value {
     json!({
         "type": "data_trigger", "on": "incoming_data", "interface_name": interface,
         "interface_major": major, "match_path": "/*", "value_match_operator": "*",
     })
 }
 
-pub fn on_device(kind: &str) -> Value {
+pub(crate) fn on_device(kind: &str) -> Value {
     json!({"type": "device_trigger", "on": kind})
 }

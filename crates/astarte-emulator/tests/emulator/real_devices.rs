@@ -1,10 +1,12 @@
 //! Devices on the real device SDK, a dozen in one process, over pairing, TLS, MQTT, AppEngine and
 //! triggers.
 
-mod support;
-
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::support::{
+    Api, BASE_IMAGE, INTERFACES, OTA_EVENT, OTA_REQUEST, REALM, Receiver, device, incoming,
+    on_device, start, with_data,
+};
 use astarte_device_sdk::aggregate::AstarteObject;
 use astarte_device_sdk::builder::DeviceBuilder;
 use astarte_device_sdk::pairing::api::PairingApi;
@@ -14,10 +16,6 @@ use astarte_device_sdk::transport::mqtt::{Credential, Mqtt, MqttArgs, MqttConfig
 use astarte_device_sdk::{AstarteData, DeviceClient, Value as SdkValue};
 use hedgerow_astarte_emulator::{DeviceId, Emulator};
 use serde_json::{Value, json};
-use support::{
-    Api, BASE_IMAGE, INTERFACES, OTA_EVENT, OTA_REQUEST, REALM, Receiver, device, incoming,
-    on_device, start, with_data,
-};
 use tempfile::TempDir;
 
 const DEVICES: u8 = 12;
@@ -34,7 +32,7 @@ impl Device {
     /// Registers the device through the Pairing API, and connects it.
     async fn start(emulator: &Emulator, api: &Api, id: DeviceId) -> Self {
         let request = api.request(reqwest::Method::POST, "pairing", "agent/devices");
-        let (status, body) = support::answer(with_data(request, json!({"hw_id": id}))).await;
+        let (status, body) = crate::support::answer(with_data(request, json!({"hw_id": id}))).await;
         assert_eq!(status, 201, "{body}");
         let secret = body["data"]["credentials_secret"].as_str().expect("a secret");
 

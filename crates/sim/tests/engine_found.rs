@@ -4,8 +4,8 @@ mod common;
 
 use common::{IMAGE, Rig, definition, device, operation, seconds, tenant};
 use hedgerow_core::{
-    OperationLimits, Outcome, Reaction, ReportStatus, RequestAnswer, RequestId, TargetStatus,
-    TransportError,
+    CampaignEdit, OperationLimits, Outcome, Reaction, ReportStatus, RequestAnswer, RequestId,
+    TargetStatus, TransportError,
 };
 use hedgerow_engine::{Engine, EngineError, ManualUpdateRequest, TargetFilter};
 
@@ -68,4 +68,24 @@ fn d14_a_request_that_is_deferred_after_its_campaign_failed_gives_its_device_bac
     rig.pass(seconds(30));
     assert_eq!(rig.progress(&engine, 1).targets.in_progress, 0);
     start_manual(&mut rig, &engine, 1).expect("nothing is in progress on device 1");
+}
+
+#[test]
+fn e10_a_report_about_an_operation_that_another_engine_started_is_taken() {
+    let mut rig = Rig::new(1);
+    let first = rig.start();
+    let at = rig.now() + seconds(3_600);
+    let asked = first.clone();
+    rig.run(async move {
+        asked.create(&tenant(), common::campaign_id(1), definition(1), Some(at)).await
+    })
+    .unwrap();
+    // The second engine loads the campaign; then the first one starts it.
+    let second = rig.start();
+    let start_now = CampaignEdit { scheduled_at: Some(None), ..CampaignEdit::default() };
+    let asked = first.clone();
+    rig.run(async move { asked.edit(&tenant(), common::campaign_id(1), start_now).await }).unwrap();
+    let taken = rig.report(&second, 1, operation(1, 1), ReportStatus::Success);
+    assert_eq!(taken, Ok(Reaction::Taken));
+    assert_eq!(rig.progress(&second, 1).outcome, Some(Outcome::Success));
 }

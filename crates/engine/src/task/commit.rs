@@ -6,14 +6,16 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::channel::oneshot;
-use hedgerow_core::{ClaimChange, DeviceId, Effect, Input, NewEvent, ReadPurpose, StreamId};
+use hedgerow_core::{
+    ClaimChange, DeviceId, Effect, Input, NewEvent, ReadPurpose, Rejection, StreamId,
+};
 
 use super::{Answer, FOREIGN_CLAIM, Flow, STORE_PAUSE, Task, cause, stamp};
 use crate::live::EncodedEvent;
 use crate::registry::StreamState;
 use crate::shared::RecordedEvent;
 use crate::store::{AppendError, Claim, StoreError, StreamAppend};
-use crate::{LoadError, load};
+use crate::{EngineError, LoadError, load};
 
 /// An input of a batch, with whoever waits for its end.
 pub(super) struct Pending {
@@ -54,6 +56,27 @@ impl Task {
                     Err(error) => Err(error),
                 };
                 outcome.answers.push(answer);
+            }
+            if outcome.answers.iter().any(is_unknown_operation) {
+                match self.is_behind(expected).await {
+                    // Another engine may have started the operation: look at what it wrote.
+                    Ok(true) => {
+                        if !self.reload().await {
+                            answer_all(pending, &StoreError::Closed);
+                            return Flow::End;
+                        }
+                        pending.push(Pending { input: Input::Recovered, reply: None });
+                        continue;
+                    }
+                    Ok(false) => {}
+                    // Not known to be unknown: whoever reports sends it again.
+                    Err(failure) => {
+                        for answer in outcome.answers.iter_mut().filter(|a| is_unknown_operation(a))
+                        {
+                            *answer = Err(failure.clone().into());
+                        }
+                    }
+                }
             }
             let cause = cause(self.stream, expected);
             let events = stamp(std::mem::take(&mut outcome.events), &events, cause, now);
@@ -214,6 +237,12 @@ impl Task {
         }
     }
 
+    /// Whether the store has more events than this task knows of.
+    async fn is_behind(&mut self, known: u64) -> Result<bool, StoreError> {
+        let newer = self.shared.store.read_stream(&self.tenant, self.stream, known, 1).await?;
+        Ok(!newer.is_empty())
+    }
+
     /// Notes what a refused append tells about other streams.
     fn believe(&self, error: AppendError) {
         match error {
@@ -291,6 +320,11 @@ impl Task {
             .boxed(),
         );
     }
+}
+
+/// A report about an operation that the stream does not know.
+fn is_unknown_operation(answer: &Answer) -> bool {
+    matches!(answer, Err(EngineError::Rejected(Rejection::UnknownOperation { .. })))
 }
 
 /// Tells the senders outside that the store failed; what has no sender is kept.

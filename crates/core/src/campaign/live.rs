@@ -172,7 +172,7 @@ impl LiveCampaign {
     /// [`Rejection`]: the input was refused and nothing has changed.
     pub fn handle(&mut self, input: Input, now: Timestamp) -> Result<Decision, Rejection> {
         let mut decision = Decision::default();
-        let turn = &mut Turn { live: self, decision: &mut decision, now };
+        let turn = &mut Turn { live: self, decision: &mut decision, now, stale: None };
         match input {
             Input::Command(command) => turn.command(&command)?,
             Input::SnapshotChunk { asked, devices } => turn.snapshot_chunk(asked, &devices)?,

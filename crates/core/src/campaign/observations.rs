@@ -55,6 +55,25 @@ impl Watch {
     }
 }
 
+/// When something is due for a target, in one number that is compared at once: the time, then the
+/// target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Timer(i128);
+
+impl Timer {
+    fn new(at: Timestamp, target: u32) -> Self {
+        Self(i128::from(at.as_millis()) << 32 | i128::from(target))
+    }
+
+    fn at(self) -> Timestamp {
+        Timestamp::from_millis(i64::try_from(self.0 >> 32).unwrap_or(i64::MAX))
+    }
+
+    fn target(self) -> u32 {
+        u32::try_from(self.0 & i128::from(u32::MAX)).unwrap_or(u32::MAX)
+    }
+}
+
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Observations {
     online: Vec<bool>,
@@ -64,7 +83,7 @@ pub(super) struct Observations {
     /// Idle targets whose devices turned out to be updating; they wait for a slot (D10).
     running: BTreeSet<u32>,
     watches: TargetMap<Watch>,
-    timers: BTreeSet<(Timestamp, u32)>,
+    timers: BTreeSet<Timer>,
     /// Targets whose version is being read for the gates: each holds a place (D7).
     pub(super) gate_reads: u32,
     pub(super) outage: Outage,
@@ -117,12 +136,12 @@ impl Observations {
 
     /// The first target with a timer that is due at `now`.
     pub(super) fn first_due(&self, now: Timestamp) -> Option<u32> {
-        self.timers.first().filter(|(at, _)| *at <= now).map(|(_, target)| *target)
+        self.timers.first().filter(|timer| timer.at() <= now).map(|timer| timer.target())
     }
 
     /// When the next timer is due.
     pub(super) fn next_timer(&self) -> Option<Timestamp> {
-        let timer = self.timers.first().map(|(at, _)| *at);
+        let timer = self.timers.first().map(|timer| timer.at());
         [timer, self.snapshot_at].into_iter().flatten().min()
     }
 
@@ -205,10 +224,10 @@ impl Observations {
         let Some(watch) = self.watches.get_mut(target) else { return };
         if watch.armed != timer {
             if let Some(at) = watch.armed {
-                self.timers.remove(&(at, target));
+                self.timers.remove(&Timer::new(at, target));
             }
             if let Some(at) = timer {
-                self.timers.insert((at, target));
+                self.timers.insert(Timer::new(at, target));
             }
             watch.armed = timer;
         }
@@ -223,7 +242,7 @@ impl Observations {
         self.busy.remove(&target);
         let Some(watch) = self.watches.remove(target) else { return };
         if let Some(at) = watch.armed {
-            self.timers.remove(&(at, target));
+            self.timers.remove(&Timer::new(at, target));
         }
         if watch.reading == Some(ReadPurpose::Gate) {
             self.gate_reads = self.gate_reads.saturating_sub(1);

@@ -24,6 +24,9 @@ pub(super) struct Turn<'a> {
     pub(super) live: &'a mut LiveCampaign,
     pub(super) decision: &'a mut Decision,
     pub(super) now: Timestamp,
+    /// The target that changed last and was not yet brought in step: most inputs change one target
+    /// several times, and only the last change counts.
+    pub(super) stale: Option<u32>,
 }
 
 impl Turn<'_> {
@@ -39,9 +42,20 @@ impl Turn<'_> {
         target
     }
 
+    /// Brings queue and timers in step with the target, at the latest before they are looked at.
     pub(in crate::campaign) fn sync(&mut self, target: u32) {
-        let LiveCampaign { campaign, observations, .. } = &mut *self.live;
-        observations.sync(campaign, target, self.now);
+        if self.stale.is_some_and(|stale| stale != target) {
+            self.catch_up();
+        }
+        self.stale = Some(target);
+    }
+
+    /// Queue and timers must be in step when they are looked at.
+    fn catch_up(&mut self) {
+        if let Some(target) = self.stale.take() {
+            let LiveCampaign { campaign, observations, .. } = &mut *self.live;
+            observations.sync(campaign, target, self.now);
+        }
     }
 
     /// Folds an event of this turn and notes its claims.
@@ -79,7 +93,7 @@ impl Turn<'_> {
                 let device = campaign.targets.device(target);
                 self.decision.claims.push(ClaimChange::ReleaseDevice(device));
             }
-            observations.sync(campaign, target, self.now);
+            self.sync(target);
         }
         self.decision.events.push(event);
     }
@@ -159,10 +173,12 @@ impl Turn<'_> {
     /// Only a tick looks at the time: a report that arrives at the very instant of a deadline, told
     /// before the tick, is in time (D8).
     pub(in crate::campaign) fn fire_timers(&mut self) {
+        self.catch_up();
         while let Some(target) =
             self.live.observations.first_due(self.now).filter(|_| self.live.recovered)
         {
             self.timer(target);
+            self.catch_up();
         }
     }
 
@@ -192,11 +208,13 @@ impl Turn<'_> {
 
     /// Everything that is due by now but for timers: the outcome, slots given back, whose turn it is.
     pub(in crate::campaign) fn advance(&mut self) {
+        self.catch_up();
         if !self.live.recovered {
             return;
         }
         self.follow_up();
         while self.campaign().status == CampaignStatus::InProgress && self.live.has_place() {
+            self.catch_up();
             if let Some(target) = self.live.observations.first_running() {
                 let device = self.campaign().targets.device(target);
                 self.record(OperationReadmitted { device }.into());
@@ -211,6 +229,7 @@ impl Turn<'_> {
             self.live.observations.gate_reads += 1;
             self.read(target, ReadPurpose::Gate);
         }
+        self.catch_up();
         self.ask_for_snapshot();
     }
 

@@ -30,9 +30,6 @@ impl Turn<'_> {
         self.live.observations.snapshot_asked = None;
         let event = decide::snapshot::complete(self.campaign());
         self.record(event);
-        for target in 0..self.campaign().targets.len() {
-            self.sync(target);
-        }
     }
 
     pub(in crate::campaign) fn snapshot_unavailable(&mut self, asked: u64) {

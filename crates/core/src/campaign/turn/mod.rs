@@ -209,10 +209,11 @@ impl Turn<'_> {
     /// Everything that is due by now but for timers: the outcome, slots given back, whose turn it is.
     pub(in crate::campaign) fn advance(&mut self) {
         self.catch_up();
+        // The counts alone decide these, whoever is online.
+        self.follow_up();
         if !self.live.recovered {
             return;
         }
-        self.follow_up();
         while self.campaign().status == CampaignStatus::InProgress && self.live.has_place() {
             self.catch_up();
             if let Some(target) = self.live.observations.first_running() {

@@ -61,6 +61,9 @@ impl Reference {
             }
             _ => true,
         };
+        if taken {
+            self.follow_up();
+        }
         if taken && self.recovered {
             self.advance();
         }
@@ -274,8 +277,8 @@ impl Reference {
         in_progress + held < self.limits.max_pending_operations.get()
     }
 
-    /// Everything that is due now but for deadlines (D4, D7, D10, D13, D16).
-    fn advance(&mut self) {
+    /// What the counts alone decide (D13, D16).
+    fn follow_up(&mut self) {
         let failed = self.count(|target| target.status == TargetStatus::Failed);
         let in_progress = self.count(|target| target.status == TargetStatus::InProgress);
         let idle = self.count(|target| target.status == TargetStatus::Idle);
@@ -288,6 +291,10 @@ impl Reference {
         } else if self.status == CampaignStatus::Pausing && in_progress == 0 {
             self.move_to(CampaignStatus::Paused);
         }
+    }
+
+    /// Whose turn it is (D4, D7, D10).
+    fn advance(&mut self) {
         while self.status == CampaignStatus::InProgress && self.has_place() {
             let runs = |t: &Target| t.status == TargetStatus::Idle && t.phase().is_some();
             if let Some(n) = self.targets.iter().position(runs) {

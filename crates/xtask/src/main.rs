@@ -7,6 +7,7 @@ mod external;
 mod fuzz;
 mod instructions;
 mod licenses;
+mod model;
 mod msrv;
 mod public_api;
 mod report;
@@ -72,6 +73,12 @@ enum ProjectCommand {
         #[arg(long)]
         update: bool,
     },
+    /// Try every order of what can happen to a campaign, within small bounds
+    Model {
+        /// Larger bounds: many minutes, and gigabytes of memory
+        #[arg(long)]
+        deep: bool,
+    },
     /// Try every fuzz target for some seconds
     Fuzz,
     /// Check the licences and the origin of every dependency
@@ -96,6 +103,7 @@ impl ProjectCommand {
             Self::Sabotage { only, seeds } => {
                 sabotage::run(root, &sabotage::Options { only: only.clone(), seeds: *seeds })
             }
+            Self::Model { deep: true } => Ok(model::check_deep(root)?),
             Self::Instructions { update: true } => Ok(instructions::update(root)?),
             _ => step::run_all(self.steps(), root),
         }
@@ -113,6 +121,7 @@ impl ProjectCommand {
             Self::Book { .. } => &[Step::Book],
             Self::Api { .. } => &[Step::Api],
             Self::Instructions { .. } => &[Step::Instructions],
+            Self::Model { .. } => &[Step::Model],
             Self::Fuzz => &[Step::Fuzz],
             Self::Licenses => &[Step::Licenses],
             Self::Sabotage { .. } => &[],

@@ -9,6 +9,7 @@ use crate::external::{External, ExternalError};
 use crate::fuzz::{self, FuzzError};
 use crate::instructions::{self, InstructionsError};
 use crate::licenses;
+use crate::model;
 use crate::msrv::{self, MsrvError};
 use crate::public_api::{self, PublicApiError};
 use crate::report;
@@ -26,6 +27,7 @@ pub(crate) enum Step {
     Book,
     Api,
     Instructions,
+    Model,
     Fuzz,
     Licenses,
 }
@@ -56,7 +58,7 @@ pub(crate) enum Failure {
 
 impl Step {
     /// In the order of running: what is fast or fails most often comes first.
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Format,
         Self::Dependencies,
         Self::Msrv,
@@ -66,6 +68,7 @@ impl Step {
         Self::Book,
         Self::Api,
         Self::Instructions,
+        Self::Model,
         Self::Fuzz,
         Self::Licenses,
     ];
@@ -82,6 +85,7 @@ impl Step {
             Self::Book => "book",
             Self::Api => "api",
             Self::Instructions => "instructions",
+            Self::Model => "model",
             Self::Fuzz => "fuzz",
             Self::Licenses => "licenses",
         }
@@ -98,6 +102,7 @@ impl Step {
             Self::Book => "The book builds, and what it refers to is there",
             Self::Api => "The public API is as listed",
             Self::Instructions => "The hot paths take no more instructions than recorded",
+            Self::Model => "The promises hold in every order of what can happen",
             Self::Fuzz => "What is read from outside stands short fuzzing",
             Self::Licenses => "Dependencies have acceptable licences and origins",
         }
@@ -119,6 +124,7 @@ impl Step {
                 .run()?,
             Self::Api => public_api::check(root)?,
             Self::Instructions => instructions::check(root)?,
+            Self::Model => model::check(root)?,
             Self::Fuzz => fuzz::check(root)?,
             Self::Book => book::check(root)?,
             Self::Licenses => licenses::check(root)?,

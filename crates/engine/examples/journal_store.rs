@@ -179,7 +179,7 @@ struct Append {
     tenant: TenantId,
     stream: StreamId,
     expected_version: u64,
-    events: Vec<Event>,
+    events: Vec<KeptEvent>,
     claims_taken: Vec<KeptClaim>,
     claims_released: Vec<KeptClaim>,
     operations: Vec<OperationId>,
@@ -187,7 +187,7 @@ struct Append {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Event {
+struct KeptEvent {
     event_type: String,
     schema_version: u16,
     recorded_at: Timestamp,
@@ -205,7 +205,7 @@ enum KeptClaim {
 
 impl From<StreamAppend> for Append {
     fn from(append: StreamAppend) -> Self {
-        let event = |event: NewEvent| Event {
+        let event = |event: NewEvent| KeptEvent {
             event_type: event.event_type,
             schema_version: event.schema_version,
             recorded_at: event.recorded_at,
@@ -234,7 +234,7 @@ impl From<StreamAppend> for Append {
 
 impl From<Append> for StreamAppend {
     fn from(append: Append) -> Self {
-        let event = |event: Event| NewEvent {
+        let event = |event: KeptEvent| NewEvent {
             event_type: event.event_type,
             schema_version: event.schema_version,
             recorded_at: event.recorded_at,

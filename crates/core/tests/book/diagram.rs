@@ -2,7 +2,6 @@
 
 use std::fmt::Write;
 
-const COLUMN: i32 = 160;
 const ROW: i32 = 96;
 const WIDTH: i32 = 108;
 const HEIGHT: i32 = 34;
@@ -13,6 +12,8 @@ pub(crate) struct State {
     pub(crate) name: &'static str,
     pub(crate) row: i32,
     pub(crate) columns: (i32, i32),
+    /// How far it is from one column to the next.
+    pub(crate) pitch: i32,
     pub(crate) look: Look,
 }
 
@@ -37,11 +38,11 @@ pub(crate) struct Way {
 
 impl State {
     fn left(&self) -> i32 {
-        MARGIN + self.columns.0 * COLUMN - self.inset()
+        MARGIN + self.columns.0 * self.pitch - self.inset()
     }
 
     fn right(&self) -> i32 {
-        MARGIN + self.columns.1 * COLUMN + WIDTH + self.inset()
+        MARGIN + self.columns.1 * self.pitch + WIDTH + self.inset()
     }
 
     fn top(&self) -> i32 {

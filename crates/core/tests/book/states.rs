@@ -120,7 +120,7 @@ fn the_book_shows_where_a_campaign_can_stand() {
         };
         let follows = CampaignStatus::ALL.into_iter().any(|next| status.may_become(next));
         let look = if follows { Look::Open } else { Look::Final };
-        State { name: status.name(), row, columns, look }
+        State { name: status.name(), row, columns, pitch: 160, look }
     });
     let ways: Vec<_> = campaign_ways()
         .into_iter()
@@ -170,10 +170,10 @@ fn the_book_shows_where_an_operation_can_stand() {
                 Phase::Failure => (2, 6),
             };
             let look = if phase.is_final() { Look::Final } else { Look::Open };
-            State { name: phase.name(), row, columns: (column, column), look }
+            State { name: phase.name(), row, columns: (column, column), pitch: 132, look }
         })
         .collect();
-    states.push(State { name: "", row: 1, columns: (0, 5), look: Look::Frame });
+    states.push(State { name: "", row: 1, columns: (0, 5), pitch: 132, look: Look::Frame });
     let way = |from, to| Way { from, to, label: String::new() };
     let mut ways: Vec<_> =
         smallest_steps().into_iter().map(|(from, to)| way(place(from), place(to))).collect();

@@ -1,82 +1,105 @@
-//! Durable appends through the store port, beside a bare loop that inserts the same rows with the
-//! same pragmas, and beside one fsync on the same disk. The files are in the temporary folder;
-//! `TMPDIR` says where that is.
+//! Durable appends to SQLite in batches: through the store port, beside a bare `rusqlite` loop that
+//! inserts the same rows with the same pragmas, beside `eventcore` with its SQLite store and
+//! `cqrs-es` with `sqlite-es` (programs of their own in `libraries/`, as their SQLite bindings
+//! cannot be linked together), and beside one fsync on the same disk.
+//!
+//! All take turns. Every side has `journal_mode = WAL` and `synchronous = FULL`: when an append has
+//! returned, it is durable. The files are in the temporary folder; `TMPDIR` says where that is.
 
-use std::cell::Cell;
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
 
-use divan::Bencher;
-use divan::counter::ItemsCount;
 use futures::executor::block_on;
-use hedgerow_benches::{NOW, campaign_id, device};
+use hedgerow_benches::device;
+use hedgerow_benches::log::{append_of, encoded};
+use hedgerow_benches::measure::{median, rate, thousands, timed};
+use hedgerow_core::NewEvent;
 use hedgerow_core::event::{CampaignEvent, RequestAccepted};
-use hedgerow_core::{NewEvent, StreamId};
-use hedgerow_engine::store::{Activity, EventStore, StreamAppend};
+use hedgerow_engine::store::EventStore;
 use hedgerow_sqlite::SqliteStore;
 use rusqlite::{Connection, params};
-use uuid::Uuid;
 
-const BATCHES: [u64; 3] = [1, 100, 1_000];
+/// Events in an append, and how many appends one turn has.
+const BATCHES: [(usize, usize); 3] = [(1, 400), (100, 100), (1_000, 40)];
+const TURNS: usize = 5;
+const LIBRARIES: [&str; 2] = ["eventcore", "cqrs-es"];
 
 fn main() {
-    divan::main();
+    for library in LIBRARIES {
+        build(library);
+    }
+    println!("| Events | Side | One append | Events/s | Beside bare rusqlite | Beside Hedgerow |");
+    println!("|---:|---|---:|---:|---:|---:|");
+    for (batch, appends) in BATCHES {
+        measure(batch, appends);
+    }
+    let fsync = median((0..TURNS).flat_map(|_| one_fsync()).collect());
+    println!("\nOne fsync of a file that grows by 4 KiB: {:.1} µs.", micros(fsync));
 }
 
-#[divan::bench(args = BATCHES, sample_count = 500, sample_size = 1)]
-fn sqlite_store(bencher: Bencher<'_, '_>, batch: u64) {
+fn measure(batch: usize, appends: usize) {
+    let mut times: [Vec<Duration>; 4] = Default::default();
+    for _ in 0..TURNS {
+        times[0].extend(store(batch, appends));
+        times[1].extend(bare(batch, appends));
+        for (library, times) in LIBRARIES.into_iter().zip(&mut times[2..]) {
+            times.extend(run(library, batch, appends));
+        }
+    }
+    let times = times.map(median);
+    let [hedgerow, bare, ..] = times.map(|time| time.as_secs_f64());
+    for (name, time) in ["Hedgerow", "bare rusqlite", LIBRARIES[0], LIBRARIES[1]].iter().zip(times)
+    {
+        println!(
+            "| {} | {name} | {:.1} µs | {} | {:.0} % | {:.0} % |",
+            thousands(batch),
+            micros(time),
+            thousands(whole(rate(batch, time))),
+            100.0 * bare / time.as_secs_f64(),
+            100.0 * hedgerow / time.as_secs_f64(),
+        );
+    }
+}
+
+fn store(batch: usize, appends: usize) -> Vec<Duration> {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let store = SqliteStore::open(folder.path().join("store.db")).expect("it opens");
-    let version = Cell::new(0);
-    bencher
-        .counter(ItemsCount::new(batch))
-        .with_inputs(|| {
-            let expected_version = version.replace(version.get() + batch);
-            vec![StreamAppend {
-                tenant: "realm".parse().expect("a tenant"),
-                stream: StreamId::Campaign(campaign_id()),
-                expected_version,
-                events: (expected_version..version.get()).map(event).collect(),
-                claims_taken: Vec::new(),
-                claims_released: Vec::new(),
-                operations: Vec::new(),
-                activity: Activity::Active,
-            }]
-        })
-        .bench_local_values(|append| block_on(store.append(append)).expect("it is durable"));
+    let mut times = Vec::new();
+    for number in 0..appends {
+        let append = vec![append_of((number * batch) as u64, events(number, batch))];
+        times.push(timed(|| block_on(store.append(append)).expect("it is durable")).0);
+    }
     store.close();
+    times
 }
 
-#[divan::bench(args = BATCHES, sample_count = 500, sample_size = 1)]
-fn bare_rusqlite(bencher: Bencher<'_, '_>, batch: u64) {
+fn bare(batch: usize, appends: usize) -> Vec<Duration> {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let mut connection = bare(&folder.path().join("bare.db")).expect("it opens");
-    let version = Cell::new(0);
-    bencher
-        .counter(ItemsCount::new(batch))
-        .with_inputs(|| {
-            let first = version.replace(version.get() + batch);
-            (first, (first..version.get()).map(event).collect::<Vec<_>>())
-        })
-        .bench_local_values(|(first, events)| {
-            insert(&mut connection, first, &events).expect("it is durable");
-        });
+    let mut connection = open(&folder.path().join("bare.db")).expect("it opens");
+    let mut times = Vec::new();
+    for number in 0..appends {
+        let (first, events) = ((number * batch) as u64, events(number, batch));
+        times.push(timed(|| insert(&mut connection, first, &events).expect("it is durable")).0);
+    }
+    times
 }
 
 /// One page more in a plain file, and the wait until it is on the disk.
-#[divan::bench(sample_count = 500, sample_size = 1)]
-fn one_fsync(bencher: Bencher<'_, '_>) {
+fn one_fsync() -> Vec<Duration> {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut file = File::create(folder.path().join("plain")).expect("it is created");
-    bencher.bench_local(|| {
+    let mut write = || {
         file.write_all(&[7; 4_096]).expect("it is written");
         file.sync_data().expect("it is durable");
-    });
+    };
+    (0..100).map(|_| timed(&mut write).0).collect()
 }
 
 /// A file with the table of events, its index and the pragmas of the store's writer.
-fn bare(path: &Path) -> rusqlite::Result<Connection> {
+fn open(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
     connection.pragma_update(None, "synchronous", "FULL")?;
@@ -123,15 +146,54 @@ fn insert(connection: &mut Connection, first: u64, events: &[NewEvent]) -> rusql
     transaction.commit()
 }
 
-fn event(number: u64) -> NewEvent {
-    let device = device(u32::try_from(number).unwrap_or(u32::MAX));
-    let event = CampaignEvent::from(RequestAccepted { device });
-    NewEvent {
-        event_type: event.event_type().to_owned(),
-        schema_version: event.schema_version(),
-        recorded_at: NOW,
-        correlation_id: Uuid::from_u128(number.into()),
-        causation_id: Uuid::from_u128((number / 100).into()),
-        data: event.to_json(),
-    }
+fn events(number: usize, batch: usize) -> Vec<NewEvent> {
+    let numbers = number * batch..(number + 1) * batch;
+    let event = |number| {
+        let device = device(u32::try_from(number).unwrap_or(u32::MAX));
+        encoded(&CampaignEvent::from(RequestAccepted { device }))
+    };
+    numbers.map(event).collect()
+}
+
+fn build(library: &str) {
+    let status = cargo(library).arg("build").args(options(library)).status();
+    assert!(status.is_ok_and(|status| status.success()), "{library} is built");
+}
+
+/// Lets a library do so many appends, and reads the nanoseconds that each took.
+fn run(library: &str, batch: usize, appends: usize) -> Vec<Duration> {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let output = cargo(library)
+        .arg("run")
+        .args(options(library))
+        .args(["--quiet", "--"])
+        .arg(folder.path().join("library.db"))
+        .args([batch.to_string(), appends.to_string()])
+        .output()
+        .expect("it runs");
+    assert!(output.status.success(), "{library}: {}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let times: Vec<_> =
+        text.lines().map(|line| Duration::from_nanos(line.parse().expect("nanoseconds"))).collect();
+    assert_eq!(times.len(), appends, "one time for each append");
+    times
+}
+
+fn cargo(library: &str) -> Command {
+    let mut command = Command::new(env!("CARGO"));
+    command.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("libraries").join(library));
+    command
+}
+
+fn options(library: &str) -> [String; 3] {
+    ["--release".to_owned(), "--bin".to_owned(), format!("append-{library}")]
+}
+
+fn micros(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate for people")]
+fn whole(rate: f64) -> usize {
+    rate as usize
 }

@@ -1,26 +1,32 @@
-//! The loop that the state machine is measured against: plain vectors, and no rule but those that
-//! the shared campaign needs. It records the same events and asks for the same effects.
+//! The loop that the state machine is measured against: plain vectors by target number, a fast hash
+//! map from device to number, and no rule but those that the shared campaign needs. It records the
+//! same events, asks for the same effects, and is written to be fast.
 //!
 //! What it leaves out is what the state machine is for: other answers than good ones, timers,
 //! pauses, edits, outages, claims, recovery.
 
-use std::collections::HashMap;
-
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
 use hedgerow_core::event::{
     CampaignEvent, CampaignFinished, CampaignStarted, Confirmation, OperationReported,
     OperationStarted, OperationSucceeded, RequestAccepted, SnapshotExtended,
 };
 use hedgerow_core::{
     BaseImageAnswer, CampaignId, DeviceId, Effect, GateDecision, GatePolicy, ImageUrl, Input,
-    OperationId, Outcome, Phase, ReadPurpose, ReportStatus, Timestamp, Version, evaluate_gates,
+    OperationId, Outcome, Phase, Presence, ReadPurpose, ReportStatus, Timestamp, Version,
+    evaluate_gates,
 };
 
+use crate::ready::ReadySet;
 use crate::{MAX_PENDING, NOW};
+
+const REQUEST_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(300);
 
 /// Where a target stands.
 #[derive(Clone, Copy, PartialEq)]
 enum Stage {
     Idle,
+    Reading,
     Running,
     Successful,
 }
@@ -30,15 +36,15 @@ pub struct ByHand {
     campaign: CampaignId,
     image: Version,
     url: ImageUrl,
-    numbers: HashMap<DeviceId, usize>,
+    numbers: HashMap<DeviceId, u32, FixedState>,
     devices: Vec<DeviceId>,
     stages: Vec<Stage>,
     phases: Vec<Phase>,
     online: Vec<bool>,
-    operations: Vec<Option<OperationId>>,
-    deadlines: Vec<Option<Timestamp>>,
-    /// The first target whose turn has not come.
-    next: usize,
+    operations: Vec<OperationId>,
+    deadlines: Vec<Timestamp>,
+    /// Idle targets whose devices are online.
+    ready: ReadySet,
     /// Targets that hold a slot, and targets that are successful.
     pending: u32,
     successful: usize,
@@ -54,14 +60,14 @@ impl ByHand {
             campaign,
             image,
             url,
-            numbers: HashMap::new(),
+            numbers: HashMap::default(),
             devices: Vec::new(),
             stages: Vec::new(),
             phases: Vec::new(),
             online: Vec::new(),
             operations: Vec::new(),
             deadlines: Vec::new(),
-            next: 0,
+            ready: ReadySet::default(),
             pending: 0,
             successful: 0,
             started: false,
@@ -87,13 +93,13 @@ impl ByHand {
                 let targets = u32::try_from(self.devices.len()).unwrap_or(u32::MAX);
                 events.push(CampaignStarted { targets }.into());
             }
-            Input::Presence { device, .. } => {
-                if let Some(number) = self.numbers.get(&device) {
-                    self.online[*number] = true;
+            Input::Presence { device, presence } => {
+                if let Some(number) = self.number(device) {
+                    self.present(number, matches!(presence, Presence::Online { .. }));
                 }
             }
             Input::BaseImageRead { device, answer: BaseImageAnswer::Version(version), .. } => {
-                self.start(device, version.as_deref(), events, effects);
+                self.start(device, version, events, effects);
             }
             Input::RequestAnswered { device, operation, .. }
                 if self.running(device, operation).is_some() =>
@@ -101,50 +107,65 @@ impl ByHand {
                 events.push(RequestAccepted { device }.into());
             }
             Input::Report(report) => {
-                let Some(number) = self.running(report.device, report.operation) else { return };
-                self.report(number, report.status, events);
+                if let Some(number) = self.running(report.device, report.operation) {
+                    self.report(number, report.status, events);
+                }
             }
             _ => {}
         }
         self.advance(effects);
     }
 
+    fn number(&self, device: DeviceId) -> Option<usize> {
+        self.numbers.get(&device).map(|number| *number as usize)
+    }
+
     fn running(&self, device: DeviceId, operation: OperationId) -> Option<usize> {
-        let number = *self.numbers.get(&device)?;
-        (self.stages[number] == Stage::Running && self.operations[number] == Some(operation))
+        let number = self.number(device)?;
+        (self.stages[number] == Stage::Running && self.operations[number] == operation)
             .then_some(number)
     }
 
     fn extend(&mut self, devices: Vec<DeviceId>, events: &mut Vec<CampaignEvent>) {
         for device in &devices {
-            self.numbers.insert(*device, self.devices.len());
+            let number = u32::try_from(self.devices.len()).unwrap_or(u32::MAX);
+            self.numbers.insert(*device, number);
             self.devices.push(*device);
             self.stages.push(Stage::Idle);
             self.phases.push(Phase::Pending);
             self.online.push(false);
-            self.operations.push(None);
-            self.deadlines.push(None);
+            self.operations.push(OperationId::from_uuid(uuid::Uuid::nil()));
+            self.deadlines.push(NOW);
         }
         events.push(SnapshotExtended { devices }.into());
+    }
+
+    fn present(&mut self, number: usize, online: bool) {
+        self.online[number] = online;
+        if online && self.stages[number] == Stage::Idle {
+            self.ready.insert(number);
+        } else {
+            self.ready.remove(number);
+        }
     }
 
     fn start(
         &mut self,
         device: DeviceId,
-        version: Option<&str>,
+        version: Option<String>,
         events: &mut Vec<CampaignEvent>,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(&number) = self.numbers.get(&device) else { return };
-        let gates = evaluate_gates(version, &self.image, None, GatePolicy::default());
+        let Some(number) = self.number(device) else { return };
+        let gates = evaluate_gates(version.as_deref(), &self.image, None, GatePolicy::default());
         if gates != GateDecision::Start {
             return;
         }
         let operation = OperationId::of_campaign(self.campaign, device, 0);
         self.stages[number] = Stage::Running;
-        self.operations[number] = Some(operation);
-        self.deadlines[number] = Some(NOW + std::time::Duration::from_secs(300));
-        let from_version = version.unwrap_or_default().to_owned();
+        self.operations[number] = operation;
+        self.deadlines[number] = NOW + REQUEST_TIMEOUT;
+        let from_version = version.unwrap_or_default();
         events.push(OperationStarted { device, operation, from_version }.into());
         effects.push(Effect::SendUpdate { device, operation, url: self.url.clone() });
     }
@@ -153,8 +174,6 @@ impl ByHand {
         let device = self.devices[number];
         if status == ReportStatus::Success {
             self.stages[number] = Stage::Successful;
-            self.operations[number] = None;
-            self.deadlines[number] = None;
             self.pending -= 1;
             self.successful += 1;
             let confirmation = Confirmation::Reported;
@@ -179,13 +198,13 @@ impl ByHand {
     }
 
     fn advance(&mut self, effects: &mut Vec<Effect>) {
-        while self.started && self.pending < MAX_PENDING && self.next < self.devices.len() {
-            if self.online[self.next] {
-                self.pending += 1;
-                let device = self.devices[self.next];
-                effects.push(Effect::ReadBaseImage { device, purpose: ReadPurpose::Gate });
-            }
-            self.next += 1;
+        while self.started && self.pending < MAX_PENDING {
+            let Some(number) = self.ready.first() else { return };
+            self.ready.remove(number);
+            self.stages[number] = Stage::Reading;
+            self.pending += 1;
+            let device = self.devices[number];
+            effects.push(Effect::ReadBaseImage { device, purpose: ReadPurpose::Gate });
         }
     }
 }

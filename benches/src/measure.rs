@@ -1,0 +1,59 @@
+//! Measuring two or more sides of a figure in the same run: they take turns, so that what disturbs
+//! the machine disturbs all of them, and the median of each is told.
+
+use std::time::{Duration, Instant};
+
+/// Lets all sides do their work `rounds` times, one after the other, and gives the median of the
+/// times that each returns.
+pub fn in_turns<const SIDES: usize>(
+    rounds: usize,
+    sides: [&mut dyn FnMut() -> Duration; SIDES],
+) -> [Duration; SIDES] {
+    let mut times = [const { Vec::new() }; SIDES];
+    let mut sides = sides;
+    for _ in 0..rounds {
+        for (side, times) in sides.iter_mut().zip(&mut times) {
+            times.push(side());
+        }
+    }
+    times.map(median)
+}
+
+/// How long the work takes, and what it gives.
+pub fn timed<T>(work: impl FnOnce() -> T) -> (Duration, T) {
+    let start = Instant::now();
+    let result = work();
+    (start.elapsed(), result)
+}
+
+/// The middle one of some durations.
+///
+/// # Panics
+/// If there are none.
+#[must_use]
+pub fn median(mut times: Vec<Duration>) -> Duration {
+    assert!(!times.is_empty(), "nothing was measured");
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+/// So many in that time, per second.
+#[must_use]
+#[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+pub fn rate(number: usize, time: Duration) -> f64 {
+    number as f64 / time.as_secs_f64()
+}
+
+/// A number with commas, as people read it.
+#[must_use]
+pub fn thousands(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}

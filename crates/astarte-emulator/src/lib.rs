@@ -29,6 +29,7 @@ pub struct Readme;
 
 mod auth;
 mod authority;
+mod builder;
 mod clock;
 mod core;
 mod device;
@@ -44,13 +45,15 @@ mod mqtt;
 mod properties_list;
 mod realm;
 mod recorder;
+mod servers;
 mod trigger;
 mod value;
 mod values;
 
 pub use authority::AuthorityError;
+pub use builder::{EmulatorBuilder, StartError};
 pub use device_id::{DeviceId, DeviceIdError};
-pub use emulator::{Emulator, EmulatorBuilder, HookError, StartError};
+pub use emulator::{Emulator, HookError};
 pub use event::EventKind;
 pub use faults::{
     Api, EventFault, EventRule, Frequency, RULES_MAX, RequestFault, RequestRule, RuleError,

@@ -203,11 +203,15 @@ fn tell(emulator: &Emulator, arguments: &Arguments) -> Result<(), Error> {
     if !arguments.no_admin {
         rows.push(("faults".to_owned(), format!("{base}/emulator")));
     }
-    let mut text: String =
-        rows.into_iter().map(|(what, place)| format!("{what:<38} {place}\n")).collect();
-    text.push_str("press Ctrl-C to end\n");
     let mut output = std::io::stdout().lock();
-    output.write_all(text.as_bytes()).and_then(|()| output.flush()).map_err(Error::Print)
+    let mut print = || {
+        for (what, place) in &rows {
+            writeln!(output, "{what:<38} {place}")?;
+        }
+        writeln!(output, "press Ctrl-C to end")?;
+        output.flush()
+    };
+    print().map_err(Error::Print)
 }
 
 /// Waits for Ctrl-C, or for what a service manager sends.

@@ -307,7 +307,7 @@ mod tests {
     fn only_a_window_is_in_flight_and_the_rest_follows() {
         let mut session = session();
         let mut outgoing = VecDeque::new();
-        for _ in 0..IN_FLIGHT_MAX + 1 {
+        for _ in 0..=IN_FLIGHT_MAX {
             session.publish(message(QoS::AtLeastOnce), Some(&mut outgoing));
         }
         assert_eq!(ids(&mut outgoing).len(), IN_FLIGHT_MAX);

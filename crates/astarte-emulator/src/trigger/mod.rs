@@ -1,5 +1,6 @@
 //! Triggers: which events go where.
 
+mod condition;
 mod config;
 pub(crate) mod delivery;
 pub(crate) mod policy;

@@ -390,6 +390,9 @@ impl FleetDirectory for Lens {
         devices: Vec<DeviceId>,
     ) -> BoxFuture<'static, Result<Vec<Option<Presence>>, TransportError>> {
         let make = move |inner: &mut Inner| {
+            // A stream was loaded, and starts nothing before it has the answer (E7).
+            let now = inner.engine_now();
+            inner.checker.trouble(now);
             if let Some(error) = inner.directory_fails() {
                 return (What::Other, Outcome { answer: Some(Err(error)), due: inner.due() });
             }

@@ -29,6 +29,8 @@ use crate::runtime::{Executor, VirtualClock, wait};
 
 /// So many steps at one instant can only be a circle.
 const MOST_STEPS_AT_ONCE: u64 = 50_000;
+/// After that long nothing is on its way any more that was delayed.
+const LATEST: Duration = Duration::from_secs(420);
 /// Every so many steps the claims of the store are looked at (E5).
 const CLAIMS_EVERY: u64 = 512;
 
@@ -218,6 +220,7 @@ impl<'a> Run<'a> {
             }
             Happening::Heal => self.heal()?,
             Happening::Resume => self.resume(),
+            Happening::Notices => self.world.inner().notices(),
         }
         Ok(())
     }
@@ -596,6 +599,7 @@ impl<'a> Run<'a> {
                 inner.engines[1].doomed = true;
             }
             inner.schedule_in(Duration::from_secs(60), Happening::Resume);
+            inner.schedule_in(LATEST, Happening::Notices);
             let bound = inner.checker.bound();
             self.deadline = Some(inner.now + bound);
         }

@@ -45,6 +45,8 @@ pub(super) enum Happening {
     Heal,
     /// After the faults: what is paused is resumed.
     Resume,
+    /// After the last late notice: where every device is is told once more.
+    Notices,
 }
 
 /// A device and what the platform knows of it.
@@ -443,7 +445,14 @@ impl Inner {
                 device.handle(now, DeviceInput::PowerRestored, output);
                 device.handle(now, DeviceInput::NetworkRestored, output);
             });
-            let device = self.things[index as usize].device.id();
+        }
+        self.notices();
+    }
+
+    /// Tells once more where every device is.
+    pub(super) fn notices(&mut self) {
+        let devices: Vec<DeviceId> = self.things.iter().map(|thing| thing.device.id()).collect();
+        for device in devices {
             self.notice(device);
         }
     }

@@ -295,6 +295,12 @@ impl LiveManualUpdate {
                     ManualFailed { reason: OperationFailure::Reported { code, message } }.into()
                 }
             };
+        // A device that went on after a reboot is not judged by that one any more (D12).
+        let rebooting = matches!(
+            &event,
+            ManualUpdateEvent::ManualReported(reported) if reported.phase == Phase::Rebooting
+        );
+        self.reboot_at = self.reboot_at.filter(|_| rebooting);
         self.record(decision, event, now);
         Ok(())
     }
@@ -418,7 +424,10 @@ impl LiveManualUpdate {
                     self.record(decision, ManualFailed { reason }, now);
                 }
             }
-            (ReadPurpose::RebootTimeout, None) => self.reboot_at = Some(now + SETTLING),
+            (ReadPurpose::RebootTimeout, None) => {
+                // One that went offline meanwhile is judged when it is back (D12).
+                self.reboot_at = self.reboot_at.map(|at| at.max(now + SETTLING));
+            }
             (_, Some(_)) => {
                 let owed = operation.delivery == Delivery::Unanswered
                     && !operation.is_reported()

@@ -138,9 +138,8 @@ impl Turn<'_> {
             }
             (ReadPurpose::RebootTimeout, None) => {
                 let watch = self.live.observations.watch(target);
-                if watch.reboot_at.is_some() {
-                    watch.reboot_at = Some(now + SETTLING);
-                }
+                // One that came back once more meanwhile has its whole time (D12).
+                watch.reboot_at = watch.reboot_at.map(|at| at.max(now + SETTLING));
             }
             (_, Some(_)) => self.reissue(target),
             (_, None) => {

@@ -8,6 +8,7 @@ use crate::campaign::decide::{self, Rejection};
 use crate::campaign::input::Presence;
 use crate::campaign::live::Reaction;
 use crate::campaign::observations::{AFTER_RESTART, SETTLING};
+use crate::event::CampaignEvent;
 use crate::{DeviceId, OperationReport, Phase};
 
 impl Turn<'_> {
@@ -72,7 +73,18 @@ impl Turn<'_> {
         report: &OperationReport,
     ) -> Result<(), Rejection> {
         match decide::report::judge(self.campaign(), report, self.now)? {
-            Judged::Event(event) => self.record(event),
+            Judged::Event(event) => {
+                // A device that went on after a reboot, which it can do only from an error or with
+                // another operation, is not judged by that reboot any more (D12).
+                let goes_on = match &event {
+                    CampaignEvent::OperationReported(reported) => reported.phase == Phase::Error,
+                    event => matches!(event, CampaignEvent::OperationRefused(_)),
+                };
+                if goes_on && let Some(target) = self.campaign().targets.find(report.device) {
+                    self.live.observations.watch(target).reboot_at = None;
+                }
+                self.record(event);
+            }
             Judged::Unchanged => self.decision.reaction = Reaction::Unchanged,
             Judged::Late(target, event) => {
                 // The same late report again and again must not grow the log without end.

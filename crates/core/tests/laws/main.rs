@@ -20,6 +20,7 @@ mod devices;
 mod differential;
 mod gates;
 mod limits;
+mod manual;
 mod reference;
 mod replay;
 mod reports;

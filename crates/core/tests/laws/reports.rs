@@ -7,7 +7,7 @@ use hedgerow_core::event::{CampaignEvent, Confirmation, OperationFailure};
 use hedgerow_core::*;
 use proptest::prelude::*;
 
-use crate::story::{Mix, story};
+use crate::story::{Act, How, Mix, Of, Setup, Story, rebooting, story};
 use crate::support::cases;
 use crate::world::{Law, Read, Reads, Recorded, Step, play};
 
@@ -194,6 +194,12 @@ struct Reconciliation {
 
 impl Law for Reconciliation {
     fn event(&mut self, seen: &Recorded<'_>) {
+        let goes_on = match seen.event {
+            CampaignEvent::OperationReported(e) if e.phase != Phase::Rebooting => Some(e.device),
+            CampaignEvent::OperationRefused(e) => Some(e.device),
+            _ => None,
+        };
+        goes_on.map(|device| self.back.remove(&device));
         let shown = match seen.input {
             Input::BaseImageRead { answer: BaseImageAnswer::Version(version), .. } => {
                 Some(version.as_deref())
@@ -217,7 +223,8 @@ impl Law for Reconciliation {
                     assert_eq!(operation.phase, Phase::Rebooting, "D12");
                     let shows_another = shown.is_some_and(|version| version != Some(&image));
                     assert!(shows_another, "D12: {shown:?}");
-                    let (since, timeout) = self.back[&e.device];
+                    let back = self.back.get(&e.device);
+                    let (since, timeout) = *back.expect("D12: it is not back since its reboot");
                     assert!(seen.now.since(since) >= timeout, "D12: back since {since}");
                 }
             }
@@ -232,17 +239,23 @@ impl Law for Reconciliation {
             // Read once: what cannot be read at a deadline keeps no resend back (D8).
             self.unseen.remove(device);
         }
-        if let Some(Read { device, purpose, answer: BaseImageAnswer::Version(version) }) = read {
-            self.unseen.remove(&device);
-            let before = seen.before.target(device).unwrap();
+        if let Some(Read { device, purpose, answer: BaseImageAnswer::Version(version) }) = &read {
+            self.unseen.remove(device);
+            let before = seen.before.target(*device).unwrap();
             if version.as_deref() == Some(&image) && before.operation.is_some() {
-                let after = seen.after.target(device).unwrap();
+                let after = seen.after.target(*device).unwrap();
                 let successful = after.status == TargetStatus::Successful;
-                assert!(successful || purpose == ReadPurpose::Gate, "D12: {device} shows it");
+                assert!(successful || *purpose == ReadPurpose::Gate, "D12: {device} shows it");
             }
         }
         for (device, operation, _) in seen.sent() {
             assert!(!self.unseen.contains(&device), "D12: {operation} is sent before a look");
+        }
+        if let Some(Read { device, answer: BaseImageAnswer::Failed(_), .. }) = &read
+            && let Some((_, latest)) = self.settles.get_mut(device)
+        {
+            // It could not be read: it is looked at again a little later.
+            *latest = (*latest).max(seen.now + SETTLING);
         }
         match seen.input {
             Input::Presence { device, presence: Presence::Online { since } } => {
@@ -296,6 +309,26 @@ impl Reconciliation {
     }
 }
 
+#[test]
+fn d12_a_device_that_went_on_after_a_reboot_is_not_judged_by_that_one() {
+    let report = |status| Act::Report {
+        device: 0,
+        of: Of::Newest,
+        status,
+        code: "",
+        progress: 0,
+        stamp: None,
+    };
+    let back = Act::Online { device: 0, online: true };
+    let answer = Act::Answer { which: 0, how: How::Well };
+    let mut acts = vec![answer.clone(), answer.clone(), answer.clone()];
+    acts.extend([report(ReportStatus::Rebooting), back, Act::Pass { seconds: 50 }, answer.clone()]);
+    // It met an error, tries again, and is about to reboot once more.
+    acts.extend([report(ReportStatus::Error), report(ReportStatus::Rebooting)]);
+    acts.extend([Act::Pass { seconds: 10 }, answer]);
+    play(&Story { setup: Setup::plain(1), acts }, &mut Reconciliation::default());
+}
+
 proptest! {
     #![proptest_config(cases())]
 
@@ -308,7 +341,7 @@ proptest! {
 
     #[test]
     fn d12_what_a_device_shows_decides_once_it_has_settled(
-        story in story(Mix { report: 8, version: 5, online: 5, crash: 2, answer: 14, ..Mix::EVEN }),
+        story in rebooting(Mix { report: 8, version: 5, online: 5, crash: 2, answer: 14, ..Mix::EVEN }),
     ) {
         play(&story, &mut Reconciliation::default());
     }

@@ -169,6 +169,20 @@ pub(crate) fn story(mix: Mix) -> impl Strategy<Value = Story> {
         .prop_map(|(setup, acts)| Story { setup, acts })
 }
 
+/// Stories in which devices reboot more than anything, and come back, or not.
+pub(crate) fn rebooting(mix: Mix) -> impl Strategy<Value = Story> {
+    story(mix).prop_map(|mut story| {
+        for act in &mut story.acts {
+            if let Act::Report { status, .. } = act
+                && !matches!(status, ReportStatus::Error | ReportStatus::Failure)
+            {
+                *status = ReportStatus::Rebooting;
+            }
+        }
+        story
+    })
+}
+
 /// Fleets and rollouts.
 pub(crate) fn setup() -> impl Strategy<Value = Setup> {
     let policies = (prop::bool::weighted(0.2), prop::bool::weighted(0.3));

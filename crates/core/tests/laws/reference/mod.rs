@@ -103,20 +103,24 @@ impl Reference {
 
     fn finish(&mut self, outcome: Outcome, stop: bool) -> bool {
         self.outcome = Some(outcome);
-        let cancels = self.cancels_idle();
+        let (status, how) = self.idle_becomes();
         for target in &mut self.targets {
-            if target.status == TargetStatus::Idle && cancels {
-                target.close(TargetStatus::Cancelled, "cancelled");
-            } else if target.status == TargetStatus::Idle {
-                (target.operation, target.not_before) = (None, None);
+            if target.status == TargetStatus::Idle {
+                target.close(status, how);
             }
             target.operation.iter_mut().for_each(|operation| operation.stop |= stop);
         }
         self.move_to(CampaignStatus::Finished)
     }
 
-    fn cancels_idle(&self) -> bool {
-        matches!(self.outcome, Some(Outcome::Cancelled | Outcome::Superseded))
+    /// What idle targets are after the outcome.
+    fn idle_becomes(&self) -> (TargetStatus, &'static str) {
+        match self.outcome {
+            Some(Outcome::Cancelled | Outcome::Superseded) => {
+                (TargetStatus::Cancelled, "cancelled")
+            }
+            _ => (TargetStatus::Idle, ""),
+        }
     }
 
     fn end(&mut self, n: usize, status: TargetStatus, how: &'static str) -> bool {
@@ -139,16 +143,11 @@ impl Reference {
         }
     }
 
-    /// Back to idle, to be tried again later; or cancelled, if the campaign was; or just idle, if
-    /// the campaign has failed.
+    /// Back to idle, to be tried again later; after the outcome nothing is.
     fn defer(&mut self, n: usize) -> bool {
-        if self.cancels_idle() {
-            return self.end(n, TargetStatus::Cancelled, "cancelled");
-        }
         if self.outcome.is_some() {
-            let target = &mut self.targets[n];
-            (target.status, target.operation) = (TargetStatus::Idle, None);
-            return self.recorded();
+            let (status, how) = self.idle_becomes();
+            return self.end(n, status, how);
         }
         self.attempts += 1;
         let target = &mut self.targets[n];
@@ -208,10 +207,11 @@ impl Reference {
             }
             _ if is_turn => self.defer(n),
             _ => {
-                let shows_it = match answer {
-                    BaseImageAnswer::Version(version) => Some(self.shows_it(version.as_deref())),
+                let shown = match answer {
+                    BaseImageAnswer::Version(version) => Some(self.gate(version.as_deref())),
                     _ => None,
                 };
+                let shows_it = shown.map(|gate| gate == "already_up_to_date");
                 let limits = &self.limits.operation;
                 let became = self.targets[n].look(purpose, shows_it, self.now, limits);
                 self.take(n, became)
@@ -222,10 +222,6 @@ impl Reference {
     fn gate(&self, version: Option<&str>) -> &'static str {
         let requirement = self.image.starting_version_requirement.as_ref().map(ToString::to_string);
         gate(version, &self.image.version.to_string(), requirement.as_deref(), self.gates)
-    }
-
-    fn shows_it(&self, version: Option<&str>) -> bool {
-        self.gate(version) == "already_up_to_date"
     }
 
     /// A target's turn (D5).

@@ -104,7 +104,7 @@ impl Target {
                 became
             }
             (ReadPurpose::RebootTimeout, None) => {
-                volatile.back = volatile.back.map(|_| now + SETTLING);
+                volatile.back = volatile.back.map(|at| at.max(now + SETTLING));
                 Became::Unchanged
             }
             (ReadPurpose::RebootTimeout, _) => {
@@ -148,7 +148,10 @@ impl Target {
         limits: &OperationLimits,
     ) -> Became {
         let Some(operation) = &mut self.operation else { return Became::Unchanged };
-        match operation.report(report, now, limits) {
+        let became = operation.report(report, now, limits);
+        let rebooting = became == Became::Unchanged || operation.phase == Some(Phase::Rebooting);
+        self.volatile.back = self.volatile.back.filter(|_| rebooting);
+        match became {
             Became::Refused if self.refusals >= limits.request_retries => {
                 Became::Failed("update_already_in_progress")
             }

@@ -17,9 +17,15 @@ fn assert_holds(setup: &Setup) -> Report {
     for line in &smallest.timeline {
         let own = violation.device.is_none()
             || line.device == violation.device
+            || std::env::var("HEDGEROW_ALL").is_ok()
             || line.device.is_none() && (line.stream.is_none() || line.stream == violation.stream);
         if own {
-            eprintln!("{} {:?} {}", line.at, line.stream.map(|s| s.to_string()), line.text);
+            eprintln!(
+                "{} {:?} {}",
+                line.at,
+                line.stream.map(|s| s.to_string()[..15].to_owned()),
+                format!("{:?} {}", line.device, line.text)
+            );
         }
     }
     panic!("seed {} of {} after {faults} faults: {violation:?}", setup.seed, setup.profile.name);

@@ -234,7 +234,8 @@ impl<'a> Run<'a> {
                 return Ok(());
             }
             let now = inner.engine_now();
-            inner.checker.trouble(now);
+            let beside_another = inner.engines[1 - slot].running;
+            inner.checker.engine_starts(beside_another, now);
             inner.note(None, None, || format!("engine {slot} starts"));
             let engine = &mut inner.engines[slot];
             engine.generation += 1;

@@ -337,10 +337,11 @@ impl Checker {
         url: &str,
         now: Timestamp,
     ) {
+        let again = self.turns.is_off(now);
         let checked = self
             .facts
             .operation(operation)
-            .and_then(|known| known.cancel_leaves(url).map_err(operation::of(operation)));
+            .and_then(|known| known.cancel_leaves(url, again).map_err(operation::of(operation)));
         let stream = self.stream_of(operation);
         self.note(checked, now, stream, Some(device));
     }
@@ -402,6 +403,12 @@ impl Checker {
 
     /// Something happened after which it is not known for sure what the engine knows.
     pub(super) fn trouble(&mut self, now: Timestamp) {
+        self.turns.trouble(now);
+    }
+
+    /// An engine starts, alone or beside another.
+    pub(super) fn engine_starts(&mut self, beside_another: bool, now: Timestamp) {
+        self.turns.two_engines = beside_another;
         self.turns.trouble(now);
     }
 

@@ -327,14 +327,15 @@ impl Op {
         })
     }
 
-    pub(super) fn cancel_leaves(&self, url: &str) -> Checked {
+    /// `again`: after trouble a Cancel may leave twice, as its answer may not have been looked at.
+    pub(super) fn cancel_leaves(&self, url: &str, again: bool) -> Checked {
         ensure(url == self.url, Invariant::SameRequest, || {
             format!("its Cancel carries {url:?}, its Update {:?}", self.url)
         })?;
         ensure(self.cancel_wanted, Invariant::RecordThenAct, || {
             "a Cancel leaves that is not recorded".to_owned()
         })?;
-        ensure(!self.cancel_answered, Invariant::RecordThenAct, || {
+        ensure(again || !self.cancel_answered, Invariant::RecordThenAct, || {
             "a Cancel leaves again although its answer is recorded".to_owned()
         })
     }

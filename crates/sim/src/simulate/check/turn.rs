@@ -44,6 +44,9 @@ struct Queue {
 pub(super) struct Turns {
     queues: BTreeMap<CampaignId, Queue>,
     off_until: Timestamp,
+    /// Two engines write, or have written since the first one started: what one of them decided the
+    /// other learns only from its next conflict.
+    pub(super) two_engines: bool,
     /// Notices that were told and not acknowledged.
     unacknowledged: BTreeMap<DeviceId, u32>,
     reading: BTreeMap<DeviceId, u32>,
@@ -64,7 +67,7 @@ impl Turns {
     }
 
     pub(super) fn is_off(&self, now: Timestamp) -> bool {
-        now < self.off_until
+        self.two_engines || now < self.off_until
     }
 
     /// The engine died with all its calls.
@@ -167,7 +170,7 @@ impl Turns {
             let key = (target.attempt, place);
             let before = queue.ready.range(..key).find(|(_, since)| **since < moment.step);
             match before {
-                Some(((_, other), _)) if moment.now >= self.off_until => {
+                Some(((_, other), _)) => {
                     queue.unfair.insert(place, model.targets[*other].device);
                 }
                 _ => drop(queue.unfair.remove(&place)),

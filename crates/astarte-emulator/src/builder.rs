@@ -120,6 +120,15 @@ impl EmulatorBuilder {
         self
     }
 
+    /// Whether [`EmulatorBuilder::interface`] takes the definition.
+    ///
+    /// # Errors
+    ///
+    /// When it breaks a rule.
+    pub fn check_interface(definition: &str) -> Result<(), InterfaceError> {
+        Installed::parse(definition).map(drop)
+    }
+
     /// Where the HTTP APIs listen; any free port of the loopback interface unless said.
     #[must_use]
     pub fn http_address(mut self, address: SocketAddr) -> Self {

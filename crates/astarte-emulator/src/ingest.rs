@@ -325,3 +325,106 @@ fn refusal_of(error: ValueError) -> Refusal {
         ValueError::Size => "value_size_exceeded",
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use bson::{bson, doc};
+    use chrono::TimeDelta;
+
+    use super::*;
+    use crate::clock::at_millis;
+    use crate::device_id::DeviceId;
+
+    const NAME: &str = "org.example.Image";
+    const DEFINITION: &str = r#"{
+        "interface_name": "org.example.Image", "version_major": 0, "version_minor": 1,
+        "type": "properties", "ownership": "device",
+        "mappings": [{"endpoint": "/name", "type": "string", "allow_unset": true}]}"#;
+
+    fn world() -> (Device, Interfaces) {
+        let mut device = Device::new(DeviceId::from_bytes([1; 16]), String::new(), at_millis(0));
+        device.introspection.insert(NAME.to_owned(), Known { minor: 1, ..Known::default() });
+        let installed = Installed::parse(DEFINITION).expect("an interface");
+        let interfaces = BTreeMap::from([(NAME.to_owned(), BTreeMap::from([(0, installed)]))]);
+        (device, interfaces)
+    }
+
+    fn kinds(
+        device: &mut Device,
+        interfaces: &Interfaces,
+        payload: Vec<u8>,
+    ) -> Result<Vec<EventKind>, &'static str> {
+        let incoming = Incoming::Data { interface: NAME, path: "/name" };
+        ingest(device, interfaces, "test/x", incoming, &payload.into(), at_millis(0))
+            .map(|outcome| outcome.events.iter().map(|event| event.event.kind()).collect())
+            .map_err(|refusal| refusal.name)
+    }
+
+    #[test]
+    fn a_property_is_told_when_it_comes_changes_and_goes() {
+        use EventKind::{
+            IncomingData, PathCreated, PathRemoved, ValueChange, ValueChangeApplied, ValueStored,
+        };
+        let (mut device, interfaces) = world();
+        let mut send = |payload| kinds(&mut device, &interfaces, payload);
+        let value = |text: &str| doc! {"v": text}.to_vec().expect("BSON");
+        let first = [IncomingData, ValueChange, ValueStored, PathCreated, ValueChangeApplied];
+        assert_eq!(send(value("a")).as_deref(), Ok(&first[..]));
+        assert_eq!(send(value("a")).as_deref(), Ok(&[IncomingData, ValueStored][..]));
+        let changed = [IncomingData, ValueChange, ValueStored, ValueChangeApplied];
+        assert_eq!(send(value("b")).as_deref(), Ok(&changed[..]));
+        let gone = [IncomingData, ValueChange, PathRemoved, ValueChangeApplied];
+        assert_eq!(send(Vec::new()).as_deref(), Ok(&gone[..]));
+        assert_eq!(send(Vec::new()).as_deref(), Ok(&[IncomingData][..]));
+        assert_eq!(send(b"x".to_vec()), Err("undecodable_bson_payload"));
+    }
+
+    #[test]
+    fn a_device_with_a_wrong_clock_is_believed_where_its_time_counts() {
+        let (mut device, mut interfaces) = world();
+        let definition = r#"{
+            "interface_name": "org.example.Event", "version_major": 0, "version_minor": 1,
+            "type": "datastream", "ownership": "device",
+            "mappings": [{"endpoint": "/own", "type": "integer", "explicit_timestamp": true},
+                         {"endpoint": "/ours", "type": "integer"}]}"#;
+        let installed = Installed::parse(definition).expect("an interface");
+        let name = "org.example.Event";
+        interfaces.insert(name.to_owned(), BTreeMap::from([(0, installed)]));
+        device.introspection.insert(name.to_owned(), Known { minor: 1, ..Known::default() });
+        device.clock_offset = TimeDelta::milliseconds(-5);
+        let payload: Bytes =
+            doc! {"v": 1, "t": bson::DateTime::from_millis(100)}.to_vec().expect("BSON").into();
+        for (path, millis) in [("/own", 95), ("/ours", 7)] {
+            let incoming = Incoming::Data { interface: name, path };
+            let outcome = ingest(&mut device, &interfaces, "p", incoming, &payload, at_millis(7));
+            assert_eq!(outcome.expect("accepted").events[0].timestamp, at_millis(millis));
+        }
+    }
+
+    #[test]
+    fn introspections_are_read_or_refused_as_a_whole() {
+        let read = |text: &str| parse_introspection(text).map(|interfaces| interfaces.len());
+        assert_eq!(read(""), Some(0));
+        assert_eq!(read("a.b:1:0;c.d:0:12;"), Some(2));
+        let many: Vec<String> =
+            (0..=INTERFACES_MAX).map(|index| format!("a.b{index}:1:0")).collect();
+        for text in ["a.b", "a.b:1", "a.b:1:x", "a.b:-1:0", "a.b:1:0:0", "a b:1:0", &many.join(";")]
+        {
+            assert_eq!(read(text), None, "{}", &text[..text.len().min(20)]);
+        }
+    }
+
+    #[test]
+    fn server_owned_properties_are_sent_with_their_list() {
+        let (mut device, mut interfaces) = world();
+        let definition = DEFINITION.replace("device", "server");
+        let installed = Installed::parse(&definition).expect("an interface");
+        interfaces.insert(NAME.to_owned(), BTreeMap::from([(0, installed)]));
+        device.values.set_property(&(NAME.to_owned(), 0), "/name", Some(bson!("a")));
+        let messages = server_properties(&device, &interfaces, "p").expect("messages");
+        let topics: Vec<&str> = messages.iter().map(|message| message.topic.as_str()).collect();
+        assert_eq!(topics, ["p/control/consumer/properties", "p/org.example.Image/name"]);
+        let list = properties_list::decode(&messages[0].payload, 100);
+        assert_eq!(list.as_deref(), Some("org.example.Image/name"));
+    }
+}

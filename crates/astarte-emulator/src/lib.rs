@@ -37,6 +37,9 @@ mod device_id;
 mod emulator;
 mod event;
 mod faults;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod http;
 mod ingest;
 mod interface;

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use hedgerow_astarte_emulator::{
-    Emulator, EmulatorBuilder, HookError, KeyError, RealmKeys, StartError,
+    Emulator, EmulatorBuilder, HookError, InterfaceError, KeyError, RealmKeys, StartError,
 };
 use tracing_subscriber::EnvFilter;
 
@@ -78,6 +78,8 @@ enum Error {
     File { path: PathBuf, source: std::io::Error },
     #[error("{path}: {source}")]
     Key { path: PathBuf, source: KeyError },
+    #[error("{path}: {source}")]
+    Interface { path: PathBuf, source: InterfaceError },
     #[error(transparent)]
     Keys(#[from] KeyError),
     #[error(transparent)]
@@ -122,6 +124,8 @@ async fn run(arguments: &Arguments) -> Result<(), Error> {
     for path in &arguments.interfaces {
         for file in interface_files(path)? {
             let definition = fs::read_to_string(&file).map_err(|source| in_file(&file, source))?;
+            EmulatorBuilder::check_interface(&definition)
+                .map_err(|source| Error::Interface { path: file, source })?;
             builder = install(builder, &arguments.realms, &definition);
         }
     }

@@ -11,7 +11,7 @@ mod reply;
 mod request;
 mod triggers;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::extract::ConnectInfo;
@@ -35,14 +35,22 @@ pub(crate) fn router(core: Arc<Core>, with_admin: bool) -> axum::Router {
     axum::Router::new().fallback(
         move |ConnectInfo(peer): ConnectInfo<SocketAddr>, request: axum::extract::Request| {
             let core = Arc::clone(&core);
-            async move {
-                match Request::read(request, peer.ip()).await {
-                    Ok(request) => answer(&core, &request, with_admin).await,
-                    Err(error) => error.into_response(),
-                }
-            }
+            async move { respond(&core, request, peer.ip(), with_admin).await }
         },
     )
+}
+
+/// Answers a request from `address`.
+pub(crate) async fn respond(
+    core: &Core,
+    request: axum::extract::Request,
+    address: IpAddr,
+    with_admin: bool,
+) -> Response {
+    match Request::read(request, address).await {
+        Ok(request) => answer(core, &request, with_admin).await,
+        Err(error) => error.into_response(),
+    }
 }
 
 async fn answer(core: &Core, request: &Request, with_admin: bool) -> Response {

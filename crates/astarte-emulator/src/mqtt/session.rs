@@ -82,6 +82,15 @@ impl Session {
         Ok(())
     }
 
+    /// Panics when more is kept than may be.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn check_limits(&self) {
+        assert!(self.subscriptions.len() <= SUBSCRIPTIONS_MAX);
+        assert!(self.waiting.len() <= WAITING_MAX);
+        assert!(self.in_flight.len() <= IN_FLIGHT_MAX);
+        assert!(self.received.len() <= RECEIVED_MAX);
+    }
+
     pub(crate) fn unsubscribe(&mut self, filter: &str) {
         self.subscriptions.retain(|(existing, _)| existing != filter);
     }

@@ -9,6 +9,7 @@
 mod app_engine;
 mod mqtt;
 mod pairing;
+mod program;
 mod real_devices;
 mod realm_management;
 mod recording;

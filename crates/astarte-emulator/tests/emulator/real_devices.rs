@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::support::{
-    Api, BASE_IMAGE, INTERFACES, OTA_EVENT, OTA_REQUEST, REALM, Receiver, device, incoming,
-    on_device, start, with_data,
+    Api, BASE_IMAGE, INTERFACES, OTA_EVENT, OTA_REQUEST, REALM, Receiver, incoming, on_device,
+    start, with_data,
 };
 use astarte_device_sdk::aggregate::AstarteObject;
 use astarte_device_sdk::builder::DeviceBuilder;
@@ -18,7 +18,9 @@ use hedgerow_astarte_emulator::{DeviceId, Emulator};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-const DEVICES: u8 = 12;
+/// How many devices there are, unless this variable says so.
+const DEVICES: u128 = 12;
+const DEVICES_VARIABLE: &str = "HEDGEROW_EMULATOR_DEVICES";
 
 type RealClient = DeviceClient<Mqtt<MemoryStore, PairingApi>>;
 
@@ -101,7 +103,10 @@ async fn a_dozen_real_devices_connect_and_answer_requests() {
     api.install("image", &images.url, incoming(BASE_IMAGE, 0), None).await;
     api.install("report", &reports.url, incoming(OTA_EVENT, 0), None).await;
 
-    let ids: Vec<DeviceId> = (1..=DEVICES).map(device).collect();
+    let number =
+        std::env::var(DEVICES_VARIABLE).map_or(DEVICES, |number| number.parse().expect("a number"));
+    let ids: Vec<DeviceId> =
+        (1..=number).map(|number| DeviceId::from_bytes(number.to_be_bytes())).collect();
     let mut devices = Vec::new();
     for id in &ids {
         devices.push(Device::start(&emulator, &api, *id).await);

@@ -8,6 +8,7 @@ mod fuzz;
 mod instructions;
 mod licenses;
 mod model;
+mod mutants;
 mod msrv;
 mod public_api;
 mod report;
@@ -83,6 +84,8 @@ enum ProjectCommand {
     Fuzz,
     /// Check the licences and the origin of every dependency
     Licenses,
+    /// Plant small defects in the core, one after the other; its tests should notice each
+    Mutants(mutants::Options),
     /// Plant deliberate defects in a copy of the sources; the simulation must find each
     Sabotage {
         /// Only the defects whose names contain this
@@ -100,6 +103,7 @@ impl ProjectCommand {
         match self {
             Self::Book { update: true } => book::update(root),
             Self::Api { update: true } => Ok(public_api::update(root)?),
+            Self::Mutants(options) => Ok(mutants::run(root, options)?),
             Self::Sabotage { only, seeds } => {
                 sabotage::run(root, &sabotage::Options { only: only.clone(), seeds: *seeds })
             }
@@ -124,7 +128,7 @@ impl ProjectCommand {
             Self::Model { .. } => &[Step::Model],
             Self::Fuzz => &[Step::Fuzz],
             Self::Licenses => &[Step::Licenses],
-            Self::Sabotage { .. } => &[],
+            Self::Sabotage { .. } | Self::Mutants(_) => &[],
         }
     }
 }

@@ -163,6 +163,34 @@ impl AppEngine {
         self.client.send(request).await.map(drop)
     }
 
+    /// Sets an attribute of a device, such as its System Model. Hedgerow itself does not do this:
+    /// tokens that it mints do not allow it.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn set_attribute(
+        &self,
+        device: DeviceId,
+        name: &str,
+        value: &str,
+    ) -> Result<(), ApiError> {
+        let body = Some(serde_json::json!({ "attributes": { name: value } }));
+        let path = ["devices", &device.to_string()];
+        let (method, api) = (Method::PATCH, Api::AppEngine);
+        self.client.send(Request { method, api, path: &path, query: &[], body }).await.map(drop)
+    }
+
+    /// Creates a group of at least one device. Hedgerow itself does not do this either.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn create_group(&self, name: &str, devices: &[DeviceId]) -> Result<(), ApiError> {
+        let body = Some(serde_json::json!({ "group_name": name, "devices": devices }));
+        let (method, api) = (Method::POST, Api::AppEngine);
+        let request = Request { method, api, path: &["groups"], query: &[], body };
+        self.client.send(request).await.map(drop)
+    }
+
     /// What Astarte knows of a device.
     ///
     /// # Errors

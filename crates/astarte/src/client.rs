@@ -97,6 +97,8 @@ impl HttpConnections {
             .pool_max_idle_per_host(settings.concurrent_requests)
             // A redirected POST would be repeated as a GET; where Astarte is, is configured.
             .redirect(reqwest::redirect::Policy::none())
+            // Whether the environment names one would depend on what else is linked.
+            .no_proxy()
             .user_agent(concat!("hedgerow/", env!("CARGO_PKG_VERSION")))
             .tls_certs_merge(roots)
             .build()
@@ -261,7 +263,11 @@ impl RealmClient {
             .header("x-request-id", &id);
         if let Some(data) = body {
             let body = serde_json::to_vec(&Envelope { data }).unwrap_or_default();
-            building = building.header(CONTENT_TYPE, "application/json").body(body);
+            let content_type = match method {
+                Method::PATCH => "application/merge-patch+json",
+                _ => "application/json",
+            };
+            building = building.header(CONTENT_TYPE, content_type).body(body);
         }
         let path = path.join("/");
         tracing::debug!(request = id, realm = shared.realm, %method, path, "asking astarte");
@@ -324,19 +330,15 @@ fn refusal(status: u16, body: &[u8], method: String, path: String, api: Api) -> 
         errors: serde_json::Map<String, serde_json::Value>,
     }
     let short = |text: &str| excerpt(&without_queries(text), LONGEST_DETAIL);
-    match serde_json::from_slice::<Errors>(body) {
-        Ok(Errors { errors }) => {
-            let detail = match errors.get("detail") {
-                Some(serde_json::Value::String(detail)) if errors.len() == 1 => short(detail),
-                _ => short(&serde_json::Value::Object(errors).to_string()),
-            };
-            ApiError::Refused { status, detail, method, path, claim: api.claim() }
-        }
-        Err(_) => {
-            let detail = short(&String::from_utf8_lossy(body));
-            ApiError::NotAstarte { status, detail, method, path }
-        }
-    }
+    let Ok(Errors { errors }) = serde_json::from_slice::<Errors>(body) else {
+        let detail = short(&String::from_utf8_lossy(body));
+        return ApiError::NotAstarte { status, detail, method, path };
+    };
+    let detail = match errors.get("detail") {
+        Some(serde_json::Value::String(detail)) if errors.len() == 1 => short(detail),
+        _ => short(&serde_json::Value::Object(errors).to_string()),
+    };
+    ApiError::Refused { status, detail, method, path, claim: api.claim() }
 }
 
 /// An error with its causes, which the library's own text leaves out.

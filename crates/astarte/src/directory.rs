@@ -1,25 +1,19 @@
 //! The engine's directory: the devices of a channel, and who is online.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use futures::{StreamExt, TryStreamExt, stream};
 use hedgerow_core::{
-    Channel, DeviceId, GroupName, Presence, SystemModelHandle, TenantId, Timestamp, TransportError,
+    Channel, DeviceId, GroupName, Presence, SystemModelHandle, TenantId, TransportError,
 };
 use hedgerow_engine::ports::FleetDirectory;
 use tokio::sync::watch;
 
 use crate::jobs::Jobs;
 use crate::selection::{OnProgress, Selection};
-use crate::{ApiError, Astarte, DeviceStatus, SelectionProgress, SystemModelSource};
-
-/// Device statuses read at once.
-const CONCURRENT_READS: usize = 64;
-/// The presence of more devices than this is read from the list of all devices.
-const MOST_SINGLE_READS: usize = 1_000;
+use crate::{Astarte, SelectionProgress, SystemModelSource};
 
 type SelectionKey = (TenantId, BTreeSet<GroupName>, SystemModelHandle);
 type Targets = Vec<(DeviceId, Presence)>;
@@ -41,7 +35,6 @@ pub struct AstarteFleet {
 #[derive(Default)]
 struct SharedJobs {
     selections: Jobs<SelectionKey, Targets>,
-    realms: Jobs<TenantId, BTreeMap<DeviceId, Presence>>,
     presences: Jobs<(TenantId, Vec<DeviceId>), Vec<Option<Presence>>>,
 }
 
@@ -129,79 +122,12 @@ impl FleetDirectory for AstarteFleet {
             let presences = fleet
                 .shared
                 .presences
-                .join(key, || async move { reading.read_presence(&tenant, devices).await })
+                .join(key, || async move {
+                    let found = reading.astarte.whereabouts(&tenant, devices).await?;
+                    Ok(found.into_iter().map(|found| Some(found?.presence)).collect())
+                })
                 .await?;
             Ok(Arc::unwrap_or_clone(presences))
         })
     }
-}
-
-impl AstarteFleet {
-    async fn read_presence(
-        &self,
-        tenant: &TenantId,
-        devices: Vec<DeviceId>,
-    ) -> Result<Vec<Option<Presence>>, TransportError> {
-        let listed = if devices.len() > MOST_SINGLE_READS {
-            let (fleet, of) = (self.clone(), tenant.clone());
-            let list = || async move { fleet.list_presence(&of).await };
-            Some(self.shared.realms.join(tenant.clone(), list).await?)
-        } else {
-            None
-        };
-        stream::iter(devices)
-            .map(|device| {
-                let listed = listed.as_ref().and_then(|listed| listed.get(&device).copied());
-                async move {
-                    match listed {
-                        Some(presence) => Ok(Some(presence)),
-                        // A list that is read page by page can miss a device: only its own
-                        // absence counts.
-                        None => self.presence_of(tenant, device).await,
-                    }
-                }
-            })
-            .buffered(CONCURRENT_READS)
-            .try_collect()
-            .await
-            .map_err(TransportError::from)
-    }
-
-    async fn list_presence(
-        &self,
-        tenant: &TenantId,
-    ) -> Result<BTreeMap<DeviceId, Presence>, TransportError> {
-        let realm = self.astarte.realm(tenant)?;
-        let mut listed = BTreeMap::new();
-        let keep = |page: Vec<DeviceStatus>| {
-            let entry = |status: DeviceStatus| {
-                let (presence, stamp) = (status.presence(), stamp(&status));
-                (status.id, realm.presence.read(status.id, presence, stamp))
-            };
-            listed.extend(page.into_iter().map(entry));
-        };
-        realm.appengine.each_page(None, keep).await?;
-        Ok(listed)
-    }
-
-    async fn presence_of(
-        &self,
-        tenant: &TenantId,
-        device: DeviceId,
-    ) -> Result<Option<Presence>, ApiError> {
-        let realm = self.astarte.realm(tenant)?;
-        match realm.appengine.device_status(device).await {
-            Ok(status) => {
-                let presence = status.presence();
-                Ok(Some(realm.presence.read(device, presence, stamp(&status))))
-            }
-            Err(error) if error.is_not_found() => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-}
-
-/// When what a status says of the presence began.
-pub(crate) fn stamp(status: &DeviceStatus) -> Timestamp {
-    status.last_connection().max(status.last_disconnection()).unwrap_or_default()
 }

@@ -4,7 +4,8 @@
 //! - [`Astarte`] holds the realms of a service. It is the engine's `DeviceTransport`.
 //! - [`AstarteFleet`] is its `FleetDirectory`: groups, System Models, who is online.
 //! - [`TriggerReceiver`] takes what Astarte tells over HTTP, behind the service's own router.
-//! - [`Reconciler`] fetches what devices reported while nobody listened.
+//! - [`Reconciler`] makes up for deliveries that were lost: reports, and who is online.
+//! - [`provisioning`] puts interfaces, a delivery policy and triggers into a realm.
 //!
 //! Put together, in the order that loses nothing over a restart:
 //!
@@ -39,7 +40,7 @@
 //!
 //! // 3. What devices reported meanwhile, before anything is sent again.
 //! let reconciler = Reconciler::new(astarte.clone(), engine.clone());
-//! reconciler.round().await;
+//! reconciler.fetch_reports().await;
 //! drop(hold);
 //! let rounds = reconciler.clone();
 //! tokio::spawn(async move { rounds.run(Duration::from_secs(600)).await });
@@ -58,7 +59,9 @@ mod directory;
 mod error;
 mod interfaces;
 mod jobs;
+mod management;
 mod presence;
+pub mod provisioning;
 mod realms;
 mod reconcile;
 mod redact;
@@ -66,6 +69,7 @@ mod selection;
 mod token;
 mod transport;
 pub mod triggers;
+mod whereabouts;
 
 pub use appengine::{AppEngine, DeviceStatus, OtaRequest, Page};
 pub use client::{HttpConnections, HttpSettings, RealmClient, SettingsError};
@@ -75,6 +79,7 @@ pub use interfaces::{
     BASE_IMAGE, InterfaceVersion, Introspection, OTA_EVENT, OTA_REQUEST, OTA_RESPONSE,
     lacks_ota_updates,
 };
+pub use management::RealmManagement;
 pub use realms::{Astarte, Realm};
 pub use reconcile::{Reconciled, Reconciler};
 pub use selection::{SelectionProgress, SystemModelSource};

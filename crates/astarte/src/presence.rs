@@ -10,6 +10,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hedgerow_core::{DeviceId, Presence, Timestamp};
 
+use crate::DeviceStatus;
+use crate::whereabouts::{Whereabouts, stamp};
+
 /// Devices whose newest stamp is kept; about 100 bytes each.
 const MOST_DEVICES: usize = 200_000;
 
@@ -70,6 +73,11 @@ impl PresenceTable {
         self.state().newest.get(&device).map(|(_, online)| *online)
     }
 
+    /// Whether something newer than that stamp is known of a device.
+    pub(crate) fn is_newer_known(&self, device: DeviceId, at: Timestamp) -> bool {
+        self.state().newest.get(&device).is_some_and(|(newest, _)| *newest > at)
+    }
+
     /// Notes where a device was at that time, unless something newer is known.
     pub(crate) fn note(&self, device: DeviceId, at: Timestamp, online: bool) {
         let mut state = self.state();
@@ -91,17 +99,23 @@ impl PresenceTable {
     }
 
     /// Notes what was read at Astarte, and gives the newer of that and what was known.
-    pub(crate) fn read(&self, device: DeviceId, read: Presence, stamp: Timestamp) -> Presence {
-        self.note(device, stamp, read != Presence::Offline);
-        match self.state().newest.get(&device) {
-            Some(&(at, online)) if at > stamp => {
-                if online {
-                    Presence::Online { since: at }
-                } else {
-                    Presence::Offline
-                }
+    pub(crate) fn read(&self, status: &DeviceStatus) -> Whereabouts {
+        self.compare(status.id, status.presence(), stamp(status))
+    }
+
+    fn compare(&self, device: DeviceId, presence: Presence, stamp: Timestamp) -> Whereabouts {
+        let known = self.state().newest.get(&device).copied();
+        match known {
+            Some((at, online)) if at > stamp => {
+                let presence =
+                    if online { Presence::Online { since: at } } else { Presence::Offline };
+                Whereabouts { presence, stamp: at, is_news: false }
             }
-            _ => read,
+            _ => {
+                let online = presence != Presence::Offline;
+                self.note(device, stamp, online);
+                Whereabouts { presence, stamp, is_news: known != Some((stamp, online)) }
+            }
         }
     }
 }
@@ -153,8 +167,13 @@ mod tests {
         let table = PresenceTable::new(at(9));
         table.note(device(1), at(10), false);
         let online = Presence::Online { since: at(8) };
-        assert_eq!(table.read(device(1), online, at(8)), Presence::Offline);
-        assert_eq!(table.read(device(1), online, at(10)), online);
-        assert_eq!(table.read(device(2), online, at(8)), online);
+        let read = |byte, stamp| {
+            let found = table.compare(device(byte), online, at(stamp));
+            (found.presence, found.is_news)
+        };
+        assert_eq!(read(1, 8), (Presence::Offline, false));
+        assert_eq!(read(1, 10), (online, true));
+        assert_eq!(read(1, 10), (online, false));
+        assert_eq!(read(2, 8), (online, true));
     }
 }

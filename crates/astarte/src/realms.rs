@@ -8,7 +8,9 @@ use std::time::SystemTime;
 
 use hedgerow_core::{DeviceId, TenantId, Timestamp};
 
+use crate::jobs::Jobs;
 use crate::presence::PresenceTable;
+use crate::whereabouts::{Turns, Whereabouts};
 use crate::{ApiError, AppEngine, Credentials, HttpConnections, RealmClient, SettingsError};
 
 /// Devices of a realm that are remembered to be able to update, 16 bytes each.
@@ -36,6 +38,9 @@ pub struct Astarte {
 pub(crate) struct RealmState {
     pub(crate) appengine: AppEngine,
     pub(crate) presence: PresenceTable,
+    /// Who tells an engine of a device takes its turn first.
+    pub(crate) turns: Turns,
+    pub(crate) listing: Jobs<(), BTreeMap<DeviceId, Whereabouts>>,
     capable: Mutex<HashSet<DeviceId>>,
 }
 
@@ -62,6 +67,8 @@ impl Astarte {
             let state = RealmState {
                 appengine: AppEngine::new(client),
                 presence: PresenceTable::new(now),
+                turns: Turns::default(),
+                listing: Jobs::default(),
                 capable: Mutex::default(),
             };
             states.insert(tenant, state);

@@ -1,7 +1,8 @@
-//! Fetches what devices reported while nobody listened (D12): Astarte keeps every report for a
-//! year, so that an outage of this service, or of the way to it, loses nothing that Astarte has.
+//! Makes up for deliveries that were lost (D12): Astarte keeps every report for a year and knows who
+//! is connected, so that an outage of this service, or of the way to it, loses nothing that Astarte
+//! has.
 //!
-//! The engine reads base images by itself; this adds the reports.
+//! The engine reads base images by itself; this adds the reports, and who is online.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,12 +10,15 @@ use std::time::Duration;
 
 use chrono::DateTime;
 use futures::{StreamExt, stream};
-use hedgerow_core::{DeviceId, OperationReport, ReportStatus, TenantId, Timestamp};
+use hedgerow_core::{
+    DeviceId, OperationReport, Presence, ReportStatus, TenantId, Timestamp, TransportError,
+};
 use hedgerow_engine::{Engine, EngineError, Observation, OperationInProgress};
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use crate::triggers::read_event;
+use crate::whereabouts::Whereabouts;
 use crate::{ApiError, Astarte};
 
 /// Devices whose reports are fetched at once.
@@ -24,7 +28,8 @@ const MOST_WAITING: usize = 10_000;
 /// How often a report that the engine cannot take now is offered again.
 const OFFERS: u32 = 60;
 
-/// Fetches the stored reports of devices with an operation in progress. Clones share everything.
+/// Fetches the stored reports of devices with an operation in progress, and compares who is online
+/// with what the engine was told. Clones share everything.
 #[derive(Clone)]
 pub struct Reconciler {
     shared: Arc<Shared>,
@@ -53,6 +58,19 @@ pub struct Reconciled {
     pub reports: usize,
     /// Devices whose reports could not be read now.
     pub unread: usize,
+    /// Devices that are elsewhere than the engine was told, and of which it was told now.
+    pub moved: usize,
+}
+
+/// Why who is online could not be compared.
+#[derive(Debug, thiserror::Error)]
+enum ReconcileError {
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    #[error(transparent)]
+    Api(#[from] ApiError),
 }
 
 impl Reconciler {
@@ -63,31 +81,89 @@ impl Reconciler {
         Self { shared: Arc::new(Shared { astarte, engine, waiting, at_once }) }
     }
 
-    /// Fetches the reports of every operation in progress in every realm: at the start, before
-    /// anything is sent again, and after an outage.
-    pub async fn round(&self) -> Reconciled {
+    /// Fetches the reports of every operation in progress in every realm. At the start, before
+    /// anything is sent again; who is online the engine then looks up by itself.
+    pub async fn fetch_reports(&self) -> Reconciled {
         let mut reconciled = Reconciled::default();
-        let tenants: Vec<_> = self.shared.astarte.tenants().cloned().collect();
-        for tenant in &tenants {
-            let operations = match self.shared.engine.operations_in_progress(tenant).await {
-                Ok(operations) => operations,
-                Err(error) => {
-                    tracing::debug!(%tenant, %error, "no reports are fetched");
-                    continue;
-                }
-            };
-            reconciled.devices += operations.len();
-            let mut fetches = stream::iter(operations)
-                .map(|operation| self.fetch(tenant, operation))
-                .buffer_unordered(CONCURRENT);
-            while let Some(fetched) = fetches.next().await {
-                match fetched {
-                    Ok(reports) => reconciled.reports += reports,
-                    Err(_) => reconciled.unread += 1,
-                }
+        for tenant in self.shared.astarte.tenants() {
+            if let Err(error) = self.fetch_all(tenant, &mut reconciled).await {
+                tracing::debug!(%tenant, %error, "no reports are fetched");
             }
         }
         reconciled
+    }
+
+    /// Fetches the reports, and compares who is online with what the engine was told: now and then,
+    /// and after an outage.
+    pub async fn round(&self) -> Reconciled {
+        let mut reconciled = self.fetch_reports().await;
+        for tenant in self.shared.astarte.tenants() {
+            match self.compare_presence(tenant).await {
+                Ok(moved) => reconciled.moved += moved,
+                Err(error) => tracing::debug!(%tenant, %error, "who is online is not compared"),
+            }
+        }
+        reconciled
+    }
+
+    async fn fetch_all(
+        &self,
+        tenant: &TenantId,
+        reconciled: &mut Reconciled,
+    ) -> Result<(), EngineError> {
+        let operations = self.shared.engine.operations_in_progress(tenant).await?;
+        reconciled.devices += operations.len();
+        let mut fetches = stream::iter(operations)
+            .map(|operation| self.fetch(tenant, operation))
+            .buffer_unordered(CONCURRENT);
+        while let Some(fetched) = fetches.next().await {
+            match fetched {
+                Ok(reports) => reconciled.reports += reports,
+                Err(_) => reconciled.unread += 1,
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the engine of the devices that are elsewhere than it was told: the number of them.
+    async fn compare_presence(&self, tenant: &TenantId) -> Result<usize, ReconcileError> {
+        let open = self.shared.engine.open_devices(tenant).await?;
+        let devices = open.iter().map(|open| open.device).collect();
+        let found = self.shared.astarte.whereabouts(tenant, devices).await?;
+        let mut moved = 0;
+        for (open, found) in open.into_iter().zip(found) {
+            let differs = match found {
+                None => true,
+                Some(Whereabouts { presence, is_news, .. }) => {
+                    let is_online = presence != Presence::Offline;
+                    // A device that came back without a word since may have rebooted.
+                    is_online != open.is_online || (is_news && is_online && open.is_in_progress)
+                }
+            };
+            if differs {
+                self.tell_presence(tenant, open.device, found).await?;
+                moved += 1;
+            }
+        }
+        Ok(moved)
+    }
+
+    async fn tell_presence(
+        &self,
+        tenant: &TenantId,
+        device: DeviceId,
+        found: Option<Whereabouts>,
+    ) -> Result<(), ReconcileError> {
+        let realm = self.shared.astarte.realm(tenant)?;
+        let _turn = realm.turns.take(device).await;
+        let observation = match found {
+            // A trigger may have told something newer meanwhile.
+            Some(found) if realm.presence.is_newer_known(device, found.stamp) => return Ok(()),
+            Some(Whereabouts { presence, .. }) => Observation::Presence { device, presence },
+            None => Observation::DeviceRemoved { device },
+        };
+        self.shared.engine.observe(tenant, observation).await?;
+        Ok(())
     }
 
     /// Makes rounds for ever: now and then, and at once when an Astarte that could not be reached

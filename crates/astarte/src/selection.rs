@@ -9,7 +9,6 @@ use std::time::Duration;
 use futures::{StreamExt, stream};
 use hedgerow_core::{Channel, DeviceId, Presence, SystemModelHandle, TenantId, TransportError};
 
-use crate::directory::stamp;
 use crate::{ApiError, AppEngine, Astarte, DeviceStatus, lacks_ota_updates};
 
 /// Properties read at once.
@@ -147,8 +146,7 @@ impl Selection {
                     if lacks_ota_updates(&status.introspection).is_none() {
                         realm.note_capable(status.id);
                     }
-                    let presence =
-                        realm.presence.read(status.id, status.presence(), stamp(&status));
+                    let presence = realm.presence.read(&status).presence;
                     candidates.push(self.candidate(&status, presence));
                 }
                 self.tell(candidates.len(), 0, 0);

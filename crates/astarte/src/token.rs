@@ -255,7 +255,7 @@ mod tests {
             }
             text.push('\n');
         }
-        write!(text, "-----END {label}-----\n").expect("writing to a string");
+        writeln!(text, "-----END {label}-----").expect("writing to a string");
         text
     }
 

@@ -71,13 +71,11 @@ impl Astarte {
             let error = TransportError::new("the device has not declared its interfaces yet");
             return Ok(Some(RequestAnswer::Temporary(error)));
         }
-        match lacks_ota_updates(&status.introspection) {
-            Some(why) => Ok(Some(RequestAnswer::Permanent(TransportError::new(why)))),
-            None => {
-                realm.note_capable(device);
-                Ok(None)
-            }
+        if let Some(why) = lacks_ota_updates(&status.introspection) {
+            return Ok(Some(RequestAnswer::Permanent(TransportError::new(why))));
         }
+        realm.note_capable(device);
+        Ok(None)
     }
 
     async fn request(
@@ -97,7 +95,7 @@ impl Astarte {
             Err(error) => match error.into_answer() {
                 RequestAnswer::Temporary(error) => RequestAnswer::Temporary(cut(&error, url)),
                 RequestAnswer::Permanent(error) => RequestAnswer::Permanent(cut(&error, url)),
-                answer => answer,
+                RequestAnswer::Accepted => RequestAnswer::Accepted,
             },
         }
     }

@@ -69,11 +69,43 @@ async fn after_a_restart_nothing_is_sent_again_before_stored_reports_were_read()
     let engine = world.start(fleet).await;
     // Longer than the engine waits after a restart before it sends anything.
     tokio::time::sleep(std::time::Duration::from_millis(1_500)).await;
-    Reconciler::new(world.astarte.clone(), engine.clone()).round().await;
+    Reconciler::new(world.astarte.clone(), engine.clone()).fetch_reports().await;
     drop(hold);
     let failed = Settlement::Failed(FailureReason::InvalidBaseImage);
     assert_eq!(settlements(&engine).await, [failed]);
     assert_eq!(world.updates().len(), 1, "the device would have done it all again");
+}
+
+#[tokio::test]
+async fn who_is_online_is_compared_with_what_the_engine_was_told() {
+    let world = World::with_devices(3).await;
+    let connect = |byte: u8, is: bool| {
+        let mut devices = world.devices();
+        devices.get_mut(&device(byte)).expect("a device").status["connected"] = json!(is);
+    };
+    connect(1, false);
+    connect(2, false);
+    let engine = world.start(world.fleet()).await;
+    let definition = common::world::definition();
+    engine.create(&tenant(), campaign(), definition, None).await.expect("a new campaign");
+    world.wait_for_updates(1).await;
+    let reconciler = Reconciler::new(world.astarte.clone(), engine.clone());
+    assert_eq!(reconciler.round().await.moved, 0);
+
+    // One connects, one is deleted, and nobody tells.
+    connect(1, true);
+    world.devices().remove(&device(2));
+    assert_eq!(reconciler.round().await.moved, 2);
+    world.wait_for_updates(2).await;
+    let removed = Settlement::Failed(FailureReason::DeviceRemoved);
+    assert_eq!(settlements(&engine).await, [Settlement::Open, removed, Settlement::Open]);
+    assert_eq!(reconciler.round().await.moved, 0);
+
+    // One in progress connects anew.
+    world.devices().get_mut(&device(3)).expect("a device").status["last_connection"] =
+        json!("2100-01-01T00:00:00.000Z");
+    assert_eq!(reconciler.round().await.moved, 1);
+    assert_eq!(reconciler.round().await.moved, 0);
 }
 
 #[tokio::test]

@@ -90,7 +90,7 @@ mod version_requirement;
 pub use campaign::{
     ApplyError, BaseImageAnswer, Campaign, CampaignDefinition, CampaignEdit, CampaignStatus,
     ClaimChange, Command, CreateError, Decision, Effect, FailureReason, Input, LimitsEdit,
-    LiveCampaign, Outcome, Presence, Reaction, ReadPurpose, Rejection, RequestAnswer,
+    LiveCampaign, OpenTarget, Outcome, Presence, Reaction, ReadPurpose, Rejection, RequestAnswer,
     RunningOperations, SETTLING, Settlement, TargetCounts, TargetStatus, TargetView,
     TransportError, WhenRunning,
 };

@@ -1,7 +1,7 @@
-//! Which operations are in progress: for adapters whose platform keeps what devices report, so that
-//! they can fetch what was missed while no engine listened (D12).
+//! What is still expected, and of whom: for adapters whose platform knows what happened while nobody
+//! listened, so that they can make up for it (D12).
 
-use hedgerow_core::{DeviceId, Operation, StreamId, TenantId};
+use hedgerow_core::{DeviceId, OpenTarget, Operation, StreamId, TenantId};
 
 use crate::live::Live;
 use crate::registry::StreamState;
@@ -18,7 +18,28 @@ pub struct OperationInProgress {
     pub operation: Operation,
 }
 
+/// A device of which a campaign or a manual update still expects something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenDevice {
+    /// The device.
+    pub device: DeviceId,
+    /// Whether it is online, as far as the engine was told.
+    pub is_online: bool,
+    /// Whether an operation is in progress on it.
+    pub is_in_progress: bool,
+}
+
 impl Engine {
+    /// All devices of which something is still expected, once for each campaign and manual update
+    /// that expects it: for adapters that compare now and then whether the engine was told
+    /// everything. Streams that are out of service or not loaded yet are passed over.
+    ///
+    /// # Errors
+    /// [`EngineError::ShuttingDown`].
+    pub async fn open_devices(&self, tenant: &TenantId) -> Result<Vec<OpenDevice>, EngineError> {
+        self.look_at_all(tenant, open_devices).await
+    }
+
     /// All operations of a tenant that have not ended, those of idle targets whose request may
     /// have been delivered included (D10). Streams that are out of service or not loaded yet are
     /// passed over.
@@ -29,6 +50,19 @@ impl Engine {
         &self,
         tenant: &TenantId,
     ) -> Result<Vec<OperationInProgress>, EngineError> {
+        self.look_at_all(tenant, |live| {
+            let devices = live.operations().into_iter().map(|(device, _)| device);
+            devices.filter_map(|device| in_progress(live, device)).collect()
+        })
+        .await
+    }
+
+    /// Looks at every stream of a tenant that runs.
+    async fn look_at_all<T: Send + 'static>(
+        &self,
+        tenant: &TenantId,
+        look: impl Fn(&Live) -> Vec<T> + Copy + Send + 'static,
+    ) -> Result<Vec<T>, EngineError> {
         let streams: Vec<StreamId> = {
             let registry = self.shared.registry();
             let running = registry.streams.iter().filter_map(|((of, stream), state)| {
@@ -39,15 +73,11 @@ impl Engine {
         };
         let mut found = Vec::new();
         for stream in streams {
-            let look = move |live: &Live| {
-                let devices = live.operations().into_iter().map(|(device, _)| device);
-                devices.filter_map(|device| in_progress(live, device)).collect::<Vec<_>>()
-            };
             match self.look(tenant, stream, look).await {
-                Ok(operations) => found.extend(operations),
+                Ok(seen) => found.extend(seen),
                 Err(EngineError::ShuttingDown) => return Err(EngineError::ShuttingDown),
                 // It has gone out of service since: that is told elsewhere.
-                Err(error) => tracing::debug!(%stream, %error, "its operations are passed over"),
+                Err(error) => tracing::debug!(%stream, %error, "it is passed over"),
             }
         }
         Ok(found)
@@ -77,4 +107,23 @@ fn in_progress(live: &Live, device: DeviceId) -> Option<OperationInProgress> {
         }
     };
     operation.map(|operation| OperationInProgress { stream: live.stream(), device, operation })
+}
+
+fn open_devices(live: &Live) -> Vec<OpenDevice> {
+    match live {
+        Live::Campaign(live) => live
+            .open_targets()
+            .map(|OpenTarget { device, is_online, is_in_progress }| OpenDevice {
+                device,
+                is_online,
+                is_in_progress,
+            })
+            .collect(),
+        Live::Manual(live) => {
+            let device = live.update().definition().device;
+            let open = live.update().operation().is_some();
+            let found = OpenDevice { device, is_online: live.is_online(), is_in_progress: open };
+            open.then_some(found).into_iter().collect()
+        }
+    }
 }

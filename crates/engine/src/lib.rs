@@ -19,7 +19,7 @@ mod task;
 pub use builder::EngineBuilder;
 pub use engine::{Engine, Observation};
 pub use error::{EngineError, LoadError};
-pub use in_progress::OperationInProgress;
+pub use in_progress::{OpenDevice, OperationInProgress};
 pub use load::{campaign_at, manual_update_at};
 pub use manual::ManualUpdateRequest;
 pub use queries::{Progress, TargetFilter, TargetPage};

@@ -71,7 +71,18 @@ const TABLE: &[Row] = &[
     Row {
         package: "hedgerow-astarte",
         inside: Inside::Only(&["hedgerow-engine", "hedgerow-core"]),
-        inside_tests: &["hedgerow-astarte-emulator"],
+        inside_tests: &[
+            "hedgerow-astarte-emulator",
+            "hedgerow-astarte-devices",
+            "hedgerow-sim",
+            "hedgerow-sqlite",
+        ],
+        outside: None,
+    },
+    Row {
+        package: "hedgerow-astarte-devices",
+        inside: Inside::Only(&["hedgerow-sim", "hedgerow-core"]),
+        inside_tests: &[],
         outside: None,
     },
     Row {

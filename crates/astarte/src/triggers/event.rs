@@ -79,7 +79,7 @@ struct Delivery {
 #[derive(Deserialize)]
 struct Event {
     #[serde(rename = "type")]
-    event_type: String,
+    kind: String,
     #[serde(default)]
     interface: Option<String>,
     #[serde(default)]
@@ -146,9 +146,9 @@ fn read_happening(
     at: Timestamp,
     event: Event,
 ) -> Result<Happening, TriggerError> {
-    let Event { event_type, interface, path, value } = event;
-    let other = || Happening::Other { event_type: excerpt(&event_type, 64) };
-    Ok(match event_type.as_str() {
+    let Event { kind, interface, path, value } = event;
+    let other = || Happening::Other { event_type: excerpt(&kind, 64) };
+    Ok(match kind.as_str() {
         "device_connected" => Happening::Connected,
         "device_disconnected" => Happening::Disconnected,
         "device_registered" => Happening::Registered,

@@ -1,7 +1,6 @@
 //! Decides what becomes of a delivery, and answers it only when what follows is durable (E8).
 
 use std::fmt;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,21 +9,18 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use hedgerow_core::{DeviceId, Presence, TenantId, Timestamp};
 use hedgerow_engine::{Engine, EngineError, Observation};
 use subtle::ConstantTimeEq;
-use tokio::sync::Mutex;
 
 use super::answer::Counters;
 use super::limit::Limiter;
 use super::{Happening, TriggerAnswer, TriggerCounts, TriggerEvent};
-use crate::directory::stamp;
 use crate::presence::Judgement;
 use crate::realms::RealmState;
 use crate::redact::excerpt;
+use crate::whereabouts::stamp;
 use crate::{Astarte, Reconciler};
 
 /// The header that names the realm.
 const REALM: HeaderName = HeaderName::from_static("astarte-realm");
-/// What is told of one device is handled one after the other; so many devices beside each other.
-const STRIPES: usize = 1_024;
 
 /// What the endpoint takes.
 #[derive(Clone, Debug)]
@@ -67,7 +63,6 @@ pub(super) struct Shared {
     pub(super) settings: TriggerSettings,
     pub(super) limiter: Limiter,
     pub(super) counters: Counters,
-    stripes: Vec<Mutex<()>>,
 }
 
 impl fmt::Debug for TriggerReceiver {
@@ -88,7 +83,6 @@ impl TriggerReceiver {
             secret.set_sensitive(true);
         }
         let limiter = Limiter::new(settings.concurrent_deliveries, settings.deliveries_per_second);
-        let stripes = std::iter::repeat_with(Mutex::default).take(STRIPES).collect();
         let shared = Shared {
             astarte,
             engine,
@@ -96,7 +90,6 @@ impl TriggerReceiver {
             settings,
             limiter,
             counters: Counters::default(),
-            stripes,
         };
         Self { shared: Arc::new(shared) }
     }
@@ -202,15 +195,6 @@ impl TriggerReceiver {
         self.shared.astarte.realm(tenant).ok()
     }
 
-    fn stripe(&self, device: DeviceId) -> &Mutex<()> {
-        let mut hasher = DefaultHasher::new();
-        device.hash(&mut hasher);
-        // The remainder is below the number of stripes.
-        #[allow(clippy::cast_possible_truncation)]
-        let place = (hasher.finish() % STRIPES as u64) as usize;
-        &self.shared.stripes[place]
-    }
-
     /// Tells the engine where a device is, unless something newer is known.
     async fn presence(
         &self,
@@ -221,7 +205,7 @@ impl TriggerReceiver {
     ) -> Result<bool, EngineError> {
         let Some(realm) = self.realm(tenant) else { return Ok(false) };
         // Two deliveries about one device must not overtake each other on the way to the engine.
-        let _turn = self.stripe(device).lock().await;
+        let _turn = realm.turns.take(device).await;
         let (at, presence) = match realm.presence.judge(device, at, online) {
             Judgement::Old => return Ok(false),
             Judgement::News => (at, told(at, online)),
@@ -253,7 +237,7 @@ impl TriggerReceiver {
         at: Timestamp,
     ) -> Result<bool, EngineError> {
         let Some(realm) = self.realm(tenant) else { return Ok(false) };
-        let _turn = self.stripe(device).lock().await;
+        let _turn = realm.turns.take(device).await;
         let is_news = realm.presence.judge(device, at, true) == Judgement::News;
         if !is_news || realm.presence.online(device) == Some(true) {
             return Ok(false);

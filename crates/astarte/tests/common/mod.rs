@@ -1,7 +1,7 @@
 //! A server that answers as a test tells it to, and remembers what it was asked.
 
 // Each test file uses some of it.
-#![allow(dead_code)]
+#![allow(dead_code, unreachable_pub)]
 
 pub mod world;
 

@@ -8,6 +8,7 @@
 //! | `apply` | the fold: one event into the state (E1) |
 //! | `observations` | what is volatile: presence, reads under way, timers (E7) |
 //! | `ready` | whose turn it is (D4) |
+//! | `open` | which targets are still to come to an end |
 //! | `decide` | the rules: what an input leads to, one file per concern (E2) |
 //! | `live` | a campaign at work: state and observations together; effects |
 //! | `fingerprint` | what tells two campaigns apart, for model checkers |
@@ -21,6 +22,7 @@ mod fingerprint;
 mod input;
 mod live;
 mod observations;
+mod open;
 mod outage;
 mod ready;
 mod target_map;
@@ -41,6 +43,7 @@ pub use input::{
 pub use live::{ClaimChange, Decision, Effect, LiveCampaign, Reaction};
 pub(crate) use observations::AFTER_RESTART;
 pub use observations::SETTLING;
+pub use open::OpenTarget;
 pub use targets::{FailureReason, Settlement, TargetCounts, TargetStatus};
 
 use self::target_map::TargetMap;

@@ -225,6 +225,12 @@ impl LiveManualUpdate {
         }
     }
 
+    /// Whether the device is online, as far as the update was told (E7).
+    #[must_use]
+    pub fn is_online(&self) -> bool {
+        self.online
+    }
+
     fn presence(&mut self, presence: Presence, now: Timestamp) {
         match presence {
             Presence::Online { since } => {

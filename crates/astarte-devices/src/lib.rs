@@ -1,0 +1,109 @@
+//! Simulated devices on the real Astarte device SDK, for tests and demonstrations.
+//!
+//! What a device does with a request is decided by `hedgerow-sim`'s model of real firmware; how it
+//! pairs, connects, publishes and receives is the SDK's, over TLS and MQTT. So a rollout meets both:
+//! the surprises of firmware and those of the protocol.
+//!
+//! Time goes faster for the firmware than it does for the connection, so that an update takes
+//! seconds.
+
+mod device;
+mod session;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures::future::join_all;
+use hedgerow_sim::device::SimulatedDevice;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// Where devices live, and how.
+#[derive(Clone, Debug)]
+pub struct DeviceSettings {
+    /// The realm that they are registered in.
+    pub realm: String,
+    /// Where they pair, as in `https://api.astarte.example/pairing`.
+    pub pairing_url: String,
+    /// The interfaces that they declare, each as JSON.
+    pub interfaces: Vec<String>,
+    /// The version of the image at each URL; at any other URL there is none.
+    pub images: BTreeMap<String, String>,
+    /// How much faster time goes for the firmware; at least 1.
+    pub speed: u32,
+}
+
+/// One device and what it pairs with.
+#[derive(Clone, Debug)]
+pub struct RegisteredDevice {
+    /// What it does.
+    pub device: SimulatedDevice,
+    /// What Astarte gave when it was registered.
+    pub credentials_secret: String,
+}
+
+/// Devices at work, a task each. Dropped, they vanish without a goodbye.
+#[derive(Debug)]
+pub struct Devices {
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// Why a device could not do what it was to do with Astarte. It tries again.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeviceError {
+    /// It has nowhere to keep its certificate.
+    #[error("no folder for the device: {0}")]
+    Folder(#[from] std::io::Error),
+    /// An interface or the pairing URL cannot be used.
+    #[error("these settings cannot be used: {detail}")]
+    Settings {
+        /// What is wrong.
+        detail: String,
+    },
+    /// Pairing or connecting failed.
+    #[error("it could not connect: {detail}")]
+    Connect {
+        /// What the SDK said.
+        detail: String,
+    },
+    /// Something could not be published.
+    #[error("it could not publish: {detail}")]
+    Publish {
+        /// What the SDK said.
+        detail: String,
+    },
+}
+
+impl Devices {
+    /// Starts these devices on the current tokio runtime.
+    #[must_use]
+    pub fn start(
+        settings: DeviceSettings,
+        devices: impl IntoIterator<Item = RegisteredDevice>,
+    ) -> Self {
+        let settings = Arc::new(settings);
+        let (stop, stopped) = watch::channel(false);
+        let tasks = devices.into_iter().map(|registered| {
+            let device = device::LiveDevice::new(Arc::clone(&settings), registered);
+            tokio::spawn(device.run(stopped.clone()))
+        });
+        let tasks = tasks.collect();
+        Self { stop, tasks }
+    }
+
+    /// Stops them.
+    pub async fn stop(mut self) {
+        self.stop.send_replace(true);
+        join_all(std::mem::take(&mut self.tasks)).await;
+    }
+}
+
+impl Drop for Devices {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! How what is in a realm differs from what is wanted. What Astarte adds of its own, such as
+//! defaults, is no difference.
+
+use serde_json::Value;
+
+/// Where the values of a trigger's headers stand, which may be secret.
+const SECRET: &str = "http_static_headers";
+
+/// The differences, each as `place: there -> wanted`; empty if everything wanted is there.
+pub(super) fn differences(wanted: &Value, there: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    compare(String::new(), wanted, there, &mut found);
+    found
+}
+
+fn compare(place: String, wanted: &Value, there: &Value, found: &mut Vec<String>) {
+    match (wanted, there) {
+        // What is missing as a whole is named part by part: a part may be secret.
+        (Value::Object(wanted), Value::Object(_) | Value::Null) => {
+            for (key, wanted) in wanted {
+                let place = if place.is_empty() { key.clone() } else { format!("{place}.{key}") };
+                compare(place, wanted, &there[key], found);
+            }
+        }
+        (Value::Array(wanted), Value::Array(there)) if wanted.len() == there.len() => {
+            for (index, (wanted, there)) in wanted.iter().zip(there).enumerate() {
+                compare(format!("{place}[{index}]"), wanted, there, found);
+            }
+        }
+        (wanted, there) if wanted == there => {}
+        (wanted, there) => {
+            let secret = place.contains(SECRET);
+            found.push(if secret {
+                format!("{place}: differs")
+            } else {
+                format!("{place}: {there} -> {wanted}")
+            });
+        }
+    }
+}
+
+/// What two definitions of one version of an interface must agree on: everything but the words.
+pub(super) fn interface_differences(wanted: &Value, there: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    let defaults = [("aggregation", "individual")];
+    for key in ["type", "ownership", "aggregation"] {
+        compare_with_default(key.to_owned(), wanted, there, key, &defaults, &mut found);
+    }
+    let defaults =
+        [("reliability", "unreliable"), ("retention", "discard"), ("explicit_timestamp", "false")];
+    let none = Vec::new();
+    let mappings = |of: &Value| of["mappings"].as_array().unwrap_or(&none).clone();
+    let there = mappings(there);
+    for wanted in &mappings(wanted) {
+        let endpoint = wanted["endpoint"].as_str().unwrap_or_default();
+        let Some(there) = there.iter().find(|there| there["endpoint"] == endpoint) else {
+            found.push(format!("{endpoint}: missing"));
+            continue;
+        };
+        for key in ["type", "reliability", "retention", "explicit_timestamp"] {
+            let place = format!("{endpoint} {key}");
+            compare_with_default(place, wanted, there, key, &defaults, &mut found);
+        }
+    }
+    found
+}
+
+fn compare_with_default(
+    place: String,
+    wanted: &Value,
+    there: &Value,
+    key: &str,
+    defaults: &[(&str, &str)],
+    found: &mut Vec<String>,
+) {
+    let default = defaults.iter().find(|(of, _)| *of == key).map_or("", |(_, default)| default);
+    let text = |value: &Value| match &value[key] {
+        Value::Null => default.to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let (wanted, there) = (text(wanted), text(there));
+    if wanted != there {
+        found.push(format!("{place}: {there} -> {wanted}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_astarte_adds_is_no_difference_and_what_it_lacks_is() {
+        let wanted = json!({"name": "a", "list": [{"x": 1}], "deep": {"y": true}});
+        let more = json!({"name": "a", "list": [{"x": 1, "z": 2}], "deep": {"y": true}, "q": 0});
+        assert!(differences(&wanted, &more).is_empty());
+        let other = json!({"name": "b", "list": [{"x": 1}, {}]});
+        let found = differences(&wanted, &other);
+        assert_eq!(found.len(), 3, "{found:?}");
+        assert!(found.contains(&r#"name: "b" -> "a""#.to_owned()), "{found:?}");
+    }
+
+    #[test]
+    fn a_secret_that_differs_is_not_shown() {
+        let wanted = json!({"action": {"http_static_headers": {"x": "s3cret"}}});
+        for there in [json!({}), json!({"action": {"http_static_headers": {"x": "0ld-s3cret"}}})] {
+            let found = differences(&wanted, &there).join(" ");
+            assert!(!found.is_empty() && !found.contains("s3cret"), "{found}");
+        }
+    }
+
+    #[test]
+    fn definitions_that_say_the_same_in_other_words_do_not_differ() {
+        let wanted = json!({
+            "type": "datastream", "ownership": "device", "description": "one",
+            "mappings": [{"endpoint": "/a", "type": "string", "doc": "x"}],
+        });
+        let same = json!({
+            "type": "datastream", "ownership": "device", "aggregation": "individual",
+            "mappings": [
+                {"endpoint": "/b", "type": "string"},
+                {
+                    "endpoint": "/a", "type": "string", "reliability": "unreliable",
+                    "explicit_timestamp": false, "retention": "discard",
+                },
+            ],
+        });
+        assert!(interface_differences(&wanted, &same).is_empty());
+        let mut other = same.clone();
+        other["mappings"][1]["reliability"] = json!("unique");
+        other["ownership"] = json!("server");
+        assert_eq!(interface_differences(&wanted, &other).len(), 2);
+        other["mappings"] = json!([]);
+        assert_eq!(interface_differences(&wanted, &other).len(), 2);
+    }
+}

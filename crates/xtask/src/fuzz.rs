@@ -22,11 +22,12 @@ struct Target {
     more_inputs: Option<&'static str>,
 }
 
-const TARGETS: [Target; 6] = [
+const TARGETS: [Target; 7] = [
     Target { name: "version", runs: 300_000, longest: "-max_len=512", more_inputs: None },
     Target { name: "device_id", runs: 500_000, longest: "-max_len=512", more_inputs: None },
     Target { name: "event", runs: 200_000, longest: "-max_len=4096", more_inputs: None },
     Target { name: "inputs", runs: 20_000, longest: "-max_len=4096", more_inputs: None },
+    Target { name: "emulator", runs: 20_000, longest: "-max_len=4096", more_inputs: None },
     Target { name: "log", runs: 60_000, longest: "-max_len=4096", more_inputs: None },
     Target {
         name: "scenario",
@@ -44,6 +45,11 @@ pub(crate) enum FuzzError {
     External(#[from] ExternalError),
     #[error("{path} cannot be prepared for new inputs: {source}; is the disk full?")]
     Directory { path: String, source: io::Error },
+}
+
+/// How many inputs a run tries.
+pub(crate) fn runs() -> u64 {
+    TARGETS.iter().map(|target| u64::from(target.runs)).sum()
 }
 
 /// Builds the targets and runs each, after installing cargo-fuzz if need be. Without a sanitizer

@@ -5,6 +5,7 @@ mod book;
 mod dependencies;
 mod external;
 mod fuzz;
+mod guarantees;
 mod instructions;
 mod licenses;
 mod model;
@@ -84,6 +85,15 @@ enum ProjectCommand {
     Fuzz,
     /// Check the licences and the origin of every dependency
     Licenses,
+    /// Compare docs/guarantees.md with the checks that there are
+    Guarantees {
+        /// Run the tools, which takes many minutes, and write the page anew
+        #[arg(long)]
+        update: bool,
+        /// Write the page anew from the numbers of the last run
+        #[arg(long, conflicts_with = "update")]
+        page: bool,
+    },
     /// Plant small defects in the core, one after the other; its tests should notice each
     Mutants(mutants::Options),
     /// Plant deliberate defects in a copy of the sources; the simulation must find each
@@ -107,6 +117,8 @@ impl ProjectCommand {
             Self::Sabotage { only, seeds } => {
                 sabotage::run(root, &sabotage::Options { only: only.clone(), seeds: *seeds })
             }
+            Self::Guarantees { update: true, .. } => Ok(guarantees::update(root)?),
+            Self::Guarantees { page: true, .. } => Ok(guarantees::rewrite(root)?),
             Self::Model { deep: true } => Ok(model::check_deep(root)?),
             Self::Instructions { update: true } => Ok(instructions::update(root)?),
             _ => step::run_all(self.steps(), root),
@@ -128,6 +140,7 @@ impl ProjectCommand {
             Self::Model { .. } => &[Step::Model],
             Self::Fuzz => &[Step::Fuzz],
             Self::Licenses => &[Step::Licenses],
+            Self::Guarantees { .. } => &[Step::Guarantees],
             Self::Sabotage { .. } | Self::Mutants(_) => &[],
         }
     }

@@ -4,6 +4,7 @@
 //! The defects are the patches in `crates/xtask/sabotage`. The simulation of the sources as they
 //! are must find nothing in the same seeds, or the count would mean nothing.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use crate::report;
 use crate::step::Failure;
 
 const PATCHES: &str = "crates/xtask/sabotage";
+const RESULT: &str = "target/sabotage/result.json";
 /// What the simulation is built from.
 const SOURCES: [&str; 4] = ["Cargo.toml", "Cargo.lock", "crates", "rustfmt.toml"];
 /// Fewer would prove too little.
@@ -71,7 +73,7 @@ struct Broken {
 }
 
 /// One line of the result.
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 struct Found {
     defect: String,
     rules: String,
@@ -116,18 +118,14 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<(), Failure> {
             .map_err(|source| SabotageError::Outdated { name: name(), source })?;
         copy.build().map_err(|source| SabotageError::DoesNotCompile { name: name(), source })?;
         let outcome = copy.look_for(options.seeds)?;
-        match outcome.failure {
-            Some(Broken { invariant, .. }) => {
-                let seeds = if outcome.tried == 1 { "seed" } else { "seeds" };
-                let tried = outcome.tried;
-                report::line(&format!("{}: {tried} {seeds}, {invariant}", defect.name));
-                let (defect, rules) = (defect.name, defect.rules);
-                found.push(Found { defect, rules, seeds: tried, invariant });
-            }
-            None => {
-                report::line(&format!("{}: NOT FOUND in {} seeds", defect.name, outcome.tried));
-                missed.push(defect.name);
-            }
+        if let Some(Broken { invariant, .. }) = outcome.failure {
+            let seeds = if outcome.tried == 1 { "seed" } else { "seeds" };
+            report::line(&format!("{}: {} {seeds}, {invariant}", defect.name, outcome.tried));
+            let (defect, rules) = (defect.name, defect.rules);
+            found.push(Found { defect, rules, seeds: outcome.tried, invariant });
+        } else {
+            report::line(&format!("{}: NOT FOUND in {} seeds", defect.name, outcome.tried));
+            missed.push(defect.name);
         }
     }
     copy.keep(&found)?;
@@ -137,6 +135,18 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<(), Failure> {
     } else {
         Err(SabotageError::NotFound { names: missed, seeds: options.seeds }.into())
     }
+}
+
+/// For each defect that the last run found, how many seeds that took; `None` if there was no run.
+pub(crate) fn last_result(root: &Path) -> Option<BTreeMap<String, u32>> {
+    let text = fs::read(root.join(RESULT)).ok()?;
+    let found: Vec<Found> = serde_json::from_slice(&text).ok()?;
+    Some(found.into_iter().map(|found| (found.defect, found.seeds)).collect())
+}
+
+/// The names and the rules of the defects in a folder.
+pub(crate) fn named(folder: &Path) -> Result<Vec<(String, String)>, SabotageError> {
+    Ok(defects(folder)?.into_iter().map(|defect| (defect.name, defect.rules)).collect())
 }
 
 /// The defects of a folder, by name.
@@ -217,7 +227,7 @@ impl Copy {
 
     /// Leaves the result for `cargo xtask guarantees`.
     fn keep(&self, found: &[Found]) -> Result<(), SabotageError> {
-        let path = self.root.join("target/sabotage/result.json");
+        let path = self.root.join(RESULT);
         let text = serde_json::to_string_pretty(found).unwrap_or_default();
         fs::write(&path, text).map_err(|source| SabotageError::File { path, source })
     }

@@ -7,6 +7,7 @@ use crate::book::{self, BookError};
 use crate::dependencies::{self, DependencyError};
 use crate::external::{External, ExternalError};
 use crate::fuzz::{self, FuzzError};
+use crate::guarantees::{self, GuaranteesError};
 use crate::instructions::{self, InstructionsError};
 use crate::licenses;
 use crate::model;
@@ -29,6 +30,7 @@ pub(crate) enum Step {
     Instructions,
     Model,
     Fuzz,
+    Guarantees,
     Licenses,
 }
 
@@ -49,6 +51,8 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Fuzz(#[from] FuzzError),
     #[error(transparent)]
+    Guarantees(#[from] GuaranteesError),
+    #[error(transparent)]
     Sabotage(#[from] SabotageError),
     #[error(transparent)]
     Instructions(#[from] InstructionsError),
@@ -58,7 +62,7 @@ pub(crate) enum Failure {
 
 impl Step {
     /// In the order of running: what is fast or fails most often comes first.
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Format,
         Self::Dependencies,
         Self::Msrv,
@@ -70,6 +74,7 @@ impl Step {
         Self::Instructions,
         Self::Model,
         Self::Fuzz,
+        Self::Guarantees,
         Self::Licenses,
     ];
 
@@ -87,6 +92,7 @@ impl Step {
             Self::Instructions => "instructions",
             Self::Model => "model",
             Self::Fuzz => "fuzz",
+            Self::Guarantees => "guarantees",
             Self::Licenses => "licenses",
         }
     }
@@ -104,6 +110,7 @@ impl Step {
             Self::Instructions => "The hot paths take no more instructions than recorded",
             Self::Model => "The promises hold in every order of what can happen",
             Self::Fuzz => "What is read from outside stands short fuzzing",
+            Self::Guarantees => "The page of guarantees names what there is",
             Self::Licenses => "Dependencies have acceptable licences and origins",
         }
     }
@@ -127,6 +134,7 @@ impl Step {
             Self::Model => model::check(root)?,
             Self::Fuzz => fuzz::check(root)?,
             Self::Book => book::check(root)?,
+            Self::Guarantees => guarantees::check(root)?,
             Self::Licenses => licenses::check(root)?,
         }
         Ok(())

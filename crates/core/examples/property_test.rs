@@ -42,6 +42,9 @@ fn device() -> impl Strategy<Value = Device> {
 
 // ANCHOR: property
 proptest! {
+    // Only tests have a place where proptest keeps what failed.
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     fn a_campaign_keeps_its_limit_and_comes_to_its_end(
         devices in prop::collection::vec(device(), 0..20),
         max_pending_operations in 1..5_u32,

@@ -43,6 +43,7 @@ impl From<StreamId> for String {
 /// A text that names no stream.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} names no stream: expected campaign/UUID or manual/UUID")]
+#[non_exhaustive]
 pub struct StreamIdError {
     /// What was given, cut after 64 characters.
     pub text: String,

@@ -73,6 +73,8 @@
 //! The rules that the documentation cites (`D5`, `E2`) stand in `docs/rules.md` of the project,
 //! with the place of each in the code.
 
+#![warn(missing_debug_implementations)]
+
 mod campaign;
 mod envelope;
 pub mod event;

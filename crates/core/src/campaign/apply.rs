@@ -18,6 +18,7 @@ use crate::{
 #[error(
     "event {version} of {stream}, a {event_type}, cannot follow on the events before it: {why}; restore the store from a backup, other streams are not touched"
 )]
+#[non_exhaustive]
 pub struct ApplyError {
     /// The stream.
     pub stream: StreamId,

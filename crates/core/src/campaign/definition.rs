@@ -1,5 +1,7 @@
 //! What a campaign is to do, and the names of where it stands.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{BaseImage, CampaignName, Channel, RolloutMechanism};
@@ -99,6 +101,12 @@ impl CampaignStatus {
     }
 }
 
+impl fmt::Display for CampaignStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 /// How a finished campaign ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -128,5 +136,11 @@ impl Outcome {
     /// Whether idle targets are cancelled with it (D17, D18).
     pub(crate) fn cancels_idle_targets(self) -> bool {
         matches!(self, Self::Cancelled | Self::Superseded)
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }

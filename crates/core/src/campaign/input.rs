@@ -11,6 +11,7 @@ use crate::{
 
 /// Something that a campaign at work is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Input {
     /// A person wants something.
     Command(Command),
@@ -218,6 +219,7 @@ pub enum Presence {
 
 /// What a base image is read for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum ReadPurpose {
     /// The target's turn has come: the gates need it (D5). A device that another operation keeps
     /// busy is to be answered [`BaseImageAnswer::Busy`] (D14).

@@ -66,6 +66,7 @@ pub enum ClaimChange {
 
 /// What became of an input.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Reaction {
     /// It was taken.
     #[default]
@@ -78,6 +79,7 @@ pub enum Reaction {
 
 /// What an input led to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Decision {
     /// What is to be recorded, in order. Already folded into the state.
     pub events: Vec<CampaignEvent>,

@@ -76,6 +76,7 @@ pub struct Campaign {
 
 /// One target, as a user sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct TargetView {
     /// The device.
     pub device: DeviceId,

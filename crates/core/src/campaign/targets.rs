@@ -4,6 +4,8 @@
 //! which is the only one that changes a status: the two cannot drift apart (D7), and a state that
 //! was read back is checked against a count anew.
 
+use std::fmt;
+
 use hashbrown::HashTable;
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +48,12 @@ impl TargetStatus {
             Self::Failed => "failed",
             Self::Cancelled => "cancelled",
         }
+    }
+}
+
+impl fmt::Display for TargetStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 
@@ -141,6 +149,12 @@ impl FailureReason {
             Self::Canceled => "canceled",
             Self::ReportedFailure => "reported_failure",
         }
+    }
+}
+
+impl fmt::Display for FailureReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 

@@ -15,6 +15,7 @@ use crate::{
 
 /// What an input led to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ManualDecision {
     /// What is to be recorded, in order. Already folded into the state.
     pub events: Vec<ManualUpdateEvent>,

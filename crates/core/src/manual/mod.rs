@@ -3,6 +3,9 @@
 
 mod live;
 
+use std::fmt;
+use std::str::FromStr;
+
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +29,7 @@ pub struct RequestId(String);
 /// A text that is no request id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a request id of {length} bytes: give 1 to 255 visible ASCII characters")]
+#[non_exhaustive]
 pub struct RequestIdError {
     /// Its length.
     pub length: usize,
@@ -63,6 +67,20 @@ impl RequestId {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl FromStr for RequestId {
+    type Err = RequestIdError;
+
+    fn from_str(text: &str) -> Result<Self, RequestIdError> {
+        Self::new(text)
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }
 

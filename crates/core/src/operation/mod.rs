@@ -42,6 +42,7 @@ pub enum Cancellation {
 
 /// The state of an operation that has not ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Operation {
     /// The UUID that its requests and reports carry.
     pub id: OperationId,

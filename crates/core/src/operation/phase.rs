@@ -1,5 +1,7 @@
 //! The phases of an operation and the one table of their transitions (D11).
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::id::excerpt;
@@ -89,6 +91,12 @@ impl Phase {
     }
 }
 
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 /// What a device can report. Unlike a [`Phase`] it is never pending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -116,6 +124,7 @@ pub enum ReportStatus {
 #[error(
     "{text:?} is no status of an OTA operation: expected Acknowledged, Downloading, Deploying, Deployed, Rebooting, Error, Success or Failure"
 )]
+#[non_exhaustive]
 pub struct UnknownStatus {
     /// What was given, cut after 64 characters.
     pub text: String,
@@ -140,6 +149,21 @@ impl ReportStatus {
         })
     }
 
+    /// The status as devices write it.
+    #[must_use]
+    pub fn as_wire(self) -> &'static str {
+        match self {
+            Self::Acknowledged => "Acknowledged",
+            Self::Downloading => "Downloading",
+            Self::Deploying => "Deploying",
+            Self::Deployed => "Deployed",
+            Self::Rebooting => "Rebooting",
+            Self::Error => "Error",
+            Self::Success => "Success",
+            Self::Failure => "Failure",
+        }
+    }
+
     /// The phase that the report speaks of.
     #[must_use]
     pub fn phase(self) -> Phase {
@@ -156,9 +180,24 @@ impl ReportStatus {
     }
 }
 
+impl fmt::Display for ReportStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_wire())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_status_is_read_as_it_is_written() {
+        for status in Phase::ALL.map(|phase| phase.to_string()) {
+            let written = status[..1].to_uppercase() + &status[1..];
+            let read = ReportStatus::from_wire(&written).map(|status| status.to_string());
+            assert_eq!(read.ok(), (status != "pending").then_some(written));
+        }
+    }
 
     #[test]
     fn the_transition_table_is_the_one_that_was_agreed() {

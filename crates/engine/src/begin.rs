@@ -9,8 +9,9 @@ use hedgerow_core::{DeviceId, StreamId, TenantId};
 
 use crate::live::Live;
 use crate::registry::StreamState;
-use crate::shared::{RecordedEvent, Shared};
+use crate::shared::Shared;
 use crate::store::{AppendError, StreamAppend};
+use crate::subscription::RecordedEvent;
 use crate::task::{Start, Task};
 use crate::{Engine, EngineError};
 

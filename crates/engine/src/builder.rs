@@ -1,5 +1,6 @@
 //! Putting an engine together from its ports, and starting it on what its store holds.
 
+use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use crate::store::{Activity, EventStore, StoreError};
 use crate::{Engine, EngineError};
 
 /// Puts an engine together from its ports.
+#[must_use = "an engine runs only after `start`"]
 pub struct EngineBuilder {
     store: Arc<dyn EventStore>,
     transport: Arc<dyn DeviceTransport>,
@@ -20,6 +22,12 @@ pub struct EngineBuilder {
     clock: Arc<dyn Clock>,
     spawner: Arc<dyn Spawner>,
     settings: Settings,
+}
+
+impl fmt::Debug for EngineBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EngineBuilder").field("settings", &self.settings).finish_non_exhaustive()
+    }
 }
 
 impl EngineBuilder {
@@ -40,7 +48,6 @@ impl EngineBuilder {
     }
 
     /// How many calls to the ports run at once for each stream; at least 1, default 64.
-    #[must_use]
     pub fn concurrent_calls(mut self, calls: usize) -> Self {
         self.settings.concurrent_calls = calls.max(1);
         self
@@ -48,14 +55,12 @@ impl EngineBuilder {
 
     /// How long a call to a port may take, at most 25 s (the shortest request time-out is 30 s);
     /// default 20 s. A call that takes longer counts as a temporary error (D10).
-    #[must_use]
     pub fn call_timeout(mut self, timeout: Duration) -> Self {
         self.settings.call_timeout = timeout.min(Duration::from_secs(25));
         self
     }
 
     /// After how many events the state of a campaign is saved beside its log; default 50,000.
-    #[must_use]
     pub fn snapshot_every(mut self, events: u64) -> Self {
         self.settings.snapshot_every = events.max(1);
         self

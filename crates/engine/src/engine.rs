@@ -1,6 +1,7 @@
 //! The engine as its users see it: steer campaigns, tell it what the world shows, ask it how things
 //! stand. `builder` puts it together, `manual` has manual updates, `queries` the questions.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,8 +15,9 @@ use hedgerow_core::{
 use crate::begin::Beginning;
 use crate::live::{Live, encode_campaign};
 use crate::registry::StreamState;
-use crate::shared::{RecordedEvent, Shared};
+use crate::shared::Shared;
 use crate::store::{Activity, AppendError, StreamAppend};
+use crate::subscription::Subscription;
 use crate::task::{Answer, Message, Start, Task, cause, stamp};
 use crate::{EngineError, LoadError, load};
 
@@ -25,6 +27,12 @@ use crate::{EngineError, LoadError, load};
 #[derive(Clone)]
 pub struct Engine {
     pub(crate) shared: Arc<Shared>,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("settings", &self.shared.settings).finish_non_exhaustive()
+    }
 }
 
 /// What the world shows the engine.
@@ -310,11 +318,11 @@ impl Engine {
     /// Every event from now on, once it is durable. A subscriber that falls more than `capacity`
     /// events behind loses its subscription: the stream ends, and it reads on from the store.
     #[must_use]
-    pub fn subscribe(&self, capacity: usize) -> mpsc::Receiver<RecordedEvent> {
-        let (sender, receiver) = mpsc::channel(capacity);
+    pub fn subscribe(&self, capacity: usize) -> Subscription {
+        let (sender, subscription) = Subscription::new(capacity);
         let subscribers = self.shared.subscribers.lock();
         subscribers.unwrap_or_else(std::sync::PoisonError::into_inner).push(sender);
-        receiver
+        subscription
     }
 
     /// Stops: nothing new is taken, what was taken becomes durable, calls under way are waited

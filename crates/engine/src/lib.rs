@@ -1,4 +1,15 @@
 //! Runs update campaigns: records events, performs effects, keeps deadlines, recovers.
+//!
+//! An [`EngineBuilder`] puts an [`Engine`] together from a [store] and the other [ports]. The
+//! futures of the engine may be awaited on any thread and any executor; what runs in the background
+//! runs where the [`Spawner`](ports::Spawner) puts it.
+//!
+//! # Features
+//!
+//! - `tokio`, on by default: `ports::tokio_runtime::TokioRuntime`, the clock and the spawner of a
+//!   service on tokio. Without it the crate depends on no runtime.
+
+#![warn(missing_debug_implementations)]
 
 mod begin;
 mod builder;
@@ -14,6 +25,7 @@ mod queries;
 mod registry;
 mod shared;
 pub mod store;
+mod subscription;
 mod task;
 
 pub use builder::EngineBuilder;
@@ -23,4 +35,4 @@ pub use in_progress::{OpenDevice, OperationInProgress};
 pub use load::{campaign_at, manual_update_at};
 pub use manual::ManualUpdateRequest;
 pub use queries::{Progress, TargetFilter, TargetPage};
-pub use shared::RecordedEvent;
+pub use subscription::{RecordedEvent, Subscription};

@@ -1,11 +1,16 @@
 //! The ports: what an engine needs of the world beside a store. Adapters implement them; so do
 //! simulations.
 
-use futures::future::BoxFuture;
+use std::pin::Pin;
+
 use hedgerow_core::{
     Channel, DeviceId, ImageUrl, OperationId, Presence, RequestAnswer, SystemModelHandle, TenantId,
     Timestamp, TransportError,
 };
+
+/// A future in a box, as the ports return it: the engine keeps each port as a trait object, and
+/// cannot name the futures of its methods. The same type as `BoxFuture` of the `futures` crate.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Sends requests to devices and reads what they report.
 ///
@@ -79,12 +84,12 @@ pub mod tokio_runtime {
     use std::sync::Mutex;
     use std::time::{Duration, SystemTime};
 
-    use futures::future::BoxFuture;
     use hedgerow_core::Timestamp;
 
-    use super::{Clock, Spawner};
+    use super::{BoxFuture, Clock, Spawner};
 
     /// The system clock, kept from going back, and the tasks of a tokio runtime.
+    #[derive(Debug)]
     pub struct TokioRuntime {
         handle: tokio::runtime::Handle,
         latest: Mutex<Timestamp>,
@@ -110,6 +115,8 @@ pub mod tokio_runtime {
 
         fn sleep_until(&self, at: Timestamp) -> BoxFuture<'static, ()> {
             let duration = at.since(self.now());
+            // The caller need not be on the runtime.
+            let _entered = self.handle.enter();
             Box::pin(tokio::time::sleep(duration))
         }
     }

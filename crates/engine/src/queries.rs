@@ -14,6 +14,7 @@ use crate::{Engine, EngineError, LoadError};
 
 /// How a campaign stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct Progress {
     /// The campaign.
     pub campaign: CampaignId,
@@ -85,6 +86,7 @@ impl Default for TargetFilter {
 
 /// A page of targets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct TargetPage {
     /// The targets, in snapshot order.
     pub targets: Vec<TargetView>,

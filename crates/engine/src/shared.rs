@@ -4,11 +4,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::channel::mpsc;
-use hedgerow_core::{DeviceId, Input, NewEvent, StreamId, TenantId, Timestamp};
+use hedgerow_core::{DeviceId, Input, StreamId, TenantId, Timestamp};
 
 use crate::ports::{Clock, DeviceTransport, FleetDirectory, Spawner};
 use crate::registry::Registry;
 use crate::store::EventStore;
+use crate::subscription::RecordedEvent;
 use crate::task::Message;
 
 /// How an engine works; see [`EngineBuilder`](crate::EngineBuilder).
@@ -17,19 +18,6 @@ pub(crate) struct Settings {
     pub(crate) concurrent_calls: usize,
     pub(crate) call_timeout: Duration,
     pub(crate) snapshot_every: u64,
-}
-
-/// An event that has become durable.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RecordedEvent {
-    /// The tenant.
-    pub tenant: TenantId,
-    /// The stream.
-    pub stream: StreamId,
-    /// The event's place in it.
-    pub version: u64,
-    /// The event.
-    pub event: NewEvent,
 }
 
 pub(crate) struct Shared {

@@ -201,7 +201,7 @@ fn e8_an_input_that_was_recorded_is_acknowledged_though_the_stores_answer_is_los
     assert_eq!(rig.world.take_sent(), [update(1, 1), update(1, 2)]);
     let log: Vec<_> = rig.log().into_iter().map(|stored| stored.event).collect();
     let mut seen = Vec::new();
-    while let Ok(event) = events.try_recv() {
+    while let Some(event) = events.next_if_ready() {
         seen.push(event.event);
     }
     assert_eq!(seen, log, "a subscriber sees every event once");

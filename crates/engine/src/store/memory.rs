@@ -1,16 +1,18 @@
 //! A store in memory: for tests, simulations, and models of what a store must do.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::FutureExt;
-use futures::future::{BoxFuture, ready};
+use futures::future::ready;
 use hedgerow_core::{OperationId, StoredEvent, StreamId, TenantId};
 
 use super::{
     Activity, AppendError, EventStore, HeldClaim, StateSnapshot, StoreError, StreamAppend,
     StreamSummary,
 };
+use crate::ports::BoxFuture;
 
 type Key = (TenantId, StreamId);
 
@@ -35,6 +37,12 @@ struct Inner {
 #[derive(Clone, Default)]
 pub struct MemoryStore {
     inner: Arc<Mutex<Inner>>,
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore").finish_non_exhaustive()
+    }
 }
 
 impl MemoryStore {

@@ -9,8 +9,9 @@ pub mod memory;
 
 use std::fmt;
 
-use futures::future::BoxFuture;
 use hedgerow_core::{DeviceId, NewEvent, OperationId, StoredEvent, StreamId, TenantId};
+
+use crate::ports::BoxFuture;
 
 /// What must be unique over all streams of a tenant (E5). A stream holds a claim from the append
 /// that takes it to the append that releases it.

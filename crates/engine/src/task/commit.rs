@@ -13,8 +13,8 @@ use hedgerow_core::{
 use super::{Answer, FOREIGN_CLAIM, Flow, STORE_PAUSE, Task, cause, stamp};
 use crate::live::EncodedEvent;
 use crate::registry::StreamState;
-use crate::shared::RecordedEvent;
 use crate::store::{AppendError, Claim, StoreError, StreamAppend};
+use crate::subscription::RecordedEvent;
 use crate::{EngineError, LoadError, load};
 
 /// An input of a batch, with whoever waits for its end.

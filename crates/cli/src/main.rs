@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{demo, log, scenario, version};
+use crate::commands::{astarte, demo, log, scenario, simulate, version};
 
 /// Rolls OTA updates out to fleets of devices, and shows how
 #[derive(Parser)]
@@ -20,17 +20,21 @@ struct Cli {
 enum Command {
     Demo(demo::DemoArgs),
     Scenario(scenario::ScenarioArgs),
+    Simulate(simulate::SimulateArgs),
     Log(log::LogArgs),
     Show(log::ShowArgs),
     Version(version::VersionArgs),
+    Astarte(astarte::AstarteArgs),
 }
 
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Demo(args) => demo::run(&args),
         Command::Scenario(args) => scenario::run(&args),
+        Command::Simulate(args) => simulate::run(&args),
         Command::Log(args) => log::log(&args),
         Command::Show(args) => log::show(&args),
         Command::Version(args) => version::run(args),
+        Command::Astarte(args) => astarte::run(&args),
     }
 }

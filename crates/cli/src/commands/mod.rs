@@ -1,6 +1,8 @@
 //! The commands, one module each.
 
+pub(crate) mod astarte;
 pub(crate) mod demo;
 pub(crate) mod log;
 pub(crate) mod scenario;
+pub(crate) mod simulate;
 pub(crate) mod version;

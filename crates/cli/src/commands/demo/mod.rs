@@ -3,6 +3,7 @@
 //! The simulated devices live in a file of their own beside the log, and are as old as that says:
 //! a demo that was killed goes on where both stand.
 
+mod on_astarte;
 mod progress;
 mod report;
 mod world_file;
@@ -32,6 +33,8 @@ use self::world_file::{Settings, WorldError, WorldFile};
 
 /// When the simulated world begins: 2026-01-01T00:00:00Z.
 const BEGINNING: Timestamp = Timestamp::from_millis(1_767_225_600_000);
+/// Where a campaign is recorded unless that is given.
+const FILE: &str = "hedgerow-demo.db";
 /// How long a demo on a terminal takes, about.
 const SHOW: Duration = Duration::from_secs(15);
 
@@ -42,17 +45,24 @@ Examples:
   hedgerow demo                                    1,000 devices, in hedgerow-demo.db
   hedgerow demo --devices 100000 --speed max       a large fleet, as fast as it goes
   hedgerow demo --db /tmp/a.db --seed 7 --json     another fleet, the report as JSON
+  hedgerow demo --astarte                          36 devices over a real protocol, about a minute
 
-Interrupt it at any moment and start it again on the same file: it goes on.
+Interrupt it at any moment and start it again on the same file: it goes on (not with --astarte,
+whose emulator lives and dies with it).
 
 Exit status: 0 the campaign succeeded, 1 it ended otherwise, 2 wrong usage, 3 a file or store failed.")]
 pub(crate) struct DemoArgs {
     /// How many devices there are [default: 1000]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=2_000_000))]
     devices: Option<u32>,
+    /// Run devices on the real Astarte device SDK against an Astarte emulator in this process, in
+    /// real time: TLS, MQTT, HTTP and back
+    #[arg(long)]
+    astarte: bool,
     /// The file that the campaign is recorded in; the devices are kept in FILE.world
-    #[arg(long, value_name = "FILE", default_value = "hedgerow-demo.db")]
-    db: PathBuf,
+    /// [default: hedgerow-demo.db, with --astarte hedgerow-astarte-demo.db]
+    #[arg(long, value_name = "FILE")]
+    db: Option<PathBuf>,
     /// What everything by chance follows from [default: 1]
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
@@ -123,6 +133,9 @@ impl From<FleetRunError<WorldError>> for DemoError {
 
 /// Runs the demo.
 pub(crate) fn run(args: &DemoArgs) -> ExitCode {
+    if args.astarte {
+        return on_astarte::run(args);
+    }
     match demo(args) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
@@ -140,8 +153,9 @@ pub(crate) fn run(args: &DemoArgs) -> ExitCode {
 /// `true` if the campaign succeeded.
 fn demo(args: &DemoArgs) -> Result<bool, DemoError> {
     let began = std::time::Instant::now();
-    let store: Arc<dyn EventStore> = Arc::new(SqliteStore::open(&args.db)?);
-    let (world, settings) = open_world(args, &*store)?;
+    let db = args.db.clone().unwrap_or_else(|| PathBuf::from(FILE));
+    let store: Arc<dyn EventStore> = Arc::new(SqliteStore::open(&db)?);
+    let (world, settings) = open_world(args, &db, &*store)?;
     let plan = plan(&settings);
     let now = world.now()?.max(last_recorded(&*store)?).max(BEGINNING);
     let fleet = Fleet::new(plan.clone(), now);
@@ -154,7 +168,7 @@ fn demo(args: &DemoArgs) -> Result<bool, DemoError> {
     let asked = tenant.clone();
     let found = run.ask(async move { engine.progress(&asked, id).await })?;
     match found {
-        Ok(progress) if !args.json => progress::say_it_goes_on(&args.db, &progress),
+        Ok(progress) if !args.json => progress::say_it_goes_on(&db, &progress),
         Ok(_) => {}
         Err(EngineError::UnknownStream { .. }) => {
             let (engine, asked) = (run.engine(), tenant.clone());
@@ -165,11 +179,11 @@ fn demo(args: &DemoArgs) -> Result<bool, DemoError> {
     }
 
     let pace = Pace::of(args, &settings);
-    let mut display = Display::new(args.json, &args.db, &settings);
+    let mut display = Display::new(args.json, &db, &settings);
     let progress = roll_out(&mut run, &tenant, id, pace, &mut display)?;
     display.finish(&progress);
     let real_time = began.elapsed();
-    let report = report::make(&mut run, &tenant, id, &progress, real_time, &args.db)?;
+    let report = report::make(&mut run, &tenant, id, &progress, real_time, &db)?;
     if args.json {
         report.print_json();
     } else {
@@ -232,11 +246,15 @@ impl Pace {
 }
 
 /// Opens or creates what is beside the log, and checks the flags against it.
-fn open_world(args: &DemoArgs, store: &dyn EventStore) -> Result<(WorldFile, Settings), DemoError> {
-    let path = world_path(&args.db);
+fn open_world(
+    args: &DemoArgs,
+    db: &Path,
+    store: &dyn EventStore,
+) -> Result<(WorldFile, Settings), DemoError> {
+    let path = world_path(db);
     let is_new = !path.exists();
     if is_new && !wait(store.streams())?.is_empty() {
-        return Err(DemoError::NoWorld { db: args.db.clone(), world: path });
+        return Err(DemoError::NoWorld { db: db.to_owned(), world: path });
     }
     let devices = args.devices.unwrap_or(1_000);
     let wanted = Settings {
@@ -252,7 +270,7 @@ fn open_world(args: &DemoArgs, store: &dyn EventStore) -> Result<(WorldFile, Set
     ];
     for (flag, given, found) in given {
         if let Some(given) = given.filter(|given| *given != found) {
-            return Err(DemoError::Contradiction { db: args.db.clone(), flag, found, given });
+            return Err(DemoError::Contradiction { db: db.to_owned(), flag, found, given });
         }
     }
     Ok((world, settings))

@@ -1,0 +1,98 @@
+//! `hedgerow astarte install` as its users run it, against the emulator.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use hedgerow_astarte_emulator::{Emulator, RealmKeys};
+use serde_json::{Value, json};
+
+fn command(url: &str, more: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_hedgerow"))
+        .args(["astarte", "install", "--url", url, "--realm", "gardens"])
+        .args(["--events-url", "http://127.0.0.1:9/triggers"])
+        .args(more)
+        .stdin(Stdio::null())
+        .output()
+        .expect("it runs")
+}
+
+fn shown(output: &Output) -> String {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    text(&output.stdout) + &text(&output.stderr)
+}
+
+fn file(folder: &Path, name: &str, content: &str) -> String {
+    let path = folder.join(name);
+    std::fs::write(&path, content).expect("a file");
+    path.to_str().expect("a plain path").to_owned()
+}
+
+/// The emulator answers while the command runs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_installs_once_looks_without_touching_and_names_what_a_token_lacks() {
+    let keys = RealmKeys::generate().expect("keys");
+    let emulator = Emulator::builder().realm("gardens", keys).start().await.expect("an emulator");
+    let keys = emulator.realm_keys("gardens").expect("the realm");
+    let folder = tempfile::tempdir().expect("a folder");
+    let key = file(folder.path(), "key.pem", keys.private_key_pem().expect("a private key"));
+    let reading = keys.token(&json!({"a_rma": ["GET::.*"]})).expect("a token");
+    let reading = file(folder.path(), "reading.jwt", &reading);
+    let secret = file(folder.path(), "secret", "s3cret\n");
+    let url = emulator.base_url();
+
+    let run = |more: &[&str]| {
+        let output = tokio::task::block_in_place(|| command(url, more));
+        let text = shown(&output);
+        assert!(!text.contains("s3cret"), "{text}");
+        (output.status.code(), text)
+    };
+    let with_key = ["--key", &key, "--secret-file", &secret];
+    let and = |more: &[&'static str]| [&with_key[..], more].concat();
+
+    let (status, text) = run(&and(&["--check"]));
+    assert!(status == Some(1) && text.contains("10 to do"), "{status:?} {text}");
+    let (status, text) = run(&and(&["--dry-run"]));
+    assert!(status == Some(0) && text.contains("create    trigger hedgerow-ota-event"), "{text}");
+    let (status, text) = run(&["--token-file", &reading, "--secret-file", &secret]);
+    assert_eq!(status, Some(3), "{text}");
+    for entry in ["POST::interfaces", "POST::policies", "POST::triggers", "a_rma"] {
+        assert!(text.contains(entry), "{entry}: {text}");
+    }
+    let (status, text) = run(&with_key);
+    assert!(status == Some(0) && text.contains("10 done"), "{status:?} {text}");
+    let (status, text) = run(&with_key);
+    assert!(status == Some(0) && text.contains("has everything"), "{status:?} {text}");
+    let (status, text) = run(&and(&["--check", "--json"]));
+    let report: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(
+        (status, &report["complete"], &report["applied"]),
+        (Some(0), &json!(true), &json!(false))
+    );
+    let (status, text) = run(&and(&["--stored-events", "--check"]));
+    assert!(status == Some(1) && text.contains("from version 0.1"), "{status:?} {text}");
+    let (status, text) = run(&["--key", &key, "--check"]);
+    assert_eq!(status, Some(0), "headers that are there beside what is wanted are let be: {text}");
+    emulator.shutdown().await;
+}
+
+#[test]
+fn what_cannot_work_is_told_before_anything_is_asked() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let token = file(folder.path(), "token", "aaa.bbb.ccc");
+    let broken = file(folder.path(), "key.pem", "-----BEGIN PRIVATE KEY-----\nAA\n");
+    let large = file(folder.path(), "large", &"x".repeat(100_000));
+    let nobody = "http://127.0.0.1:9";
+    for (url, more, expected) in [
+        (nobody, &[][..], 2),
+        (nobody, &["--key", "/nowhere/key.pem"][..], 2),
+        (nobody, &["--key", &broken], 2),
+        (nobody, &["--key", &large], 2),
+        ("astarte.example", &["--token-file", &token], 2),
+        (nobody, &["--token-file", &token, "--check", "--dry-run"], 2),
+        (nobody, &["--token-file", &token], 3),
+    ] {
+        let output = command(url, more);
+        assert_eq!(output.status.code(), Some(expected), "{more:?}: {}", shown(&output));
+        assert!(!output.stderr.is_empty());
+    }
+}

@@ -1,0 +1,432 @@
+//! What a folded state says of itself, how it refuses an event that cannot follow, and what tells
+//! two states apart.
+
+use std::hash::{DefaultHasher, Hasher};
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use hedgerow_core::event::{
+    CampaignDeleted, CampaignEvent, CampaignFinished, CampaignPaused, CampaignPausing,
+    CampaignResumed, CampaignStarted, Confirmation, ManualFailed, ManualReported,
+    ManualRequestAccepted, ManualStarted, ManualUpdateEvent, OperationFailed, OperationFailure,
+    OperationReadmitted, OperationReported, OperationStarted, OperationSucceeded, RequestAccepted,
+    SnapshotExtended, TargetFailed, TargetFailure, TargetUpToDate,
+};
+use hedgerow_core::{
+    ApplyError, BaseImage, BaseImageAnswer, Campaign, CampaignDefinition, CampaignId,
+    CampaignStatus, Channel, Command, DeviceId, Effect, FailureReason, GatePolicy, Input,
+    LiveCampaign, ManualUpdate, ManualUpdateDefinition, OperationId, OperationLimits,
+    OperationReport, Outcome, Percentage, Phase, Presence, PushRollout, ReadPurpose, ReportStatus,
+    RequestAnswer, RequestId, RolloutLimits, RolloutMechanism, Settlement, StreamId, TargetStatus,
+    TenantId, Timestamp, TransportError, Version, WhenRunning,
+};
+use uuid::Uuid;
+
+const ID: CampaignId = CampaignId::from_uuid(Uuid::from_u128(1));
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_millis(seconds * 1_000)
+}
+
+fn tenant() -> TenantId {
+    "realm".parse().expect("a tenant")
+}
+
+fn device(number: u8) -> DeviceId {
+    DeviceId::from_bytes([number; 16])
+}
+
+fn operation(number: u8) -> OperationId {
+    OperationId::of_campaign(ID, device(number), 0)
+}
+
+fn definition() -> CampaignDefinition {
+    let limits = RolloutLimits::new(NonZeroU32::MIN.saturating_add(2), Percentage::HUNDRED);
+    CampaignDefinition {
+        name: "views".parse().expect("a name"),
+        base_image: BaseImage {
+            system_model: "model".parse().expect("a model"),
+            version: Version::new(2, 0, 0),
+            url: "https://images.example/2".parse().expect("a URL"),
+            starting_version_requirement: None,
+        },
+        channel: Channel::new("c".parse().expect("a name"), ["g".parse().expect("a group")])
+            .expect("a channel"),
+        rollout: RolloutMechanism::Push(PushRollout { limits, gates: GatePolicy::default() }),
+        when_running: WhenRunning::Supersede,
+    }
+}
+
+fn created(scheduled_at: Option<Timestamp>) -> Campaign {
+    let event = Campaign::create(definition(), scheduled_at, at(1)).expect("a campaign");
+    Campaign::begin(tenant(), ID, &event, at(1)).expect("its first event")
+}
+
+/// A campaign of four devices that has just started.
+fn started() -> Campaign {
+    let mut campaign = created(None);
+    let devices = (1..=4).map(device).collect();
+    apply(&mut campaign, SnapshotExtended { devices }, 2);
+    apply(&mut campaign, CampaignStarted { targets: 4 }, 3);
+    campaign
+}
+
+fn apply(campaign: &mut Campaign, event: impl Into<CampaignEvent>, seconds: i64) {
+    campaign.apply(&event.into(), at(seconds)).expect("the event follows");
+}
+
+fn start(campaign: &mut Campaign, number: u8, seconds: i64) {
+    let from_version = "1.0.0".to_owned();
+    let event =
+        OperationStarted { device: device(number), operation: operation(number), from_version };
+    apply(campaign, event, seconds);
+}
+
+fn fail(campaign: &mut Campaign, number: u8, reason: OperationFailure, seconds: i64) {
+    start(campaign, number, seconds);
+    apply(campaign, OperationFailed { device: device(number), reason }, seconds);
+}
+
+#[test]
+fn a_campaign_says_who_it_is_and_where_it_stands() {
+    let scheduled = created(Some(at(50)));
+    assert_eq!(scheduled.scheduled_at(), Some(at(50)));
+    assert_eq!(scheduled.status(), CampaignStatus::Scheduled);
+    let mut campaign = started();
+    assert_eq!((campaign.id(), campaign.tenant()), (ID, &tenant()));
+    assert_eq!(campaign.stream(), StreamId::Campaign(ID));
+    assert_eq!(campaign.version(), 3);
+    assert_eq!(campaign.definition(), &definition());
+    assert_eq!(campaign.limits(), &definition().rollout.push().limits);
+    assert_eq!(campaign.scheduled_at(), None);
+    assert_eq!(campaign.created_at(), at(1));
+    assert_eq!(campaign.started_at(), Some(at(3)));
+    assert_eq!((campaign.finished_at(), campaign.outcome()), (None, None));
+    assert_eq!(campaign.devices(), [1, 2, 3, 4].map(device));
+    start(&mut campaign, 2, 4);
+    assert_eq!(campaign.active_operations().collect::<Vec<_>>(), [(device(2), operation(2))]);
+    let view = campaign.target(device(2)).expect("a target");
+    assert_eq!((view.device, view.status), (device(2), TargetStatus::InProgress));
+    assert_eq!(view.operation.map(|active| active.id), Some(operation(2)));
+    assert_eq!(campaign.target(device(9)), None);
+    apply(
+        &mut campaign,
+        CampaignFinished { outcome: Outcome::Cancelled, stop_operations: false },
+        5,
+    );
+    assert_eq!(campaign.finished_at(), Some(at(5)));
+    assert_eq!(campaign.outcome(), Some(Outcome::Cancelled));
+    let statuses: Vec<_> = campaign.targets().map(|target| target.status).collect();
+    let cancelled = TargetStatus::Cancelled;
+    assert_eq!(statuses, [cancelled, TargetStatus::InProgress, cancelled, cancelled]);
+}
+
+#[test]
+fn a_campaign_is_settled_when_nothing_is_in_progress_after_its_end() {
+    let mut campaign = started();
+    assert!(!campaign.is_settled());
+    start(&mut campaign, 1, 4);
+    apply(
+        &mut campaign,
+        CampaignFinished { outcome: Outcome::Cancelled, stop_operations: false },
+        5,
+    );
+    assert!(!campaign.is_settled());
+    let confirmation = Confirmation::Reported;
+    apply(&mut campaign, OperationSucceeded { device: device(1), confirmation }, 6);
+    assert!(campaign.is_settled());
+    let mut deleted = created(Some(at(50)));
+    assert!(!deleted.is_settled());
+    apply(&mut deleted, CampaignDeleted {}, 2);
+    assert!(deleted.is_settled());
+}
+
+#[test]
+fn targets_say_how_they_became_final() {
+    let mut campaign = started();
+    apply(&mut campaign, TargetUpToDate { device: device(1) }, 4);
+    let reason = TargetFailure::DeviceRemoved;
+    apply(&mut campaign, TargetFailed { device: device(2), reason }, 4);
+    for (number, confirmation) in [(3, Confirmation::Reported), (4, Confirmation::BaseImage)] {
+        start(&mut campaign, number, 5);
+        apply(&mut campaign, OperationSucceeded { device: device(number), confirmation }, 6);
+    }
+    let settlements: Vec<_> = campaign.targets().map(|target| target.settlement).collect();
+    let removed = Settlement::Failed(FailureReason::DeviceRemoved);
+    let expected = [Settlement::UpToDate, removed, Settlement::Reported, Settlement::Confirmed];
+    assert_eq!(settlements, expected);
+    let counts = campaign.counts();
+    assert_eq!((counts.total, counts.successful, counts.failed), (4, 3, 1));
+    assert!(!campaign.failure_limit_is_exceeded(), "up to 100 % may fail");
+}
+
+#[test]
+fn reasons_of_failures_are_counted_the_most_frequent_first() {
+    let mut campaign = started();
+    assert_eq!(campaign.failure_reasons(), []);
+    fail(&mut campaign, 1, OperationFailure::Stalled, 4);
+    fail(&mut campaign, 2, OperationFailure::RequestTimeout, 4);
+    fail(&mut campaign, 3, OperationFailure::Stalled, 4);
+    let expected = [(FailureReason::Stalled, 2), (FailureReason::RequestTimeout, 1)];
+    assert_eq!(campaign.failure_reasons(), expected);
+}
+
+#[test]
+fn a_state_read_back_is_whole_or_refused() {
+    let mut campaign = started();
+    start(&mut campaign, 4, 4);
+    let stored = serde_json::to_value(&campaign).expect("it serialises");
+    let restore = |stored: serde_json::Value| {
+        let mut read: Campaign = serde_json::from_value(stored).expect("it reads back");
+        read.restore().then_some(read)
+    };
+    assert_eq!(restore(stored.clone()), Some(campaign));
+    let mut beyond = stored.clone();
+    let active = beyond["operations"]["3"].take();
+    beyond["operations"] = serde_json::json!({ "4": active });
+    assert_eq!(restore(beyond), None, "an operation of no target");
+    let mut beyond = stored.clone();
+    beyond["not_before"] = serde_json::json!({ "4": 9 });
+    assert_eq!(restore(beyond), None, "a wait of no target");
+    let mut counted = stored;
+    counted["targets"]["sizes"][0] = 4.into();
+    assert_eq!(restore(counted), None, "counts that are wrong");
+}
+
+#[test]
+fn an_event_that_cannot_follow_is_refused_with_its_place() {
+    let refused = |mut campaign: Campaign, event: CampaignEvent| {
+        let before = campaign.version();
+        match campaign.apply(&event, at(9)) {
+            Err(ApplyError { stream, version, event_type, why, .. }) => {
+                assert_eq!((stream, version), (StreamId::Campaign(ID), before + 1));
+                assert_eq!(event_type, event.event_type());
+                why
+            }
+            Ok(()) => panic!("{event:?} followed"),
+        }
+    };
+    let mut running = started();
+    start(&mut running, 1, 4);
+    let operation_started = |number| {
+        let (device, operation) = (device(number), operation(number));
+        OperationStarted { device, operation, from_version: String::new() }
+    };
+    let reported = |phase| OperationReported {
+        device: device(1),
+        phase,
+        progress: 0,
+        code: None,
+        message: String::new(),
+        observed_at: None,
+    };
+    let not_idle = "the target's status does not allow it";
+    let no_status = "the campaign's status does not allow it";
+    let cases: Vec<(Campaign, CampaignEvent, &str)> = vec![
+        (created(None), CampaignPausing {}.into(), no_status),
+        (created(None), CampaignStarted { targets: 1 }.into(), "the snapshot has another number"),
+        (running.clone(), CampaignStarted { targets: 4 }.into(), "the campaign has started"),
+        (running.clone(), CampaignResumed {}.into(), no_status),
+        (running.clone(), CampaignPaused {}.into(), no_status),
+        (running.clone(), CampaignDeleted {}.into(), no_status),
+        (
+            running.clone(),
+            SnapshotExtended { devices: vec![device(7)] }.into(),
+            "the snapshot was complete",
+        ),
+        (
+            created(None),
+            SnapshotExtended { devices: vec![device(7), device(7)] }.into(),
+            "a device is twice in the snapshot",
+        ),
+        (running.clone(), operation_started(1).into(), not_idle),
+        (running.clone(), operation_started(9).into(), "the device is not in the snapshot"),
+        (running.clone(), TargetUpToDate { device: device(1) }.into(), not_idle),
+        (running.clone(), OperationReadmitted { device: device(1) }.into(), not_idle),
+        (
+            running.clone(),
+            RequestAccepted { device: device(2) }.into(),
+            "the target has no active operation",
+        ),
+        (running.clone(), reported(Phase::Pending).into(), "only a phase between"),
+        (running.clone(), reported(Phase::Success).into(), "only a phase between"),
+        (running, reported(Phase::Failure).into(), "only a phase between"),
+    ];
+    for (campaign, event, expected) in cases {
+        let why = refused(campaign, event.clone());
+        assert!(why.starts_with(expected), "{event:?}: {why}");
+    }
+    let first = Campaign::begin(tenant(), ID, &CampaignPausing {}.into(), at(1));
+    assert_eq!(first.map_err(|error| error.version), Err(1));
+}
+
+#[test]
+fn a_manual_update_says_who_it_is_and_refuses_what_cannot_follow() {
+    let definition = ManualUpdateDefinition {
+        request_id: RequestId::new("request-1").expect("an id"),
+        device: device(1),
+        url: "https://images.example/2".parse().expect("a URL"),
+        expected_version: None,
+        version_before: None,
+        limits: OperationLimits::default(),
+    };
+    let id = OperationId::of_manual_update(&tenant(), "request-1");
+    let begun: ManualUpdateEvent = ManualStarted { definition: definition.clone() }.into();
+    let mut update = ManualUpdate::begin(tenant(), id, &begun, at(5)).expect("it begins");
+    assert_eq!((update.tenant(), update.id()), (&tenant(), id));
+    assert_eq!((update.stream(), update.version()), (StreamId::ManualUpdate(id), 1));
+    assert_eq!((update.definition(), update.started_at()), (&definition, at(5)));
+    update.apply(&ManualRequestAccepted {}.into(), at(6)).expect("it follows");
+    assert_eq!(update.version(), 2);
+    for phase in [Phase::Pending, Phase::Success, Phase::Failure] {
+        let report = ManualReported {
+            phase,
+            progress: 0,
+            code: None,
+            message: String::new(),
+            observed_at: None,
+        };
+        let refused = update.clone().apply(&report.into(), at(7));
+        assert_eq!(
+            refused.map_err(|error| (error.stream, error.version)),
+            Err((update.stream(), 3))
+        );
+    }
+    let again = update.clone().apply(&begun, at(7));
+    assert_eq!(again.map_err(|error| error.why), Err("the manual update exists already"));
+    let reason = OperationFailure::Stalled;
+    update.apply(&ManualFailed { reason }.into(), at(8)).expect("it follows");
+    assert_eq!(update.operation(), None);
+    let after = update.apply(&ManualRequestAccepted {}.into(), at(9));
+    assert_eq!(after.map_err(|error| error.why), Err("the manual update has ended"));
+    let accepted: ManualUpdateEvent = ManualRequestAccepted {}.into();
+    let first = ManualUpdate::begin(tenant(), id, &accepted, at(1));
+    assert_eq!(first.map_err(|error| error.version), Err(1));
+}
+
+/// A campaign of two devices at work, and the time.
+struct AtWork {
+    live: LiveCampaign,
+    now: Timestamp,
+}
+
+impl AtWork {
+    fn new(begins: Timestamp) -> Self {
+        let event = Campaign::create(definition(), None, begins).expect("a campaign");
+        let campaign = Campaign::begin(tenant(), ID, &event, begins).expect("its first event");
+        let mut work = Self { live: LiveCampaign::new(campaign), now: begins };
+        let effects = work.tell(0, Input::Tick);
+        let Some(Effect::TakeSnapshot { asked }) = effects.first().cloned() else {
+            panic!("a new campaign asks for its snapshot")
+        };
+        let devices = vec![device(1), device(2)];
+        work.tell(0, Input::SnapshotChunk { asked, devices });
+        for number in [1, 2] {
+            let presence = Presence::Online { since: work.now };
+            work.tell(0, Input::Presence { device: device(number), presence });
+        }
+        work.tell(1, Input::SnapshotComplete { asked });
+        work
+    }
+
+    fn tell(&mut self, seconds: u64, input: Input) -> Vec<Effect> {
+        self.now = self.now + Duration::from_secs(seconds);
+        self.live.handle(input, self.now).expect("it is taken").effects
+    }
+
+    fn fingerprint(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.live.hash_from(self.now, &mut hasher);
+        hasher.finish()
+    }
+}
+
+/// Something that may happen to both devices' campaign, each with the seconds before it.
+fn story() -> Vec<(u64, Input)> {
+    let read = |number, answer| Input::BaseImageRead {
+        device: device(number),
+        purpose: ReadPurpose::Gate,
+        answer,
+    };
+    let old = || BaseImageAnswer::Version(Some("1.0.0".to_owned()));
+    let down = || TransportError::new("down");
+    let answered = |number, answer| Input::RequestAnswered {
+        device: device(number),
+        operation: operation(number),
+        answer,
+    };
+    let report = |number, status| {
+        Input::Report(OperationReport::new(device(number), operation(number), status))
+    };
+    let presence = |number, presence| Input::Presence { device: device(number), presence };
+    vec![
+        (1, read(1, old())),
+        (1, read(2, BaseImageAnswer::Failed(down()))),
+        (1, answered(1, RequestAnswer::Accepted)),
+        (2, report(1, ReportStatus::Acknowledged)),
+        (1, presence(2, Presence::Offline)),
+        (3, presence(2, Presence::Online { since: at(0) })),
+        (4, Input::Tick),
+        (1, Input::BaseImageChanged { device: device(1) }),
+        (9, Input::Tick),
+        (1, Input::Command(Command::Pause)),
+        (1, report(1, ReportStatus::Success)),
+        (1, report(1, ReportStatus::Failure)),
+        (1, Input::Command(Command::Resume)),
+        (1, read(2, old())),
+        (1, answered(2, RequestAnswer::Temporary(down()))),
+        (1, report(2, ReportStatus::Downloading)),
+    ]
+}
+
+#[test]
+fn the_time_of_day_makes_no_difference_to_what_tells_two_campaigns_apart() {
+    let mut early = AtWork::new(at(0));
+    let mut late = AtWork::new(at(1_000_000));
+    let mut seen = vec![early.fingerprint()];
+    assert_eq!(early.fingerprint(), late.fingerprint());
+    for (seconds, input) in story() {
+        early.tell(seconds, input.clone());
+        late.tell(seconds, input.clone());
+        assert_eq!(early.fingerprint(), late.fingerprint(), "after {input:?}");
+        seen.push(early.fingerprint());
+    }
+    let different: std::collections::BTreeSet<_> = seen.iter().collect();
+    assert_eq!(different.len(), seen.len(), "every step made a difference");
+}
+
+#[test]
+fn what_differs_in_one_thing_is_told_apart() {
+    let story = story();
+    // A tick that comes early makes no difference, and need not.
+    let skipped = (0..story.len()).filter(|place| !matches!(story[*place].1, Input::Tick));
+    for skipped in skipped {
+        let mut whole = AtWork::new(at(0));
+        let mut other = AtWork::new(at(0));
+        for (place, (seconds, input)) in story.iter().take(skipped + 1).enumerate() {
+            whole.tell(*seconds, input.clone());
+            if place == skipped {
+                other.now = other.now + Duration::from_secs(*seconds);
+            } else {
+                other.tell(*seconds, input.clone());
+            }
+        }
+        assert_ne!(whole.fingerprint(), other.fingerprint(), "without {:?}", story[skipped]);
+    }
+    // How far a deadline is ahead is a difference too.
+    let mut later = AtWork::new(at(0));
+    let (seconds, input) = story[0].clone();
+    later.tell(seconds, input);
+    let before = later.fingerprint();
+    later.now = later.now + Duration::from_secs(1);
+    assert_ne!(before, later.fingerprint());
+    // A campaign that was loaded waits until it knows who is online.
+    let loaded = LiveCampaign::loaded(later.live.campaign().clone());
+    let anew = LiveCampaign::new(later.live.campaign().clone());
+    let hash = |live: &LiveCampaign| {
+        let mut hasher = DefaultHasher::new();
+        live.hash_from(later.now, &mut hasher);
+        hasher.finish()
+    };
+    assert_ne!(hash(&loaded), hash(&anew));
+}

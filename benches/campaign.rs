@@ -2,13 +2,13 @@
 //! (decide and apply) beside `ByHand`, a loop over plain vectors that does the same work, at
 //! several sizes and shares of devices that are online at once.
 //!
-//! The two take turns. Making the inputs is not timed; taking what was decided and throwing it away
-//! is, on both sides.
+//! The two take turns, and processor time is what is counted. Making the inputs is not counted;
+//! taking what was decided and throwing it away is, on both sides.
 
 use std::hint::black_box;
 use std::time::Duration;
 
-use hedgerow_benches::measure::{in_turns, rate, thousands, timed};
+use hedgerow_benches::measure::{in_turns, rate, thousands, worked};
 use hedgerow_benches::{ByHand, MAX_PENDING, NOW, Script, campaign_id};
 use hedgerow_core::event::CampaignEvent;
 use hedgerow_core::{Effect, Version};
@@ -54,7 +54,7 @@ fn live_campaign(script: &Script) -> (Duration, usize, usize) {
     let (mut time, mut all_events, mut all_effects) = (Duration::ZERO, 0, 0);
     let (mut events, mut effects) = (Vec::new(), Vec::new());
     for inputs in script.batches(BATCH) {
-        time += timed(|| {
+        time += worked(|| {
             for input in inputs {
                 let decision = live.handle(black_box(input), NOW).expect("nothing is refused");
                 events.extend(decision.events);
@@ -73,7 +73,7 @@ fn by_hand(script: &Script) -> (Duration, usize, usize) {
     let (mut time, mut all_events, mut all_effects) = (Duration::ZERO, 0, 0);
     let (mut events, mut effects) = (Vec::new(), Vec::new());
     for inputs in script.batches(BATCH) {
-        time += timed(|| {
+        time += worked(|| {
             for input in inputs {
                 by_hand.handle(black_box(input), &mut events, &mut effects);
             }

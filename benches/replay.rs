@@ -3,7 +3,7 @@
 //! `rusqlite` loop that reads and decodes the same rows of the same file.
 //!
 //! The file was written just before, so it is read from the page cache: what is measured is the
-//! work, not the disk. `TMPDIR` says where it lies.
+//! work, in processor time of all threads, not the disk. `TMPDIR` says where the file lies.
 
 use std::hint::black_box;
 use std::path::Path;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures::executor::block_on;
 use hedgerow_benches::log::{encoded, read_bare, stream, tenant, write};
-use hedgerow_benches::measure::{in_turns, rate, thousands, timed};
+use hedgerow_benches::measure::{in_turns, rate, thousands, worked};
 use hedgerow_benches::{MAX_PENDING, NOW, Script};
 use hedgerow_core::event::CampaignEvent;
 use hedgerow_core::{Campaign, NewEvent};
@@ -34,15 +34,18 @@ fn main() {
 
     let stored: Vec<_> = events.iter().map(encoded).collect();
     let sides: [&mut dyn FnMut() -> Duration; 5] = [
-        &mut || timed(|| fold_events(&script, &events)).0,
-        &mut || timed(|| fold_stored(&script, &stored)).0,
-        &mut || timed(|| read_with_rusqlite(&path)).0,
-        &mut || timed(|| read_through_port(&store)).0,
-        &mut || timed(|| fold_through_port(&script, &store)).0,
+        &mut || worked(|| fold_events(&script, &events)).0,
+        &mut || worked(|| fold_stored(&script, &stored)).0,
+        &mut || worked(|| read_with_rusqlite(&path)).0,
+        &mut || worked(|| read_through_port(&store)).0,
+        &mut || worked(|| fold_through_port(&script, &store)).0,
     ];
     let times = in_turns(ROUNDS, sides);
     let [_, _, bare, ..] = times;
-    println!("| {} events | Time | Events/s | Beside bare rusqlite |", thousands(events.len()));
+    println!(
+        "| {} events | Processor time | Events/s | Beside bare rusqlite |",
+        thousands(events.len())
+    );
     println!("|---|---:|---:|---:|");
     let names = [
         "folded from memory, decoded",

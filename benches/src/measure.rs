@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use rustix::time::{ClockId, clock_gettime};
+
 /// Lets all sides do their work `rounds` times, one after the other, and gives the median of the
 /// times that each returns.
 pub fn in_turns<const SIDES: usize>(
@@ -24,6 +26,20 @@ pub fn timed<T>(work: impl FnOnce() -> T) -> (Duration, T) {
     let start = Instant::now();
     let result = work();
     (start.elapsed(), result)
+}
+
+/// How much processor time this process spends on the work, all of its threads together, and what
+/// the work gives: what others do on the machine meanwhile plays a smaller part in it.
+pub fn worked<T>(work: impl FnOnce() -> T) -> (Duration, T) {
+    let start = processor_time();
+    let result = work();
+    (processor_time().saturating_sub(start), result)
+}
+
+fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    Duration::from_secs(seconds) + Duration::from_nanos(u64::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 /// The middle one of some durations.

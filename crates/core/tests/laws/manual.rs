@@ -11,6 +11,7 @@ use crate::gates::parts;
 use crate::reference::{Became, Sent};
 use crate::story::{Act, How, Mix, Of, Setup, Story, VERSIONS, Wish, rebooting, story};
 use crate::support::cases;
+use crate::world::progress_report;
 
 /// One input, with everything that came of it.
 struct Step<'a> {
@@ -132,6 +133,14 @@ impl World<'_> {
                 let report = OperationReport { progress, code, observed_at, ..plain };
                 self.latest_report = Some(report.clone());
                 self.tell(&Input::Report(report));
+            }
+            Act::Progress { progress, stamp, .. } => {
+                let operation = self.live.update().operation();
+                if let Some(report) = operation.and_then(|o| progress_report(o, device, progress)) {
+                    let stamped = |s: i8| self.now.as_millis() + i64::from(s) * 1_000;
+                    let observed_at = stamp.map(|s| Timestamp::from_millis(stamped(s)));
+                    self.tell(&Input::Report(OperationReport { observed_at, ..report }));
+                }
             }
             Act::ReportAgain => {
                 if let Some(report) = self.latest_report.clone() {
@@ -524,7 +533,7 @@ impl Compared {
     }
 
     fn late(&mut self, seen: &Step<'_>, status: ReportStatus) -> Became {
-        let events = if self.late.contains(&status) { 0 } else { 1 };
+        let events = usize::from(!self.late.contains(&status));
         assert_eq!(seen.events().len(), events, "D11: late again and again is recorded once");
         self.late.push(status);
         Became::Unchanged

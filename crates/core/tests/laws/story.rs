@@ -67,6 +67,8 @@ pub(crate) enum Act {
     },
     /// The latest report arrives again.
     ReportAgain,
+    /// A device reports progress within the phase in which it is.
+    Progress { device: u8, progress: u8, stamp: Option<i8> },
     /// A device connects or disconnects.
     Online { device: u8, online: bool },
     /// A device shows another version.
@@ -255,6 +257,7 @@ fn act(mix: Mix) -> impl Strategy<Value = Act> {
         ),
         (mix.report, report().boxed()),
         (mix.report.div_ceil(6), Just(Act::ReportAgain).boxed()),
+        (mix.report.div_ceil(4), progress().boxed()),
         (
             mix.online,
             (device(), prop::bool::weighted(0.7))
@@ -305,6 +308,11 @@ fn report() -> impl Strategy<Value = Act> {
             stamp,
         },
     )
+}
+
+fn progress() -> impl Strategy<Value = Act> {
+    (0..MOST_DEVICES, 0_u8..=110, prop::option::weighted(0.4, -3_i8..=3))
+        .prop_map(|(device, progress, stamp)| Act::Progress { device, progress, stamp })
 }
 
 fn steer() -> impl Strategy<Value = Wish> {

@@ -240,6 +240,16 @@ impl<'a> World<'a> {
                 self.latest_report = Some(report.clone());
                 self.tell(&Input::Report(report));
             }
+            Act::Progress { device, progress, stamp } => {
+                let device = Setup::device(device);
+                let operation = self.folded.target(device).and_then(|target| target.operation);
+                let report = operation.and_then(|o| progress_report(&o, device, progress));
+                if let Some(report) = report {
+                    let stamped = |s: i8| self.now.as_millis() + i64::from(s) * 1_000;
+                    let observed_at = stamp.map(|s| Timestamp::from_millis(stamped(s)));
+                    self.tell(&Input::Report(OperationReport { observed_at, ..report }));
+                }
+            }
             Act::ReportAgain => {
                 if let Some(report) = self.latest_report.clone() {
                     self.tell(&Input::Report(report));
@@ -432,4 +442,22 @@ fn request_answer(how: How) -> RequestAnswer {
         How::Permanent => RequestAnswer::Permanent(TransportError::new("HTTP 404")),
         How::Well | How::Halfway => RequestAnswer::Accepted,
     }
+}
+
+/// What a device says that goes on in its phase; nothing before its first report.
+pub(crate) fn progress_report(
+    operation: &Operation,
+    device: DeviceId,
+    progress: u8,
+) -> Option<OperationReport> {
+    let status = match operation.phase {
+        Phase::Acknowledged => ReportStatus::Acknowledged,
+        Phase::Downloading => ReportStatus::Downloading,
+        Phase::Deploying => ReportStatus::Deploying,
+        Phase::Deployed => ReportStatus::Deployed,
+        Phase::Rebooting => ReportStatus::Rebooting,
+        Phase::Error => ReportStatus::Error,
+        Phase::Pending | Phase::Success | Phase::Failure => return None,
+    };
+    Some(OperationReport { progress, ..OperationReport::new(device, operation.id, status) })
 }

@@ -52,7 +52,9 @@ impl Reference {
                 place(d).is_none_or(|n| self.targets[n].presence(*presence, judged_at))
             }
             Input::DeviceRemoved { device: d } => place(d).is_none_or(|n| self.removed(n)),
-            Input::DeviceFreed { device: d } => place(d).is_none_or(|n| self.targets[n].freed()),
+            Input::DeviceFreed { device: d } => {
+                place(d).is_none_or(|n| self.targets[n].is_busy(false))
+            }
             Input::BaseImageRead { device: d, purpose, answer } => {
                 place(d).is_none_or(|n| self.read(n, *purpose, answer))
             }
@@ -63,8 +65,6 @@ impl Reference {
         };
         if taken {
             self.follow_up();
-        }
-        if taken && self.recovered {
             self.advance();
         }
         taken
@@ -194,16 +194,11 @@ impl Reference {
         let is_turn = purpose == ReadPurpose::Gate;
         match answer {
             BaseImageAnswer::Version(version) if is_turn => self.turn(n, version.as_deref()),
-            BaseImageAnswer::Busy if is_turn => {
-                target.volatile.busy = true;
-                true
-            }
+            BaseImageAnswer::Busy if is_turn => target.is_busy(true),
             _ if is_turn && !(idle && self.status == CampaignStatus::InProgress) => true,
             _ if is_turn && self.down.0 => {
                 let wait = delay(self.id, self.devices[n], target.volatile.tries);
-                target.volatile.rests = Some(self.now + wait);
-                target.volatile.tries += 1;
-                true
+                target.rests(self.now + wait)
             }
             _ if is_turn => self.defer(n),
             _ => {
@@ -234,11 +229,8 @@ impl Reference {
             "already_up_to_date" => Became::Succeeded("up_to_date"),
             "start" => {
                 self.attempts += 1;
-                let target = &mut self.targets[n];
-                (target.status, target.not_before) = (TargetStatus::InProgress, None);
-                (target.volatile.tries, target.volatile.rests) = (0, None);
-                target.attempt = self.attempts;
-                target.send(self.now, &self.limits.operation)
+                self.targets[n].starts(self.attempts);
+                self.targets[n].send(self.now, &self.limits.operation)
             }
             reason => Became::Failed(reason),
         };
@@ -254,9 +246,7 @@ impl Reference {
     fn deadlines(&mut self, recovers: bool) -> bool {
         self.recovered |= recovers;
         for (n, target) in self.targets.iter_mut().enumerate().filter(|_| self.recovered) {
-            let due = target.operation.as_ref().is_some_and(|o| o.is_due(self.now));
-            if due && target.volatile.reading.is_none() {
-                target.volatile.reading = Some(ReadPurpose::Deadline);
+            if target.is_read_at_its_deadline(self.now) {
                 self.reads.push(n);
             }
         }
@@ -275,9 +265,9 @@ impl Reference {
 
     /// What the counts alone decide (D13, D16).
     fn follow_up(&mut self) {
-        let failed = self.count(|target| target.status == TargetStatus::Failed);
-        let in_progress = self.count(|target| target.status == TargetStatus::InProgress);
-        let idle = self.count(|target| target.status == TargetStatus::Idle);
+        use TargetStatus::{Failed, Idle, InProgress};
+        let [failed, in_progress, idle] =
+            [Failed, InProgress, Idle].map(|status| self.count(|target| target.status == status));
         let limit = self.limits.max_failure_percentage.to_string();
         let running = self.status.is_running();
         if running && is_exceeded(&limit, failed, self.count(|_| true)) {
@@ -291,7 +281,8 @@ impl Reference {
 
     /// Whose turn it is (D4, D7, D10).
     fn advance(&mut self) {
-        while self.status == CampaignStatus::InProgress && self.has_place() {
+        let running = |this: &Self| this.recovered && this.status == CampaignStatus::InProgress;
+        while running(self) && self.has_place() {
             let runs = |t: &Target| t.status == TargetStatus::Idle && t.phase().is_some();
             if let Some(n) = self.targets.iter().position(runs) {
                 self.targets[n].status = TargetStatus::InProgress;

@@ -62,6 +62,12 @@ impl Target {
             && self.not_before.max(self.volatile.rests).is_none_or(|at| at <= now)
     }
 
+    pub(super) fn starts(&mut self, attempt: u32) {
+        (self.status, self.not_before) = (TargetStatus::InProgress, None);
+        (self.volatile.tries, self.volatile.rests) = (0, None);
+        self.attempt = attempt;
+    }
+
     /// Another call leaves.
     pub(super) fn send(&mut self, now: Timestamp, limits: &OperationLimits) -> Became {
         self.volatile.calling = true;
@@ -80,9 +86,24 @@ impl Target {
         true
     }
 
-    pub(super) fn freed(&mut self) -> bool {
-        self.volatile.busy = false;
+    /// Another operation keeps the device busy, or has ended (D14).
+    pub(super) fn is_busy(&mut self, busy: bool) -> bool {
+        self.volatile.busy = busy;
         true
+    }
+
+    /// While the transport is down a failed read is not recorded (D10).
+    pub(super) fn rests(&mut self, until: Timestamp) -> bool {
+        (self.volatile.rests, self.volatile.tries) = (Some(until), self.volatile.tries + 1);
+        true
+    }
+
+    pub(super) fn is_read_at_its_deadline(&mut self, now: Timestamp) -> bool {
+        let due = self.operation.as_ref().is_some_and(|operation| operation.is_due(now));
+        let reads = due && self.volatile.reading.is_none();
+        self.volatile.reading =
+            if reads { Some(ReadPurpose::Deadline) } else { self.volatile.reading };
+        reads
     }
 
     /// Its device was read, and showed the image, another, or nothing that can be read.

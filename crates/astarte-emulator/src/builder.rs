@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -254,6 +254,7 @@ impl EmulatorBuilder {
             broker_url: format!("mqtts://{}:{}/", bracketed(&self.host), mqtt.1.port()),
             stop: stop.clone(),
             links_ever: AtomicU64::new(0),
+            broker_is_down: AtomicBool::new(false),
         });
         let tasks = TaskTracker::new();
         tasks.spawn(serve_http(

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use mqttbytes::v4::{ConnAck, ConnectReturnCode, Packet, Publish};
@@ -35,6 +35,8 @@ pub(crate) struct Core {
     pub(crate) broker_url: String,
     pub(crate) stop: CancellationToken,
     pub(crate) links_ever: AtomicU64,
+    /// Whether the broker is down, as a fault.
+    pub(crate) broker_is_down: AtomicBool,
 }
 
 /// A connection as its tasks hold it.
@@ -100,8 +102,11 @@ impl Core {
     ) -> Result<LinkHandle, ConnectReturnCode> {
         let now = self.clock.now();
         let mut state = realm.lock();
-        let is_known = state.devices.contains_key(&id);
-        if !is_known {
+        // Looked at under the lock, so that no connection slips in while all are closed.
+        if self.broker_is_down.load(Ordering::SeqCst) {
+            return Err(ConnectReturnCode::ServiceUnavailable);
+        }
+        if !state.devices.contains_key(&id) {
             return Err(ConnectReturnCode::NotAuthorized);
         }
         self.close_link(realm, &mut state, id);
@@ -300,6 +305,21 @@ impl Core {
         self.close_link(realm, &mut state, id);
         if let Some(device) = state.devices.get_mut(&id) {
             device.session = None;
+        }
+    }
+
+    /// Lets the broker go down, which closes all connections, or come up again.
+    pub(crate) fn set_broker_down(&self, is_down: bool) {
+        self.broker_is_down.store(is_down, Ordering::SeqCst);
+        if !is_down {
+            return;
+        }
+        for realm in self.realms.values() {
+            let mut state = realm.lock();
+            let ids: Vec<DeviceId> = state.devices.keys().copied().collect();
+            for id in ids {
+                self.close_link(realm, &mut state, id);
+            }
         }
     }
 

@@ -151,6 +151,12 @@ impl Emulator {
         Ok(())
     }
 
+    /// Lets the broker go down, which disconnects all devices and refuses them from then on, or come
+    /// up again. Sessions stay.
+    pub fn set_broker_down(&self, is_down: bool) {
+        self.core.set_broker_down(is_down);
+    }
+
     /// Shifts the timestamps that a device itself gives, as if its clock were wrong.
     ///
     /// # Errors

@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -124,6 +124,7 @@ impl Bench {
             broker_url: String::new(),
             stop,
             links_ever: AtomicU64::new(0),
+            broker_is_down: AtomicBool::new(false),
         });
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()

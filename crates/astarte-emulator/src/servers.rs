@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -71,6 +72,10 @@ pub(crate) async fn serve_mqtt(
                 continue;
             }
         };
+        if core.broker_is_down.load(Ordering::SeqCst) {
+            // Dropping the stream is all that a client sees of a broker that is down.
+            continue;
+        }
         let (core, acceptor) = (Arc::clone(&core), acceptor.clone());
         tasks.spawn(async move {
             let serving = mqtt::connection::serve(&core, &acceptor, stream, peer);

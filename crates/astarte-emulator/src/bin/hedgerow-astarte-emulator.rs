@@ -129,9 +129,11 @@ async fn run(arguments: &Arguments) -> Result<(), Error> {
             builder = install(builder, &arguments.realms, &definition);
         }
     }
+    // Before anybody is told that the emulator runs, and may want to end it.
+    let interruption = Interruption::listen().map_err(Error::Signal)?;
     let emulator = builder.start().await?;
     tell(&emulator, arguments)?;
-    interrupted().await.map_err(Error::Signal)?;
+    interruption.wait().await.map_err(Error::Signal)?;
     emulator.shutdown().await;
     Ok(())
 }
@@ -218,17 +220,37 @@ fn tell(emulator: &Emulator, arguments: &Arguments) -> Result<(), Error> {
     print().map_err(Error::Print)
 }
 
-/// Waits for Ctrl-C, or for what a service manager sends.
-async fn interrupted() -> std::io::Result<()> {
+/// What ends the program: Ctrl-C, or what a service manager sends.
+struct Interruption {
     #[cfg(unix)]
-    {
-        let mut terminate =
-            tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-        tokio::select! {
-            result = tokio::signal::ctrl_c() => result,
-            _ = terminate.recv() => Ok(()),
-        }
+    signals: [tokio::signal::unix::Signal; 2],
+}
+
+impl Interruption {
+    /// From here on interruptions are noticed instead of ending the program at once.
+    #[cfg(unix)]
+    fn listen() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { signals: [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?] })
     }
+
+    #[cfg(unix)]
+    async fn wait(mut self) -> std::io::Result<()> {
+        let [interrupt, terminate] = &mut self.signals;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        Ok(())
+    }
+
     #[cfg(not(unix))]
-    tokio::signal::ctrl_c().await
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self {})
+    }
+
+    #[cfg(not(unix))]
+    async fn wait(self) -> std::io::Result<()> {
+        tokio::signal::ctrl_c().await
+    }
 }

@@ -34,6 +34,11 @@ pub(super) fn handle(core: &Core, request: &Request, rest: &[&str]) -> Result<Re
             core.faults.seed(seed);
             Ok(Reply::no_content())
         }
+        ("PUT", ["broker-down"]) => {
+            let is_down = request.data()?.as_bool().ok_or_else(ApiError::bad_request)?;
+            core.set_broker_down(is_down);
+            Ok(Reply::no_content())
+        }
         ("PUT", ["clock-offset-milliseconds"]) => {
             core.clock.set_offset(offset(request)?);
             Ok(Reply::no_content())

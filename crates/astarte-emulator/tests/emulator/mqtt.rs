@@ -322,3 +322,17 @@ async fn properties_that_a_device_no_longer_lists_are_removed() {
     let (_, image) = api.get(&format!("devices/{}/interfaces/{BASE_IMAGE}", device(1))).await;
     assert_eq!(image["data"], json!({"version": "1.0.0"}));
 }
+
+#[tokio::test]
+async fn while_the_broker_is_down_nobody_connects_and_sessions_stay() {
+    let (emulator, api) = start().await;
+    let paired = Paired::new(&emulator, &api, device(1)).await;
+    let mut connection = paired.connect(true).await;
+    connection.introduce().await;
+    emulator.set_broker_down(true);
+    connection.closed().await;
+    assert!(paired.tls().await.is_err());
+    assert!(!emulator.is_connected(REALM, device(1)).expect("the device"));
+    emulator.set_broker_down(false);
+    assert!(paired.connect(true).await.session_present);
+}

@@ -385,6 +385,8 @@ async fn the_admin_endpoint_does_what_the_library_does() {
         (Method::DELETE, format!("{one}/session"), Value::Null, 204),
         (Method::PUT, format!("{one}/clock-offset-milliseconds"), json!(-1000), 204),
         (Method::PUT, "clock-offset-milliseconds".to_owned(), json!(1000), 204),
+        (Method::PUT, "broker-down".to_owned(), json!(true), 204),
+        (Method::PUT, "broker-down".to_owned(), json!("x"), 400),
         (Method::PUT, "seed".to_owned(), json!(7), 204),
         (Method::PUT, "seed".to_owned(), json!("x"), 400),
         (Method::POST, "faults/events".to_owned(), json!({"fault": "explode"}), 422),

@@ -2,7 +2,9 @@
 //!
 //! `HEDGEROW_SEEDS=2000 cargo test --release -p hedgerow-sim --test simulate` tries more.
 
-use hedgerow_sim::simulate::{MemoryStorage, Profile, Report, Setup, simulate, smallest_prefix};
+use hedgerow_sim::simulate::{
+    FaultKind, Invariant, MemoryStorage, Profile, Report, Setup, simulate, smallest_prefix,
+};
 
 fn seeds() -> u64 {
     std::env::var("HEDGEROW_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(12)
@@ -15,17 +17,10 @@ fn assert_holds(setup: &Setup) -> Report {
     let (faults, smallest) = smallest_prefix(setup, &report, violation, &mut storage).unwrap();
     let violation = smallest.violation.as_ref().unwrap_or(violation);
     for line in &smallest.timeline {
-        let own = violation.device.is_none()
-            || line.device == violation.device
-            || std::env::var("HEDGEROW_ALL").is_ok()
-            || line.device.is_none() && (line.stream.is_none() || line.stream == violation.stream);
-        if own {
-            eprintln!(
-                "{} {:?} {}",
-                line.at,
-                line.stream.map(|s| s.to_string()[..15].to_owned()),
-                format!("{:?} {}", line.device, line.text)
-            );
+        let of_device = violation.device.is_none() || line.device == violation.device;
+        let of_stream = line.stream.is_none() || line.stream == violation.stream;
+        if of_device || line.device.is_none() && of_stream {
+            eprintln!("{} {:?} {}", line.at, line.kind, line.text);
         }
     }
     panic!("seed {} of {} after {faults} faults: {violation:?}", setup.seed, setup.profile.name);
@@ -62,5 +57,19 @@ fn the_same_setup_gives_the_same_log() {
         assert_eq!(first.log_hash, second.log_hash);
         assert_eq!(first.coverage, second.coverage);
         assert!(first.events > 0);
+    }
+}
+
+#[test]
+fn the_page_about_the_simulation_names_every_fault_and_every_invariant() {
+    let page = include_str!("../../../docs/simulate.md");
+    for kind in FaultKind::ALL {
+        let row = format!("| `{}` | {} |", kind.name(), kind.describe());
+        assert!(page.contains(&row), "{row}");
+    }
+    for invariant in Invariant::ALL {
+        let (name, rule) = (invariant.name(), invariant.rule());
+        let row = format!("| `{name}` | {rule} | {} |", invariant.describe());
+        assert!(page.contains(&row), "{row}");
     }
 }

@@ -14,6 +14,7 @@ mod msrv;
 mod public_api;
 mod report;
 mod sabotage;
+mod simulate;
 mod step;
 mod tool;
 
@@ -81,6 +82,8 @@ enum ProjectCommand {
         #[arg(long)]
         deep: bool,
     },
+    /// Try thousands of whole fleets under faults, and some of them twice
+    Simulate,
     /// Try every fuzz target for some seconds
     Fuzz,
     /// Check the licences and the origin of every dependency
@@ -138,6 +141,7 @@ impl ProjectCommand {
             Self::Api { .. } => &[Step::Api],
             Self::Instructions { .. } => &[Step::Instructions],
             Self::Model { .. } => &[Step::Model],
+            Self::Simulate => &[Step::Simulate],
             Self::Fuzz => &[Step::Fuzz],
             Self::Licenses => &[Step::Licenses],
             Self::Guarantees { .. } => &[Step::Guarantees],

@@ -15,6 +15,7 @@ use crate::msrv::{self, MsrvError};
 use crate::public_api::{self, PublicApiError};
 use crate::report;
 use crate::sabotage::SabotageError;
+use crate::simulate;
 
 /// One check of the project.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +30,7 @@ pub(crate) enum Step {
     Api,
     Instructions,
     Model,
+    Simulate,
     Fuzz,
     Guarantees,
     Licenses,
@@ -62,7 +64,7 @@ pub(crate) enum Failure {
 
 impl Step {
     /// In the order of running: what is fast or fails most often comes first.
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 14] = [
         Self::Format,
         Self::Dependencies,
         Self::Msrv,
@@ -73,6 +75,7 @@ impl Step {
         Self::Api,
         Self::Instructions,
         Self::Model,
+        Self::Simulate,
         Self::Fuzz,
         Self::Guarantees,
         Self::Licenses,
@@ -91,6 +94,7 @@ impl Step {
             Self::Api => "api",
             Self::Instructions => "instructions",
             Self::Model => "model",
+            Self::Simulate => "simulate",
             Self::Fuzz => "fuzz",
             Self::Guarantees => "guarantees",
             Self::Licenses => "licenses",
@@ -109,6 +113,7 @@ impl Step {
             Self::Api => "The public API is as listed",
             Self::Instructions => "The hot paths take no more instructions than recorded",
             Self::Model => "The promises hold in every order of what can happen",
+            Self::Simulate => "No fleet under faults breaks an invariant",
             Self::Fuzz => "What is read from outside stands short fuzzing",
             Self::Guarantees => "The page of guarantees names what there is",
             Self::Licenses => "Dependencies have acceptable licences and origins",
@@ -132,6 +137,7 @@ impl Step {
             Self::Api => public_api::check(root)?,
             Self::Instructions => instructions::check(root)?,
             Self::Model => model::check(root)?,
+            Self::Simulate => simulate::check(root)?,
             Self::Fuzz => fuzz::check(root)?,
             Self::Book => book::check(root)?,
             Self::Guarantees => guarantees::check(root)?,

@@ -33,6 +33,7 @@ mod store;
 mod trace;
 mod world;
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use hedgerow_engine::store::memory::MemoryStore;
@@ -233,6 +234,10 @@ fn hash(store: &dyn EventStore) -> Result<(u64, String), StoreError> {
             hash.update(&event.data);
         }
     }
-    let text = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let text = hash.finalize().iter().fold(String::new(), |mut text, byte| {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    });
     Ok((events, text))
 }

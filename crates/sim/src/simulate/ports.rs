@@ -13,7 +13,7 @@ use hedgerow_core::{
 use hedgerow_engine::ports::{DeviceTransport, FleetDirectory};
 
 use super::cast;
-use super::check::Said;
+use super::check::{Read, Said, Unread};
 use super::fault::FaultKind;
 use super::world::{Happening, Inner, World};
 use crate::device::DeviceInput;
@@ -33,8 +33,8 @@ impl Lens {
     }
 
     /// The engine dies here, half of the times before the call, half after it.
-    fn dies(&self, inner: &mut Inner, kind: FaultKind) -> Option<Dies> {
-        if !inner.faults.happens(kind) {
+    fn dies(inner: &mut Inner) -> Option<Dies> {
+        if !inner.faults.happens(FaultKind::EngineKilledAtCall) {
             return None;
         }
         let before = inner.faults.random().chance(500);
@@ -180,7 +180,7 @@ enum What {
 }
 
 impl Call {
-    fn ends(&mut self, said: Said, version: Option<Option<String>>) {
+    fn ends(&mut self, said: Said, version: Read) {
         self.answered = true;
         let mut inner = self.lens.world.inner();
         inner.checker.coverage.inputs += 1;
@@ -198,7 +198,7 @@ impl Call {
 impl Drop for Call {
     fn drop(&mut self) {
         if !self.answered {
-            self.ends(Said::Nothing, None);
+            self.ends(Said::Nothing, Err(Unread));
         }
     }
 }
@@ -213,7 +213,7 @@ impl Lens {
         if !self.is_alive(&inner) {
             return None;
         }
-        let dies = self.dies(&mut inner, FaultKind::EngineKilledAtCall);
+        let dies = Self::dies(&mut inner);
         if dies == Some(Dies::Before) {
             self.die(&mut inner, "before a call");
             return None;
@@ -234,7 +234,7 @@ impl Lens {
     async fn call<T>(
         self,
         make: impl FnOnce(&mut Inner) -> (What, Outcome<T>),
-        said: impl FnOnce(&T) -> (Said, Option<Option<String>>),
+        said: impl FnOnce(&T) -> (Said, Read),
     ) -> T {
         let Some((mut call, outcome)) = self.begin(make) else { return pending().await };
         if let Some(due) = outcome.due {
@@ -248,13 +248,13 @@ impl Lens {
     }
 }
 
-fn said(answer: &RequestAnswer) -> (Said, Option<Option<String>>) {
+fn said(answer: &RequestAnswer) -> (Said, Read) {
     let said = match answer {
         RequestAnswer::Accepted => Said::Accepted,
         RequestAnswer::Temporary(_) => Said::Temporary,
         RequestAnswer::Permanent(_) => Said::Permanent,
     };
-    (said, None)
+    (said, Err(Unread))
 }
 
 impl DeviceTransport for Lens {
@@ -331,7 +331,7 @@ impl DeviceTransport for Lens {
             (What::Read(device), outcome)
         };
         let said = |answer: &Result<Option<String>, TransportError>| {
-            (Said::Accepted, answer.as_ref().ok().cloned())
+            (Said::Accepted, answer.clone().map_err(|_| Unread))
         };
         self.clone().call(make, said).boxed()
     }
@@ -381,7 +381,7 @@ impl FleetDirectory for Lens {
             // Given at once: what is told meanwhile is newer than the answer.
             (What::Other, Outcome { answer: Some(Ok(targets)), due: None })
         };
-        self.clone().call(make, |_| (Said::Accepted, None)).boxed()
+        self.clone().call(make, |_| (Said::Accepted, Err(Unread))).boxed()
     }
 
     fn presence(
@@ -399,7 +399,7 @@ impl FleetDirectory for Lens {
             let presence = devices.iter().map(|device| inner.presence(*device)).collect();
             (What::Other, Outcome { answer: Some(Ok(presence)), due: inner.due() })
         };
-        self.clone().call(make, |_| (Said::Accepted, None)).boxed()
+        self.clone().call(make, |_| (Said::Accepted, Err(Unread))).boxed()
     }
 }
 

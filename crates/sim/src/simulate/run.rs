@@ -169,14 +169,13 @@ impl<'a> Run<'a> {
             self.clock.advance_to(inner.engine_now());
             inner.take_due()
         };
-        match happening {
-            Some(happening) => self.happen(happening)?,
-            None => {
-                let woken = self.world.inner().wake_device();
-                if !woken {
-                    self.world.inner().checker.coverage.inputs += 1;
-                    self.clock.ring();
-                }
+        if let Some(happening) = happening {
+            self.happen(happening)?;
+        } else {
+            let woken = self.world.inner().wake_device();
+            if !woken {
+                self.world.inner().checker.coverage.inputs += 1;
+                self.clock.ring();
             }
         }
         self.work();
@@ -581,7 +580,7 @@ impl<'a> Run<'a> {
             FaultKind::DeviceRemoved => inner.remove(index),
             FaultKind::ClockJumps => {
                 let days = i64::try_from(jump).unwrap_or(0) - 1_000;
-                let ms = if jump % 2 == 0 { days * 86_400 } else { days * 86_400_000 };
+                let ms = if jump.is_multiple_of(2) { days * 86_400 } else { days * 86_400_000 };
                 inner.things[index as usize].clock_offset_ms += ms;
             }
             _ => {}

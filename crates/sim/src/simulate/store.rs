@@ -66,13 +66,12 @@ impl FaultyStore {
             Fate::Works
         };
         match fate {
-            Fate::Works => {}
+            Fate::Works | Fate::KillsAfter => {}
             Fate::Fails => inner.mark(None, || "append_fails".to_owned()),
             Fate::LosesAnswer => {
                 inner.mark(None, || "append_answer_lost".to_owned());
             }
             Fate::KillsBefore => self.lens.die(&mut inner, "before an append is written"),
-            Fate::KillsAfter => {}
         }
         if fate != Fate::Works || !delay.is_zero() {
             let now = inner.engine_now();

@@ -156,7 +156,7 @@ impl World {
             touched: BTreeSet::new(),
             sent: Vec::new(),
             trace,
-            healthy: healthy,
+            healthy,
         };
         Self { inner: Arc::new(Mutex::new(inner)) }
     }

@@ -66,7 +66,11 @@ pub(super) struct Model {
 fn gates(definition: &CampaignDefinition) -> (Option<&str>, bool, bool) {
     let policy = definition.rollout.push().gates;
     let requirement = definition.base_image.starting_version_requirement.as_ref();
-    (requirement.map(|r| r.as_str()), policy.force_downgrade, policy.enforce_version_requirement)
+    (
+        requirement.map(hedgerow_core::VersionRequirement::as_str),
+        policy.force_downgrade,
+        policy.enforce_version_requirement,
+    )
 }
 
 impl Model {
@@ -438,7 +442,7 @@ impl Model {
             return Ok(());
         }
         let id = self.active(place)?;
-        let shown = facts.last_shown(device).map(|shown| shown.map(str::to_owned));
+        let shown = facts.last_shown(device);
         let limits = &self.definition.rollout.push().limits.operation;
         let operation = facts.operation(id)?;
         operation.events += 1;
@@ -446,7 +450,7 @@ impl Model {
             E::RequestAccepted(_) => operation.was_accepted().map_err(of(id))?,
             E::RequestResent(_) => {
                 let shows_image =
-                    shown.as_ref().is_some_and(|shown| shows(shown.as_deref(), &self.image));
+                    shown.as_ref().is_ok_and(|shown| shows(shown.as_deref(), &self.image));
                 ensure(!shows_image, Invariant::Reconciliation, || {
                     format!("operation {id} is sent again to a device that shows its image")
                 })?;
@@ -454,7 +458,6 @@ impl Model {
             }
             E::ResendMissed(_) => operation.missed(at, limits).map_err(of(id))?,
             E::RequestReissued(_) => operation.reissued(at, limits).map_err(of(id))?,
-            E::ResendFailed(_) => {}
             E::OperationReported(e) => {
                 operation
                     .reported(e.phase, e.progress, e.observed_at, at, limits)
@@ -490,7 +493,7 @@ impl Model {
                 match e.confirmation {
                     Confirmation::Reported => operation.succeeded_by_report(),
                     Confirmation::BaseImage => {
-                        operation.succeeded_by_image(shown.flatten().as_deref())
+                        operation.succeeded_by_image(shown.ok().flatten().as_deref())
                     }
                 }
                 .map_err(of(id))?;
@@ -498,8 +501,7 @@ impl Model {
                 self.become_final(place, TargetStatus::Successful);
             }
             E::OperationFailed(e) => {
-                let shown = shown.as_ref().map(Option::as_deref);
-                operation.failed(&e.reason, at, limits, shown).map_err(of(id))?;
+                operation.failed(&e.reason, at, limits, &shown).map_err(of(id))?;
                 facts.end(id)?;
                 self.become_final(place, TargetStatus::Failed);
             }

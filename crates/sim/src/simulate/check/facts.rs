@@ -11,11 +11,17 @@ use crate::simulate::invariant::{Broken, Checked, Invariant, ensure};
 /// How long a version that was read is good for: an answer may wait while the store is slow.
 const FRESH: std::time::Duration = std::time::Duration::from_secs(120);
 
+/// A version could not be read, or the engine did not wait for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::simulate) struct Unread;
+
+/// What reading a version gave: what the device shows, if it shows one.
+pub(in crate::simulate) type Read = Result<Option<String>, Unread>;
+
 /// The answer to reading a version.
 #[derive(Clone, Debug)]
 pub(super) struct Shown {
-    /// What the device showed; `None`: it could not be read.
-    pub(super) version: Option<Option<String>>,
+    pub(super) version: Read,
     pub(super) at: Timestamp,
 }
 
@@ -39,7 +45,7 @@ impl Facts {
     ) -> Result<Option<&str>, (Invariant, String)> {
         let shown = self.shown[self.slot].get(&device);
         match shown {
-            Some(Shown { version: Some(version), at: read_at }) if at.since(*read_at) <= FRESH => {
+            Some(Shown { version: Ok(version), at: read_at }) if at.since(*read_at) <= FRESH => {
                 Ok(version.as_deref())
             }
             _ => Err((Invariant::Gates, format!("its turn comes, and last was read: {shown:?}"))),
@@ -47,8 +53,8 @@ impl Facts {
     }
 
     /// What the device last showed, however long ago.
-    pub(super) fn last_shown(&self, device: DeviceId) -> Option<Option<&str>> {
-        self.shown[self.slot].get(&device)?.version.as_ref().map(Option::as_deref)
+    pub(super) fn last_shown(&self, device: DeviceId) -> Read {
+        self.shown[self.slot].get(&device).map_or(Err(Unread), |shown| shown.version.clone())
     }
 
     pub(super) fn take_device(&mut self, device: DeviceId, operation: OperationId) -> Checked {

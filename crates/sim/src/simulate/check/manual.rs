@@ -58,7 +58,7 @@ impl Manual {
             format!("{} is recorded after the end", event.event_type())
         })?;
         let limits = &self.definition.limits;
-        let shown = facts.last_shown(self.definition.device).map(|shown| shown.map(str::to_owned));
+        let shown = facts.last_shown(self.definition.device);
         let operation = facts.operation(id)?;
         operation.events += 1;
         match event {
@@ -78,15 +78,14 @@ impl Manual {
                 let checked = match e.confirmation {
                     Confirmation::Reported => operation.succeeded_by_report(),
                     Confirmation::BaseImage => {
-                        operation.succeeded_by_image(shown.flatten().as_deref())
+                        operation.succeeded_by_image(shown.ok().flatten().as_deref())
                     }
                 };
                 self.ended = true;
                 checked.and_then(|()| facts.end(id))
             }
             E::ManualFailed(e) => {
-                let shown = shown.as_ref().map(Option::as_deref);
-                let checked = operation.failed(&e.reason, at, limits, shown);
+                let checked = operation.failed(&e.reason, at, limits, &shown);
                 self.ended = true;
                 checked.and_then(|()| facts.end(id))
             }

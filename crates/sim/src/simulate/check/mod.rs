@@ -30,7 +30,9 @@ use hedgerow_engine::Progress;
 
 use self::campaign::Model;
 use self::facts::{Facts, Shown};
+pub(super) use self::facts::{Read, Unread};
 use self::manual::Manual;
+use self::operation::Op;
 pub(super) use self::operation::Said;
 pub(super) use self::told::{Asked, Told};
 pub(super) use self::turn::Moment;
@@ -218,8 +220,8 @@ impl Checker {
         let place = device.and_then(|device| model.place(device));
         let before = model.status;
         let operation = place.and_then(|place| model.targets[place].operation);
-        let phase = operation
-            .map(|id| self.facts.operations.get(&id).map_or(Phase::Pending, |o| o.phase()));
+        let phase =
+            operation.map(|id| self.facts.operations.get(&id).map_or(Phase::Pending, Op::phase));
         let checked = model.take(event, at, &mut self.facts);
         model.fold.apply(event, at).map_err(fold_error)?;
         checked?;
@@ -365,15 +367,14 @@ impl Checker {
         self.refresh_device(device, moment);
     }
 
-    /// `None`: it could not be read, or the engine did not wait.
     pub(super) fn read_ended(
         &mut self,
         slot: usize,
         device: DeviceId,
-        version: Option<Option<String>>,
+        version: Read,
         moment: Moment,
     ) {
-        self.turns.read_ended(device, version.is_none(), moment.now);
+        self.turns.read_ended(device, version.is_err(), moment.now);
         self.facts.shown[slot].insert(device, Shown { version, at: moment.now });
         self.refresh_device(device, moment);
     }

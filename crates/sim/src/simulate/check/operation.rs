@@ -7,6 +7,7 @@ use hedgerow_core::{
     StreamId, Timestamp,
 };
 
+use super::facts::Read;
 use super::gate;
 use crate::simulate::invariant::{Broken, Checked, Invariant, ensure};
 
@@ -20,6 +21,7 @@ pub(in crate::simulate) enum Said {
     Nothing,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Op {
     pub(super) device: DeviceId,
     pub(super) stream: StreamId,
@@ -240,13 +242,13 @@ impl Op {
         })
     }
 
-    /// `shown`: what the device last showed the engine, if it could be read.
+    /// `shown`: what the device last showed the engine.
     pub(super) fn failed(
         &self,
         reason: &OperationFailure,
         at: Timestamp,
         limits: &OperationLimits,
-        shown: Option<Option<&str>>,
+        shown: &Read,
     ) -> Checked {
         match reason {
             OperationFailure::RequestTimeout => self.timed_out(at, limits),
@@ -277,14 +279,12 @@ impl Op {
                 })
             }
             OperationFailure::SystemRollback { version } => {
-                let other = match shown {
-                    Some(shown) => {
-                        self.image.as_deref().is_some_and(|image| !gate::shows(shown, image))
-                            && shown.map(|text| text.chars().take(256).collect::<String>())
-                                == *version
-                    }
-                    None => false,
-                };
+                let other = shown.as_ref().is_ok_and(|shown| {
+                    let shown = shown.as_deref();
+                    let cut = shown.map(|text| text.chars().take(256).collect::<String>());
+                    let image = self.image.as_deref();
+                    cut == *version && image.is_some_and(|image| !gate::shows(shown, image))
+                });
                 ensure(other && self.is_rebooting(), Invariant::Reconciliation, || {
                     format!(
                         "a roll-back is inferred in phase {} from {version:?}, last shown {shown:?}",

@@ -1,6 +1,6 @@
 //! The campaign's real state machine, checked in every order of what can happen to it within small
 //! bounds: three devices, messages delivered, lost and told twice, calls that fail, crashes of the
-//! engine, devices that fail or lose power, pauses and cancels. See `docs/guarantees.md`.
+//! engine, devices that fail or lose power, pauses and cancels. See `docs/model-checking.md`.
 //!
 //! The small bounds run with every `cargo test`; `cargo xtask model` runs the larger ones.
 

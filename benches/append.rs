@@ -3,11 +3,14 @@
 //! `cqrs-es` with `sqlite-es` (programs of their own in `libraries/`, as their SQLite bindings
 //! cannot be linked together), and beside one fsync on the same disk.
 //!
-//! All take turns. Every side has `journal_mode = WAL` and `synchronous = FULL`: when an append has
+//! All take turns. Before each is measured it writes so much that its write-ahead log has been
+//! used from the start again, as it is in a service that has run for a while: an fsync of a file
+//! that still grows takes longer. Every side has `journal_mode = WAL` and `synchronous = FULL`: when an append has
 //! returned, it is durable. The files are in the temporary folder; `TMPDIR` says where that is.
 
 use std::fs::File;
 use std::io::Write;
+use std::ops::Range;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -25,6 +28,8 @@ use rusqlite::{Connection, params};
 /// Events in an append, and how many appends one turn has.
 const BATCHES: [(usize, usize); 3] = [(1, 400), (100, 100), (1_000, 40)];
 const TURNS: usize = 5;
+/// Appends of 1,000 events before the measured ones.
+const WARM_UP: usize = 100;
 const LIBRARIES: [&str; 2] = ["eventcore", "cqrs-es"];
 
 fn main() {
@@ -37,7 +42,7 @@ fn main() {
         measure(batch, appends);
     }
     let fsync = median((0..TURNS).flat_map(|_| one_fsync()).collect());
-    println!("\nOne fsync of a file that grows by 4 KiB: {:.1} µs.", micros(fsync));
+    println!("\nOne fsync of a plain file that grows by 4 KiB: {:.1} µs.", micros(fsync));
 }
 
 fn measure(batch: usize, appends: usize) {
@@ -67,11 +72,11 @@ fn measure(batch: usize, appends: usize) {
 fn store(batch: usize, appends: usize) -> Vec<Duration> {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let store = SqliteStore::open(folder.path().join("store.db")).expect("it opens");
-    let mut times = Vec::new();
-    for number in 0..appends {
-        let append = vec![append_of((number * batch) as u64, events(number, batch))];
-        times.push(timed(|| block_on(store.append(append)).expect("it is durable")).0);
-    }
+    let mut append = |events: Range<usize>| {
+        let append = vec![append_of(events.start as u64, encoded_events(events))];
+        timed(|| block_on(store.append(append)).expect("it is durable")).0
+    };
+    let times = in_steady_state(batch, appends, &mut append);
     store.close();
     times
 }
@@ -79,12 +84,24 @@ fn store(batch: usize, appends: usize) -> Vec<Duration> {
 fn bare(batch: usize, appends: usize) -> Vec<Duration> {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut connection = open(&folder.path().join("bare.db")).expect("it opens");
-    let mut times = Vec::new();
-    for number in 0..appends {
-        let (first, events) = ((number * batch) as u64, events(number, batch));
-        times.push(timed(|| insert(&mut connection, first, &events).expect("it is durable")).0);
+    let mut append = |events: Range<usize>| {
+        let (first, events) = (events.start as u64, encoded_events(events));
+        timed(|| insert(&mut connection, first, &events).expect("it is durable")).0
+    };
+    in_steady_state(batch, appends, &mut append)
+}
+
+/// The times of appends after those that warm the file up.
+fn in_steady_state(
+    batch: usize,
+    appends: usize,
+    append: &mut dyn FnMut(Range<usize>) -> Duration,
+) -> Vec<Duration> {
+    for number in 0..WARM_UP {
+        append(number * 1_000..(number + 1) * 1_000);
     }
-    times
+    let first = WARM_UP * 1_000;
+    (0..appends).map(|n| append(first + n * batch..first + (n + 1) * batch)).collect()
 }
 
 /// One page more in a plain file, and the wait until it is on the disk.
@@ -146,8 +163,7 @@ fn insert(connection: &mut Connection, first: u64, events: &[NewEvent]) -> rusql
     transaction.commit()
 }
 
-fn events(number: usize, batch: usize) -> Vec<NewEvent> {
-    let numbers = number * batch..(number + 1) * batch;
+fn encoded_events(numbers: Range<usize>) -> Vec<NewEvent> {
     let event = |number| {
         let device = device(u32::try_from(number).unwrap_or(u32::MAX));
         encoded(&CampaignEvent::from(RequestAccepted { device }))
@@ -168,7 +184,7 @@ fn run(library: &str, batch: usize, appends: usize) -> Vec<Duration> {
         .args(options(library))
         .args(["--quiet", "--"])
         .arg(folder.path().join("library.db"))
-        .args([batch.to_string(), appends.to_string()])
+        .args([batch, appends, WARM_UP].map(|number| number.to_string()))
         .output()
         .expect("it runs");
     assert!(output.status.success(), "{library}: {}", String::from_utf8_lossy(&output.stderr));

@@ -1,5 +1,6 @@
 //! Durable appends through `cqrs-es` with `sqlite-es`, for the benchmark `append`: prints the
-//! nanoseconds of each append, one a line. Its arguments: file, events in an append, appends.
+//! nanoseconds of each append, one a line. Its arguments: file, events in an append, appends, and how
+//! many appends of 1,000 events come before these and are not told.
 //!
 //! Each append is one command that the framework executes, as its documentation shows it, on an
 //! aggregate of its own, so that no older events are read. The pool is that of
@@ -67,17 +68,21 @@ fn main() {
     let path = arguments.next().expect("a file");
     let batch: usize = arguments.next().and_then(|n| n.parse().ok()).expect("events in an append");
     let appends: usize = arguments.next().and_then(|n| n.parse().ok()).expect("appends");
+    let before: usize = arguments.next().and_then(|n| n.parse().ok()).expect("appends before");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
         let pool = open(Path::new(&path)).await;
         let cqrs = sqlite_cqrs::<Campaign>(pool, Vec::new(), ());
-        for append in 0..appends {
+        for append in 0..before + appends {
+            let batch = if append < before { 1_000 } else { batch };
             let devices =
                 (append * batch..(append + 1) * batch).map(|n| format!("{n:022}")).collect();
             let campaign = format!("campaign-{append}");
             let begin = Instant::now();
             cqrs.execute(&campaign, devices).await.expect("it is durable");
-            println!("{}", begin.elapsed().as_nanos());
+            if append >= before {
+                println!("{}", begin.elapsed().as_nanos());
+            }
         }
     });
 }

@@ -1,5 +1,6 @@
 //! Durable appends through `eventcore`'s SQLite store, for the benchmark `append`: prints the
-//! nanoseconds of each append, one a line. Its arguments: file, events in an append, appends.
+//! nanoseconds of each append, one a line. Its arguments: file, events in an append, appends, and how
+//! many appends of 1,000 events come before these and are not told.
 //!
 //! Each append is one command that `execute` runs, as eventcore's documentation shows it, on a
 //! stream of its own, so that no older events are read. The store's own pragmas: WAL, and SQLite's
@@ -61,19 +62,23 @@ fn main() {
     let path = PathBuf::from(arguments.next().expect("a file"));
     let batch: usize = arguments.next().and_then(|n| n.parse().ok()).expect("events in an append");
     let appends: usize = arguments.next().and_then(|n| n.parse().ok()).expect("appends");
+    let before: usize = arguments.next().and_then(|n| n.parse().ok()).expect("appends before");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
         let config = SqliteConfig { path, encryption_key: None };
         let store = SqliteEventStore::new(config).expect("it opens");
         store.migrate().await.expect("it has its tables");
-        for append in 0..appends {
+        for append in 0..before + appends {
+            let batch = if append < before { 1_000 } else { batch };
             let campaign = StreamId::try_new(format!("campaign-{append}")).expect("a stream");
             let devices =
                 (append * batch..(append + 1) * batch).map(|n| format!("{n:022}")).collect();
             let command = Record { campaign, devices };
             let begin = Instant::now();
             execute(&store, command, RetryPolicy::new()).await.expect("it is durable");
-            println!("{}", begin.elapsed().as_nanos());
+            if append >= before {
+                println!("{}", begin.elapsed().as_nanos());
+            }
         }
     });
 }

@@ -1,18 +1,19 @@
 //! A campaign, as naive bookkeeping sees it: its targets and their counts from the events alone,
 //! with every rule about an event looked at when it is recorded.
 
+mod operations;
+
 use std::collections::BTreeMap;
 
-use hedgerow_core::event::{CampaignEvent, Confirmation, TargetFailure};
+use hedgerow_core::event::{CampaignEvent, TargetFailure};
 use hedgerow_core::{
     Campaign, CampaignDefinition, CampaignId, CampaignStatus, DeviceId, OperationId, Outcome,
-    RolloutLimits, StreamId, TargetStatus, Timestamp,
+    RolloutLimits, TargetStatus, Timestamp,
 };
 use uuid::Uuid;
 
-use super::facts::Facts;
-use super::gate::{Expected, Gates, expected, shows};
-use super::operation::{Op, of};
+use crate::simulate::check::facts::Facts;
+use crate::simulate::check::gate::{Expected, Gates, expected};
 use crate::simulate::invariant::{Checked, Invariant, ensure};
 
 /// The namespace of the operations of campaigns, as the documentation gives it (E3).
@@ -376,166 +377,6 @@ impl Model {
                 self.image
             )
         })
-    }
-
-    fn start_operation(
-        &mut self,
-        place: usize,
-        id: OperationId,
-        at: Timestamp,
-        facts: &mut Facts,
-    ) -> Checked {
-        let target = &self.targets[place];
-        let device = target.device;
-        let mut name = Vec::with_capacity(34);
-        name.extend_from_slice(self.id.as_uuid().as_bytes());
-        name.extend_from_slice(device.as_bytes());
-        name.extend_from_slice(&target.series.to_be_bytes());
-        let derived = Uuid::new_v5(&OPERATIONS, &name);
-        ensure(derived == id.as_uuid(), Invariant::DerivedId, || {
-            format!("operation {id} of series {} should be {derived}", target.series)
-        })?;
-        facts.take_device(device, id)?;
-        let limits = &self.definition.rollout.push().limits.operation;
-        let url = self.definition.base_image.url.as_str();
-        let image = &self.image;
-        let operation = facts.operations.entry(id).or_insert_with(|| {
-            let mut operation = Op::new(device, StreamId::Campaign(self.id), url);
-            operation.image = Some(image.clone());
-            operation.forgives_outages = true;
-            operation
-        });
-        ensure(!operation.ended, Invariant::ForwardOnly, || {
-            format!("operation {id} starts again after its end")
-        })?;
-        operation.events += 1;
-        operation.started(at, limits).map_err(of(id))?;
-        self.targets[place].operation = Some(id);
-        self.attempted(place, None);
-        self.set(place, TargetStatus::InProgress);
-        self.within_bound()
-    }
-
-    fn within_bound(&self) -> Checked {
-        let in_progress = self.count(TargetStatus::InProgress);
-        let most = self.limits().max_pending_operations.get();
-        ensure(in_progress <= most, Invariant::InFlightBound, || {
-            format!("{in_progress} targets are in progress, at most {most} may be")
-        })
-    }
-
-    fn take_operation(
-        &mut self,
-        event: &CampaignEvent,
-        at: Timestamp,
-        facts: &mut Facts,
-    ) -> Checked {
-        use CampaignEvent as E;
-        let Some(device) = event.device() else { return Ok(()) };
-        let place = self.target(device)?;
-        if let E::LateReportReceived(e) = event {
-            let own = self.targets[place].operation != Some(e.operation);
-            ensure(own, Invariant::ForwardOnly, || {
-                "a report of an active operation is recorded as late".to_owned()
-            })?;
-            facts.operation(e.operation)?.late += 1;
-            return Ok(());
-        }
-        let id = self.active(place)?;
-        let shown = facts.last_shown(device);
-        let limits = &self.definition.rollout.push().limits.operation;
-        let operation = facts.operation(id)?;
-        operation.events += 1;
-        match event {
-            E::RequestAccepted(_) => operation.was_accepted().map_err(of(id))?,
-            E::RequestResent(_) => {
-                let shows_image =
-                    shown.as_ref().is_ok_and(|shown| shows(shown.as_deref(), &self.image));
-                ensure(!shows_image, Invariant::Reconciliation, || {
-                    format!("operation {id} is sent again to a device that shows its image")
-                })?;
-                operation.resent(at, limits).map_err(of(id))?;
-            }
-            E::ResendMissed(_) => operation.missed(at, limits).map_err(of(id))?,
-            E::RequestReissued(_) => operation.reissued(at, limits).map_err(of(id))?,
-            E::OperationReported(e) => {
-                operation
-                    .reported(e.phase, e.progress, e.observed_at, at, limits)
-                    .map_err(of(id))?;
-                self.targets[place].not_before = None;
-            }
-            E::OperationDeferred(e) => {
-                operation.deferred();
-                self.give_back(place, e.not_before, Some(id), facts)?;
-            }
-            E::OperationReadmitted(_) => {
-                self.may_start()?;
-                let idle = self.targets[place].status == TargetStatus::Idle;
-                ensure(idle && operation.is_reported(), Invariant::ForwardOnly, || {
-                    "a target is readmitted whose device is not at work".to_owned()
-                })?;
-                self.set(place, TargetStatus::InProgress);
-                self.within_bound()?;
-            }
-            E::OperationRefused(e) => {
-                operation.refused_by_device().map_err(of(id))?;
-                facts.end(id)?;
-                let series = self.targets[place].series + 1;
-                let most = limits.request_retries;
-                ensure(series <= most, Invariant::OneOperation, || {
-                    format!("operation series {series} of at most {most}")
-                })?;
-                self.targets[place].series = series;
-                self.targets[place].operation = None;
-                self.give_back(place, e.not_before, None, facts)?;
-            }
-            E::OperationSucceeded(e) => {
-                match e.confirmation {
-                    Confirmation::Reported => operation.succeeded_by_report(),
-                    Confirmation::BaseImage => {
-                        operation.succeeded_by_image(shown.ok().flatten().as_deref())
-                    }
-                }
-                .map_err(of(id))?;
-                facts.end(id)?;
-                self.become_final(place, TargetStatus::Successful);
-            }
-            E::OperationFailed(e) => {
-                operation.failed(&e.reason, at, limits, &shown).map_err(of(id))?;
-                facts.end(id)?;
-                self.become_final(place, TargetStatus::Failed);
-            }
-            E::CancelSent(_) => operation.cancel_sent().map_err(of(id))?,
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// An attempt came to nothing: the target is idle again, and ends if the campaign has ended.
-    fn give_back(
-        &mut self,
-        place: usize,
-        not_before: Timestamp,
-        kept: Option<OperationId>,
-        facts: &mut Facts,
-    ) -> Checked {
-        if self.outcome.is_some()
-            && let Some(id) = kept
-        {
-            facts.end(id)?;
-            self.targets[place].operation = None;
-        }
-        match self.outcome {
-            Some(Outcome::Cancelled | Outcome::Superseded) => {
-                self.become_final(place, TargetStatus::Cancelled);
-            }
-            Some(_) => self.set(place, TargetStatus::Idle),
-            None => {
-                self.set(place, TargetStatus::Idle);
-                self.attempted(place, Some(not_before));
-            }
-        }
-        Ok(())
     }
 
     /// What must hold after every append.

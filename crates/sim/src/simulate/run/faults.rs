@@ -1,0 +1,206 @@
+//! Faults that happen by themselves: drawn minute by minute, done at their moment, and healed at last.
+
+use std::time::Duration;
+
+use hedgerow_core::{CampaignId, CampaignStatus, DeviceId};
+
+use super::{LATEST, Run};
+use crate::device::DeviceInput;
+use crate::simulate::SimulateError;
+use crate::simulate::fault::{FaultKind, Unit};
+use crate::simulate::operator;
+use crate::simulate::world::Happening;
+
+impl Run<'_> {
+    /// Draws the faults of the next minute.
+    pub(super) fn minute(&mut self) {
+        let inner = &mut *self.world.inner();
+        for kind in FaultKind::ALL.iter().copied() {
+            let rate = inner.faults.rate(kind);
+            if kind.unit() == Unit::PerMilleOfMinutes && rate > 0 {
+                let random = inner.faults.random();
+                let (happens, after) = (random.chance(rate), random.below(60_000));
+                if happens {
+                    inner.schedule_in(Duration::from_millis(after), Happening::Fault(kind));
+                }
+            }
+        }
+        let exhausted = self.setup.stop_faults_after.is_some() && !inner.faults.are_on();
+        if exhausted && !self.calmed {
+            self.calmed = true;
+            inner.calm_devices();
+        }
+        if self.deadline.is_none() {
+            inner.schedule_in(Duration::from_secs(60), Happening::Minute);
+        }
+    }
+
+    pub(super) fn fault(&mut self, kind: FaultKind) -> Result<(), SimulateError> {
+        use FaultKind as F;
+        match kind {
+            F::OperatorCreates => {
+                let part = self.casting.campaign(self.created, self.now());
+                self.created += 1;
+                if self.world.inner().faults.inject(kind) {
+                    self.mark(kind, None);
+                    self.ask(operator::create(part), false);
+                }
+                Ok(())
+            }
+            F::OperatorPauses
+            | F::OperatorResumes
+            | F::OperatorCancels
+            | F::OperatorEdits
+            | F::OperatorStartsManual
+            | F::OperatorCancelsManual => {
+                self.operate(kind);
+                Ok(())
+            }
+            F::EngineKilled => {
+                let mut inner = self.world.inner();
+                if inner.engines[0].running && inner.faults.inject(kind) {
+                    inner.engines[0].doomed = true;
+                    inner.mark(None, || "engine 0 is killed".to_owned());
+                }
+                Ok(())
+            }
+            F::SecondEngine => self.start_second_engine(),
+            F::EngineClockSteps => {
+                let mut inner = self.world.inner();
+                let step = inner.some_ms(3_600_000);
+                if inner.faults.inject(kind) {
+                    inner.engine_ahead += step;
+                    let now = inner.engine_now();
+                    inner.checker.trouble(now);
+                    let text = move || format!("engine_clock_steps by {step:?}");
+                    inner.mark(None, text);
+                    self.clock.advance_to(now);
+                }
+                Ok(())
+            }
+            F::TransportDown => {
+                let mut inner = self.world.inner();
+                let lasts = Duration::from_secs(60) + inner.some_ms(540_000);
+                if inner.faults.inject(kind) {
+                    inner.down_until = inner.down_until.max(Some(inner.now + lasts));
+                    inner.mark(None, || format!("transport_down for {lasts:?}"));
+                }
+                Ok(())
+            }
+            _ => {
+                self.device_fault(kind);
+                Ok(())
+            }
+        }
+    }
+
+    fn mark(&self, kind: FaultKind, device: Option<DeviceId>) {
+        let mut inner = self.world.inner();
+        inner.mark(device, || kind.name().to_owned());
+    }
+
+    fn operate(&mut self, kind: FaultKind) {
+        let devices: Vec<DeviceId> = {
+            let inner = self.world.inner();
+            inner.things.iter().filter(|t| !t.removed).map(|t| t.device.id()).collect()
+        };
+        self.manuals += 1;
+        let request = {
+            let inner = &mut *self.world.inner();
+            let number = self.manuals;
+            let drawn = operator::draw(kind, &mut self.casting, &inner.checker, &devices, number);
+            drawn.filter(|_| inner.faults.inject(kind))
+        };
+        if let Some(request) = request {
+            self.mark(kind, None);
+            self.ask(request, false);
+        }
+    }
+
+    fn start_second_engine(&mut self) -> Result<(), SimulateError> {
+        {
+            let mut inner = self.world.inner();
+            let lasts = inner.some_ms(600_000);
+            let may = self.setup.second_engine && !inner.engines[1].running;
+            if !may || !inner.faults.inject(FaultKind::SecondEngine) {
+                return Ok(());
+            }
+            inner.mark(None, || format!("second_engine for {lasts:?}"));
+            inner.schedule_in(lasts, Happening::EngineEnds(1));
+        }
+        self.start_engine(1)
+    }
+
+    fn device_fault(&mut self, kind: FaultKind) {
+        let mut inner = self.world.inner();
+        let device = inner.some_device();
+        let lasts = inner.some_ms(600_000);
+        let jump = inner.faults.random().between(0..=2_000);
+        let Some(index) = device.filter(|_| inner.faults.inject(kind)) else { return };
+        let now = inner.now;
+        let id = inner.things[index as usize].device.id();
+        inner.mark(Some(id), || kind.name().to_owned());
+        match kind {
+            FaultKind::PowerLoss => {
+                inner.schedule(now, Happening::Device(index, DeviceInput::PowerLoss));
+                inner.schedule(now + lasts, Happening::Device(index, DeviceInput::PowerRestored));
+            }
+            FaultKind::NetworkLoss => {
+                inner.schedule(now, Happening::Device(index, DeviceInput::NetworkLost));
+                let back = now + lasts / 2;
+                inner.schedule(back, Happening::Device(index, DeviceInput::NetworkRestored));
+            }
+            FaultKind::PresenceFlaps => {
+                for flap in 0..3 {
+                    let lost = now + Duration::from_millis(flap * 1_900);
+                    inner.schedule(lost, Happening::Device(index, DeviceInput::NetworkLost));
+                    let back = lost + Duration::from_millis(1 + jump % 1_800);
+                    inner.schedule(back, Happening::Device(index, DeviceInput::NetworkRestored));
+                }
+            }
+            FaultKind::DeviceRemoved => inner.remove(index),
+            FaultKind::ClockJumps => {
+                let days = i64::try_from(jump).unwrap_or(0) - 1_000;
+                let ms = if jump.is_multiple_of(2) { days * 86_400 } else { days * 86_400_000 };
+                inner.things[index as usize].clock_offset_ms += ms;
+            }
+            _ => {}
+        }
+    }
+
+    /// Faults stop, and everything that can come back does.
+    pub(super) fn heal(&mut self) -> Result<(), SimulateError> {
+        {
+            let mut inner = self.world.inner();
+            inner.faults.end();
+            inner.down_until = None;
+            inner.note(None, None, || "faults stop, everything heals".to_owned());
+            inner.heal_devices();
+            if inner.engines[1].running {
+                inner.engines[1].doomed = true;
+            }
+            inner.schedule_in(Duration::from_secs(60), Happening::Resume);
+            inner.schedule_in(LATEST, Happening::Notices);
+            let bound = inner.checker.bound();
+            self.deadline = Some(inner.now + bound);
+        }
+        self.start_engine(0)
+    }
+
+    /// Nobody leaves a campaign paused.
+    pub(super) fn resume(&mut self) {
+        let paused: Vec<CampaignId> = {
+            let mut inner = self.world.inner();
+            inner.schedule_in(Duration::from_secs(600), Happening::Resume);
+            let checker = &inner.checker;
+            let paused = [CampaignStatus::Pausing, CampaignStatus::Paused];
+            checker
+                .campaigns()
+                .filter(|id| checker.status(*id).is_some_and(|status| paused.contains(&status)))
+                .collect()
+        };
+        for id in paused {
+            self.ask(operator::resume(id), false);
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! One run: engines on a store, in a world, step by step through virtual time.
+//!
+//! | File | What |
+//! |---|---|
+//! | this one | the loop: one thing happens, engines work, everything is looked at |
+//! | `engines` | engines start, die and are told |
+//! | `faults` | faults that happen by themselves, and their end |
+//! | `look` | what is looked at between steps |
+
+mod engines;
+mod faults;
+mod look;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hedgerow_core::{TenantId, Timestamp};
+use hedgerow_engine::Engine;
+use hedgerow_engine::store::EventStore;
+
+use crate::random::Random;
+use crate::runtime::{Executor, VirtualClock};
+use crate::simulate::cast::{BEGINNING, CampaignPart, Casting};
+use crate::simulate::check::Checker;
+use crate::simulate::fault::{FaultKind, Faults};
+use crate::simulate::invariant::Violation;
+use crate::simulate::operator;
+use crate::simulate::trace::Trace;
+use crate::simulate::world::{Happening, World};
+use crate::simulate::{Setup, SimulateError, Storage};
+
+/// So many steps at one instant can only be a circle.
+const MOST_STEPS_AT_ONCE: u64 = 50_000;
+/// After that long nothing is on its way any more that was delayed.
+const LATEST: Duration = Duration::from_secs(420);
+/// Every so many steps the claims of the store are looked at (E5).
+const CLAIMS_EVERY: u64 = 512;
+
+#[derive(Default)]
+struct Slot {
+    engine: Option<Engine>,
+    executor: Executor,
+}
+
+pub(super) struct Run<'a> {
+    setup: &'a Setup,
+    tenant: TenantId,
+    casting: Casting<'a>,
+    campaigns: Vec<CampaignPart>,
+    created: u32,
+    manuals: u32,
+    world: World,
+    clock: VirtualClock,
+    storage: &'a mut dyn Storage,
+    store: Arc<dyn EventStore>,
+    slots: [Slot; 2],
+    /// When everything has to be over, once faults have stopped.
+    deadline: Option<Timestamp>,
+    messages: u64,
+    calmed: bool,
+}
+
+impl<'a> Run<'a> {
+    pub(super) fn new(
+        setup: &'a Setup,
+        storage: &'a mut dyn Storage,
+        trace: Trace,
+    ) -> Result<Self, SimulateError> {
+        let profile = &setup.profile;
+        let mut casting = Casting::new(setup.seed, profile, setup.devices, setup.campaigns);
+        let mut parts = casting.devices();
+        let campaigns = casting.campaigns();
+        let random = Random::for_device(setup.seed, 2, 1 << 41);
+        let mut faults = Faults::new(profile.rates(), random, setup.stop_faults_after);
+        let mut liars = Vec::with_capacity(parts.len());
+        for part in &mut parts {
+            let wrong = faults.happens(FaultKind::ClockWrong);
+            let years = faults.random().between(0..=20);
+            if wrong {
+                part.clock_offset_ms = (i64::try_from(years).unwrap_or(0) - 10) * 31_557_600_000;
+            }
+            liars.push(faults.happens(FaultKind::Liar));
+        }
+        let tenant = operator::tenant();
+        let checker = Checker::new(tenant.clone());
+        let world = World::new(BEGINNING, parts, faults, checker, trace);
+        for (thing, liar) in world.inner().things.iter_mut().zip(liars) {
+            thing.liar = liar;
+        }
+        let store = storage.open()?;
+        Ok(Self {
+            setup,
+            tenant,
+            casting,
+            created: setup.campaigns,
+            manuals: 0,
+            campaigns,
+            world,
+            clock: VirtualClock::new(BEGINNING),
+            storage,
+            store,
+            slots: [Slot::default(), Slot::default()],
+            deadline: None,
+            messages: 0,
+            calmed: false,
+        })
+    }
+
+    pub(super) fn world(&self) -> &World {
+        &self.world
+    }
+
+    pub(super) fn store(&self) -> &Arc<dyn EventStore> {
+        &self.store
+    }
+
+    /// Runs to the end, or to the first thing that does not hold.
+    pub(super) fn run(&mut self) -> Result<(), SimulateError> {
+        {
+            let mut inner = self.world.inner();
+            let minutes = u64::from(self.setup.profile.minutes);
+            inner.schedule(BEGINNING, Happening::EngineStarts(0));
+            inner.schedule(BEGINNING, Happening::Minute);
+            inner.schedule_in(Duration::from_secs(60 * minutes), Happening::Heal);
+            for (number, part) in self.campaigns.iter().enumerate() {
+                inner.schedule(part.created_at, Happening::Create(number));
+            }
+        }
+        let mut at_once = 0;
+        loop {
+            if self.world.inner().checker.violation().is_some() {
+                return Ok(());
+            }
+            if self.deadline.is_some() && self.is_over() {
+                self.look_at_the_end();
+                return Ok(());
+            }
+            let ahead = self.world.inner().engine_ahead;
+            let sleep = self.clock.next_sleep().map(|at| back(at, ahead));
+            let next = [self.world.inner().next(), sleep].into_iter().flatten().min();
+            let Some(next) = next else {
+                self.stuck("nothing is left to happen");
+                return Ok(());
+            };
+            let before = self.now();
+            at_once = if next > before { 0 } else { at_once + 1 };
+            if at_once > MOST_STEPS_AT_ONCE {
+                self.stuck("it goes in circles at one instant");
+                return Ok(());
+            }
+            let now = next.max(before);
+            if self.deadline.is_some_and(|deadline| now > deadline) {
+                self.stuck("the time is over");
+                return Ok(());
+            }
+            self.step(now)?;
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.world.inner().now
+    }
+
+    /// One thing that is due happens, and engines work until nothing is left to do.
+    fn step(&mut self, now: Timestamp) -> Result<(), SimulateError> {
+        let happening = {
+            let mut inner = self.world.inner();
+            inner.now = now;
+            inner.step += 1;
+            inner.checker.coverage.steps += 1;
+            self.clock.advance_to(inner.engine_now());
+            inner.take_due()
+        };
+        if let Some(happening) = happening {
+            self.happen(happening)?;
+        } else {
+            let woken = self.world.inner().wake_device();
+            if !woken {
+                self.world.inner().checker.coverage.inputs += 1;
+                self.clock.ring();
+            }
+        }
+        self.work();
+        self.bury()?;
+        self.look();
+        Ok(())
+    }
+
+    fn work(&mut self) {
+        for slot in &mut self.slots {
+            if slot.engine.is_some() {
+                slot.executor.run_until_stalled();
+            }
+        }
+    }
+
+    fn happen(&mut self, happening: Happening) -> Result<(), SimulateError> {
+        match happening {
+            Happening::Minute => self.minute(),
+            Happening::Fault(kind) => self.fault(kind)?,
+            Happening::Tell(observation) => self.tell(observation),
+            Happening::Request(index, input) | Happening::Device(index, input) => {
+                let mut inner = self.world.inner();
+                let now = inner.now;
+                inner.act(index, |device, output| device.handle(now, input, output));
+            }
+            Happening::Answer(due) => {
+                // Whoever waited may be gone.
+                let _ = due.send(());
+            }
+            Happening::EngineStarts(slot) => self.start_engine(slot)?,
+            Happening::EngineEnds(slot) => {
+                let mut inner = self.world.inner();
+                if inner.engines[slot].running {
+                    inner.engines[slot].doomed = true;
+                }
+            }
+            Happening::Create(number) => {
+                let part = self.campaigns[number].clone();
+                self.ask(operator::create(part), true);
+            }
+            Happening::Heal => self.heal()?,
+            Happening::Resume => self.resume(),
+            Happening::Notices => self.world.inner().notices(),
+        }
+        Ok(())
+    }
+
+    pub(super) fn violation(&self) -> Option<Violation> {
+        self.world.inner().checker.violation().cloned()
+    }
+}
+
+fn back(at: Timestamp, ahead: Duration) -> Timestamp {
+    let ahead = i64::try_from(ahead.as_millis()).unwrap_or(i64::MAX);
+    Timestamp::from_millis(at.as_millis().saturating_sub(ahead))
+}

@@ -50,19 +50,16 @@ impl LiveDevice {
             }
             let mut output = Vec::new();
             let wake = self.next_wake();
-            let request = match &self.session {
-                Some(session) => {
-                    let next = session.next_request(&self.settings);
-                    tokio::select! {
-                        biased;
-                        request = next => Some(request),
-                        () = tokio::time::sleep_until(wake) => None,
-                    }
+            let request = if let Some(session) = &self.session {
+                let next = session.next_request(&self.settings);
+                tokio::select! {
+                    biased;
+                    request = next => Some(request),
+                    () = tokio::time::sleep_until(wake) => None,
                 }
-                None => {
-                    tokio::time::sleep_until(wake).await;
-                    None
-                }
+            } else {
+                tokio::time::sleep_until(wake).await;
+                None
             };
             let now = self.now();
             match request {

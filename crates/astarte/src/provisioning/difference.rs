@@ -9,22 +9,22 @@ const SECRET: &str = "http_static_headers";
 /// The differences, each as `place: there -> wanted`; empty if everything wanted is there.
 pub(super) fn differences(wanted: &Value, there: &Value) -> Vec<String> {
     let mut found = Vec::new();
-    compare(String::new(), wanted, there, &mut found);
+    compare("", wanted, there, &mut found);
     found
 }
 
-fn compare(place: String, wanted: &Value, there: &Value, found: &mut Vec<String>) {
+fn compare(place: &str, wanted: &Value, there: &Value, found: &mut Vec<String>) {
     match (wanted, there) {
         // What is missing as a whole is named part by part: a part may be secret.
         (Value::Object(wanted), Value::Object(_) | Value::Null) => {
             for (key, wanted) in wanted {
                 let place = if place.is_empty() { key.clone() } else { format!("{place}.{key}") };
-                compare(place, wanted, &there[key], found);
+                compare(&place, wanted, &there[key], found);
             }
         }
         (Value::Array(wanted), Value::Array(there)) if wanted.len() == there.len() => {
             for (index, (wanted, there)) in wanted.iter().zip(there).enumerate() {
-                compare(format!("{place}[{index}]"), wanted, there, found);
+                compare(&format!("{place}[{index}]"), wanted, there, found);
             }
         }
         (wanted, there) if wanted == there => {}
@@ -44,7 +44,7 @@ pub(super) fn interface_differences(wanted: &Value, there: &Value) -> Vec<String
     let mut found = Vec::new();
     let defaults = [("aggregation", "individual")];
     for key in ["type", "ownership", "aggregation"] {
-        compare_with_default(key.to_owned(), wanted, there, key, &defaults, &mut found);
+        compare_with_default(key, wanted, there, key, &defaults, &mut found);
     }
     let defaults =
         [("reliability", "unreliable"), ("retention", "discard"), ("explicit_timestamp", "false")];
@@ -59,14 +59,14 @@ pub(super) fn interface_differences(wanted: &Value, there: &Value) -> Vec<String
         };
         for key in ["type", "reliability", "retention", "explicit_timestamp"] {
             let place = format!("{endpoint} {key}");
-            compare_with_default(place, wanted, there, key, &defaults, &mut found);
+            compare_with_default(&place, wanted, there, key, &defaults, &mut found);
         }
     }
     found
 }
 
 fn compare_with_default(
-    place: String,
+    place: &str,
     wanted: &Value,
     there: &Value,
     key: &str,

@@ -1,5 +1,5 @@
 //! Tries whole fleets under faults with `hedgerow simulate`, as every build does: many seeds, some
-//! of them twice to compare their logs byte for byte, and a few on SQLite files.
+//! of them twice to compare their logs byte for byte, and a few on `SQLite` files.
 
 use std::path::Path;
 

@@ -55,7 +55,7 @@ pub(crate) struct InstallArgs {
     /// The name of that header
     #[arg(long, value_name = "NAME", default_value = "X-Hedgerow-Secret")]
     secret_header: String,
-    /// Install OTAEvent 0.2, whose reports devices keep until they are sent. Devices need it too:
+    /// Install version 0.2 of the interface of reports, whose reports devices keep until they are sent. Devices need it too:
     /// it cures that the newest Linux runtime loses its final report
     #[arg(long)]
     stored_events: bool,

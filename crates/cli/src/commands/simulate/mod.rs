@@ -86,7 +86,7 @@ fn faults() -> String {
 enum Store {
     /// In memory
     Memory,
-    /// In a SQLite file, thrown away afterwards
+    /// In a file on disk, thrown away afterwards
     Sqlite,
 }
 

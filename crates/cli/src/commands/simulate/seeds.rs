@@ -80,10 +80,7 @@ pub(super) fn run(
             let began = Instant::now();
             let setup = setup(seed);
             let report = simulate(&setup, &mut *storage)?;
-            let again = match plan.twice {
-                true => Some(simulate(&setup, &mut *storage)?),
-                false => None,
-            };
+            let again = if plan.twice { Some(simulate(&setup, &mut *storage)?) } else { None };
             let mut tried = tried.lock().unwrap_or_else(PoisonError::into_inner);
             tried.worked += began.elapsed();
             tried.seeds += 1;

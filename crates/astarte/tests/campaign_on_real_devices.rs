@@ -12,7 +12,9 @@ use hedgerow_astarte::{
     RealmClient, RealmManagement, Reconciler, SystemModelSource, TriggerReceiver,
 };
 use hedgerow_astarte_devices::{DeviceSettings, Devices, RegisteredDevice};
-use hedgerow_astarte_emulator::{Emulator, RealmKeys};
+use hedgerow_astarte_emulator::{
+    Api, Emulator, EventFault, EventRule, Frequency, RealmKeys, RequestFault, RequestRule,
+};
 use hedgerow_core::{
     BaseImage, CampaignDefinition, CampaignId, Channel, DeviceId, GatePolicy, OperationLimits,
     Outcome, PushRollout, RolloutLimits, RolloutMechanism, TenantId, Version, WhenRunning,
@@ -99,7 +101,7 @@ impl World {
 
     /// A service on the world's store, which takes triggers until it is dropped.
     async fn serve(&self) -> Service {
-        let store = SqliteStore::open(&self.folder.path().join("hedgerow.db"));
+        let store = SqliteStore::open(self.folder.path().join("hedgerow.db"));
         let store = Arc::new(store.expect("a store"));
         let fleet = AstarteFleet::new(self.astarte.clone(), SystemModelSource::attribute("model"));
         let (fleet, hold) = fleet.hold_presence();
@@ -178,14 +180,11 @@ impl Service {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         };
-        match tokio::time::timeout(patience, waits).await {
-            Ok(progress) => progress,
-            Err(_) => panic!(
-                "it does not end: {:?} {:?}",
-                self.engine.targets(&tenant(), campaign(), TargetFilter::default()).await,
-                self.receiver.counts(),
-            ),
+        if let Ok(progress) = tokio::time::timeout(patience, waits).await {
+            return progress;
         }
+        let targets = self.engine.targets(&tenant(), campaign(), TargetFilter::default()).await;
+        panic!("it does not end: {targets:?} {:?}", self.receiver.counts())
     }
 
     async fn stop(self) {
@@ -212,6 +211,60 @@ async fn two_dozen_devices_of_three_kinds_get_their_update() {
     assert_eq!((progress.targets.total, progress.targets.successful), (24, 24));
     let counts = service.receiver.counts();
     assert_eq!((counts.malformed, counts.foreign, counts.refused), (0, 0, 0), "{counts:?}");
+    service.stop().await;
+    world.end().await;
+}
+
+/// Events are lost, doubled, late and out of order; requests fail, and some messages never arrive.
+fn let_things_go_wrong(emulator: &Emulator) {
+    let events = [
+        EventFault::Drop,
+        EventFault::Duplicate { copies: 2 },
+        EventFault::Delay { milliseconds: 700 },
+        EventFault::Reorder { behind: 3, milliseconds: 500 },
+    ];
+    for fault in events {
+        let frequency = Frequency::probability(0.15);
+        let rule = EventRule { frequency, ..EventRule::new(fault) };
+        emulator.add_event_rule(rule).expect("a rule");
+    }
+    let requests = [
+        (RequestFault::Status { code: 503 }, Frequency::probability(0.1)),
+        (RequestFault::Status { code: 401 }, Frequency::probability(0.05)),
+        (RequestFault::LoseMessage, Frequency { probability: 0.2, times: Some(2) }),
+        (RequestFault::LoseAnswer, Frequency { probability: 0.2, times: Some(1) }),
+    ];
+    for (fault, frequency) in requests {
+        let rule = RequestRule { api: Some(Api::AppEngine), frequency, ..RequestRule::new(fault) };
+        emulator.add_request_rule(rule).expect("a rule");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn faults_and_a_restart_in_the_middle_change_how_long_it_takes_and_nothing_else() {
+    let world = World::start(12, DeviceProfile::flawless(), 7).await;
+    let_things_go_wrong(&world.emulator);
+    let service = world.serve().await;
+    service.create("0").await;
+    // Until devices are at work, however long that takes.
+    loop {
+        let progress = service.engine.progress(&tenant(), campaign()).await.expect("the campaign");
+        if progress.targets.in_progress + progress.targets.successful >= 4 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    service.stop().await;
+    for number in 0..3 {
+        let _ = world.emulator.disconnect(REALM, as_emulated(device(number)));
+    }
+    world.emulator.lose_session(REALM, as_emulated(device(3))).expect("a device");
+    tokio::time::sleep(Duration::from_secs(3)).await;
+
+    let service = world.serve().await;
+    let progress = service.ended(Duration::from_secs(240)).await;
+    assert_eq!(progress.outcome, Some(Outcome::Success), "{progress:?}");
+    assert_eq!(progress.targets.successful, 12, "{progress:?}");
     service.stop().await;
     world.end().await;
 }

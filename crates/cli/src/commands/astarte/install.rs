@@ -55,8 +55,8 @@ pub(crate) struct InstallArgs {
     /// The name of that header
     #[arg(long, value_name = "NAME", default_value = "X-Hedgerow-Secret")]
     secret_header: String,
-    /// Install version 0.2 of the interface of reports, whose reports devices keep until they are sent. Devices need it too:
-    /// it cures that the newest Linux runtime loses its final report
+    /// Install version 0.2 of the interface of reports, which devices keep until they are sent.
+    /// Devices need it too: it cures that the newest Linux runtime loses its final report
     #[arg(long)]
     stored_events: bool,
     /// A certificate that is trusted beside those of the machine, in PEM

@@ -142,7 +142,7 @@ async fn post_all(address: &str, requests: Vec<Vec<u8>>) -> Result<f64, Error> {
 
 async fn requests() -> Result<(), Error> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let base = format!("http://{}", listener.local_addr()?);
+    let address = format!("http://{}", listener.local_addr()?);
     let status = |id: &str| {
         format!(
             r#"{{"data":{{"id":"{id}","connected":true,"introspection":{{"io.edgehog.devicemanager.OTARequest":{{"major":1,"minor":0}},"io.edgehog.devicemanager.OTAEvent":{{"major":0,"minor":1}}}}}}}}"#
@@ -156,7 +156,7 @@ async fn requests() -> Result<(), Error> {
         .fallback(any(|| ready(r#"{"data":{}}"#)));
     tokio::spawn(async move { axum::serve(listener, router).await });
 
-    let astarte = astarte(&base)?;
+    let astarte = astarte(&address)?;
     let url: ImageUrl = URL.parse()?;
     let (tenant, operation) = (tenant()?, OperationId::of_campaign(campaign_id(), device(0), 0));
     let send = |number: usize| {
@@ -167,7 +167,7 @@ async fn requests() -> Result<(), Error> {
     let bare = |number: usize| {
         let device = device(u32::try_from(number % 1_000).unwrap_or(0));
         let path = format!(
-            "{base}/appengine/v1/realm/devices/{device}/interfaces/io.edgehog.devicemanager.OTARequest/request"
+            "{address}/appengine/v1/realm/devices/{device}/interfaces/io.edgehog.devicemanager.OTARequest/request"
         );
         let body =
             format!(r#"{{"data":{{"operation":"Update","url":"{URL}","uuid":"{operation}"}}}}"#);

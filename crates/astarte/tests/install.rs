@@ -64,8 +64,8 @@ async fn an_empty_realm_gets_everything_and_a_second_time_changes_nothing() {
 async fn stored_events_are_an_update_and_no_way_back_is_taken() {
     let emulator = start().await;
     let realm = with_key(&emulator);
-    let plain = Installation::new(&settings());
-    plain.plan(&realm).await.expect("a plan").apply(&realm).await.expect("an installation");
+    let without_them = Installation::new(&settings());
+    without_them.plan(&realm).await.expect("a plan").apply(&realm).await.expect("an installation");
     let stored = Installation::new(&settings().with_stored_events());
     let plan = stored.plan(&realm).await.expect("a plan");
     let changed: Vec<_> =
@@ -75,7 +75,10 @@ async fn stored_events_are_an_update_and_no_way_back_is_taken() {
     assert_eq!(changed, [(Kind::Interface, name, &from)]);
     plan.apply(&realm).await.expect("an update");
     assert!(stored.plan(&realm).await.expect("a plan").is_done());
-    assert!(plain.plan(&realm).await.expect("a plan").is_done(), "0.2 has everything of 0.1");
+    assert!(
+        without_them.plan(&realm).await.expect("a plan").is_done(),
+        "0.2 has everything of 0.1"
+    );
     emulator.shutdown().await;
 }
 

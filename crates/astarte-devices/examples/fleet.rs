@@ -5,7 +5,7 @@
 //! ```
 //!
 //! The token must allow to register devices. Each device runs 1.0.0, and installs VERSION from
-//! IMAGE_URL; at any other URL it finds no image.
+//! `IMAGE_URL`; at any other URL it finds no image.
 
 use std::collections::BTreeMap;
 

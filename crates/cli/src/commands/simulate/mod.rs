@@ -40,16 +40,16 @@ pub(crate) struct SimulateArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1_024))]
     jobs: Option<u16>,
     /// After so many faults there are no more: to look for the smallest number that fails
-    #[arg(long, value_name = "K", requires = "seed")]
+    #[arg(long, value_name = "K", requires = "seed", conflicts_with = "seeds")]
     stop_faults_after: Option<u64>,
     /// Run every seed twice, and fail if the two logs differ
     #[arg(long)]
     twice: bool,
     /// Draw the rollout of the one seed as an SVG
-    #[arg(long, value_name = "FILE", requires = "seed")]
+    #[arg(long, value_name = "FILE", requires = "seed", conflicts_with = "seeds")]
     plot: Option<PathBuf>,
     /// Print everything that happens in the one seed
-    #[arg(long, requires = "seed")]
+    #[arg(long, requires = "seed", conflicts_with = "seeds")]
     timeline: bool,
     /// Print what was tried and found as JSON
     #[arg(long)]

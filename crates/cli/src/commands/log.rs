@@ -161,13 +161,21 @@ fn print_page(args: &LogArgs, page: &[StoredEvent], out: &mut impl Write) -> Res
             let data = if data.as_object().is_some_and(serde_json::Map::is_empty) {
                 String::new()
             } else {
-                shortened(&data.to_string())
+                shortened(&as_stored(&event.data, &data))
             };
             let (version, at) = (stored.version, event.recorded_at);
             writeln!(out, "{at}  {kind}/{id} {version:>6}  {:<22} {data}", event.event_type)?;
         }
     }
     Ok(())
+}
+
+/// The data with its fields in the order in which they were stored; `read` is what it says.
+fn as_stored(stored: &[u8], read: &Value) -> String {
+    match str::from_utf8(stored) {
+        Ok(text) if !read.is_null() && !text.contains(['\n', '\r']) => text.to_owned(),
+        _ => read.to_string(),
+    }
 }
 
 /// A snapshot of a million devices is no line for people; `--json` has all of it.

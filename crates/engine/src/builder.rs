@@ -73,6 +73,7 @@ impl EngineBuilder {
     /// # Errors
     /// [`StoreError`] if the store cannot list its streams.
     pub async fn start(self) -> Result<Engine, StoreError> {
+        let started_at = self.clock.now();
         let streams = self.store.streams().await?;
         let claims = self.store.claims().await?;
         let mut registry = Registry::default();
@@ -96,6 +97,7 @@ impl EngineBuilder {
                 clock: self.clock,
                 spawner: self.spawner,
                 settings: self.settings,
+                started_at,
                 registry: Mutex::new(registry),
                 subscribers: Mutex::new(Vec::new()),
             }),

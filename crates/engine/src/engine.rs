@@ -92,7 +92,7 @@ impl Engine {
             tenant: tenant.clone(),
             stream,
             expected_version: 0,
-            events: stamp(vec![encode_campaign(&event)], &[0], cause(stream, 0), now),
+            events: stamp(vec![encode_campaign(&event)], &[0], cause(&self.shared, stream, 0), now),
             claims_taken: Vec::new(),
             claims_released: Vec::new(),
             operations: Vec::new(),

@@ -104,7 +104,7 @@ impl Engine {
             tenant: tenant.clone(),
             stream,
             expected_version: 0,
-            events: stamp(vec![encode_manual(&event)], &[0], cause(stream, 0), now),
+            events: stamp(vec![encode_manual(&event)], &[0], cause(&self.shared, stream, 0), now),
             claims_taken: vec![Claim::Device(request.device)],
             claims_released: Vec::new(),
             operations: vec![id],

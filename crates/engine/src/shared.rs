@@ -27,6 +27,8 @@ pub(crate) struct Shared {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) spawner: Arc<dyn Spawner>,
     pub(crate) settings: Settings,
+    /// When this engine was started: what tells it from another one on the same store.
+    pub(crate) started_at: Timestamp,
     pub(crate) registry: Mutex<Registry>,
     pub(crate) subscribers: Mutex<Vec<mpsc::Sender<RecordedEvent>>>,
 }

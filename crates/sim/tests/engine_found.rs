@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{IMAGE, Rig, definition, device, operation, seconds, tenant};
+use common::{Fault, IMAGE, Rig, definition, device, operation, seconds, tenant};
 use hedgerow_core::{
     CampaignEdit, OperationLimits, Outcome, Reaction, ReportStatus, RequestAnswer, RequestId,
     TargetStatus, TransportError,
@@ -88,4 +88,25 @@ fn e10_a_report_about_an_operation_that_another_engine_started_is_taken() {
     let taken = rig.report(&second, 1, operation(1, 1), ReportStatus::Success);
     assert_eq!(taken, Ok(Reaction::Taken));
     assert_eq!(rig.progress(&second, 1).outcome, Some(Outcome::Success));
+}
+
+#[test]
+fn e5_an_engine_whose_append_failed_does_not_take_the_same_events_of_another_for_its_own() {
+    let mut rig = Rig::new(1);
+    let first = rig.start();
+    rig.create(&first, 1, definition(1));
+    rig.pass(seconds(1));
+    let _second = rig.start();
+    // The second one asks again after its start, as it cannot know whether the request left.
+    rig.pass(seconds(1));
+    rig.world.take_sent();
+    // At the time-out both read the device and decide to ask again; only one can record it.
+    let failure = Fault::Fails(common::unavailable());
+    rig.store.next([Fault::Works, failure]);
+    rig.pass(seconds(305));
+    let resent = |event: &String| event == "request_resent" || event == "request_reissued";
+    let types = rig.types(hedgerow_core::StreamId::Campaign(common::campaign_id(1)));
+    let recorded = types.iter().filter(|event| resent(event)).count();
+    let sent = rig.world.take_sent().len();
+    assert!(sent <= recorded, "{sent} requests left for {recorded} that are recorded: {types:?}");
 }

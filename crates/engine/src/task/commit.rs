@@ -78,7 +78,7 @@ impl Task {
                     }
                 }
             }
-            let cause = cause(self.stream, expected);
+            let cause = cause(&self.shared, self.stream, expected);
             let events = stamp(std::mem::take(&mut outcome.events), &events, cause, now);
             match self.append(expected, &events, &outcome).await {
                 Ok(()) => {

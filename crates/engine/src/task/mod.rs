@@ -329,9 +329,12 @@ pub(crate) enum Start {
     Loaded,
 }
 
-/// The id of an append: the same whenever the same append is tried again.
-pub(crate) fn cause(stream: StreamId, expected: u64) -> Uuid {
-    Uuid::new_v5(&CAUSES, format!("{stream}@{expected}").as_bytes())
+/// The id of an append: the same whenever this engine tries the same append again, and another one
+/// for another engine, which may decide the very same at the very same instant. Without that, a
+/// writer whose append failed would take the other's events for its own.
+pub(crate) fn cause(shared: &Shared, stream: StreamId, expected: u64) -> Uuid {
+    let writer = shared.started_at.as_millis();
+    Uuid::new_v5(&CAUSES, format!("{stream}@{expected} by {writer}").as_bytes())
 }
 
 /// Puts the surroundings to encoded events; `inputs[i]` is the number of the input that led to

@@ -3,16 +3,15 @@
 //! `cqrs-es` with `sqlite-es` (programs of their own in `libraries/`, as their SQLite bindings
 //! cannot be linked together), and beside one fsync on the same disk.
 //!
-//! All take turns. Before each is measured it writes so much that its write-ahead log has been
-//! used from the start again, as it is in a service that has run for a while: an fsync of a file
-//! that still grows takes longer. Every side has `journal_mode = WAL` and `synchronous = FULL`: when an append has
-//! returned, it is durable. The files are in the temporary folder; `TMPDIR` says where that is.
+//! All take turns, append by append. Before, each writes so much that its write-ahead log is used
+//! from the start again, as in a service that has run for a while. Every side has
+//! `journal_mode = WAL` and `synchronous = FULL`: when an append has returned, it is durable. The
+//! files are in the temporary folder; `TMPDIR` says where that is.
 
 use std::fs::File;
-use std::io::Write;
-use std::ops::Range;
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use futures::executor::block_on;
@@ -25,94 +24,129 @@ use hedgerow_engine::store::EventStore;
 use hedgerow_sqlite::SqliteStore;
 use rusqlite::{Connection, params};
 
-/// Events in an append, and how many appends one turn has.
-const BATCHES: [(usize, usize); 3] = [(1, 400), (100, 100), (1_000, 40)];
-const TURNS: usize = 5;
+/// Events in an append, and how many appends each side has.
+const BATCHES: [(usize, usize); 3] = [(1, 1_000), (100, 400), (1_000, 150)];
 /// Appends of 1,000 events before the measured ones.
-const WARM_UP: usize = 100;
-const LIBRARIES: [&str; 2] = ["eventcore", "cqrs-es"];
+const WARM_UP: usize = 150;
+
+/// Appends so many events, and tells how long that took.
+type Side<'a> = &'a mut dyn FnMut(usize) -> Duration;
 
 fn main() {
-    for library in LIBRARIES {
-        build(library);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut eventcore = Library::start("eventcore", folder.path());
+    let mut cqrs_es = Library::start("cqrs-es", folder.path());
+    let store = SqliteStore::open(folder.path().join("store.db")).expect("it opens");
+    let mut version = 0;
+    let mut connection = open(&folder.path().join("bare.db")).expect("it opens");
+    let mut inserted = 0;
+    let mut file = File::create(folder.path().join("plain")).expect("it is created");
+    let sides: [Side<'_>; 5] = [
+        &mut |batch| {
+            let append = vec![append_of(version, events(version, batch))];
+            version += batch as u64;
+            timed(|| block_on(store.append(append)).expect("it is durable")).0
+        },
+        &mut |batch| {
+            let (first, events) = (inserted, events(inserted, batch));
+            inserted += batch as u64;
+            timed(|| insert(&mut connection, first, &events).expect("it is durable")).0
+        },
+        &mut |batch| eventcore.append(batch),
+        &mut |batch| cqrs_es.append(batch),
+        &mut |_| {
+            timed(|| {
+                file.write_all(&[7; 4_096]).expect("it is written");
+                file.sync_data().expect("it is durable");
+            })
+            .0
+        },
+    ];
+    measure(sides);
+    store.close();
+}
+
+fn measure(mut sides: [Side<'_>; 5]) {
+    for side in &mut sides {
+        for _ in 0..WARM_UP {
+            side(1_000);
+        }
     }
     println!("| Events | Side | One append | Events/s | Beside bare rusqlite | Beside Hedgerow |");
     println!("|---:|---|---:|---:|---:|---:|");
+    let mut fsyncs = Vec::new();
     for (batch, appends) in BATCHES {
-        measure(batch, appends);
-    }
-    let fsync = median((0..TURNS).flat_map(|_| one_fsync()).collect());
-    println!("\nOne fsync of a plain file that grows by 4 KiB: {:.1} µs.", micros(fsync));
-}
-
-fn measure(batch: usize, appends: usize) {
-    let mut times: [Vec<Duration>; 4] = Default::default();
-    for _ in 0..TURNS {
-        times[0].extend(store(batch, appends));
-        times[1].extend(bare(batch, appends));
-        for (library, times) in LIBRARIES.into_iter().zip(&mut times[2..]) {
-            times.extend(run(library, batch, appends));
+        let mut times = [const { Vec::new() }; 5];
+        for _ in 0..appends {
+            for (side, times) in sides.iter_mut().zip(&mut times) {
+                times.push(side(batch));
+            }
+        }
+        let [hedgerow, bare, eventcore, cqrs_es, fsync] = times.map(median);
+        fsyncs.push(fsync);
+        for (name, time) in [
+            ("Hedgerow", hedgerow),
+            ("bare `rusqlite`", bare),
+            ("`eventcore`", eventcore),
+            ("`cqrs-es`", cqrs_es),
+        ] {
+            println!(
+                "| {} | {name} | {:.0} µs | {} | {:.0} % | {:.0} % |",
+                thousands(batch),
+                micros(time),
+                thousands(whole(rate(batch, time))),
+                100.0 * bare.as_secs_f64() / time.as_secs_f64(),
+                100.0 * hedgerow.as_secs_f64() / time.as_secs_f64(),
+            );
         }
     }
-    let times = times.map(median);
-    let [hedgerow, bare, ..] = times.map(|time| time.as_secs_f64());
-    for (name, time) in ["Hedgerow", "bare rusqlite", LIBRARIES[0], LIBRARIES[1]].iter().zip(times)
-    {
-        println!(
-            "| {} | {name} | {:.1} µs | {} | {:.0} % | {:.0} % |",
-            thousands(batch),
-            micros(time),
-            thousands(whole(rate(batch, time))),
-            100.0 * bare / time.as_secs_f64(),
-            100.0 * hedgerow / time.as_secs_f64(),
-        );
+    let fsyncs: Vec<_> = fsyncs.into_iter().map(|time| format!("{:.0}", micros(time))).collect();
+    println!("\nOne fsync of a plain file that grows by 4 KiB: {} µs.", fsyncs.join(", "));
+}
+
+/// The program of a library, which appends as many events as each line that it reads says.
+struct Library {
+    child: Child,
+}
+
+impl Library {
+    fn start(name: &str, folder: &Path) -> Self {
+        let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let command = |what| {
+            let mut command = Command::new(env!("CARGO"));
+            command.current_dir(manifest.join("libraries").join(name));
+            command.args([what, "--release", "--locked"]);
+            command
+        };
+        let built = command("build").status();
+        assert!(built.is_ok_and(|status| status.success()), "{name} is built");
+        let child = command("run")
+            .args(["--quiet", "--"])
+            .arg(folder.join(format!("{name}.db")))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it runs");
+        Self { child }
+    }
+
+    fn append(&mut self, batch: usize) -> Duration {
+        let input = self.child.stdin.as_mut().expect("it is piped");
+        writeln!(input, "{batch}").expect("it listens");
+        let mut line = String::new();
+        // It answers one line for each that it reads: nothing of the next one is read ahead.
+        let output = self.child.stdout.as_mut().expect("it is piped");
+        BufReader::new(output).read_line(&mut line).expect("it answers");
+        Duration::from_nanos(line.trim().parse().expect("nanoseconds"))
     }
 }
 
-fn store(batch: usize, appends: usize) -> Vec<Duration> {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let store = SqliteStore::open(folder.path().join("store.db")).expect("it opens");
-    let mut append = |events: Range<usize>| {
-        let append = vec![append_of(events.start as u64, encoded_events(events))];
-        timed(|| block_on(store.append(append)).expect("it is durable")).0
-    };
-    let times = in_steady_state(batch, appends, &mut append);
-    store.close();
-    times
-}
-
-fn bare(batch: usize, appends: usize) -> Vec<Duration> {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let mut connection = open(&folder.path().join("bare.db")).expect("it opens");
-    let mut append = |events: Range<usize>| {
-        let (first, events) = (events.start as u64, encoded_events(events));
-        timed(|| insert(&mut connection, first, &events).expect("it is durable")).0
-    };
-    in_steady_state(batch, appends, &mut append)
-}
-
-/// The times of appends after those that warm the file up.
-fn in_steady_state(
-    batch: usize,
-    appends: usize,
-    append: &mut dyn FnMut(Range<usize>) -> Duration,
-) -> Vec<Duration> {
-    for number in 0..WARM_UP {
-        append(number * 1_000..(number + 1) * 1_000);
+impl Drop for Library {
+    fn drop(&mut self) {
+        // With nothing more to read it ends.
+        drop(self.child.stdin.take());
+        let _ = self.child.wait();
     }
-    let first = WARM_UP * 1_000;
-    (0..appends).map(|n| append(first + n * batch..first + (n + 1) * batch)).collect()
-}
-
-/// One page more in a plain file, and the wait until it is on the disk.
-fn one_fsync() -> Vec<Duration> {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let mut file = File::create(folder.path().join("plain")).expect("it is created");
-    let mut write = || {
-        file.write_all(&[7; 4_096]).expect("it is written");
-        file.sync_data().expect("it is durable");
-    };
-    (0..100).map(|_| timed(&mut write).0).collect()
 }
 
 /// A file with the table of events, its index and the pragmas of the store's writer.
@@ -163,46 +197,12 @@ fn insert(connection: &mut Connection, first: u64, events: &[NewEvent]) -> rusql
     transaction.commit()
 }
 
-fn encoded_events(numbers: Range<usize>) -> Vec<NewEvent> {
+fn events(first: u64, batch: usize) -> Vec<NewEvent> {
     let event = |number| {
         let device = device(u32::try_from(number).unwrap_or(u32::MAX));
         encoded(&CampaignEvent::from(RequestAccepted { device }))
     };
-    numbers.map(event).collect()
-}
-
-fn build(library: &str) {
-    let status = cargo(library).arg("build").args(options(library)).status();
-    assert!(status.is_ok_and(|status| status.success()), "{library} is built");
-}
-
-/// Lets a library do so many appends, and reads the nanoseconds that each took.
-fn run(library: &str, batch: usize, appends: usize) -> Vec<Duration> {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let output = cargo(library)
-        .arg("run")
-        .args(options(library))
-        .args(["--quiet", "--"])
-        .arg(folder.path().join("library.db"))
-        .args([batch, appends, WARM_UP].map(|number| number.to_string()))
-        .output()
-        .expect("it runs");
-    assert!(output.status.success(), "{library}: {}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let times: Vec<_> =
-        text.lines().map(|line| Duration::from_nanos(line.parse().expect("nanoseconds"))).collect();
-    assert_eq!(times.len(), appends, "one time for each append");
-    times
-}
-
-fn cargo(library: &str) -> Command {
-    let mut command = Command::new(env!("CARGO"));
-    command.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("libraries").join(library));
-    command
-}
-
-fn options(library: &str) -> [String; 3] {
-    ["--release".to_owned(), "--bin".to_owned(), format!("append-{library}")]
+    (first..).take(batch).map(event).collect()
 }
 
 fn micros(time: Duration) -> f64 {

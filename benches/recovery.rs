@@ -79,7 +79,6 @@ fn write_log_with_snapshot(path: &Path, events: &[CampaignEvent]) {
         .run(async move {
             steered.pause(&tenant(), campaign_id()).await.expect("it is paused");
             steered.resume(&tenant(), campaign_id()).await.expect("it goes on");
-            steered.shutdown().await;
         })
         .expect("it ends");
     let stream = block_on(store.streams()).expect("it is read").remove(0);
@@ -108,11 +107,7 @@ fn start(path: &Path, told: &mut Vec<Duration>) -> Duration {
 
 fn check(executor: &mut Executor, engine: &Engine) {
     let engine = engine.clone();
-    let progress = executor.run(async move {
-        let progress = engine.progress(&tenant(), campaign_id()).await;
-        engine.shutdown().await;
-        progress
-    });
+    let progress = executor.run(async move { engine.progress(&tenant(), campaign_id()).await });
     let counts = progress.expect("it ends").expect("it is loaded").targets;
     assert_eq!((counts.total, counts.successful), (TARGETS, TARGETS / 2), "it is half done");
 }

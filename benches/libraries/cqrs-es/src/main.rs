@@ -1,6 +1,6 @@
-//! Durable appends through `cqrs-es` with `sqlite-es`, for the benchmark `append`: prints the
-//! nanoseconds of each append, one a line. Its arguments: file, events in an append, appends, and how
-//! many appends of 1,000 events come before these and are not told.
+//! Durable appends through `cqrs-es` with `sqlite-es`, for the benchmark `append`: each line
+//! that it reads says how many events to append, and it answers the nanoseconds that this took. Its
+//! argument: the file.
 //!
 //! Each append is one command that the framework executes, as its documentation shows it, on an
 //! aggregate of its own, so that no older events are read. The pool is that of
@@ -64,25 +64,18 @@ impl Aggregate for Campaign {
 }
 
 fn main() {
-    let mut arguments = std::env::args().skip(1);
-    let path = arguments.next().expect("a file");
-    let batch: usize = arguments.next().and_then(|n| n.parse().ok()).expect("events in an append");
-    let appends: usize = arguments.next().and_then(|n| n.parse().ok()).expect("appends");
-    let before: usize = arguments.next().and_then(|n| n.parse().ok()).expect("appends before");
+    let path = std::env::args().nth(1).expect("a file");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
         let pool = open(Path::new(&path)).await;
         let cqrs = sqlite_cqrs::<Campaign>(pool, Vec::new(), ());
-        for append in 0..before + appends {
-            let batch = if append < before { 1_000 } else { batch };
-            let devices =
-                (append * batch..(append + 1) * batch).map(|n| format!("{n:022}")).collect();
+        for (append, line) in (0_usize..).zip(std::io::stdin().lines()) {
+            let batch: usize = line.ok().and_then(|line| line.parse().ok()).expect("how many");
+            let devices = (0..batch).map(|n| format!("{n:022}")).collect();
             let campaign = format!("campaign-{append}");
             let begin = Instant::now();
             cqrs.execute(&campaign, devices).await.expect("it is durable");
-            if append >= before {
-                println!("{}", begin.elapsed().as_nanos());
-            }
+            println!("{}", begin.elapsed().as_nanos());
         }
     });
 }

@@ -1,6 +1,6 @@
-//! Durable appends through `eventcore`'s SQLite store, for the benchmark `append`: prints the
-//! nanoseconds of each append, one a line. Its arguments: file, events in an append, appends, and how
-//! many appends of 1,000 events come before these and are not told.
+//! Durable appends through `eventcore`'s SQLite store, for the benchmark `append`: each line
+//! that it reads says how many events to append, and it answers the nanoseconds that this took. Its
+//! argument: the file.
 //!
 //! Each append is one command that `execute` runs, as eventcore's documentation shows it, on a
 //! stream of its own, so that no older events are read. The store's own pragmas: WAL, and SQLite's
@@ -58,27 +58,20 @@ impl CommandLogic for Record {
 }
 
 fn main() {
-    let mut arguments = std::env::args().skip(1);
-    let path = PathBuf::from(arguments.next().expect("a file"));
-    let batch: usize = arguments.next().and_then(|n| n.parse().ok()).expect("events in an append");
-    let appends: usize = arguments.next().and_then(|n| n.parse().ok()).expect("appends");
-    let before: usize = arguments.next().and_then(|n| n.parse().ok()).expect("appends before");
+    let path = PathBuf::from(std::env::args().nth(1).expect("a file"));
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
         let config = SqliteConfig { path, encryption_key: None };
         let store = SqliteEventStore::new(config).expect("it opens");
         store.migrate().await.expect("it has its tables");
-        for append in 0..before + appends {
-            let batch = if append < before { 1_000 } else { batch };
+        for (append, line) in (0_usize..).zip(std::io::stdin().lines()) {
+            let batch: usize = line.ok().and_then(|line| line.parse().ok()).expect("how many");
             let campaign = StreamId::try_new(format!("campaign-{append}")).expect("a stream");
-            let devices =
-                (append * batch..(append + 1) * batch).map(|n| format!("{n:022}")).collect();
+            let devices = (0..batch).map(|n| format!("{n:022}")).collect();
             let command = Record { campaign, devices };
             let begin = Instant::now();
             execute(&store, command, RetryPolicy::new()).await.expect("it is durable");
-            if append >= before {
-                println!("{}", begin.elapsed().as_nanos());
-            }
+            println!("{}", begin.elapsed().as_nanos());
         }
     });
 }

@@ -1,6 +1,8 @@
 //! What passes between an engine and the world: requests that leave, answers and versions that come
 //! back, engines that come and go.
 
+use std::time::Duration;
+
 use hedgerow_core::{
     CampaignStatus, Channel, DeviceId, OperationId, StreamId, SystemModelHandle, Timestamp,
 };
@@ -108,6 +110,14 @@ impl Checker {
 
     /// Something happened after which it is not known for sure what the engine knows.
     pub(in crate::simulate) fn trouble(&mut self, now: Timestamp) {
+        self.turns.trouble(now);
+    }
+
+    /// The engine's clock steps forward: what was read just before is as fresh as it was.
+    pub(in crate::simulate) fn clock_steps(&mut self, by: Duration, now: Timestamp) {
+        for shown in self.facts.shown.iter_mut().flat_map(|shown| shown.values_mut()) {
+            shown.at = shown.at + by;
+        }
         self.turns.trouble(now);
     }
 

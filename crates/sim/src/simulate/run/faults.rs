@@ -71,7 +71,7 @@ impl Run<'_> {
                 if inner.faults.inject(kind) {
                     inner.engine_ahead += step;
                     let now = inner.engine_now();
-                    inner.checker.trouble(now);
+                    inner.checker.clock_steps(step, now);
                     let text = move || format!("engine_clock_steps by {step:?}");
                     inner.mark(None, text);
                     self.clock.advance_to(now);

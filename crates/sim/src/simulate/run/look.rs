@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use hedgerow_core::{CampaignId, DeviceId, StreamId};
-use hedgerow_engine::TargetFilter;
+use hedgerow_engine::{EngineError, TargetFilter};
 
 use super::{CLAIMS_EVERY, Run};
 use crate::runtime::wait;
@@ -128,11 +128,18 @@ impl Run<'_> {
         let Some(engine) = self.slots[0].engine.clone() else { return };
         let tenant = self.tenant.clone();
         let filter = TargetFilter { limit: 10_000, ..TargetFilter::default() };
-        let asked = async move { engine.targets(&tenant, id, filter).await };
-        let Some(Ok(page)) = self.slots[0].executor.run(asked) else { return };
+        let asked = async move {
+            let progress = engine.progress(&tenant, id).await?;
+            let page = engine.targets(&tenant, id, filter).await?;
+            Ok::<_, EngineError>((progress.events, page))
+        };
+        let Some(Ok((events, page))) = self.slots[0].executor.run(asked) else { return };
         let mut inner = self.world.inner();
         let now = inner.engine_now();
-        let Some(fold) = inner.checker.fold(id) else { return };
+        // An engine that was not alone learns only from its next conflict what another wrote.
+        let Some(fold) = inner.checker.fold(id).filter(|fold| fold.version() == events) else {
+            return;
+        };
         let differs =
             page.targets.iter().zip(fold.targets()).find(|(shown, told)| **shown != *told);
         if let Some((shown, told)) = differs {

@@ -261,7 +261,10 @@ impl Checker {
 
     /// A campaign starts: older ones of the same System Model and channel give way (D18).
     fn rollout_began(&mut self, id: CampaignId) {
-        let Some(model) = self.campaigns.get(&id) else { return };
+        // One without targets ends in the append that starts it (D3): it is in nobody's way.
+        let Some(model) = self.campaigns.get(&id).filter(|model| !model.targets.is_empty()) else {
+            return;
+        };
         let (image, channel) = (&model.definition.base_image, &model.definition.channel);
         let (system_model, channel) = (image.system_model.clone(), channel.name().clone());
         for other in self.campaigns.values_mut().filter(|other| other.id != id) {

@@ -131,7 +131,7 @@ fn model(root: &Path) -> Result<(u64, u64), GuaranteesError> {
 }
 
 fn simulation(root: &Path) -> Result<Simulation, GuaranteesError> {
-    let text = External::cargo(["run", "--release", "--quiet", "--package", "hedgerow", "--"])
+    let text = External::cargo(["run", "--quiet", "--package", "hedgerow", "--"])
         .arguments(["simulate", "--seeds", SEEDS, "--profile", "mixed", "--json"])
         .directory(root)
         .read()?;

@@ -241,6 +241,7 @@ fn let_things_go_wrong(emulator: &Emulator) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes minutes of real time: cargo test -p hedgerow-astarte -- --ignored faults"]
 async fn faults_and_a_restart_in_the_middle_change_how_long_it_takes_and_nothing_else() {
     let world = World::start(12, DeviceProfile::flawless(), 7).await;
     let_things_go_wrong(&world.emulator);

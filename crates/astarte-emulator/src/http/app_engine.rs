@@ -1,6 +1,9 @@
 //! The AppEngine API: devices, their status, and the way to their groups and values.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::ops::Bound;
+use std::str::FromStr;
 
 use serde_json::{Map, Value, json};
 
@@ -98,12 +101,14 @@ pub(super) fn status(state: &State, id: DeviceId) -> Result<Value, ApiError> {
 }
 
 /// How much of a list a request wants.
-pub(super) struct Paging {
-    pub(super) limit: usize,
-    pub(super) details: bool,
+/// Which page of a list is asked for, where each device has a token of its own.
+pub(super) struct Paging<T> {
+    limit: usize,
+    details: bool,
+    after: Option<T>,
 }
 
-impl Paging {
+impl<T: FromStr + Ord + Display> Paging<T> {
     pub(super) fn read(request: &Request) -> Result<Self, ApiError> {
         let limit = match request.query("limit") {
             None => PAGE_DEFAULT,
@@ -117,17 +122,22 @@ impl Paging {
             Some("true") => true,
             Some(_) => return Err(ApiError::field("details", "is invalid")),
         };
-        Ok(Self { limit, details })
+        let invalid = |_| ApiError::field("from_token", "is invalid");
+        let after = request.query("from_token").map(|text| text.parse().map_err(invalid));
+        Ok(Self { limit, details, after: after.transpose()? })
     }
 
-    /// A page of `devices` (with one more than the limit if there are more), which continues
-    /// after the token of its last one.
+    /// The page of `all`, which continues after the token of its last device.
     pub(super) fn page(
         &self,
         request: &Request,
         state: &State,
-        mut devices: Vec<(String, DeviceId)>,
+        all: &BTreeMap<T, DeviceId>,
     ) -> Result<Reply, ApiError> {
+        let first = self.after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        // One more, to see whether there are more.
+        let following = all.range((first, Bound::Unbounded)).take(self.limit + 1);
+        let mut devices: Vec<(&T, DeviceId)> = following.map(|(token, id)| (token, *id)).collect();
         // As Astarte writes paths: without the part that its ingress takes away.
         let path = request.path.trim_start_matches("/appengine");
         let mut links = Map::new();
@@ -153,19 +163,8 @@ impl Paging {
 
 fn list(realm: &Realm, request: &Request) -> Result<Reply, ApiError> {
     let paging = Paging::read(request)?;
-    let after: Option<i64> = match request.query("from_token") {
-        None => None,
-        Some(text) => Some(text.parse().map_err(|_| ApiError::field("from_token", "is invalid"))?),
-    };
     let state = realm.lock();
-    let devices = state
-        .order
-        .iter()
-        .filter(|(token, _)| after.is_none_or(|after| **token > after))
-        .take(paging.limit + 1)
-        .map(|(token, id)| (token.to_string(), *id))
-        .collect();
-    paging.page(request, &state, devices)
+    paging.page(request, &state, &state.order)
 }
 
 fn patch(realm: &Realm, request: &Request, id: DeviceId) -> Result<Reply, ApiError> {

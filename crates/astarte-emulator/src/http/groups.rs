@@ -1,7 +1,6 @@
 //! The groups of AppEngine.
 
 use serde_json::json;
-use uuid::Uuid;
 
 use super::app_engine::{Paging, parse_id};
 use super::reply::{ApiError, Reply};
@@ -82,19 +81,9 @@ fn create(realm: &Realm, request: &Request) -> Result<Reply, ApiError> {
 
 fn members(realm: &Realm, request: &Request, group: &str) -> Result<Reply, ApiError> {
     let paging = Paging::read(request)?;
-    let after: Option<Uuid> = match request.query("from_token") {
-        None => None,
-        Some(text) => Some(text.parse().map_err(|_| ApiError::field("from_token", "is invalid"))?),
-    };
     let state = realm.lock();
     let members = state.groups.get(group).ok_or_else(|| ApiError::not_found("Group"))?;
-    let devices = members
-        .iter()
-        .filter(|(token, _)| after.is_none_or(|after| **token > after))
-        .take(paging.limit + 1)
-        .map(|(token, id)| (token.to_string(), *id))
-        .collect();
-    paging.page(request, &state, devices)
+    paging.page(request, &state, members)
 }
 
 fn add(realm: &Realm, request: &Request, group: &str) -> Result<Reply, ApiError> {

@@ -2,24 +2,11 @@
 
 mod common;
 
-use common::{Fault, IMAGE, Rig, definition, device, operation, seconds, tenant};
+use common::{Fault, Rig, definition, operation, seconds, tenant};
 use hedgerow_core::{
-    CampaignEdit, OperationLimits, Outcome, Reaction, ReportStatus, RequestAnswer, RequestId,
-    TargetStatus, TransportError,
+    CampaignEdit, Outcome, Reaction, ReportStatus, RequestAnswer, TargetStatus, TransportError,
 };
-use hedgerow_engine::{Engine, EngineError, ManualUpdateRequest, TargetFilter};
-
-fn start_manual(rig: &mut Rig, engine: &Engine, number: u8) -> Result<(), EngineError> {
-    let request = ManualUpdateRequest {
-        request_id: RequestId::new("r1").unwrap(),
-        device: device(number),
-        url: IMAGE.parse().unwrap(),
-        expected_version: None,
-        limits: OperationLimits::default(),
-    };
-    let engine = engine.clone();
-    rig.run(async move { engine.start_manual_update(&tenant(), request).await }).map(|_| ())
-}
+use hedgerow_engine::TargetFilter;
 
 #[test]
 fn d14_a_campaign_that_fails_gives_back_devices_whose_request_was_deferred() {
@@ -37,7 +24,7 @@ fn d14_a_campaign_that_fails_gives_back_devices_whose_request_was_deferred() {
     rig.report(&engine, 2, operation(1, 2), ReportStatus::Failure).unwrap();
     assert_eq!(rig.progress(&engine, 1).outcome, Some(Outcome::Failure));
 
-    start_manual(&mut rig, &engine, 1).expect("nothing is in progress on device 1");
+    rig.start_manual(&engine, 1).expect("nothing is in progress on device 1");
     // The request that failed was delivered all the same: too late to change a count (D11).
     let late = rig.report(&engine, 1, operation(1, 1), ReportStatus::Success);
     assert_eq!(late, Ok(Reaction::Late));
@@ -67,7 +54,7 @@ fn d14_a_request_that_is_deferred_after_its_campaign_failed_gives_its_device_bac
     // The call for device 1 is given up after 20 seconds.
     rig.pass(seconds(30));
     assert_eq!(rig.progress(&engine, 1).targets.in_progress, 0);
-    start_manual(&mut rig, &engine, 1).expect("nothing is in progress on device 1");
+    rig.start_manual(&engine, 1).expect("nothing is in progress on device 1");
 }
 
 #[test]

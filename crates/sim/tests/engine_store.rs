@@ -8,11 +8,9 @@ use common::{
     seconds, tenant, unavailable,
 };
 use hedgerow_core::event::EventError;
-use hedgerow_core::{
-    CampaignStatus, NewEvent, OperationLimits, Outcome, Reaction, ReportStatus, RequestId, StreamId,
-};
+use hedgerow_core::{CampaignStatus, NewEvent, Outcome, Reaction, ReportStatus, StreamId};
 use hedgerow_engine::store::{Activity, Claim, EventStore, StoreError, StreamAppend};
-use hedgerow_engine::{Engine, EngineError, LoadError, ManualUpdateRequest};
+use hedgerow_engine::{Engine, EngineError, LoadError};
 
 fn full() -> StoreError {
     StoreError::Full { detail: "no space left".to_owned() }
@@ -215,22 +213,10 @@ fn d14_a_device_whose_release_was_recorded_is_free_though_the_stores_answer_is_l
     rig.store.next([Fault::LosesAnswer]);
     rig.report(&engine, 1, operation(1, 1), ReportStatus::Success).unwrap();
     rig.pass(seconds(10));
-    start_manual(&mut rig, &engine).expect("the device is free");
+    rig.start_manual(&engine, 1).expect("the device is free");
     rig.world.set_version(1, "1.0.0");
     rig.create(&engine, 2, definition(1));
     assert_eq!(rig.progress(&engine, 2).status, CampaignStatus::InProgress, "D18");
-}
-
-fn start_manual(rig: &mut Rig, engine: &Engine) -> Result<(), EngineError> {
-    let request = ManualUpdateRequest {
-        request_id: RequestId::new("r1").unwrap(),
-        device: device(1),
-        url: IMAGE.parse().unwrap(),
-        expected_version: None,
-        limits: OperationLimits::default(),
-    };
-    let engine = engine.clone();
-    rig.run(async move { engine.start_manual_update(&tenant(), request).await }).map(|_| ())
 }
 
 #[test]
@@ -260,9 +246,9 @@ fn e8_a_creation_that_failed_can_be_repeated() {
     let engine = rig.start();
     rig.store.next([Fault::Fails(full()), Fault::Fails(unavailable())]);
     assert_eq!(rig.try_create(&engine, 1, definition(1)), Err(full().into()));
-    assert_eq!(start_manual(&mut rig, &engine), Err(unavailable().into()));
+    assert_eq!(rig.start_manual(&engine, 1), Err(unavailable().into()));
     assert_eq!(rig.log(), []);
-    assert_eq!(start_manual(&mut rig, &engine), Ok(()));
+    assert_eq!(rig.start_manual(&engine, 1), Ok(()));
     assert_eq!(rig.try_create(&engine, 1, definition(1)), Ok(()));
 }
 
@@ -271,8 +257,8 @@ fn d20_a_manual_update_whose_answer_is_lost_is_started_once() {
     let mut rig = Rig::new(1);
     let engine = rig.start();
     rig.store.next([Fault::LosesAnswer]);
-    assert_eq!(start_manual(&mut rig, &engine), Ok(()));
-    assert_eq!(start_manual(&mut rig, &engine), Ok(()));
+    assert_eq!(rig.start_manual(&engine, 1), Ok(()));
+    assert_eq!(rig.start_manual(&engine, 1), Ok(()));
     assert_eq!(rig.world.take_sent().len(), 1);
 }
 
@@ -377,7 +363,7 @@ fn d14_a_device_that_another_engine_updates_is_waited_for() {
     assert_eq!(rig.world.take_sent(), [update(1, 2)]);
     let holder = StreamId::ManualUpdate(operation(99, 1));
     let busy = EngineError::DeviceBusy { device: device(1), holder };
-    assert_eq!(start_manual(&mut rig, &engine), Err(busy));
+    assert_eq!(rig.start_manual(&engine, 1), Err(busy));
     foreign_claim(&mut rig, Vec::new(), vec![Claim::Device(device(1))]);
     rig.pass(seconds(120));
     assert_eq!(rig.world.take_sent(), [update(1, 1)]);
@@ -453,7 +439,7 @@ fn e8_a_shutdown_loses_nothing_and_the_next_engine_goes_on() {
     assert_eq!(refused, EngineError::ShuttingDown);
     assert!(refused.is_retryable());
     assert_eq!(rig.try_create(&engine, 2, definition(1)), Err(EngineError::ShuttingDown));
-    assert_eq!(start_manual(&mut rig, &engine), Err(EngineError::ShuttingDown));
+    assert_eq!(rig.start_manual(&engine, 1), Err(EngineError::ShuttingDown));
     assert_eq!(pause(&mut rig, &engine, 1), Err(EngineError::ShuttingDown));
 
     let engine = rig.restart();

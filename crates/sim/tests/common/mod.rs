@@ -14,16 +14,18 @@ use futures::future::{BoxFuture, ready};
 use hedgerow_core::event::CampaignEvent;
 use hedgerow_core::{
     BaseImage, CampaignDefinition, CampaignId, Channel, DeviceId, ImageUrl, OperationId,
-    OperationReport, Presence, PushRollout, ReportStatus, RequestAnswer, RolloutLimits,
-    RolloutMechanism, StoredEvent, StreamId, SystemModelHandle, TenantId, Timestamp,
-    TransportError, WhenRunning,
+    OperationLimits, OperationReport, Presence, PushRollout, ReportStatus, RequestAnswer,
+    RequestId, RolloutLimits, RolloutMechanism, StoredEvent, StreamId, SystemModelHandle, TenantId,
+    Timestamp, TransportError, WhenRunning,
 };
 use hedgerow_engine::ports::{DeviceTransport, FleetDirectory};
 use hedgerow_engine::store::memory::MemoryStore;
 use hedgerow_engine::store::{
     AppendError, EventStore, StateSnapshot, StoreError, StreamAppend, StreamSummary,
 };
-use hedgerow_engine::{Engine, EngineBuilder, EngineError, Observation, Progress};
+use hedgerow_engine::{
+    Engine, EngineBuilder, EngineError, ManualUpdateRequest, Observation, Progress,
+};
 use hedgerow_sim::runtime::{Executor, VirtualClock};
 use uuid::Uuid;
 
@@ -482,6 +484,19 @@ impl Rig {
         self.run(
             async move { engine.create(&tenant(), campaign_id(number), definition, None).await },
         )
+    }
+
+    /// Starts a manual update of a device, without an expected version.
+    pub fn start_manual(&mut self, engine: &Engine, number: u8) -> Result<(), EngineError> {
+        let request = ManualUpdateRequest {
+            request_id: RequestId::new("r1").unwrap(),
+            device: device(number),
+            url: IMAGE.parse().unwrap(),
+            expected_version: None,
+            limits: OperationLimits::default(),
+        };
+        let engine = engine.clone();
+        self.run(async move { engine.start_manual_update(&tenant(), request).await }).map(|_| ())
     }
 
     pub fn observe(

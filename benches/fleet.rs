@@ -11,11 +11,8 @@ use std::time::{Duration, Instant};
 
 use hedgerow_benches::log::tenant;
 use hedgerow_benches::measure::{rate, thousands};
-use hedgerow_benches::{NOW, campaign_id};
-use hedgerow_core::{
-    BaseImage, CampaignDefinition, Channel, GatePolicy, PushRollout, RolloutLimits,
-    RolloutMechanism, Timestamp, Version, WhenRunning,
-};
+use hedgerow_benches::{NOW, campaign_id, definition};
+use hedgerow_core::Timestamp;
 use hedgerow_engine::Progress;
 use hedgerow_sim::device::{DeviceProfile, SimulatedDevice};
 use hedgerow_sim::fleet::{Fleet, FleetPlan};
@@ -76,8 +73,8 @@ fn main() {
 fn roll_out(fleet: Fleet, store: Arc<SqliteStore>, devices: u32) -> (Progress, Duration) {
     let mut run = FleetRun::start(tenant(), fleet, KeepNothing, store, NOW).expect("it starts");
     let engine = run.engine();
-    let create =
-        async move { engine.create(&tenant(), campaign_id(), definition(devices), None).await };
+    let definition = definition(NonZeroU32::new(devices / 20).unwrap_or(NonZeroU32::MIN), "10");
+    let create = async move { engine.create(&tenant(), campaign_id(), definition, None).await };
     run.ask(create).expect("it answers").expect("it is created");
     loop {
         let engine = run.engine();
@@ -87,27 +84,6 @@ fn roll_out(fleet: Fleet, store: Arc<SqliteStore>, devices: u32) -> (Progress, D
             return (progress, run.now().since(NOW));
         }
         run.step(Duration::from_secs(1)).expect("it goes on").expect("something happens");
-    }
-}
-
-fn definition(devices: u32) -> CampaignDefinition {
-    let max_pending = NonZeroU32::new(devices / 20).unwrap_or(NonZeroU32::MIN);
-    let limits = RolloutLimits::new(max_pending, "10".parse().expect("a percentage"));
-    CampaignDefinition {
-        name: "benchmark".parse().expect("a name"),
-        base_image: BaseImage {
-            system_model: "model".parse().expect("a handle"),
-            version: Version::new(2, 0, 0),
-            url: "https://images.example/2.0.0.bin".parse().expect("a URL"),
-            starting_version_requirement: None,
-        },
-        channel: Channel::new(
-            "stable".parse().expect("a name"),
-            ["gardens".parse().expect("a name")],
-        )
-        .expect("a channel"),
-        rollout: RolloutMechanism::Push(PushRollout { limits, gates: GatePolicy::default() }),
-        when_running: WhenRunning::Supersede,
     }
 }
 

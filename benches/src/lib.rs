@@ -18,4 +18,4 @@ mod script;
 
 pub use by_hand::ByHand;
 pub use no_fleet::NoFleet;
-pub use script::{MAX_PENDING, NOW, Script, campaign_id, device};
+pub use script::{MAX_PENDING, NOW, Script, campaign_id, definition, device};

@@ -50,8 +50,9 @@ impl Script {
     /// If the campaign does not come to its end: a figure would be one of something else.
     #[must_use]
     pub fn new(targets: u32, online: u32, max_pending: u32) -> Self {
-        let created =
-            Campaign::create(definition(max_pending), None, NOW).expect("the limits are valid");
+        let max_pending = NonZeroU32::new(max_pending).expect("not zero");
+        let definition = definition(max_pending, "5");
+        let created = Campaign::create(definition, None, NOW).expect("the limits are valid");
         let mut script = Self { created, targets, steps: Vec::new() };
         let mut live = script.live();
         let numbers = (0..targets).map(|number| (device(number), number)).collect();
@@ -208,9 +209,13 @@ fn operation(number: u32) -> (DeviceId, OperationId) {
     (device, OperationId::of_campaign(campaign_id(), device, 0))
 }
 
-fn definition(max_pending: u32) -> CampaignDefinition {
-    let max_pending = NonZeroU32::new(max_pending).expect("not zero");
-    let limits = RolloutLimits::new(max_pending, "5".parse().expect("a percentage"));
+/// The campaign that all benchmarks run.
+///
+/// # Panics
+/// If `max_failed` is no percentage.
+#[must_use]
+pub fn definition(max_pending: NonZeroU32, max_failed: &str) -> CampaignDefinition {
+    let limits = RolloutLimits::new(max_pending, max_failed.parse().expect("a percentage"));
     CampaignDefinition {
         name: "benchmark".parse().expect("a name"),
         base_image: BaseImage {

@@ -99,6 +99,12 @@ fn label<'a>() -> TextStyle<'a> {
     TextStyle::from((FONT, 13).into_font()).color(&INK)
 }
 
+/// Where the legend at the right begins.
+fn legend(area: &Area<'_>) -> i32 {
+    let (width, _) = area.dim_in_pixel();
+    i32::try_from(width).unwrap_or(0) - 118
+}
+
 fn by_status(area: &Area<'_>, report: &Report, span: f64) -> Drawn<()> {
     let total = report.samples.iter().map(|sample| counts(sample).iter().sum()).max();
     let top = f64::from(total.unwrap_or(1).max(1)) * 1.06;
@@ -125,8 +131,7 @@ fn by_status(area: &Area<'_>, report: &Report, span: f64) -> Drawn<()> {
         let height = |sample: &Sample| counts(sample)[..=place].iter().sum();
         chart.draw_series(AreaSeries::new(steps(report, span, height), 0.0, color.filled()))?;
     }
-    let (width, _) = area.dim_in_pixel();
-    let left = i32::try_from(width).unwrap_or(0) - 118;
+    let left = legend(area);
     for (row, (name, color)) in (0_i32..).zip(STATUSES.iter().rev()) {
         let y = 34 + row * 22;
         area.draw(&Rectangle::new([(left, y), (left + 13, y + 13)], color.filled()))?;
@@ -162,8 +167,7 @@ fn in_flight(area: &Area<'_>, report: &Report, span: f64) -> Drawn<()> {
     chart.draw_series(AreaSeries::new(flying, 0.0, color.filled()))?;
     let limit = steps(report, span, |sample| sample.limit);
     chart.draw_series(LineSeries::new(limit, LIMIT.stroke_width(2)))?;
-    let (width, _) = area.dim_in_pixel();
-    let left = i32::try_from(width).unwrap_or(0) - 118;
+    let left = legend(area);
     area.draw(&Rectangle::new([(left, 18), (left + 13, 31)], color.filled()))?;
     area.draw(&Text::new("in progress", (left + 20, 18), label()))?;
     area.draw(&PathElement::new([(left, 47), (left + 13, 47)], LIMIT.stroke_width(2)))?;
@@ -194,8 +198,7 @@ fn faults(area: &Area<'_>, report: &Report, span: f64) -> Drawn<()> {
         PathElement::new([(at, 0.08), (at, 0.92)], FAULT.mix(0.45).stroke_width(1))
     });
     chart.draw_series(marks)?;
-    let (width, _) = area.dim_in_pixel();
-    let left = i32::try_from(width).unwrap_or(0) - 118;
+    let left = legend(area);
     area.draw(&PathElement::new([(left + 6, 12), (left + 6, 28)], FAULT.stroke_width(1)))?;
     area.draw(&Text::new("a fault", (left + 20, 13), label()))?;
     Ok(())

@@ -75,7 +75,7 @@ pub(crate) struct InstallArgs {
 
 #[derive(Debug, thiserror::Error)]
 enum CommandError {
-    #[error("{}: {source}", path.display())]
+    #[error("{} cannot be read ({source}): look at the path and its permissions", path.display())]
     Read { path: PathBuf, source: std::io::Error },
     #[error("{} is larger than a key, token or secret can be", path.display())]
     TooLarge { path: PathBuf },
@@ -87,8 +87,10 @@ enum CommandError {
     Settings(#[from] SettingsError),
     #[error(transparent)]
     InstallSettings(#[from] InstallSettingsError),
-    #[error(transparent)]
-    Install(#[from] InstallError),
+    #[error(
+        "realm {realm} at {url}: {source}; what is there already stays: mend that and run the command again"
+    )]
+    Install { realm: String, url: String, source: Box<InstallError> },
     #[error("{0}")]
     Runtime(std::io::Error),
     #[error("standard output: {0}")]
@@ -98,7 +100,7 @@ enum CommandError {
 impl CommandError {
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Install(_) | Self::Runtime(_) | Self::Output(_) => 3,
+            Self::Install { .. } | Self::Runtime(_) | Self::Output(_) => 3,
             _ => 2,
         }
     }
@@ -124,11 +126,15 @@ fn install(args: &InstallArgs) -> Result<bool, CommandError> {
         .enable_all()
         .build()
         .map_err(CommandError::Runtime)?;
+    let failed = |source| {
+        let (realm, url) = (args.realm.clone(), args.url.clone());
+        CommandError::Install { realm, url, source: Box::new(source) }
+    };
     runtime.block_on(async {
-        let plan = installation.plan(&realm).await?;
+        let plan = installation.plan(&realm).await.map_err(failed)?;
         let only_looks = args.dry_run || args.check;
         if !only_looks {
-            plan.apply(&realm).await?;
+            plan.apply(&realm).await.map_err(failed)?;
         }
         print(args, &plan, only_looks).map_err(CommandError::Output)?;
         Ok(plan.is_done() || !only_looks)

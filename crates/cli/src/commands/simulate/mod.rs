@@ -115,7 +115,7 @@ enum CommandError {
     Open(#[from] OpenError),
     #[error("{}: {source}", path.display())]
     File { path: PathBuf, source: std::io::Error },
-    #[error("the picture {} could not be drawn: {detail}", path.display())]
+    #[error("the picture {} could not be drawn: {detail}; give a file in a folder that exists", path.display())]
     Plot { path: PathBuf, detail: String },
 }
 

@@ -46,8 +46,10 @@ const FILE: &str = "hedgerow-astarte-demo.db";
 enum AstarteDemoError {
     #[error("{} exists: the emulated devices of a demo are gone with it, so give another --db, or remove the file", .0.display())]
     Exists(PathBuf),
-    #[error("--astarte runs at most {MOST_DEVICES} devices, and in real time: leave --speed out")]
-    Usage,
+    #[error("--astarte runs at most {MOST_DEVICES} devices: give fewer with --devices")]
+    TooManyDevices,
+    #[error("--astarte runs in real time: leave --speed out")]
+    Speed,
     #[error(transparent)]
     Open(#[from] OpenError),
     #[error(transparent)]
@@ -81,7 +83,12 @@ pub(super) fn run(args: &DemoArgs) -> ExitCode {
         Ok(false) => ExitCode::from(1),
         Err(error) => {
             eprintln!("error: {error}");
-            let is_usage = matches!(error, AstarteDemoError::Exists(_) | AstarteDemoError::Usage);
+            let is_usage = matches!(
+                error,
+                AstarteDemoError::Exists(_)
+                    | AstarteDemoError::TooManyDevices
+                    | AstarteDemoError::Speed
+            );
             ExitCode::from(if is_usage { 2 } else { 3 })
         }
     }
@@ -90,8 +97,11 @@ pub(super) fn run(args: &DemoArgs) -> ExitCode {
 /// `true` if the campaign succeeded.
 fn demo(args: &DemoArgs) -> Result<bool, AstarteDemoError> {
     let devices = args.devices.unwrap_or(DEVICES);
-    if devices > MOST_DEVICES || args.speed.is_some() {
-        return Err(AstarteDemoError::Usage);
+    if devices > MOST_DEVICES {
+        return Err(AstarteDemoError::TooManyDevices);
+    }
+    if args.speed.is_some() {
+        return Err(AstarteDemoError::Speed);
     }
     let db = args.db.clone().unwrap_or_else(|| PathBuf::from(FILE));
     if db.exists() {

@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::external::{External, ExternalError};
 use crate::report;
-use crate::{fuzz, sabotage};
+use crate::step::Failure;
+use crate::{fuzz, model, sabotage, simulate};
 
 const PAGE: &str = "docs/guarantees.md";
 const NUMBERS: &str = "docs/guarantees.json";
@@ -23,8 +24,8 @@ const LAWS: &str = "crates/core/tests/laws";
 const MODEL: &str = "crates/core/tests/model_check/audit.rs";
 const INVARIANTS: &str = "crates/sim/src/simulate/invariant.rs";
 const DEFECTS: &str = "crates/xtask/sabotage";
-/// Seeds of the simulation that the page tells of.
-const SEEDS: &str = "0..2000";
+/// Stories that each law is tried on.
+const CASES: &str = "10000";
 
 /// Why the page could not be written or is not as it should be.
 #[derive(Debug, thiserror::Error)]
@@ -96,32 +97,30 @@ pub(crate) fn rewrite(root: &Path) -> Result<(), GuaranteesError> {
 }
 
 /// Runs the tools, keeps their numbers, and writes the page.
-pub(crate) fn update(root: &Path) -> Result<(), GuaranteesError> {
+pub(crate) fn update(root: &Path) -> Result<(), Failure> {
     let git = External::program(Path::new("git")).arguments(["rev-parse", "--short", "HEAD"]);
     let commit = git.directory(root).read()?.trim().to_owned();
     report::line("the laws");
-    let cases: u64 = 10_000;
     External::cargo(["test", "--quiet", "--package", "hedgerow-core", "--test", "laws"])
-        .environment("HEDGEROW_CASES", "10000")
+        .environment("HEDGEROW_CASES", CASES)
         .directory(root)
         .run()?;
+    let law_cases = CASES.parse().unwrap_or_default();
     report::line("the model");
-    let (model_states, model_steps) = model(root)?;
+    let (model_states, model_steps) = explored(root)?;
     report::line("the simulation");
-    let simulation = simulation(root)?;
+    let simulation = simulated(root)?;
+    report::line("the sabotage");
+    sabotage::run(root, &sabotage::Options { only: None, seeds: sabotage::SEEDS })?;
     let sabotage = sabotage::last_result(root).unwrap_or_default();
-    let numbers =
-        Numbers { commit, law_cases: cases, simulation, model_states, model_steps, sabotage };
+    let numbers = Numbers { commit, law_cases, simulation, model_states, model_steps, sabotage };
     let text = serde_json::to_string_pretty(&numbers).unwrap_or_default();
     write(&root.join(NUMBERS), &format!("{text}\n"))?;
-    rewrite(root)
+    Ok(rewrite(root)?)
 }
 
-fn model(root: &Path) -> Result<(u64, u64), GuaranteesError> {
-    let text = External::cargo(["test", "--release", "--quiet", "--package", "hedgerow-core"])
-        .arguments(["--test", "model_check", "--", "--ignored", "--nocapture", "larger_bounds"])
-        .directory(root)
-        .read()?;
+fn explored(root: &Path) -> Result<(u64, u64), GuaranteesError> {
+    let text = model::larger_bounds(root).read()?;
     let numbers = text.lines().find_map(|line| {
         let (states, rest) = line.split_once(" different states, reached in ")?;
         let states = states.split_whitespace().last()?.parse().ok()?;
@@ -130,11 +129,8 @@ fn model(root: &Path) -> Result<(u64, u64), GuaranteesError> {
     numbers.ok_or(GuaranteesError::Output { tool: "the model checker", text })
 }
 
-fn simulation(root: &Path) -> Result<Simulation, GuaranteesError> {
-    let text = External::cargo(["run", "--quiet", "--package", "hedgerow", "--"])
-        .arguments(["simulate", "--seeds", SEEDS, "--profile", "mixed", "--json"])
-        .directory(root)
-        .read()?;
+fn simulated(root: &Path) -> Result<Simulation, GuaranteesError> {
+    let text = simulate::as_json(root).read()?;
     let summary: Option<serde_json::Value> = serde_json::from_str(&text).ok();
     let counted = summary.and_then(|summary| {
         let count = |name: &str| summary.get(name)?.as_u64();
@@ -208,7 +204,7 @@ fn render(
         events = grouped(simulation.events),
         faults = grouped(simulation.faults),
         hours = grouped(simulation.virtual_hours),
-        range = SEEDS,
+        range = simulate::SEEDS,
         states = grouped(numbers.model_states),
         steps = grouped(numbers.model_steps),
         runs = grouped(fuzz::runs()),

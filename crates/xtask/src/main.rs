@@ -105,7 +105,7 @@ enum ProjectCommand {
         #[arg(long, value_name = "TEXT")]
         only: Option<String>,
         /// How many seeds each defect may need
-        #[arg(long, default_value_t = 400)]
+        #[arg(long, default_value_t = sabotage::SEEDS)]
         seeds: u32,
     },
 }

@@ -8,17 +8,21 @@ use crate::external::{External, ExternalError};
 
 /// About a minute on two cores.
 pub(crate) fn check(root: &Path) -> Result<(), ExternalError> {
-    run(root, "larger_bounds")
+    larger_bounds(root).run()
+}
+
+/// What [`check`] runs.
+pub(crate) fn larger_bounds(root: &Path) -> External {
+    within(root, "larger_bounds")
 }
 
 /// Many minutes, and gigabytes of memory.
 pub(crate) fn check_deep(root: &Path) -> Result<(), ExternalError> {
-    run(root, "deep_bounds")
+    within(root, "deep_bounds").run()
 }
 
-fn run(root: &Path, bounds: &str) -> Result<(), ExternalError> {
+fn within(root: &Path, bounds: &str) -> External {
     External::cargo(["test", "--release", "--package", "hedgerow-core", "--test", "model_check"])
         .arguments(["--", "--ignored", "--nocapture", bounds])
         .directory(root)
-        .run()
 }

@@ -21,6 +21,8 @@ const RESULT: &str = "target/sabotage/result.json";
 const SOURCES: [&str; 4] = ["Cargo.toml", "Cargo.lock", "crates", "rustfmt.toml"];
 /// Fewer would prove too little.
 const FEWEST_DEFECTS: usize = 12;
+/// How many seeds a defect may need, unless the caller says otherwise.
+pub(crate) const SEEDS: u32 = 400;
 
 /// What to run.
 pub(crate) struct Options {

@@ -5,20 +5,31 @@ use std::path::Path;
 
 use crate::external::{External, ExternalError};
 
+/// The seeds that are tried, and that `docs/guarantees.md` tells of.
+pub(crate) const SEEDS: &str = "0..2000";
+
 /// What is tried, in this order.
 const RUNS: [&[&str]; 3] = [
-    &["--seeds", "0..2000", "--profile", "mixed"],
+    &["--seeds", SEEDS, "--profile", "mixed"],
     &["--seeds", "2000..2100", "--profile", "mixed", "--twice"],
     &["--seeds", "0..4", "--profile", "hostile", "--store", "sqlite"],
 ];
 
 pub(crate) fn check(root: &Path) -> Result<(), ExternalError> {
     for run in RUNS {
-        // As the tests are built: building once more, for release, takes longer than it would gain.
-        External::cargo(["run", "--quiet", "--package", "hedgerow", "--", "simulate"])
-            .arguments(run.iter().copied())
-            .directory(root)
-            .run()?;
+        simulate(root, run).run()?;
     }
     Ok(())
+}
+
+/// The first of the runs, with its outcome as JSON.
+pub(crate) fn as_json(root: &Path) -> External {
+    simulate(root, RUNS[0]).arguments(["--json"])
+}
+
+/// As the tests are built: building once more, for release, takes longer than it would gain.
+fn simulate(root: &Path, arguments: &[&str]) -> External {
+    External::cargo(["run", "--quiet", "--package", "hedgerow", "--", "simulate"])
+        .arguments(arguments.iter().copied())
+        .directory(root)
 }

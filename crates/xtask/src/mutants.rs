@@ -29,11 +29,11 @@ pub(crate) struct Options {
 pub(crate) fn run(root: &Path, options: &Options) -> Result<(), ExternalError> {
     let jobs = options.jobs.to_string();
     let mut command = External::program(&CARGO_MUTANTS.find_or_install(root)?)
-        .arguments(["mutants", "--package", "hedgerow-core", "--sharding", "round-robin"])
+        .arguments(["mutants", "--package", "hedgerow-core"])
         .arguments(["--jobs", &jobs])
         .path_argument("--output", &root.join("target").join("mutants"));
     if let Some(shard) = &options.shard {
-        command = command.arguments(["--shard", shard]);
+        command = command.arguments(["--shard", shard, "--sharding", "round-robin"]);
     }
     if let Some(only) = &options.only {
         command = command.arguments(["--re", only]);

@@ -59,8 +59,7 @@ impl Astarte {
         connections: &HttpConnections,
         realms: impl IntoIterator<Item = Realm>,
     ) -> Result<Self, SettingsError> {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let now = Timestamp::default() + now;
+        let now = now();
         let mut states = BTreeMap::new();
         for Realm { tenant, base_url, credentials } in realms {
             let client = RealmClient::new(connections, &base_url, tenant.as_str(), credentials)?;
@@ -94,6 +93,12 @@ impl Astarte {
             .get(tenant)
             .ok_or_else(|| ApiError::UnknownTenant { tenant: tenant.to_string() })
     }
+}
+
+/// The time by this machine's clock.
+pub(crate) fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::default() + since
 }
 
 impl RealmState {

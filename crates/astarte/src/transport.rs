@@ -1,12 +1,21 @@
 //! The engine's transport: asks devices through `AppEngine` to update or cancel, and reads what
 //! they show.
 
+use std::time::Duration;
+
 use futures::future::BoxFuture;
 use hedgerow_core::{DeviceId, ImageUrl, OperationId, RequestAnswer, TenantId, TransportError};
 use hedgerow_engine::ports::DeviceTransport;
 
+use crate::realms::now;
 use crate::redact::without_query_of;
-use crate::{ApiError, Astarte, OtaRequest, lacks_ota_updates};
+use crate::{ApiError, Astarte, DeviceStatus, OtaRequest, lacks_ota_updates};
+
+/// How long a device that has just connected is given to show its version. Within the time that the
+/// engine gives a call; Astarte's clock and ours may differ by as much.
+const SETTLING: Duration = Duration::from_secs(10);
+/// Until the version is read again for the first time; each further pause is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
 
 impl DeviceTransport for Astarte {
     fn send_update(
@@ -46,14 +55,34 @@ impl DeviceTransport for Astarte {
         device: DeviceId,
     ) -> BoxFuture<'static, Result<Option<String>, TransportError>> {
         let (astarte, tenant) = (self.clone(), tenant.clone());
-        Box::pin(async move {
-            let version = astarte.appengine(&tenant)?.base_image_version(device).await?;
-            Ok(version)
-        })
+        Box::pin(async move { Ok(astarte.settled_version(&tenant, device).await?) })
     }
 }
 
 impl Astarte {
+    /// The version that the device shows. One that has just connected for the first time is given
+    /// time to show one: that it connected is told before its properties arrive, and a device
+    /// without a version fails its target for good (D5).
+    async fn settled_version(
+        &self,
+        tenant: &TenantId,
+        device: DeviceId,
+    ) -> Result<Option<String>, ApiError> {
+        let appengine = self.appengine(tenant)?;
+        let mut version = appengine.base_image_version(device).await?;
+        if version.is_some() || !has_just_connected(&appengine.device_status(device).await?) {
+            return Ok(version);
+        }
+        let (mut waited, mut pause) = (Duration::ZERO, FIRST_PAUSE);
+        while version.is_none() && waited < SETTLING {
+            tokio::time::sleep(pause).await;
+            waited += pause;
+            pause = (pause * 2).min(SETTLING.saturating_sub(waited));
+            version = appengine.base_image_version(device).await?;
+        }
+        Ok(version)
+    }
+
     /// Why the device cannot be asked to update, if it cannot. Its introspection is read once;
     /// taking a snapshot has read it already.
     async fn unable(
@@ -99,6 +128,14 @@ impl Astarte {
             },
         }
     }
+}
+
+/// Whether its connection is so new that what it declares may still be under way.
+fn has_just_connected(status: &DeviceStatus) -> bool {
+    let Some(since) = status.last_connection() else { return false };
+    let now = now();
+    let age = now.since(since).max(since.since(now));
+    status.is_online() && age < SETTLING
 }
 
 /// The error without the signature of the image's URL, should the answer have repeated it.

@@ -153,7 +153,11 @@ async fn an_astarte_that_cannot_be_reached_is_a_temporary_error_without_our_url(
 }
 
 async fn version(told: Told) -> Result<Option<String>, TransportError> {
-    let fake = Fake::start(move |_| told.clone()).await;
+    let fake = Fake::start(move |asked| {
+        let is_version = asked.path.ends_with("BaseImage");
+        if is_version { told.clone() } else { (200, data(&status(device(1)))) }
+    })
+    .await;
     fake.astarte().base_image_version(&tenant(), device(1)).await
 }
 
@@ -177,5 +181,31 @@ async fn the_version_is_read_with_its_build_as_metadata() {
         (200, data(&json!({"version": 5}))),
     ] {
         assert!(version(told.clone()).await.is_err(), "{told:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_device_that_has_just_connected_is_given_time_to_show_its_version() {
+    // When it connected, and what is read if it shows a version at the third look only.
+    let now = chrono::Utc::now();
+    let long_ago = now - chrono::TimeDelta::days(1);
+    for (connected, expected) in [(now, Some("1.0.0")), (long_ago, None)] {
+        let looks = std::sync::atomic::AtomicU32::new(0);
+        let fake = Fake::start(move |asked| {
+            if !asked.path.ends_with("BaseImage") {
+                let mut status = status(device(1));
+                status["last_connection"] = json!(connected);
+                return (200, data(&status));
+            }
+            let looks = looks.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            match looks {
+                0 => (404, error("Interface not found in device introspection")),
+                1 => (200, data(&json!({}))),
+                _ => (200, data(&json!({"version": "1.0.0"}))),
+            }
+        })
+        .await;
+        let version = fake.astarte().base_image_version(&tenant(), device(1)).await;
+        assert_eq!(version, Ok(expected.map(str::to_owned)), "connected at {connected}");
     }
 }

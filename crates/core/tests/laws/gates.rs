@@ -265,6 +265,16 @@ proptest! {
     }
 
     #[test]
+    fn d6_a_requirement_means_what_its_conditions_say(
+        version in version(), requirement in requirement(),
+    ) {
+        let parsed: VersionRequirement = requirement.parse().unwrap();
+        let met = parsed.matches(&version.parse().unwrap(), PreReleases::Allow);
+        prop_assert_eq!(met, meets(&parts(&version).unwrap(), &requirement));
+        prop_assert_eq!(parsed.to_string(), requirement, "it is shown as it was given");
+    }
+
+    #[test]
     fn d5_a_version_is_read_and_ordered_as_its_grammar_says(
         a in shown().prop_map(Option::unwrap_or_default), b in version(),
     ) {

@@ -5,13 +5,14 @@
 //! |---|---|
 //! | `replay` | E1, E2, E3, and that in calm a campaign comes to its end |
 //! | `rollout` | D1, D3, D4, D7 |
-//! | `gates` | D5 |
-//! | `requests` | D8, D9, D10 |
+//! | `gates` | D5, D6 |
+//! | `requests` | D8, D9, D10, E4 |
 //! | `reports` | D11, D12 |
 //! | `devices` | D14, D15 |
 //! | `limits` | D13, D19 |
 //! | `steering` | D16, D17, D18 |
 //! | `stored` | E6, state snapshots |
+//! | `manual` | D20, and of the others what concerns manual OTA updates |
 //! | `differential` | all of them: the campaign beside the `reference`, after every input |
 //!
 //! `HEDGEROW_CASES=100000 cargo test -p hedgerow-core --test laws` tries more.

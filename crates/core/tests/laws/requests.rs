@@ -325,6 +325,13 @@ proptest! {
     }
 
     #[test]
+    fn e4_what_may_not_have_left_before_a_crash_leaves_once_more_and_is_recorded_first(
+        story in story(Mix { crash: 4, report: 2, answer: 14, pass: 7, ..Mix::EVEN }),
+    ) {
+        play(&story, &mut TimeOuts::default());
+    }
+
+    #[test]
     fn d10_a_transport_that_is_down_fails_nothing(
         story in story(Mix { faults: 6, answer: 14, ..Mix::EVEN }),
     ) {

@@ -32,7 +32,7 @@ pub use builder::EngineBuilder;
 pub use engine::{Engine, Observation};
 pub use error::{EngineError, LoadError};
 pub use in_progress::{OpenDevice, OperationInProgress};
-pub use load::{campaign_at, manual_update_at};
+pub use load::{campaign_at, campaign_in_snapshot, manual_update_at};
 pub use manual::ManualUpdateRequest;
 pub use queries::{Progress, TargetFilter, TargetPage};
 pub use subscription::{RecordedEvent, Subscription};

@@ -58,7 +58,7 @@ pub(crate) async fn load(
             let snapshot = store.load_snapshot(tenant, stream).await?;
             let campaign = snapshot
                 .filter(|snapshot| upto.is_none_or(|upto| snapshot.version <= upto))
-                .and_then(|snapshot| decode(&snapshot))
+                .and_then(|snapshot| campaign_in_snapshot(&snapshot))
                 .filter(|campaign| campaign.stream() == stream && campaign.tenant() == tenant);
             version = campaign.as_ref().map_or(0, Campaign::version);
             Folding::Campaign(campaign.map(Box::new))
@@ -96,7 +96,10 @@ pub(crate) fn snapshot(campaign: &Campaign) -> Option<StateSnapshot> {
     Some(StateSnapshot { version: campaign.version(), format: SNAPSHOT_FORMAT, data })
 }
 
-fn decode(snapshot: &StateSnapshot) -> Option<Campaign> {
+/// The campaign as of a state snapshot; `None` if this version does not read it, as then the
+/// stream is folded from its first event.
+#[must_use]
+pub fn campaign_in_snapshot(snapshot: &StateSnapshot) -> Option<Campaign> {
     if snapshot.format != SNAPSHOT_FORMAT {
         return None;
     }

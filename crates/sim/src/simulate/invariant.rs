@@ -3,8 +3,19 @@
 use hedgerow_core::{DeviceId, StreamId, Timestamp};
 use serde::Serialize;
 
+/// What it takes to look at an invariant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Evidence {
+    /// The log of a store tells, as far as it has what a decision was made on.
+    Log,
+    /// Only whoever sees what leaves, arrives and is acknowledged can tell.
+    World,
+}
+
 macro_rules! invariants {
-    ($( $name:ident = $key:literal, $rule:literal, $text:literal; )*) => {
+    ($( $name:ident = $key:literal, $rule:literal, $evidence:ident, $text:literal; )*) => {
         /// Something that must hold, whatever goes wrong.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
         #[serde(rename_all = "snake_case")]
@@ -29,6 +40,12 @@ macro_rules! invariants {
                 match self { $( Self::$name => $rule ),* }
             }
 
+            /// What it takes to look at it.
+            #[must_use]
+            pub const fn evidence(self) -> Evidence {
+                match self { $( Self::$name => Evidence::$evidence ),* }
+            }
+
             /// What must hold.
             #[must_use]
             pub const fn describe(self) -> &'static str {
@@ -39,63 +56,63 @@ macro_rules! invariants {
 }
 
 invariants! {
-    FixedSnapshot = "fixed_snapshot", "D1",
+    FixedSnapshot = "fixed_snapshot", "D1", Log,
         "The targets are the devices that the directory named, each once, and none is added after the start.";
-    NothingToDo = "nothing_to_do", "D3",
+    NothingToDo = "nothing_to_do", "D3", Log,
         "A campaign without targets finishes with success in the append that starts it.";
-    OnlineFirst = "online_first", "D4",
+    OnlineFirst = "online_first", "D4", World,
         "No first request goes to a device that the engine knows to be offline.";
-    FairOrder = "fair_order", "D4",
+    FairOrder = "fair_order", "D4", World,
         "No target's turn comes before that of one that was ready and has waited longer.";
-    NoSlotUnused = "no_slot_unused", "D4",
+    NoSlotUnused = "no_slot_unused", "D4", World,
         "While a slot is free, a target that is ready gets its turn at once.";
-    Gates = "gates", "D5",
+    Gates = "gates", "D5", Log,
         "Each target's turn ends as an independent model of the gates says, on the version read for it.";
-    InFlightBound = "in_flight_bound", "D7",
+    InFlightBound = "in_flight_bound", "D7", Log,
         "No target is put in progress beyond the limit, and what the engine shows is what the log says.";
-    Resends = "resends", "D8",
+    Resends = "resends", "D8", Log,
         "A request is sent again only after its time-out, at most so often, never after a report, and given up not before.";
-    SameRequest = "same_request", "D8",
+    SameRequest = "same_request", "D8", World,
         "Every request of an operation carries the same UUID and, byte for byte, the same URL.";
-    Stall = "stall", "D9",
+    Stall = "stall", "D9", Log,
         "An operation stalls only after a report and a silence of the stall time-out; progress is recorded once per interval.";
-    OutageFailsNothing = "outage_fails_nothing", "D10",
+    OutageFailsNothing = "outage_fails_nothing", "D10", World,
         "A target fails only for something that a device or the platform said or that time took away, never because the transport was down.";
-    Deferral = "deferral", "D10",
+    Deferral = "deferral", "D10", Log,
         "A deferred target is not tried again before the time that was recorded.";
-    ForwardOnly = "forward_only", "D11",
+    ForwardOnly = "forward_only", "D11", Log,
         "An operation moves forward only and ends once; what comes later is recorded as late.";
-    Believed = "believed", "D11",
+    Believed = "believed", "D11", World,
         "What is recorded of a report was said by that device about that operation; lies about others' operations are refused.";
-    StillRunning = "still_running", "D11",
+    StillRunning = "still_running", "D11", Log,
         "A device that is busy with a request that was sent more than once is at work, not refusing.";
-    Reconciliation = "reconciliation", "D12",
+    Reconciliation = "reconciliation", "D12", Log,
         "An outcome is inferred only from the version last read, and a device that shows the image is not asked again.";
-    FailureLimit = "failure_limit", "D13",
+    FailureLimit = "failure_limit", "D13", Log,
         "A campaign fails in the very append that exceeds its failure limit, and no other does; success needs all targets final.";
-    OneOperation = "one_operation", "D14",
+    OneOperation = "one_operation", "D14", Log,
         "No device has two active operations, whatever campaigns and manual updates want of it.";
-    RemovedDevice = "removed_device", "D15",
+    RemovedDevice = "removed_device", "D15", World,
         "The target of a removed device ends, and frees its slot.";
-    Pause = "pause", "D16",
+    Pause = "pause", "D16", Log,
         "No operation starts after a recorded pause, and a pause ends when nothing is in progress.";
-    Cancel = "cancel", "D17",
+    Cancel = "cancel", "D17", Log,
         "No operation starts after the outcome, idle targets are cancelled, and after a recorded Cancel no Update is sent again.";
-    StateIsFold = "state_is_fold", "E1",
+    StateIsFold = "state_is_fold", "E1", Log,
         "The state that the engine shows is the fold of its log, at every commit, and after every restart.";
-    DerivedId = "derived_id", "E3",
+    DerivedId = "derived_id", "E3", Log,
         "An operation's id is the UUID derived from campaign, device and series.";
-    RecordThenAct = "record_then_act", "E4",
+    RecordThenAct = "record_then_act", "E4", World,
         "No request leaves before the event that decides it is durable, and none twice for one decision.";
-    ExpectedVersion = "expected_version", "E5",
+    ExpectedVersion = "expected_version", "E5", Log,
         "Every append continues its stream at the version that it expects.";
-    Claims = "claims", "E5",
+    Claims = "claims", "E5", Log,
         "The store's claims are those of the active operations and the running rollouts.";
-    Acknowledged = "acknowledged", "E8",
+    Acknowledged = "acknowledged", "E8", World,
         "What was acknowledged is in the log.";
-    NeverUnknown = "never_unknown", "E10",
+    NeverUnknown = "never_unknown", "E10", Log,
         "A report about an operation that the log has is never refused as unknown.";
-    Liveness = "liveness", "D7 to D17",
+    Liveness = "liveness", "D7 to D17", World,
         "Once faults have stopped and devices are online, every campaign and manual update ends within a bound.";
 }
 

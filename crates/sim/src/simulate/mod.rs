@@ -17,8 +17,10 @@
 //! | `world`, `ports`, `store` | devices and platform; the engine's ports, with faults |
 //! | `run` | one run, step by step |
 //! | `invariant`, `check` | what must hold; the judge |
+//! | `audit` | the judge over the log of a real store |
 //! | `coverage`, `trace`, `shrink` | what was tried; what happened; the smallest prefix that fails |
 
+mod audit;
 mod cast;
 mod check;
 mod coverage;
@@ -41,9 +43,10 @@ use hedgerow_engine::store::{EventStore, StoreError};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+pub use audit::{Audit, Finding, Remark, audit};
 pub use coverage::{Coverage, Transition};
 pub use fault::{FaultKind, Unit};
-pub use invariant::{Invariant, Violation};
+pub use invariant::{Evidence, Invariant, Violation};
 pub use profile::{Profile, ProfileError};
 pub use shrink::smallest_prefix;
 pub use trace::{Line, LineKind, Sample};

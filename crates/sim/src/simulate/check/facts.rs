@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use hedgerow_core::{DeviceId, OperationId, Timestamp};
 
+use super::gate::Stated;
 use super::operation::Op;
 use crate::simulate::invariant::{Broken, Checked, Invariant, ensure};
 
@@ -25,8 +26,19 @@ pub(super) struct Shown {
     pub(super) at: Timestamp,
 }
 
+/// What the judge gets to know.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Witness {
+    /// Everything: what is recorded, what leaves, what arrives, what is acknowledged.
+    #[default]
+    World,
+    /// The log of a store alone, long after. What only the world could tell is believed.
+    Log,
+}
+
 #[derive(Default)]
 pub(super) struct Facts {
+    pub(super) witness: Witness,
     pub(super) operations: BTreeMap<OperationId, Op>,
     /// The active operation of each device.
     pub(super) holders: BTreeMap<DeviceId, OperationId>,
@@ -37,19 +49,30 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    /// The version on which the gates are evaluated.
-    pub(super) fn fresh(
-        &self,
+    /// The version on which the gates are evaluated, which an event may state itself.
+    pub(super) fn at_turn<'a>(
+        &'a self,
         device: DeviceId,
         at: Timestamp,
-    ) -> Result<Option<&str>, (Invariant, String)> {
-        let shown = self.shown[self.slot].get(&device);
-        match shown {
-            Some(Shown { version: Ok(version), at: read_at }) if at.since(*read_at) <= FRESH => {
-                Ok(version.as_deref())
-            }
-            _ => Err((Invariant::Gates, format!("its turn comes, and last was read: {shown:?}"))),
+        stated: Stated<'a>,
+    ) -> Result<Stated<'a>, Broken> {
+        if self.witness == Witness::Log {
+            return Ok(stated);
         }
+        let shown = self.shown[self.slot].get(&device);
+        let read = match shown {
+            Some(Shown { version: Ok(version), at: read_at }) if at.since(*read_at) <= FRESH => {
+                version.as_deref().map_or(Stated::NoVersion, Stated::Version)
+            }
+            _ => {
+                let message = format!("its turn comes, and last was read: {shown:?}");
+                return Err((Invariant::Gates, message));
+            }
+        };
+        ensure(stated.agrees(read), Invariant::Gates, || {
+            format!("the record states {stated:?}, and last was read: {read:?}")
+        })?;
+        Ok(read)
     }
 
     /// What the device last showed, however long ago.

@@ -3,6 +3,8 @@
 
 use std::cmp::Ordering;
 
+use hedgerow_core::GateRefusal;
+
 /// What a target's turn comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Expected {
@@ -17,6 +19,58 @@ pub(super) struct Gates<'a> {
     pub(super) requirement: Option<&'a str>,
     pub(super) force_downgrade: bool,
     pub(super) enforce_requirement: bool,
+}
+
+/// What an event itself says of the version that was read for its decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stated<'a> {
+    Nothing,
+    NoVersion,
+    /// Cut after [`LONGEST`] characters.
+    Version(&'a str),
+}
+
+/// The most characters of a version that an event keeps.
+const LONGEST: usize = 256;
+
+impl<'a> Stated<'a> {
+    /// What a refused or failed target's event says.
+    pub(super) fn by(refusal: &'a GateRefusal) -> Self {
+        match refusal {
+            GateRefusal::MissingVersion {} => Self::NoVersion,
+            GateRefusal::InvalidVersion { current }
+            | GateRefusal::DowngradeNotAllowed { current }
+            | GateRefusal::AmbiguousVersionOrdering { current }
+            | GateRefusal::VersionRequirementNotMet { current } => Self::Version(current),
+        }
+    }
+
+    /// Whether it is what was read.
+    pub(super) fn agrees(self, read: Stated<'_>) -> bool {
+        match (self, read) {
+            (Self::Nothing, _) => true,
+            (Self::Version(stated), Stated::Version(read)) => {
+                read.chars().take(LONGEST).eq(stated.chars())
+            }
+            (stated, read) => stated == read,
+        }
+    }
+
+    /// Whether it says all that the gates need to know.
+    pub(super) fn is_whole(self) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::NoVersion => true,
+            Self::Version(text) => text.len() < LONGEST,
+        }
+    }
+
+    pub(super) fn version(self) -> Option<&'a str> {
+        match self {
+            Self::Version(text) => Some(text),
+            Self::Nothing | Self::NoVersion => None,
+        }
+    }
 }
 
 #[derive(PartialEq, Eq)]

@@ -11,11 +11,13 @@
 //! | `passing` | what passes between an engine and the world |
 //! | `turn` | whose turn it is (D4) |
 //! | `told` | what was acknowledged (E8, E10) |
+//! | `log` | a log alone, without the world that it came from |
 //! | `survey` | how everything stands |
 
 mod campaign;
 mod facts;
 mod gate;
+mod log;
 mod manual;
 mod operation;
 mod passing;
@@ -33,6 +35,7 @@ use hedgerow_core::{
 
 use self::campaign::Model;
 use self::facts::Facts;
+use self::facts::Witness;
 pub(super) use self::facts::{Read, Unread};
 use self::manual::Manual;
 use self::operation::Op;
@@ -195,7 +198,7 @@ impl Checker {
             (StreamId::ManualUpdate(id), Event::Manual(event)) => {
                 let checked = self.take_manual(id, event, at);
                 let device = self.manuals.get(&id).map(|manual| manual.definition.device);
-                if let Some(device) = device {
+                if let Some(device) = device.filter(|_| self.facts.witness == Witness::World) {
                     self.refresh_device(device, moment);
                 }
                 (checked, device)
@@ -214,6 +217,10 @@ impl Checker {
         let fold_error = |error: hedgerow_core::ApplyError| {
             (Invariant::StateIsFold, format!("the log cannot be folded: {error}"))
         };
+        let from_log = self.facts.witness == Witness::Log;
+        if from_log {
+            self.believe_reason(id, event);
+        }
         let Some(model) = self.campaigns.get_mut(&id) else {
             let fold = Campaign::begin(self.tenant.clone(), id, event, at).map_err(fold_error)?;
             self.campaigns.insert(id, Model::new(fold));
@@ -232,6 +239,9 @@ impl Checker {
         self.coverage.operation(phase, event);
         if before != model.status && model.status == CampaignStatus::InProgress {
             self.rollout_began(id);
+        }
+        if from_log {
+            return Ok(()); // whose turn it is depends on who was online
         }
         let Some(model) = self.campaigns.get(&id) else { return Ok(()) };
         if matches!(event, CampaignEvent::CampaignStarted(_)) {

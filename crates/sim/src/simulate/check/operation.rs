@@ -53,6 +53,8 @@ pub(super) struct Op {
     /// What the engine was told by the device: a bit for each status.
     told: u16,
     told_busy: bool,
+    /// Only its log is known: what a device showed is as the log says.
+    unwitnessed: bool,
     pub(super) ended: bool,
     /// How many events speak of it.
     pub(super) events: u32,
@@ -84,10 +86,19 @@ impl Op {
             unanswered: false,
             told: 0,
             told_busy: false,
+            unwitnessed: false,
             ended: false,
             events: 0,
             late: 0,
         }
+    }
+
+    /// One of which only the log is known: everything may have been answered and told.
+    pub(super) fn unwitnessed(mut self) -> Self {
+        self.unwitnessed = true;
+        (self.accepted, self.refused, self.unanswered) = (true, true, true);
+        (self.told, self.told_busy) = (u16::MAX, true);
+        self
     }
 
     pub(super) fn phase(&self) -> Phase {
@@ -236,7 +247,7 @@ impl Op {
     /// A success that is inferred from what the device last showed.
     pub(super) fn succeeded_by_image(&self, shown: Option<&str>) -> Checked {
         let image = self.image.as_deref();
-        let confirmed = image.is_some_and(|image| gate::shows(shown, image));
+        let confirmed = image.is_some_and(|image| self.unwitnessed || gate::shows(shown, image));
         ensure(confirmed, Invariant::Reconciliation, || {
             format!("success is inferred from {shown:?}, the image is {image:?}")
         })
@@ -279,6 +290,8 @@ impl Op {
                 })
             }
             OperationFailure::SystemRollback { version } => {
+                let recorded = Ok(version.clone());
+                let shown = if self.unwitnessed { &recorded } else { shown };
                 let other = shown.as_ref().is_ok_and(|shown| {
                     let shown = shown.as_deref();
                     let cut = shown.map(|text| text.chars().take(256).collect::<String>());

@@ -12,8 +12,8 @@ use hedgerow_core::{
 };
 use uuid::Uuid;
 
-use crate::simulate::check::facts::Facts;
-use crate::simulate::check::gate::{Expected, Gates, expected};
+use crate::simulate::check::facts::{Facts, Witness};
+use crate::simulate::check::gate::{Expected, Gates, Stated, expected};
 use crate::simulate::invariant::{Checked, Invariant, ensure};
 
 /// The namespace of the operations of campaigns, as the documentation gives it (E3).
@@ -228,7 +228,7 @@ impl Model {
             }
             E::TargetUpToDate(e) => {
                 let place = self.turn(e.device, at)?;
-                self.gate(e.device, at, facts, &Expected::UpToDate)?;
+                self.gate(e.device, at, facts, &Expected::UpToDate, Stated::Nothing)?;
                 self.end_deferred(place, facts)?;
                 self.become_final(place, TargetStatus::Successful);
             }
@@ -236,7 +236,8 @@ impl Model {
                 let place = self.target(e.device)?;
                 if let TargetFailure::Gate(refusal) = &e.reason {
                     self.turn(e.device, at)?;
-                    self.gate(e.device, at, facts, &Expected::Refused(refusal.reason()))?;
+                    let refused = Expected::Refused(refusal.reason());
+                    self.gate(e.device, at, facts, &refused, Stated::by(refusal))?;
                 }
                 self.end_deferred(place, facts)?;
                 self.become_final(place, TargetStatus::Failed);
@@ -247,7 +248,8 @@ impl Model {
             }
             E::OperationStarted(e) => {
                 let place = self.turn(e.device, at)?;
-                self.gate(e.device, at, facts, &Expected::Start)?;
+                let stated = Stated::Version(&e.from_version);
+                self.gate(e.device, at, facts, &Expected::Start, stated)?;
                 self.start_operation(place, e.operation, at, facts)?;
             }
             _ => self.take_operation(event, at, facts)?,
@@ -366,8 +368,19 @@ impl Model {
         })
     }
 
-    fn gate(&self, device: DeviceId, at: Timestamp, facts: &Facts, recorded: &Expected) -> Checked {
-        let version = facts.fresh(device, at)?;
+    fn gate(
+        &self,
+        device: DeviceId,
+        at: Timestamp,
+        facts: &Facts,
+        recorded: &Expected,
+        stated: Stated<'_>,
+    ) -> Checked {
+        let read = facts.at_turn(device, at, stated)?;
+        if facts.witness == Witness::Log && !read.is_whole() {
+            return Ok(());
+        }
+        let version = read.version();
         let (requirement, force_downgrade, enforce_requirement) = gates(&self.definition);
         let gates = Gates { image: &self.image, requirement, force_downgrade, enforce_requirement };
         let wanted = expected(version, &gates);

@@ -5,7 +5,7 @@ use hedgerow_core::{OperationId, Outcome, StreamId, TargetStatus, Timestamp};
 use uuid::Uuid;
 
 use super::{Model, OPERATIONS};
-use crate::simulate::check::facts::Facts;
+use crate::simulate::check::facts::{Facts, Witness};
 use crate::simulate::check::gate::shows;
 use crate::simulate::check::operation::{Op, of};
 use crate::simulate::invariant::{Checked, Invariant, ensure};
@@ -32,11 +32,15 @@ impl Model {
         let limits = &self.definition.rollout.push().limits.operation;
         let url = self.definition.base_image.url.as_str();
         let image = &self.image;
+        let witness = facts.witness;
         let operation = facts.operations.entry(id).or_insert_with(|| {
             let mut operation = Op::new(device, StreamId::Campaign(self.id), url);
             operation.image = Some(image.clone());
             operation.forgives_outages = true;
-            operation
+            match witness {
+                Witness::World => operation,
+                Witness::Log => operation.unwitnessed(),
+            }
         });
         ensure(!operation.ended, Invariant::ForwardOnly, || {
             format!("operation {id} starts again after its end")

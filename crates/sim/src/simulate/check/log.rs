@@ -1,0 +1,118 @@
+//! The judge over the log of a store alone: events are taken in one by one, and what a finding
+//! spoils is left out afterwards, so that one defect is told once.
+
+use hedgerow_core::event::CampaignEvent;
+use hedgerow_core::{
+    Campaign, CampaignId, DeviceId, OperationId, Outcome, StreamId, TenantId, Timestamp,
+};
+
+use super::campaign::Model;
+use super::facts::Witness;
+use super::{Checker, Event, Moment};
+use crate::simulate::invariant::Violation;
+
+impl Checker {
+    /// A judge that is shown nothing but a log.
+    pub(in crate::simulate) fn of_log(tenant: TenantId) -> Self {
+        let mut checker = Self::new(tenant);
+        checker.facts.witness = Witness::Log;
+        checker
+    }
+
+    /// The version of the last event that was taken in of a stream; 0: none was.
+    pub(in crate::simulate) fn version_of(&self, stream: StreamId) -> u64 {
+        self.version(stream)
+    }
+
+    /// Takes in the next event of a stream.
+    pub(in crate::simulate) fn read(
+        &mut self,
+        stream: StreamId,
+        event: &Event,
+        at: Timestamp,
+    ) -> Result<(), Violation> {
+        let (checked, device) = self.take(stream, event, at, Moment { now: at, step: 0 });
+        self.note(checked, at, Some(stream), device);
+        self.violation.take().map_or(Ok(()), Err)
+    }
+
+    /// The append that the last event was in is over.
+    pub(in crate::simulate) fn append_ends(
+        &mut self,
+        stream: StreamId,
+        at: Timestamp,
+    ) -> Result<(), Violation> {
+        if let StreamId::Campaign(id) = stream
+            && let Some(model) = self.campaigns.get(&id)
+        {
+            let checked = model.committed();
+            self.note(checked, at, Some(stream), None);
+        }
+        self.violation.take().map_or(Ok(()), Err)
+    }
+
+    /// Nothing more is taken in of a stream: what it had says nothing of others any more.
+    pub(in crate::simulate) fn give_up(&mut self, stream: StreamId) {
+        let operations = &self.facts.operations;
+        self.facts.holders.retain(|_, holder| {
+            operations.get(holder).is_none_or(|operation| operation.stream != stream)
+        });
+        match stream {
+            StreamId::Campaign(id) => drop(self.campaigns.remove(&id)),
+            StreamId::ManualUpdate(id) => drop(self.manuals.remove(&id)),
+        }
+    }
+
+    /// Whether something may still happen by itself in a stream.
+    pub(in crate::simulate) fn goes_on(&self, stream: StreamId) -> bool {
+        match stream {
+            StreamId::Campaign(id) => self.campaigns.get(&id).is_some_and(Model::is_open),
+            StreamId::ManualUpdate(id) => self.manuals.get(&id).is_some_and(|manual| !manual.ended),
+        }
+    }
+
+    /// The operations that are active, with their devices and streams.
+    pub(in crate::simulate) fn active(
+        &self,
+    ) -> impl Iterator<Item = (OperationId, DeviceId, StreamId)> + '_ {
+        self.facts.holders.iter().filter_map(|(device, id)| {
+            let operation = self.facts.operations.get(id)?;
+            Some((*id, *device, operation.stream))
+        })
+    }
+
+    /// How many operations there were.
+    pub(in crate::simulate) fn operations(&self) -> usize {
+        self.facts.operations.len()
+    }
+
+    /// A campaign as folded from the log; `None` also once it was given up.
+    pub(in crate::simulate) fn folded(&self, stream: StreamId) -> Option<&Campaign> {
+        match stream {
+            StreamId::Campaign(id) => self.fold(id),
+            StreamId::ManualUpdate(_) => None,
+        }
+    }
+
+    /// A cancelled campaign is believed to be one that somebody cancelled; a superseded one needs
+    /// another that has not begun yet.
+    pub(super) fn believe_reason(&mut self, id: CampaignId, event: &CampaignEvent) {
+        let CampaignEvent::CampaignFinished(finished) = event else { return };
+        let newer = finished.outcome == Outcome::Superseded
+            && self.campaigns.get(&id).is_some_and(|older| {
+                let of = |model: &Model| {
+                    let definition = &model.definition;
+                    let system_model = definition.base_image.system_model.clone();
+                    (system_model, definition.channel.name().clone())
+                };
+                let same = of(older);
+                self.campaigns
+                    .values()
+                    .any(|other| other.fold.started_at().is_none() && of(other) == same)
+            });
+        if let Some(model) = self.campaigns.get_mut(&id) {
+            model.cancel_asked = true;
+            model.newer = newer;
+        }
+    }
+}

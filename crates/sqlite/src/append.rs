@@ -172,9 +172,7 @@ fn write(
             )?
             .insert(params![tenant, append.stream.to_string(), version, active])?
     };
-    for (version, event) in (append.expected_version + 1..).zip(&append.events) {
-        write_event(transaction, names, stream, version, event)?;
-    }
+    write_events(transaction, names, stream, append)?;
     for claim in &append.claims_taken {
         transaction
             .prepare_cached(
@@ -194,21 +192,21 @@ fn write(
     Ok(())
 }
 
-fn write_event(
+fn write_events(
     transaction: &Transaction<'_>,
     names: &mut Names,
     stream: i64,
-    version: u64,
-    event: &NewEvent,
+    append: &StreamAppend,
 ) -> rusqlite::Result<()> {
-    let event_type = names.event_type(transaction, &event.event_type)?;
-    transaction
-        .prepare_cached(
-            "INSERT INTO events (stream, version, event_type, schema_version, recorded_at,
-                                 correlation_id, causation_id, data)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-        )?
-        .execute(params![
+    // Looked up once: an append can have thousands of events.
+    let mut insert = transaction.prepare_cached(
+        "INSERT INTO events (stream, version, event_type, schema_version, recorded_at,
+                             correlation_id, causation_id, data)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    )?;
+    for (version, event) in (append.expected_version + 1..).zip(&append.events) {
+        let event_type = names.event_type(transaction, &event.event_type)?;
+        insert.execute(params![
             stream,
             version,
             event_type,
@@ -218,6 +216,7 @@ fn write_event(
             event.causation_id.as_bytes(),
             event.data,
         ])?;
+    }
     Ok(())
 }
 

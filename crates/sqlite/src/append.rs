@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use hedgerow_core::{NewEvent, StreamId, TenantId};
+use hedgerow_core::{StreamId, TenantId};
 use hedgerow_engine::store::{Activity, AppendError, Claim, StateSnapshot, StreamAppend};
 use rusqlite::{OptionalExtension, Transaction, params};
 

@@ -105,6 +105,12 @@ pub(crate) fn bearer(authorization: &str) -> Option<&str> {
     (!token.is_empty()).then_some(token)
 }
 
+/// What the token of an `Authorization` header claims, whoever signed it.
+pub(crate) fn claims(authorization: &str) -> Option<Value> {
+    let decoded = jsonwebtoken::dangerous::insecure_decode::<Value>(bearer(authorization)?);
+    decoded.ok().map(|token| token.claims)
+}
+
 fn permits(authorization: &str, method: &str, path: &str) -> bool {
     if authorization.len() > AUTHORIZATION_LENGTH_MAX {
         return false;

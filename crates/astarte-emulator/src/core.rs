@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
+use chrono::TimeDelta;
 use mqttbytes::v4::{ConnAck, ConnectReturnCode, Packet, Publish};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -17,6 +18,7 @@ use crate::device::{Device, Link};
 use crate::device_id::DeviceId;
 use crate::event::{DeviceEvent, Event};
 use crate::faults::Faults;
+use crate::hooks::Hook;
 use crate::ingest::{Outcome, Refusal, ingest};
 use crate::mqtt::session::{Session, SessionError};
 use crate::mqtt::topic::{self, Incoming};
@@ -298,9 +300,30 @@ impl Core {
         Some(secret)
     }
 
+    /// Closes a device's connection as a fault. Returns whether it had one.
+    pub(crate) fn disconnect(&self, realm: &Realm, id: DeviceId) -> bool {
+        self.faults.hooks.used(Hook::Disconnect);
+        self.close_link(realm, &mut realm.lock(), id)
+    }
+
+    /// Sets a device's clock wrong. Returns whether there is such a device.
+    pub(crate) fn set_device_clock(&self, realm: &Realm, id: DeviceId, offset: TimeDelta) -> bool {
+        self.faults.hooks.used(Hook::DeviceClock);
+        let mut state = realm.lock();
+        let device = state.devices.get_mut(&id);
+        device.map(|device| device.clock_offset = offset).is_some()
+    }
+
+    /// Sets the emulator's own clock wrong.
+    pub(crate) fn set_clock(&self, offset: TimeDelta) {
+        self.faults.hooks.used(Hook::Clock);
+        self.clock.set_offset(offset);
+    }
+
     /// Forgets what the broker keeps for a device between connections, and closes its connection,
     /// so that it notices.
     pub(crate) fn lose_session(&self, realm: &Realm, id: DeviceId) {
+        self.faults.hooks.used(Hook::LoseSession);
         let mut state = realm.lock();
         self.close_link(realm, &mut state, id);
         if let Some(device) = state.devices.get_mut(&id) {
@@ -314,6 +337,7 @@ impl Core {
         if !is_down {
             return;
         }
+        self.faults.hooks.used(Hook::BrokerDown);
         for realm in self.realms.values() {
             let mut state = realm.lock();
             let ids: Vec<DeviceId> = state.devices.keys().copied().collect();

@@ -13,6 +13,7 @@ use crate::builder::EmulatorBuilder;
 use crate::core::Core;
 use crate::device_id::DeviceId;
 use crate::faults::{EventRule, RequestRule, RuleError};
+use crate::hooks::Hook;
 use crate::keys::RealmKeys;
 use crate::realm::Realm;
 use crate::recorder::Recorded;
@@ -135,9 +136,7 @@ impl Emulator {
     ///
     /// When there is no such realm.
     pub fn disconnect(&self, realm: &str, device: DeviceId) -> Result<bool, HookError> {
-        let realm = self.realm(realm)?;
-        let mut state = realm.lock();
-        Ok(self.core.close_link(realm, &mut state, device))
+        Ok(self.core.disconnect(self.realm(realm)?, device))
     }
 
     /// Forgets the session of a device (its subscriptions and the messages that wait for it), and
@@ -168,16 +167,14 @@ impl Emulator {
         device: DeviceId,
         offset: TimeDelta,
     ) -> Result<(), HookError> {
-        let mut state = self.realm(realm)?.lock();
-        let device = state.devices.get_mut(&device).ok_or(HookError::NoDevice(device))?;
-        device.clock_offset = offset;
-        Ok(())
+        let is_known = self.core.set_device_clock(self.realm(realm)?, device, offset);
+        is_known.then_some(()).ok_or(HookError::NoDevice(device))
     }
 
     /// Shifts the emulator's own clock: the timestamps of its events, what has expired, and which
     /// tokens are still good.
     pub fn set_clock_offset(&self, offset: TimeDelta) {
-        self.core.clock.set_offset(offset);
+        self.core.set_clock(offset);
     }
 
     /// The time by the emulator's clock.
@@ -214,6 +211,13 @@ impl Emulator {
     /// Begins a new sequence of what is random about faults.
     pub fn set_seed(&self, seed: u64) {
         self.core.faults.seed(seed);
+    }
+
+    /// How often a hook was used so far: how often a fault of a rule struck, for those that rules
+    /// make.
+    #[must_use]
+    pub fn uses(&self, hook: Hook) -> u64 {
+        self.core.faults.hooks.uses(hook)
     }
 
     /// What became of the events so far.

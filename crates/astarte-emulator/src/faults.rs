@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::device_id::DeviceId;
 use crate::event::{DeviceEvent, EventKind};
+use crate::hooks::HookCounters;
 
 /// More rules than these are refused, since every event and request is held against all of them.
 pub const RULES_MAX: usize = 1000;
@@ -194,9 +195,10 @@ pub enum RuleError {
     TooMany,
 }
 
-/// The rules in force.
+/// The rules in force, and how often something was made to go wrong.
 pub(crate) struct Faults {
     state: Mutex<State>,
+    pub(crate) hooks: HookCounters,
 }
 
 struct State {
@@ -213,7 +215,8 @@ struct Counted<T> {
 impl Faults {
     pub(crate) fn new(seed: u64) -> Self {
         let random = fastrand::Rng::with_seed(seed);
-        Self { state: Mutex::new(State { random, events: Vec::new(), requests: Vec::new() }) }
+        let state = Mutex::new(State { random, events: Vec::new(), requests: Vec::new() });
+        Self { state, hooks: HookCounters::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -259,21 +262,23 @@ impl Faults {
     /// What becomes of the event: the first rule that fits and strikes.
     pub(crate) fn on_event(&self, event: &DeviceEvent) -> Option<EventFault> {
         let State { random, events, .. } = &mut *self.lock();
-        events.iter_mut().find_map(|counted| {
+        let struck = events.iter_mut().find_map(|counted| {
             (counted.rule.fits(event)
                 && strikes(random, counted.rule.frequency, &mut counted.applied))
             .then_some(counted.rule.fault)
-        })
+        });
+        struck.inspect(|fault| self.hooks.used(*fault))
     }
 
     /// What becomes of the request: the first rule that fits and strikes.
     pub(crate) fn on_request(&self, api: Api, method: &str, path: &str) -> Option<RequestFault> {
         let State { random, requests, .. } = &mut *self.lock();
-        requests.iter_mut().find_map(|counted| {
+        let struck = requests.iter_mut().find_map(|counted| {
             (counted.rule.fits(api, method, path)
                 && strikes(random, counted.rule.frequency, &mut counted.applied))
             .then_some(counted.rule.fault)
-        })
+        });
+        struck.inspect(|fault| self.hooks.used(*fault))
     }
 }
 

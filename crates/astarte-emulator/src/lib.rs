@@ -40,6 +40,7 @@ mod faults;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod hooks;
 mod http;
 mod ingest;
 mod interface;
@@ -61,6 +62,7 @@ pub use event::EventKind;
 pub use faults::{
     Api, EventFault, EventRule, Frequency, RULES_MAX, RequestFault, RequestRule, RuleError,
 };
+pub use hooks::Hook;
 pub use interface::InterfaceError;
 pub use keys::{KeyError, RealmKeys};
 pub use recorder::Recorded;

@@ -1,11 +1,12 @@
 //! Keeps what went over the wire, for tests that compare it with what went over it before.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use mqttbytes::QoS;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::clock::iso;
@@ -19,7 +20,7 @@ use crate::value::{LongIntegers, Payload, to_json};
 const PROPERTIES_LIST_LENGTH_MAX: u64 = 64 * 1024;
 
 /// One thing that went over the wire.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Recorded {
@@ -31,6 +32,13 @@ pub enum Recorded {
         method: String,
         /// What follows the realm, without the query.
         path: String,
+        /// The query, as it was sent.
+        query: String,
+        /// The headers, by their names in lower case, without those that are about this one
+        /// connection or carry secrets.
+        headers: BTreeMap<String, String>,
+        /// What the token claims; `null` if there was none, or the API is Pairing.
+        claims: Value,
         /// The `data` of the body; `null` if there was none, it was no JSON, or the API is Pairing, whose bodies
         /// are secrets.
         body: Value,
@@ -65,6 +73,9 @@ pub enum Recorded {
     Trigger {
         /// Where it went, without its query.
         url: String,
+        /// The headers, by their names in lower case. Those that the trigger adds may be secrets:
+        /// their values are left out.
+        headers: BTreeMap<String, String>,
         /// The body.
         body: Value,
         /// 503 if there was no answer.
@@ -179,12 +190,18 @@ mod tests {
     #[test]
     fn no_more_is_kept_than_was_asked_for() {
         let recorder = Recorder::new(2);
+        let trigger = |status| Recorded::Trigger {
+            url: String::new(),
+            headers: BTreeMap::new(),
+            body: Value::Null,
+            status,
+        };
         for status in 1..=3 {
-            recorder.record(|| Recorded::Trigger { url: String::new(), body: Value::Null, status });
+            recorder.record(|| trigger(status));
         }
         assert_eq!(recorder.entries().len(), 2);
         let off = Recorder::new(0);
-        off.record(|| Recorded::Trigger { url: String::new(), body: Value::Null, status: 200 });
+        off.record(|| trigger(200));
         assert_eq!(off.entries(), []);
     }
 }

@@ -40,7 +40,7 @@ pub(super) fn handle(core: &Core, request: &Request, rest: &[&str]) -> Result<Re
             Ok(Reply::no_content())
         }
         ("PUT", ["clock-offset-milliseconds"]) => {
-            core.clock.set_offset(offset(request)?);
+            core.set_clock(offset(request)?);
             Ok(Reply::no_content())
         }
         (method, ["realms", realm, "devices", device, what]) => {
@@ -48,8 +48,7 @@ pub(super) fn handle(core: &Core, request: &Request, rest: &[&str]) -> Result<Re
             let id = parse_id(device)?;
             match (method, *what) {
                 ("DELETE", "connection") => {
-                    let mut state = realm.lock();
-                    let was_connected = core.close_link(realm, &mut state, id);
+                    let was_connected = core.disconnect(realm, id);
                     Ok(Reply::data(json!({"was_connected": was_connected})))
                 }
                 ("DELETE", "session") => {
@@ -57,12 +56,11 @@ pub(super) fn handle(core: &Core, request: &Request, rest: &[&str]) -> Result<Re
                     Ok(Reply::no_content())
                 }
                 ("PUT", "clock-offset-milliseconds") => {
-                    let offset = offset(request)?;
-                    let mut state = realm.lock();
-                    let device =
-                        state.devices.get_mut(&id).ok_or_else(|| ApiError::not_found("Device"))?;
-                    device.clock_offset = offset;
-                    Ok(Reply::no_content())
+                    if core.set_device_clock(realm, id, offset(request)?) {
+                        Ok(Reply::no_content())
+                    } else {
+                        Err(ApiError::not_found("Device"))
+                    }
                 }
                 _ => Err(ApiError::endpoint_not_found()),
             }

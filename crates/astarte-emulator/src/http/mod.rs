@@ -108,15 +108,19 @@ fn recorded(request: &Request, api: Api, result: &Result<Reply, ApiError>) -> Re
         Ok(reply) => (reply.status(), reply.body()),
         Err(error) => (error.status(), error.body()),
     };
-    let (body, answer) = if api == Api::Pairing {
-        (Value::Null, Value::Null)
+    let (claims, body, answer) = if api == Api::Pairing {
+        (Value::Null, Value::Null, Value::Null)
     } else {
-        (request.data().unwrap_or_default(), answer)
+        let claims = request.authorization.as_deref().and_then(crate::auth::claims);
+        (claims.unwrap_or_default(), request.data().unwrap_or_default(), answer)
     };
     Recorded::Request {
         api,
         method: request.method.to_string(),
         path: request.path_in_realm.clone(),
+        query: request.raw_query.clone(),
+        headers: request.headers.clone(),
+        claims,
         body,
         status: status.as_u16(),
         answer,

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use axum::body::to_bytes;
 use axum::extract::Query;
-use axum::http::{Method, header};
+use axum::http::{HeaderName, Method, header};
 use bytes::Bytes;
 use serde_json::Value;
 
@@ -15,6 +15,9 @@ use super::reply::ApiError;
 pub(crate) const BODY_LENGTH_MAX: usize = 1024 * 1024;
 /// A longer path or query is answered with 414.
 const URI_LENGTH_MAX: usize = 8192;
+/// Headers that are secrets, or about the connection.
+const UNRECORDED: [HeaderName; 4] =
+    [header::AUTHORIZATION, header::CONNECTION, header::CONTENT_LENGTH, header::HOST];
 
 #[derive(Debug)]
 pub(super) struct Request {
@@ -25,6 +28,10 @@ pub(super) struct Request {
     pub(super) path_in_realm: String,
     pub(super) path: String,
     pub(super) query: BTreeMap<String, String>,
+    /// The query as it was sent.
+    pub(super) raw_query: String,
+    /// The headers that are no secrets, nor about the connection.
+    pub(super) headers: BTreeMap<String, String>,
     pub(super) authorization: Option<String>,
     pub(super) content_type: String,
     pub(super) body: Bytes,
@@ -51,12 +58,19 @@ impl Request {
             .map(|segment| decode(segment))
             .collect::<Option<_>>()
             .ok_or_else(ApiError::bad_request)?;
+        let raw_query = parts.uri.query().unwrap_or_default().to_owned();
+        let others = parts.headers.iter().filter(|(name, _)| !UNRECORDED.contains(name));
+        let headers = others
+            .filter_map(|(name, value)| Some((name.to_string(), value.to_str().ok()?.to_owned())));
+        let headers = headers.collect();
         let header =
             |name| parts.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
         Ok(Self {
             segments,
             path_in_realm: raw.get(3..).unwrap_or_default().join("/"),
             query,
+            raw_query,
+            headers,
             authorization: header(header::AUTHORIZATION),
             content_type: header(header::CONTENT_TYPE).unwrap_or_default(),
             body,

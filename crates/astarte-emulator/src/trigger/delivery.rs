@@ -1,7 +1,7 @@
 //! Brings events to the receivers of triggers, as Astarte's trigger engine does: a queue per policy,
 //! and what the policy says when a receiver does not take an event.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -321,7 +321,13 @@ fn recorded(delivery: &Delivery, status: u16) -> Recorded {
     // It may carry a secret.
     url.set_query(None);
     let body = serde_json::from_slice(&delivery.body).unwrap_or_default();
-    Recorded::Trigger { url: url.into(), body, status }
+    let sent = [("astarte-realm", &*delivery.realm), ("content-type", "application/json")];
+    let mut headers: BTreeMap<_, _> =
+        sent.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    for name in delivery.action.headers.keys() {
+        headers.entry(name.to_lowercase()).or_default();
+    }
+    Recorded::Trigger { url: url.into(), headers, body, status }
 }
 
 fn add(counter: &AtomicU64, number: u64) {

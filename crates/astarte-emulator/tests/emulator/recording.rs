@@ -53,3 +53,19 @@ async fn requests_messages_and_triggers_are_recorded_in_their_order() {
     let text = serde_json::to_string(&emulator.recording()).expect("JSON");
     assert!(text.contains("\"kind\":\"from_device\""));
 }
+
+#[tokio::test]
+async fn a_request_is_recorded_with_its_query_headers_and_claims_but_without_its_token() {
+    let (emulator, api) = started(builder().record(1000)).await;
+    api.get("devices?details=true&limit=7").await;
+    let recording = emulator.recording();
+    let Some(Recorded::Request { query, headers, claims, .. }) = recording.last() else {
+        panic!("{recording:?}");
+    };
+    assert_eq!(query, "details=true&limit=7");
+    assert!(claims["a_aea"].is_array(), "{claims}");
+    let text = serde_json::to_string(&recording).expect("JSON");
+    assert!(!headers.contains_key("authorization") && !text.contains("eyJ"), "{text}");
+    let again: Vec<Recorded> = serde_json::from_str(&text).expect("what was written");
+    assert_eq!(again, recording);
+}

@@ -145,7 +145,8 @@ impl ProjectCommand {
             Self::Fuzz => &[Step::Fuzz],
             Self::Licenses => &[Step::Licenses],
             Self::Guarantees { .. } => &[Step::Guarantees],
-            Self::Sabotage { .. } | Self::Mutants(_) => &[],
+            Self::Sabotage { .. } => &[Step::Sabotage],
+            Self::Mutants(_) => &[],
         }
     }
 }

@@ -14,8 +14,18 @@ use crate::model;
 use crate::msrv::{self, MsrvError};
 use crate::public_api::{self, PublicApiError};
 use crate::report;
-use crate::sabotage::SabotageError;
+use crate::sabotage::{self, SabotageError};
 use crate::simulate;
+
+/// The folders of all workspaces: what is not to be built with the rest has its own.
+const WORKSPACES: [&str; 6] = [
+    "",
+    "fuzz",
+    "benches",
+    "benches/instructions",
+    "benches/libraries/cqrs-es",
+    "benches/libraries/eventcore",
+];
 
 /// One check of the project.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +41,7 @@ pub(crate) enum Step {
     Instructions,
     Model,
     Simulate,
+    Sabotage,
     Fuzz,
     Guarantees,
     Licenses,
@@ -64,7 +75,7 @@ pub(crate) enum Failure {
 
 impl Step {
     /// In the order of running: what is fast or fails most often comes first.
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Format,
         Self::Dependencies,
         Self::Msrv,
@@ -76,6 +87,7 @@ impl Step {
         Self::Instructions,
         Self::Model,
         Self::Simulate,
+        Self::Sabotage,
         Self::Fuzz,
         Self::Guarantees,
         Self::Licenses,
@@ -95,6 +107,7 @@ impl Step {
             Self::Instructions => "instructions",
             Self::Model => "model",
             Self::Simulate => "simulate",
+            Self::Sabotage => "sabotage",
             Self::Fuzz => "fuzz",
             Self::Guarantees => "guarantees",
             Self::Licenses => "licenses",
@@ -114,6 +127,7 @@ impl Step {
             Self::Instructions => "The hot paths take no more instructions than recorded",
             Self::Model => "The promises hold in every order of what can happen",
             Self::Simulate => "No fleet under faults breaks an invariant",
+            Self::Sabotage => "The simulation finds every defect that is planted",
             Self::Fuzz => "What is read from outside stands short fuzzing",
             Self::Guarantees => "The page of guarantees names what there is",
             Self::Licenses => "Dependencies have acceptable licences and origins",
@@ -122,13 +136,26 @@ impl Step {
 
     fn run(self, root: &Path) -> Result<(), Failure> {
         match self {
-            Self::Format => External::cargo(["fmt", "--all", "--check"]).directory(root).run()?,
+            Self::Format => {
+                for workspace in WORKSPACES {
+                    External::cargo(["fmt", "--all", "--check"])
+                        .directory(&root.join(workspace))
+                        .run()?;
+                }
+            }
             Self::Dependencies => dependencies::check(root)?,
             Self::Msrv => msrv::check(root)?,
-            Self::Clippy => External::cargo(["clippy", "--workspace", "--all-targets"])
-                .arguments(["--all-features", "--", "-D", "warnings"])
-                .directory(root)
-                .run()?,
+            Self::Clippy => {
+                // What the other workspaces have beside these is built by steps of their own, or by
+                // the benchmarks.
+                for workspace in ["", "benches"] {
+                    External::cargo(["clippy", "--workspace", "--all-targets", "--all-features"])
+                        .path_argument("--target-dir", &root.join("target"))
+                        .arguments(["--", "-D", "warnings"])
+                        .directory(&root.join(workspace))
+                        .run()?;
+                }
+            }
             Self::Tests => External::cargo(["test", "--workspace"]).directory(root).run()?,
             Self::Docs => External::cargo(["doc", "--workspace", "--no-deps"])
                 .environment("RUSTDOCFLAGS", "-D warnings")
@@ -138,6 +165,7 @@ impl Step {
             Self::Instructions => instructions::check(root)?,
             Self::Model => model::check(root)?,
             Self::Simulate => simulate::check(root)?,
+            Self::Sabotage => sabotage::check(root)?,
             Self::Fuzz => fuzz::check(root)?,
             Self::Book => book::check(root)?,
             Self::Guarantees => guarantees::check(root)?,

@@ -1,4 +1,5 @@
-//! The `hedgerow` command: see a campaign run, run scenarios, ask version questions, read logs.
+//! The `hedgerow` command: see a campaign run, run scenarios, ask version questions, read and audit
+//! logs.
 
 mod commands;
 
@@ -6,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{astarte, demo, log, scenario, simulate, version};
+use crate::commands::{astarte, audit, demo, log, scenario, simulate, version};
 
 /// Rolls OTA updates out to fleets of devices, and shows how
 #[derive(Parser)]
@@ -23,6 +24,7 @@ enum Command {
     Simulate(simulate::SimulateArgs),
     Log(log::LogArgs),
     Show(log::ShowArgs),
+    Audit(audit::AuditArgs),
     Version(version::VersionArgs),
     Astarte(astarte::AstarteArgs),
 }
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
         Command::Simulate(args) => simulate::run(&args),
         Command::Log(args) => log::log(&args),
         Command::Show(args) => log::show(&args),
+        Command::Audit(args) => audit::run(&args),
         Command::Version(args) => version::run(args),
         Command::Astarte(args) => astarte::run(&args),
     }

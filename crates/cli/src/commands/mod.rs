@@ -1,6 +1,7 @@
 //! The commands, one module each.
 
 pub(crate) mod astarte;
+pub(crate) mod audit;
 pub(crate) mod demo;
 pub(crate) mod log;
 pub(crate) mod scenario;

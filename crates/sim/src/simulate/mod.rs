@@ -43,7 +43,7 @@ use hedgerow_engine::store::{EventStore, StoreError};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-pub use audit::{Audit, Finding, Remark, audit};
+pub use audit::{Audit, Finding, Remark, Subject, audit};
 pub use coverage::{Coverage, Transition};
 pub use fault::{FaultKind, Unit};
 pub use invariant::{Evidence, Invariant, Violation};

@@ -6,7 +6,7 @@ use hedgerow_core::{StreamId, TenantId, Timestamp};
 use hedgerow_engine::campaign_in_snapshot;
 use hedgerow_engine::store::{Activity, HeldClaim, StoreError, StreamSummary};
 
-use super::{Auditor, PAGE, Place, Remark};
+use super::{Auditor, PAGE, Place, Remark, Subject};
 use crate::runtime::wait;
 use crate::simulate::invariant::{Broken, Invariant, Violation};
 
@@ -17,6 +17,7 @@ const TRIES: u32 = 3;
 struct Difference {
     tenant: TenantId,
     stream: StreamId,
+    subject: Subject,
     broken: Broken,
 }
 
@@ -36,8 +37,12 @@ impl Auditor<'_> {
             }
         }
         self.of_operations(&mut differences)?;
-        for Difference { tenant, stream, broken } in differences {
-            self.differs(tenant, stream, Place::default(), broken);
+        for Difference { tenant, stream, subject, broken } in differences {
+            // The first of each stream: the others follow from it, or can wait.
+            if self.given_up.contains(&(tenant.clone(), stream)) {
+                continue;
+            }
+            self.differs(tenant, stream, Place::beside(subject, None), broken);
         }
         for summary in wait(self.store.streams())? {
             self.snapshot(&summary)?;
@@ -84,7 +89,8 @@ impl Auditor<'_> {
             } else {
                 continue;
             };
-            differences.push(Difference { tenant: tenant.clone(), stream, broken });
+            let (tenant, subject) = (tenant.clone(), Subject::Stream);
+            differences.push(Difference { tenant, stream, subject, broken });
         }
         differences
     }
@@ -102,13 +108,12 @@ impl Auditor<'_> {
         let missing = missing.map(|claim| (claim, "is missing"));
         let extra = held.iter().filter(|claim| wanted.binary_search(claim).is_err());
         let extra = extra.map(|claim| (claim, "is held without need"));
-        let mut differences: Vec<Difference> = Vec::new();
+        let mut differences = Vec::new();
         for ((tenant, key, stream), what) in missing.chain(extra) {
-            let told = |known: &Difference| known.tenant == *tenant && known.stream == *stream;
-            // One claim of each stream is enough to look at.
-            if !self.is_left_out(tenant, *stream) && !differences.iter().any(told) {
+            if !self.is_left_out(tenant, *stream) {
                 let broken = (Invariant::Claims, format!("its claim {key} {what}"));
-                differences.push(Difference { tenant: tenant.clone(), stream: *stream, broken });
+                let (tenant, stream, subject) = (tenant.clone(), *stream, Subject::Claim);
+                differences.push(Difference { tenant, stream, subject, broken });
             }
         }
         differences
@@ -117,13 +122,14 @@ impl Auditor<'_> {
     /// Reports of active operations must find their stream (E10).
     fn of_operations(&self, differences: &mut Vec<Difference>) -> Result<(), StoreError> {
         for (tenant, judge) in &self.judges {
-            for (operation, _, stream) in judge.checker.active() {
+            for (operation, stream) in judge.checker.active() {
                 let indexed = wait(self.store.stream_of_operation(tenant, operation))?;
                 if indexed != Some(stream) {
                     let place = indexed.map_or("nowhere".to_owned(), |stream| stream.to_string());
                     let message = format!("the index has its operation {operation} in {place}");
                     let broken = (Invariant::NeverUnknown, message);
-                    differences.push(Difference { tenant: tenant.clone(), stream, broken });
+                    let (tenant, subject) = (tenant.clone(), Subject::OperationIndex);
+                    differences.push(Difference { tenant, stream, subject, broken });
                 }
             }
         }
@@ -141,7 +147,7 @@ impl Auditor<'_> {
         let Some(snapshot) = wait(self.store.load_snapshot(tenant, stream))? else {
             return Ok(());
         };
-        let place = Place { version: Some(snapshot.version), ..Place::default() };
+        let place = Place::beside(Subject::Snapshot, Some(snapshot.version));
         let known = folded.version();
         let Some(mut campaign) = campaign_in_snapshot(&snapshot) else {
             let message = format!(

@@ -59,10 +59,29 @@ pub struct Audit {
     pub remarks: Vec<Remark>,
 }
 
+/// What a finding is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Subject {
+    /// An event, or the events of an append together.
+    Event,
+    /// What the store says of a stream as a whole.
+    Stream,
+    /// A claim.
+    Claim,
+    /// The index from operations to streams.
+    OperationIndex,
+    /// A state snapshot.
+    Snapshot,
+}
+
 /// Something that does not hold.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Finding {
+    /// What it is about.
+    pub subject: Subject,
     /// The invariant.
     pub invariant: Invariant,
     /// The rule that it follows from.
@@ -252,18 +271,14 @@ impl Auditor<'_> {
         let Some(judge) = self.judges.get_mut(&append.tenant) else { return };
         if let Err(violation) = judge.checker.append_ends(append.stream, append.at) {
             let Append { tenant, stream, version, position, at, .. } = append;
-            let place = Place { version: Some(version), position: Some(position), at: Some(at) };
+            let place = Place::of_event(version, position, at);
             let stream = violation.stream.or(Some(stream));
             self.found(tenant, stream, place, violation);
         }
     }
 
     fn found_at(&mut self, stored: &StoredEvent, violation: Violation) {
-        let place = Place {
-            version: Some(stored.version),
-            position: Some(stored.position),
-            at: Some(stored.event.recorded_at),
-        };
+        let place = Place::of_event(stored.version, stored.position, stored.event.recorded_at);
         self.found(stored.tenant.clone(), Some(stored.stream), place, violation);
     }
 
@@ -283,8 +298,9 @@ impl Auditor<'_> {
             return;
         }
         let Violation { invariant, rule, device, message, .. } = violation;
-        let Place { version, position, at } = place;
+        let Place { subject, version, position, at } = place;
         self.audit.findings.push(Finding {
+            subject,
             invariant,
             rule,
             tenant,
@@ -306,11 +322,23 @@ impl Auditor<'_> {
 }
 
 /// Where something was found.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct Place {
+    subject: Subject,
     version: Option<u64>,
     position: Option<u64>,
     at: Option<Timestamp>,
+}
+
+impl Place {
+    fn of_event(version: u64, position: u64, at: Timestamp) -> Self {
+        let (version, position, at) = (Some(version), Some(position), Some(at));
+        Self { subject: Subject::Event, version, position, at }
+    }
+
+    fn beside(subject: Subject, version: Option<u64>) -> Self {
+        Self { subject, version, position: None, at: None }
+    }
 }
 
 /// Why a stream is not followed any further.

@@ -81,13 +81,10 @@ impl Facts {
     }
 
     pub(super) fn take_device(&mut self, device: DeviceId, operation: OperationId) -> Checked {
-        match self.holders.insert(device, operation) {
-            Some(other) if other != operation => Err((
-                Invariant::OneOperation,
-                format!("operation {operation} starts while operation {other} is active"),
-            )),
-            _ => Ok(()),
-        }
+        let holder = *self.holders.entry(device).or_insert(operation);
+        ensure(holder == operation, Invariant::OneOperation, || {
+            format!("operation {operation} starts while operation {holder} is active")
+        })
     }
 
     /// The operation has ended.

@@ -2,9 +2,7 @@
 //! spoils is left out afterwards, so that one defect is told once.
 
 use hedgerow_core::event::CampaignEvent;
-use hedgerow_core::{
-    Campaign, CampaignId, DeviceId, OperationId, Outcome, StreamId, TenantId, Timestamp,
-};
+use hedgerow_core::{Campaign, CampaignId, OperationId, Outcome, StreamId, TenantId, Timestamp};
 
 use super::campaign::Model;
 use super::facts::Witness;
@@ -71,13 +69,11 @@ impl Checker {
         }
     }
 
-    /// The operations that are active, with their devices and streams.
-    pub(in crate::simulate) fn active(
-        &self,
-    ) -> impl Iterator<Item = (OperationId, DeviceId, StreamId)> + '_ {
-        self.facts.holders.iter().filter_map(|(device, id)| {
+    /// The operations that are active, with their streams.
+    pub(in crate::simulate) fn active(&self) -> impl Iterator<Item = (OperationId, StreamId)> + '_ {
+        self.facts.holders.values().filter_map(|id| {
             let operation = self.facts.operations.get(id)?;
-            Some((*id, *device, operation.stream))
+            Some((*id, operation.stream))
         })
     }
 

@@ -396,6 +396,19 @@ fn the_time_of_day_makes_no_difference_to_what_tells_two_campaigns_apart() {
 }
 
 #[test]
+fn a_clock_that_is_ahead_of_the_engines_does_not_put_off_the_look_at_a_device_that_is_back() {
+    let mut work = AtWork::new(at(0));
+    for (seconds, input) in story().into_iter().take(4) {
+        work.tell(seconds, input);
+    }
+    let an_hour_ahead = Presence::Online { since: work.now + Duration::from_secs(3_600) };
+    work.tell(1, Input::Presence { device: device(1), presence: an_hour_ahead });
+    let effects = work.tell(10, Input::Tick);
+    let looks = |effect: &Effect| matches!(effect, Effect::ReadBaseImage { device: of, .. } if *of == device(1));
+    assert!(effects.iter().any(looks), "{effects:?}");
+}
+
+#[test]
 fn what_differs_in_one_thing_is_told_apart() {
     let story = story();
     // A tick that comes early makes no difference, and need not.

@@ -237,7 +237,8 @@ impl LiveManualUpdate {
             Presence::Online { since } => {
                 self.online = true;
                 let earliest = if self.recovered { now } else { now + AFTER_RESTART };
-                self.settled_at = Some((since + SETTLING).max(earliest));
+                // The stamp is of another clock, which may be ahead of this one.
+                self.settled_at = Some((since.min(now) + SETTLING).max(earliest));
                 let phase = self.update.operation().map(|operation| operation.phase);
                 if phase == Some(Phase::Rebooting) {
                     self.reboot_at = Some(now + self.update.definition.limits.reboot_timeout);

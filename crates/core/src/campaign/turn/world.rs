@@ -26,7 +26,8 @@ impl Turn<'_> {
                 observations.set_online(target, true);
                 if let Some(operation) = in_progress {
                     let watch = observations.watch(target);
-                    watch.settled_at = Some((since + SETTLING).max(earliest));
+                    // The stamp is of another clock, which may be ahead of this one.
+                    watch.settled_at = Some((since.min(now) + SETTLING).max(earliest));
                     if operation.phase == Phase::Rebooting {
                         watch.reboot_at = Some(now + reboot_timeout);
                     }

@@ -197,7 +197,10 @@ impl Checker {
             }
             (StreamId::ManualUpdate(id), Event::Manual(event)) => {
                 let checked = self.take_manual(id, event, at);
-                let device = self.manuals.get(&id).map(|manual| manual.definition.device);
+                let device = match event {
+                    ManualUpdateEvent::ManualStarted(started) => Some(started.definition.device),
+                    _ => self.manuals.get(&id).map(|manual| manual.definition.device),
+                };
                 if let Some(device) = device.filter(|_| self.facts.witness == Witness::World) {
                     self.refresh_device(device, moment);
                 }

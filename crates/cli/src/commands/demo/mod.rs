@@ -118,6 +118,8 @@ enum DemoError {
     Contradiction { db: PathBuf, flag: &'static str, found: u64, given: u64 },
     #[error("the campaign does not end: nothing is left to happen")]
     Endless,
+    #[error("the campaign has ended, and its report cannot be written: {0}")]
+    Output(#[from] std::io::Error),
 }
 
 impl From<FleetRunError<WorldError>> for DemoError {
@@ -184,10 +186,12 @@ fn demo(args: &DemoArgs) -> Result<bool, DemoError> {
     display.finish(&progress);
     let real_time = began.elapsed();
     let report = report::make(&mut run, &tenant, id, &progress, real_time, &db)?;
-    if args.json {
-        report.print_json();
-    } else {
-        report.print();
+    let mut out = std::io::stdout().lock();
+    let printed = if args.json { report.print_json(&mut out) } else { report.print(&mut out) };
+    match printed {
+        // Whoever reads has seen enough.
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => return Err(error.into()),
+        _ => {}
     }
     Ok(progress.outcome == Some(hedgerow_core::Outcome::Success))
 }

@@ -1,6 +1,7 @@
 //! What a demo says in the end.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -70,43 +71,47 @@ pub(super) fn make(
 }
 
 impl Report {
-    pub(super) fn print_json(&self) {
-        // Texts and numbers only: this cannot fail.
-        println!("{}", serde_json::to_string_pretty(self).unwrap_or_default());
+    pub(super) fn print_json(&self, out: &mut impl Write) -> std::io::Result<()> {
+        serde_json::to_writer_pretty(&mut *out, self)?;
+        writeln!(out)
     }
 
-    pub(super) fn print(&self) {
+    pub(super) fn print(&self, out: &mut impl Write) -> std::io::Result<()> {
         let targets = self.targets;
-        println!("campaign {}: {}", self.campaign, self.outcome.unwrap_or("unfinished"));
-        println!(
+        writeln!(out, "campaign {}: {}", self.campaign, self.outcome.unwrap_or("unfinished"))?;
+        writeln!(
+            out,
             "  {} targets: {} successful, {} failed, {} cancelled, {} idle",
             targets.total, targets.successful, targets.failed, targets.cancelled, targets.idle
-        );
+        )?;
         let mut examples: BTreeMap<&str, &DeviceId> = BTreeMap::new();
         if !self.failures.is_empty() {
-            println!("  why targets failed:");
+            writeln!(out, "  why targets failed:")?;
         }
         for failure in &self.failures {
             let named: Vec<_> = failure.examples.iter().map(ToString::to_string).collect();
-            println!(
+            writeln!(
+                out,
                 "    {:>6}  {:<28} such as {}",
                 failure.targets,
                 failure.name,
                 named.join(", ")
-            );
+            )?;
             examples.extend(failure.examples.first().map(|device| (failure.name, device)));
         }
-        println!(
+        writeln!(
+            out,
             "  {} events; {} simulated in {:.1} s",
             self.events,
             clock(Duration::from_secs(self.simulated_seconds)),
             self.real_seconds
-        );
+        )?;
         let log = self.log.display();
-        println!("  the log is in {log}; next:");
-        println!("    hedgerow show {log}");
+        writeln!(out, "  the log is in {log}; next:")?;
+        writeln!(out, "    hedgerow show {log}")?;
         if let Some(device) = examples.values().next() {
-            println!("    hedgerow log {log} --device {device}");
+            writeln!(out, "    hedgerow log {log} --device {device}")?;
         }
+        Ok(())
     }
 }

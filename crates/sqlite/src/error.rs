@@ -140,6 +140,15 @@ pub(crate) fn store_error(path: &Path, error: &Error) -> StoreError {
             ErrorCode::DiskFull => StoreError::Full { detail },
             ErrorCode::ReadOnly | ErrorCode::PermissionDenied => StoreError::ReadOnly { detail },
             ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => corrupt(&detail),
+            // SQLite says so also where a quota or a limit leaves no room.
+            ErrorCode::SystemIoFailure => StoreError::Unavailable {
+                detail: format!(
+                    "{detail}; look at the disk, at quotas, and at limits on the size of files"
+                ),
+            },
+            ErrorCode::DatabaseBusy => StoreError::Unavailable {
+                detail: format!("{detail}; another program holds the file: let it end"),
+            },
             _ => StoreError::Unavailable { detail },
         },
         // A row that the writer cannot have written.

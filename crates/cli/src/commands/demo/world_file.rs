@@ -25,7 +25,9 @@ pub(super) struct Settings {
 /// Why the devices could not be read or kept.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum WorldError {
-    #[error("{} cannot be used ({source}): look at its permissions and its disk", path.display())]
+    #[error(
+        "{} cannot be used ({source}): look at its permissions, at the room on its disk, at quotas, and at limits on the size of files", path.display()
+    )]
     Sqlite { path: PathBuf, source: rusqlite::Error },
     #[error(
         "{} does not hold the simulated devices of this version of the demo: give another --db, the file was left as it is", path.display()

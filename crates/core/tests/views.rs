@@ -409,6 +409,25 @@ fn a_clock_that_is_ahead_of_the_engines_does_not_put_off_the_look_at_a_device_th
 }
 
 #[test]
+fn a_device_whose_idle_target_turns_out_to_be_updating_is_looked_at() {
+    let mut work = AtWork::new(at(0));
+    let answer = BaseImageAnswer::Version(Some("1.0.0".to_owned()));
+    let read = Input::BaseImageRead { device: device(1), purpose: ReadPurpose::Gate, answer };
+    work.tell(1, read);
+    // The call failed, but it was delivered; the device has rebooted before its reports are heard.
+    let answer = RequestAnswer::Temporary(TransportError::new("no answer"));
+    let (of, id) = (device(1), operation(1));
+    work.tell(1, Input::RequestAnswered { device: of, operation: id, answer });
+    work.tell(1, Input::Presence { device: of, presence: Presence::Online { since: work.now } });
+    work.tell(1, Input::Report(OperationReport::new(of, id, ReportStatus::Rebooting)));
+    let effects = work.tell(10, Input::Tick);
+    let is_look = |effect: &Effect| {
+        matches!(effect, Effect::ReadBaseImage { purpose: ReadPurpose::Settled, .. })
+    };
+    assert!(effects.iter().any(is_look), "{effects:?}");
+}
+
+#[test]
 fn what_differs_in_one_thing_is_told_apart() {
     let story = story();
     // A tick that comes early makes no difference, and need not.

@@ -200,6 +200,10 @@ impl Law for Reconciliation {
             _ => None,
         };
         goes_on.map(|device| self.back.remove(&device));
+        if let CampaignEvent::OperationReadmitted(e) = seen.event {
+            // It may have come back, and shown the image, while its target was idle.
+            self.settles.entry(e.device).or_insert((seen.now, seen.now + SETTLING));
+        }
         let shown = match seen.input {
             Input::BaseImageRead { answer: BaseImageAnswer::Version(version), .. } => {
                 Some(version.as_deref())

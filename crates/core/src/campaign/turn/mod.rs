@@ -15,6 +15,7 @@ mod world;
 use super::decide::{self, Rejection};
 use super::input::{Command, ReadPurpose};
 use super::live::{ClaimChange, Decision, Effect, LiveCampaign, Reaction};
+use super::observations::SETTLING;
 use super::{Campaign, CampaignStatus, TargetStatus};
 use crate::event::{CampaignEvent, OperationReadmitted};
 use crate::{Cancellation, DeviceId, Timestamp};
@@ -219,6 +220,10 @@ impl Turn<'_> {
             if let Some(target) = self.live.observations.first_running() {
                 let device = self.campaign().targets.device(target);
                 self.record(OperationReadmitted { device }.into());
+                // What it showed and that it came back meant nothing while its target was idle.
+                let settled_at = self.now + SETTLING;
+                self.live.observations.watch(target).settled_at.get_or_insert(settled_at);
+                self.sync(target);
                 continue;
             }
             let ready = self.live.observations.first_ready();

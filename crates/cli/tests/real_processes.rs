@@ -161,18 +161,18 @@ fn a_disk_without_room_is_told_and_loses_nothing() {
             mount -t tmpfs -o size=64m none "$folder" || exit 1
             echo mounted
             for size in $sizes; do
-                mount -o "remount,size=${size}k" "$folder" || exit 1
+                mount -o "remount,size=${size}k" none "$folder" || exit 1
                 "$binary" "$@" > /dev/null 2> "$folder.error"
                 echo "demo $? $(tr '\n' ' ' < "$folder.error")"
                 "$binary" audit "$folder/disk.db" > "$folder.error" 2>&1
                 echo "audit $? $(tr '\n' ' ' < "$folder.error")"
             done
-            mount -o remount,ro "$folder" || exit 1
+            mount -o remount,ro none "$folder" || exit 1
             "$binary" "$@" > /dev/null 2> "$folder.error"
             echo "read-only $? $(tr '\n' ' ' < "$folder.error")"
             "$binary" audit "$folder/disk.db" > "$folder.error" 2>&1
             echo "audit $? $(tr '\n' ' ' < "$folder.error")"
-            mount -o remount,rw,size=64m "$folder" || exit 1
+            mount -o remount,rw,size=64m none "$folder" || exit 1
             cp "$folder"/disk.db* "$folder.copy/"
         "#;
         let disk = folder.path().join("disk");

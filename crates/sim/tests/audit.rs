@@ -41,3 +41,14 @@ fn most_invariants_can_be_told_from_a_log_alone() {
     assert_eq!(Invariant::ALL.iter().filter(told).count(), 19);
     assert_eq!(Invariant::Acknowledged.evidence(), Evidence::World);
 }
+
+#[test]
+fn the_page_about_audits_says_of_every_invariant_whether_a_log_shows_it() {
+    let page = include_str!("../../../docs/audit.md");
+    for invariant in Invariant::ALL {
+        let (name, rule) = (invariant.name(), invariant.rule());
+        let row = format!("\n| `{name}` | {rule} | ");
+        assert_eq!(page.contains(&row), invariant.evidence() == Evidence::Log, "{name}");
+        assert!(page.contains(&format!("`{name}`")), "{name}");
+    }
+}

@@ -152,8 +152,13 @@ fn print(file: &Path, audit: &Audit, seconds: f64, out: &mut impl Write) -> std:
     }
     let count = looked_at().count();
     match audit.findings.len() as u64 + audit.more_findings {
-        0 if audit.unread.is_empty() => writeln!(out, "all {count} invariants hold"),
-        0 => writeln!(out, "all {count} invariants hold in what could be looked at"),
+        0 if audit.unread.is_empty() => {
+            writeln!(out, "all {count} invariants that a log can show hold")
+        }
+        0 => writeln!(
+            out,
+            "all {count} invariants that a log can show hold in what could be looked at"
+        ),
         many => writeln!(out, "\n{}", counted(many, "finding")),
     }
 }

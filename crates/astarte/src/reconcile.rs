@@ -4,14 +4,16 @@
 //!
 //! The engine reads base images by itself; this adds the reports, and who is online.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chrono::DateTime;
 use futures::{StreamExt, stream};
 use hedgerow_core::{
-    DeviceId, OperationReport, Presence, ReportStatus, TenantId, Timestamp, TransportError,
+    DeviceId, OperationId, OperationReport, Phase, Presence, ReportStatus, TenantId, Timestamp,
+    TransportError,
 };
 use hedgerow_engine::{Engine, EngineError, Observation, OperationInProgress};
 use serde_json::Value;
@@ -40,6 +42,8 @@ struct Shared {
     engine: Engine,
     waiting: Semaphore,
     at_once: Semaphore,
+    /// The operations whose device was told to be online after they rebooted.
+    rebooted: Mutex<BTreeMap<TenantId, BTreeSet<OperationId>>>,
 }
 
 impl fmt::Debug for Reconciler {
@@ -78,7 +82,8 @@ impl Reconciler {
     #[must_use]
     pub fn new(astarte: Astarte, engine: Engine) -> Self {
         let (waiting, at_once) = (Semaphore::new(MOST_WAITING), Semaphore::new(CONCURRENT));
-        Self { shared: Arc::new(Shared { astarte, engine, waiting, at_once }) }
+        let rebooted = Mutex::default();
+        Self { shared: Arc::new(Shared { astarte, engine, waiting, at_once, rebooted }) }
     }
 
     /// Fetches the reports of every operation in progress in every realm. At the start, before
@@ -127,6 +132,7 @@ impl Reconciler {
 
     /// Tells the engine of the devices that are elsewhere than it was told: the number of them.
     async fn compare_presence(&self, tenant: &TenantId) -> Result<usize, ReconcileError> {
+        let heard_of_late = self.reboots(tenant).await?;
         let open = self.shared.engine.open_devices(tenant).await?;
         let devices = open.iter().map(|open| open.device).collect();
         let found = self.shared.astarte.whereabouts(tenant, devices).await?;
@@ -137,7 +143,9 @@ impl Reconciler {
                 Some(Whereabouts { presence, is_news, .. }) => {
                     let is_online = presence != Presence::Offline;
                     // A device that came back without a word since may have rebooted.
-                    is_online != open.is_online || (is_news && is_online && open.is_in_progress)
+                    is_online != open.is_online
+                        || (is_news && is_online && open.is_in_progress)
+                        || (is_online && heard_of_late.contains(&open.device))
                 }
             };
             if differs {
@@ -146,6 +154,23 @@ impl Reconciler {
             }
         }
         Ok(moved)
+    }
+
+    /// The devices that reported that they reboot, each once. That report may have been heard only
+    /// after the device was back, which is then not judged by how long it has been (D12) unless it
+    /// is told again that it is online. One that is still to go down is told to be back later.
+    async fn reboots(&self, tenant: &TenantId) -> Result<BTreeSet<DeviceId>, EngineError> {
+        let operations = self.shared.engine.operations_in_progress(tenant).await?;
+        let rebooting: BTreeMap<_, _> = operations
+            .into_iter()
+            .filter(|progress| progress.operation.phase == Phase::Rebooting)
+            .map(|progress| (progress.operation.id, progress.device))
+            .collect();
+        let mut rebooted = self.shared.rebooted.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = rebooted.entry(tenant.clone()).or_default();
+        known.retain(|operation| rebooting.contains_key(operation));
+        let new = rebooting.into_iter().filter(|(operation, _)| known.insert(*operation));
+        Ok(new.map(|(_, device)| device).collect())
     }
 
     async fn tell_presence(

@@ -6,7 +6,7 @@ use common::world::{World, campaign, eventually, started, stored};
 use common::{device, tenant};
 use hedgerow_astarte::triggers::TriggerSettings;
 use hedgerow_astarte::{Reconciler, TriggerReceiver};
-use hedgerow_core::{FailureReason, Outcome, Settlement};
+use hedgerow_core::{FailureReason, Outcome, RolloutMechanism, Settlement};
 use hedgerow_engine::{Engine, TargetFilter};
 use serde_json::json;
 
@@ -105,6 +105,25 @@ async fn who_is_online_is_compared_with_what_the_engine_was_told() {
     world.devices().get_mut(&device(3)).expect("a device").status["last_connection"] =
         json!("2100-01-01T00:00:00.000Z");
     assert_eq!(reconciler.round().await.moved, 1);
+    assert_eq!(reconciler.round().await.moved, 0);
+}
+
+#[tokio::test]
+async fn a_device_whose_reboot_was_heard_of_only_when_it_was_back_is_judged_by_it() {
+    let world = World::with_devices(1).await;
+    let engine = world.start(world.fleet()).await;
+    let mut definition = common::world::definition();
+    let RolloutMechanism::Push(rollout) = &mut definition.rollout else { panic!("a push") };
+    rollout.limits.operation.reboot_timeout = std::time::Duration::from_secs(1);
+    engine.create(&tenant(), campaign(), definition, None).await.expect("a new campaign");
+    world.wait_for_updates(1).await;
+    // It has rolled back, and could not say so.
+    world.devices().get_mut(&device(1)).expect("a device").stored =
+        vec![stored(1, "2026-08-21T10:00:00.000Z", "Rebooting", "")];
+    let reconciler = Reconciler::new(world.astarte.clone(), engine.clone());
+    assert_eq!(reconciler.round().await.moved, 1);
+    let rolled_back = Settlement::Failed(FailureReason::SystemRollback);
+    eventually(|| async { settlements(&engine).await == [rolled_back] }).await;
     assert_eq!(reconciler.round().await.moved, 0);
 }
 

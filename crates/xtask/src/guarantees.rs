@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::external::{External, ExternalError};
 use crate::report;
 use crate::step::Failure;
-use crate::{fuzz, model, sabotage, simulate};
+use crate::{fuzz, model, real_processes, sabotage, simulate};
 
 const PAGE: &str = "docs/guarantees.md";
 const NUMBERS: &str = "docs/guarantees.json";
@@ -62,6 +62,9 @@ struct Numbers {
     /// Different states, and the steps between them.
     model_states: u64,
     model_steps: u64,
+    /// Of real processes: what was tried how often.
+    #[serde(default)]
+    processes: BTreeMap<String, u64>,
     /// For each defect, how many seeds it took.
     sabotage: BTreeMap<String, u32>,
 }
@@ -81,6 +84,8 @@ struct Checks {
     laws: Vec<String>,
     invariants: Vec<String>,
     model: Vec<String>,
+    /// Whether a log alone shows it.
+    audit: bool,
     defects: Vec<String>,
 }
 
@@ -113,10 +118,23 @@ pub(crate) fn update(root: &Path) -> Result<(), Failure> {
     report::line("the sabotage");
     sabotage::check(root)?;
     let sabotage = sabotage::last_result(root).unwrap_or_default();
-    let numbers = Numbers { commit, law_cases, simulation, model_states, model_steps, sabotage };
-    let text = serde_json::to_string_pretty(&numbers).unwrap_or_default();
+    report::line("real processes");
+    let processes = real_processes::tried(root)?;
+    let numbers =
+        Numbers { commit, law_cases, simulation, model_states, model_steps, processes, sabotage };
+    Ok(keep(root, &numbers)?)
+}
+
+/// Runs the real processes only.
+pub(crate) fn update_processes(root: &Path) -> Result<(), Failure> {
+    let processes = real_processes::tried(root)?;
+    Ok(keep(root, &Numbers { processes, ..numbers(root)? })?)
+}
+
+fn keep(root: &Path, numbers: &Numbers) -> Result<(), GuaranteesError> {
+    let text = serde_json::to_string_pretty(numbers).unwrap_or_default();
     write(&root.join(NUMBERS), &format!("{text}\n"))?;
-    Ok(rewrite(root)?)
+    rewrite(root)
 }
 
 fn explored(root: &Path) -> Result<(u64, u64), GuaranteesError> {
@@ -165,6 +183,9 @@ fn page(root: &Path, numbers: &Numbers) -> Result<String, GuaranteesError> {
             checks.entry(rule).or_default().invariants.push(invariant.clone());
         }
     }
+    for (rule, _) in quoted_pairs(root, INVARIANTS, "invariant in a log", in_log)? {
+        checks.entry(rule).or_default().audit = true;
+    }
     for (rule, promise) in quoted_pairs(root, MODEL, "promise", promise)? {
         checks.entry(rule).or_default().model.push(promise);
     }
@@ -193,10 +214,11 @@ fn render(
          | **Laws**: random campaigns, inputs and crashes on the core | {cases} stories for each law | `cargo test -p hedgerow-core --test laws` |\n\
          | **Simulation**: the real engine and store, a fleet and faults from a seed | {seeds} seeds, {inputs} inputs, {events} events each judged, {faults} faults, {hours} simulated hours | `hedgerow simulate --seeds {range} --profile mixed` |\n\
          | **Model**: every order of what can happen, within small bounds | {states} different states, {steps} steps | `cargo xtask model` |\n\
+         | **Real processes** (E4, E5, E8): killed, stopped, two at a time, without room, without permission; the campaign ends as one left alone, and its log stands up to an audit | {processes} | `HEDGEROW_ROUNDS={rounds} cargo test -p hedgerow --test real_processes` |\n\
          | **Fuzzing**: bytes from outside | {runs} inputs | `cargo xtask fuzz` |\n\
          | **Sabotage**: deliberate defects that the simulation must find | {found} of {planted} found | `cargo xtask sabotage` |\n\n\
          ## Rule by rule\n\n\
-         | Rule | Promise | Laws | Simulation | Model | Defects found |\n|---|---|---|---|---|---|\n",
+         | Rule | Promise | Laws | Simulation | Model | Audit | Defects found |\n|---|---|---|---|---|---|---|\n",
         commit = numbers.commit,
         cases = grouped(numbers.law_cases),
         seeds = grouped(simulation.seeds),
@@ -207,6 +229,8 @@ fn render(
         range = simulate::SEEDS,
         states = grouped(numbers.model_states),
         steps = grouped(numbers.model_steps),
+        processes = tried(&numbers.processes),
+        rounds = real_processes::ROUNDS,
         runs = grouped(fuzz::runs()),
         found = numbers.sabotage.len(),
         planted = defects.len(),
@@ -221,15 +245,17 @@ fn render(
         };
         let _ = writeln!(
             page,
-            "| {rule} | {promise} | {} | {} | {} | {found} |",
+            "| {rule} | {promise} | {} | {} | {} | {} | {found} |",
             listed(&of.laws),
             listed(&of.invariants),
             if of.model.is_empty() { "" } else { "yes" },
+            if of.audit { "yes" } else { "" },
         );
     }
     page.push_str(
         "\nLaws are tests of `crates/core/tests/laws`, named as here. The invariants of the \
-         simulation are those of `hedgerow simulate`. Every rule is looked at \
+         simulation are those of `hedgerow simulate`; where Audit says yes, \
+         [`hedgerow audit`](audit.md) looks at what a log alone can show of the rule, in your logs too. Every rule is looked at \
          in the scenarios and tests that [the rules](rules.md) name, too.\n\n\
          ## Defects that were planted\n\n\
          Each is a patch in `crates/xtask/sabotage`, applied to a copy of the sources: a mistake \
@@ -241,6 +267,12 @@ fn render(
         let _ = writeln!(page, "| {} | {rules} | {seeds} |", name.replace('-', " "));
     }
     page
+}
+
+/// What was tried how often, as one would say it.
+fn tried(counts: &BTreeMap<String, u64>) -> String {
+    let items = counts.iter().map(|(what, count)| format!("{} {what}", grouped(*count)));
+    items.collect::<Vec<_>>().join(", ")
 }
 
 fn listed(names: &[String]) -> String {
@@ -327,6 +359,11 @@ fn invariant(line: &str) -> Option<(String, String)> {
     line.contains(" = \"").then(|| (rule.to_owned(), name.to_owned()))
 }
 
+/// As [`invariant`], where the log of a store is evidence enough.
+fn in_log(line: &str) -> Option<(String, String)> {
+    invariant(line).filter(|_| line.ends_with(", Log,"))
+}
+
 /// `(Self::Bound, "D7: …"),` in the table of promises, which may be over two lines.
 fn promise(line: &str) -> Option<(String, String)> {
     let text = line.split('"').nth(1)?;
@@ -372,7 +409,9 @@ mod tests {
         let (rules, name) = law("    fn d8_d9_in_time(story in story()) {").unwrap_or_default();
         assert_eq!((rules.join(" "), name.as_str()), ("D8 D9".to_owned(), "in_time"));
         assert_eq!(law("fn decide_twice() {"), None);
-        assert_eq!(invariant(r#"    Pause = "pause", "D16","#), pair("D16", "pause"));
+        assert_eq!(invariant(r#"    Pause = "pause", "D16", Log,"#), pair("D16", "pause"));
+        assert_eq!(in_log(r#"    Pause = "pause", "D16", Log,"#), pair("D16", "pause"));
+        assert_eq!(in_log(r#"    Live = "live", "D16", World,"#), None);
         assert_eq!(promise(r#"(Self::Fold, "E1: it folds"),"#), pair("E1", "it folds"));
         assert_eq!(promise(r#"property("succeeds: at last")"#), None);
     }

@@ -1,7 +1,7 @@
 //! `hedgerow audit`: the judge of the simulation over the log of a real store, also while a process
 //! writes to it.
 
-use std::io::{BufWriter, IsTerminal, Write};
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -13,6 +13,8 @@ use hedgerow_sim::simulate::{Audit, Evidence, Finding, Invariant, Subject, audit
 use hedgerow_sqlite::{OpenError, SqliteStore};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
+
+use super::output;
 
 /// Findings that people are shown.
 const SHOWN: usize = 20;
@@ -68,17 +70,16 @@ fn look(args: &AuditArgs) -> Result<Audit, AuditError> {
     let audited = audit(&store, &mut |events| bar.set_position(events));
     bar.finish_and_clear();
     let audited = audited?;
-    let mut out = BufWriter::new(std::io::stdout().lock());
-    let printed = if args.json {
-        print_json(&args.file, &audited, &mut out)
-    } else {
-        print(&args.file, &audited, began.elapsed().as_secs_f64(), &mut out)
-    };
-    match printed.and_then(|()| out.flush()) {
-        // Whoever reads has seen enough.
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(audited),
-    }
+    let seconds = began.elapsed().as_secs_f64();
+    let file = &args.file;
+    output::print(|out| {
+        if args.json {
+            print_json(file, &audited, out)
+        } else {
+            print(file, &audited, seconds, out)
+        }
+    })?;
+    Ok(audited)
 }
 
 fn bar(store: &SqliteStore) -> Result<ProgressBar, StoreError> {
@@ -112,7 +113,7 @@ struct Output<'a> {
     invariants: Vec<Looked>,
 }
 
-fn print_json(file: &Path, audit: &Audit, out: &mut impl Write) -> std::io::Result<()> {
+fn print_json(file: &Path, audit: &Audit, out: &mut dyn Write) -> std::io::Result<()> {
     let invariants = looked_at()
         .map(|invariant| {
             let rule = invariant.rule();
@@ -125,7 +126,7 @@ fn print_json(file: &Path, audit: &Audit, out: &mut impl Write) -> std::io::Resu
     writeln!(out)
 }
 
-fn print(file: &Path, audit: &Audit, seconds: f64, out: &mut impl Write) -> std::io::Result<()> {
+fn print(file: &Path, audit: &Audit, seconds: f64, out: &mut dyn Write) -> std::io::Result<()> {
     writeln!(
         out,
         "{}: {}, {}, {}; {} in {}, read in {seconds:.1} s",
@@ -167,7 +168,7 @@ fn counted(count: u64, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
-fn print_finding(file: &Path, finding: &Finding, out: &mut impl Write) -> std::io::Result<()> {
+fn print_finding(file: &Path, finding: &Finding, out: &mut dyn Write) -> std::io::Result<()> {
     let log = file.display();
     let invariant = finding.invariant;
     writeln!(out, "\n{} ({}): {}", invariant.name(), finding.rule, finding.message)?;

@@ -30,6 +30,7 @@ use uuid::Uuid;
 
 use self::progress::Display;
 use self::world_file::{Settings, WorldError, WorldFile};
+use crate::commands::output;
 
 /// When the simulated world begins: 2026-01-01T00:00:00Z.
 const BEGINNING: Timestamp = Timestamp::from_millis(1_767_225_600_000);
@@ -186,13 +187,7 @@ fn demo(args: &DemoArgs) -> Result<bool, DemoError> {
     display.finish(&progress);
     let real_time = began.elapsed();
     let report = report::make(&mut run, &tenant, id, &progress, real_time, &db)?;
-    let mut out = std::io::stdout().lock();
-    let printed = if args.json { report.print_json(&mut out) } else { report.print(&mut out) };
-    match printed {
-        // Whoever reads has seen enough.
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => return Err(error.into()),
-        _ => {}
-    }
+    output::print(|out| if args.json { report.print_json(out) } else { report.print(out) })?;
     Ok(progress.outcome == Some(hedgerow_core::Outcome::Success))
 }
 

@@ -71,12 +71,12 @@ pub(super) fn make(
 }
 
 impl Report {
-    pub(super) fn print_json(&self, out: &mut impl Write) -> std::io::Result<()> {
+    pub(super) fn print_json(&self, out: &mut dyn Write) -> std::io::Result<()> {
         serde_json::to_writer_pretty(&mut *out, self)?;
         writeln!(out)
     }
 
-    pub(super) fn print(&self, out: &mut impl Write) -> std::io::Result<()> {
+    pub(super) fn print(&self, out: &mut dyn Write) -> std::io::Result<()> {
         let targets = self.targets;
         writeln!(out, "campaign {}: {}", self.campaign, self.outcome.unwrap_or("unfinished"))?;
         writeln!(

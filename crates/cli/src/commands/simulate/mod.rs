@@ -13,6 +13,7 @@ use hedgerow_sim::simulate::{FaultKind, Profile, ProfileError, Setup, SimulateEr
 use hedgerow_sqlite::OpenError;
 
 use self::seeds::{Outcome, Plan};
+use crate::commands::output;
 
 /// Try whole fleets under faults, in virtual time, and judge every event
 #[derive(clap::Args)]
@@ -115,6 +116,8 @@ enum CommandError {
     Open(#[from] OpenError),
     #[error("{}: {source}", path.display())]
     File { path: PathBuf, source: std::io::Error },
+    #[error("the output cannot be written: {0}")]
+    Output(#[from] std::io::Error),
     #[error("the picture {} could not be drawn: {detail}; give a file in a folder that exists", path.display())]
     Plot { path: PathBuf, detail: String },
 }
@@ -195,7 +198,7 @@ fn try_seeds(args: &SimulateArgs) -> Result<bool, CommandError> {
         plot::draw(path, single)?;
     }
     if args.timeline && !args.json {
-        report::print_timeline(&tried.kept);
+        output::print(|out| report::print_timeline(&tried.kept, out))?;
     }
     let found = match &tried.failure {
         Some(Outcome::Broken(failed)) => {
@@ -205,9 +208,9 @@ fn try_seeds(args: &SimulateArgs) -> Result<bool, CommandError> {
         _ => None,
     };
     if args.json {
-        report::print_json(&tried, found.as_ref(), args);
+        output::print(|out| report::print_json(&tried, found.as_ref(), args, out))?;
     } else {
-        report::print(&tried, found.as_ref(), args);
+        output::print(|out| report::print(&tried, found.as_ref(), args, out))?;
     }
     Ok(tried.failure.is_none())
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::io::{self, Write};
 
 use hedgerow_sim::simulate::{
     Coverage, FaultKind, Line, LineKind, Report, Setup, Storage, Transition, Violation,
@@ -71,43 +72,53 @@ fn command(args: &SimulateArgs, seed: u64, faults: Option<u64>) -> String {
     text
 }
 
-pub(super) fn print(tried: &Tried, found: Option<&Found>, args: &SimulateArgs) {
+pub(super) fn print(
+    tried: &Tried,
+    found: Option<&Found>,
+    args: &SimulateArgs,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     if let [report] = &tried.kept[..] {
-        println!("seed {}, profile {}: {} faults", report.seed, report.profile, report.faults);
-        println!("log: {} events, SHA-256 {}", report.events, report.log_hash);
+        writeln!(
+            out,
+            "seed {}, profile {}: {} faults",
+            report.seed, report.profile, report.faults
+        )?;
+        writeln!(out, "log: {} events, SHA-256 {}", report.events, report.log_hash)?;
     }
-    print_coverage(tried);
+    print_coverage(tried, out)?;
     match (&tried.failure, found) {
-        (None, _) => println!("every invariant held"),
+        (None, _) => writeln!(out, "every invariant held")?,
         (Some(Outcome::Differs { seed, hashes }), _) => {
-            println!("seed {seed} gave two logs: {} and {}", hashes[0], hashes[1]);
-            println!("again: {} --twice", command(args, *seed, None));
+            writeln!(out, "seed {seed} gave two logs: {} and {}", hashes[0], hashes[1])?;
+            writeln!(out, "again: {} --twice", command(args, *seed, None))?;
         }
         (Some(Outcome::Broken(_)), found) => {
             if let Some(found) = found {
-                print_found(found, args);
+                print_found(found, args, out)?;
             }
         }
     }
+    Ok(())
 }
 
-fn print_found(found: &Found, args: &SimulateArgs) {
+fn print_found(found: &Found, args: &SimulateArgs, out: &mut dyn Write) -> io::Result<()> {
     let Violation { invariant, rule, message, at, device, stream, .. } = &found.violation;
-    println!("\nseed {} breaks `{}` ({rule})", found.seed, invariant.name());
-    println!("  {}", invariant.describe());
-    println!("  at {at}: {message}");
+    writeln!(out, "\nseed {} breaks `{}` ({rule})", found.seed, invariant.name())?;
+    writeln!(out, "  {}", invariant.describe())?;
+    writeln!(out, "  at {at}: {message}")?;
     if let Some(stream) = stream {
-        println!("  stream {stream}");
+        writeln!(out, "  stream {stream}")?;
     }
     if let Some(device) = device {
-        println!("  device {device}");
+        writeln!(out, "  device {device}")?;
     }
-    println!("  the first {} of {} faults are enough", found.faults, found.all_faults);
-    println!("\nwhat happened to it before:");
+    writeln!(out, "  the first {} of {} faults are enough", found.faults, found.all_faults)?;
+    writeln!(out, "\nwhat happened to it before:")?;
     for line in found.concerned() {
-        println!("{}", in_words(line));
+        writeln!(out, "{}", in_words(line))?;
     }
-    println!("\nagain: {}", command(args, found.seed, Some(found.faults)));
+    writeln!(out, "\nagain: {}", command(args, found.seed, Some(found.faults)))
 }
 
 fn in_words(line: &Line) -> String {
@@ -121,37 +132,43 @@ fn in_words(line: &Line) -> String {
 }
 
 /// Everything that happened, in order.
-pub(super) fn print_timeline(reports: &[Report]) {
-    println!("! is a fault, * an event that became durable");
+pub(super) fn print_timeline(reports: &[Report], out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "! is a fault, * an event that became durable")?;
     for line in reports.iter().flat_map(|report| &report.timeline) {
-        println!("{}", in_words(line));
+        writeln!(out, "{}", in_words(line))?;
     }
+    Ok(())
 }
 
-fn print_coverage(tried: &Tried) {
+fn print_coverage(tried: &Tried, out: &mut dyn Write) -> io::Result<()> {
     let Coverage { inputs, steps, virtual_ms, faults, .. } = &tried.coverage;
     let runs =
         if tried.runs == tried.seeds { String::new() } else { format!(" in {} runs", tried.runs) };
-    println!("tried {} seeds{runs}: {inputs} inputs to the engine in {steps} steps", tried.seeds);
-    println!("  {} events recorded, {} virtual hours", tried.events, virtual_ms / 3_600_000);
+    writeln!(
+        out,
+        "tried {} seeds{runs}: {inputs} inputs to the engine in {steps} steps",
+        tried.seeds
+    )?;
+    writeln!(out, "  {} events recorded, {} virtual hours", tried.events, virtual_ms / 3_600_000)?;
     let injected: u64 = faults.values().sum();
-    println!("  {injected} faults:");
+    writeln!(out, "  {injected} faults:")?;
     for kind in FaultKind::ALL {
         if let Some(count) = faults.get(kind) {
-            println!("    {count:>9} {}", kind.name());
+            writeln!(out, "    {count:>9} {}", kind.name())?;
         }
     }
-    print_transitions("operation", tried.coverage.operation_transitions());
-    print_transitions("campaign", tried.coverage.campaign_transitions());
+    print_transitions("operation", tried.coverage.operation_transitions(), out)?;
+    print_transitions("campaign", tried.coverage.campaign_transitions(), out)?;
     let never = tried.coverage.never_taken();
     if !never.is_empty() {
-        println!("  never taken: {}", never.join(", "));
+        writeln!(out, "  never taken: {}", never.join(", "))?;
     }
     let rate = per_second(*inputs, tried.worked);
-    println!(
+    writeln!(
+        out,
         "  {:.1} s, {rate} inputs per second on each of the threads",
         tried.took.as_secs_f64()
-    );
+    )
 }
 
 fn per_second(count: u64, time: std::time::Duration) -> u64 {
@@ -159,10 +176,14 @@ fn per_second(count: u64, time: std::time::Duration) -> u64 {
     count.saturating_mul(1_000) / ms
 }
 
-fn print_transitions(machine: &str, transitions: impl Iterator<Item = Transition>) {
+fn print_transitions(
+    machine: &str,
+    transitions: impl Iterator<Item = Transition>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     let all: Vec<Transition> = transitions.collect();
     let taken = all.iter().filter(|transition| transition.taken > 0).count();
-    println!("  {taken} of {} transitions of the {machine} taken", all.len());
+    writeln!(out, "  {taken} of {} transitions of the {machine} taken", all.len())
 }
 
 #[derive(Serialize)]
@@ -198,7 +219,12 @@ struct JsonViolation<'a> {
     again: String,
 }
 
-pub(super) fn print_json(tried: &Tried, found: Option<&Found>, args: &SimulateArgs) {
+pub(super) fn print_json(
+    tried: &Tried,
+    found: Option<&Found>,
+    args: &SimulateArgs,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     let coverage = &tried.coverage;
     let differs = match &tried.failure {
         Some(Outcome::Differs { seed, .. }) => Some(*seed),
@@ -228,8 +254,6 @@ pub(super) fn print_json(tried: &Tried, found: Option<&Found>, args: &SimulateAr
         }),
         differs,
     };
-    match serde_json::to_string_pretty(&json) {
-        Ok(text) => println!("{text}"),
-        Err(error) => eprintln!("error: the report cannot be written as JSON: {error}"),
-    }
+    serde_json::to_writer_pretty(&mut *out, &json)?;
+    writeln!(out)
 }

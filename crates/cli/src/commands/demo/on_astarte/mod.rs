@@ -3,7 +3,7 @@
 
 mod world;
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal, Write};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -32,6 +32,7 @@ use uuid::Uuid;
 use self::world::{ATTRIBUTE, GROUP, IMAGE, SYSTEM_MODEL, World};
 use super::progress::clock;
 use super::{DemoArgs, constant, tenant};
+use crate::commands::output;
 
 /// How many devices there are unless that is given.
 const DEVICES: u32 = 36;
@@ -50,6 +51,8 @@ enum AstarteDemoError {
     TooManyDevices,
     #[error("--astarte runs in real time: leave --speed out")]
     Speed,
+    #[error("the campaign has ended, and its report cannot be written: {0}")]
+    Output(io::Error),
     #[error(transparent)]
     Open(#[from] OpenError),
     #[error(transparent)]
@@ -166,7 +169,7 @@ async fn roll_out(args: &DemoArgs, devices: u32, db: &Path) -> Result<bool, Asta
     engine.shutdown().await;
     store.close();
     let report = Report { progress, reasons, counts: receiver.counts(), took: began.elapsed() };
-    report.print(args.json, db);
+    output::print(|out| report.print(args.json, db, out)).map_err(AstarteDemoError::Output)?;
     Ok(report.progress.outcome == Some(Outcome::Success))
 }
 
@@ -210,7 +213,7 @@ struct Report {
 }
 
 impl Report {
-    fn print(&self, as_json: bool, db: &Path) {
+    fn print(&self, as_json: bool, db: &Path, out: &mut dyn Write) -> io::Result<()> {
         let Self { progress, reasons, counts, took } = self;
         let outcome = progress.outcome.map(Outcome::name);
         let targets = progress.targets;
@@ -226,24 +229,25 @@ impl Report {
                 "triggers_turned_away": counts.malformed + counts.foreign + counts.refused,
                 "real_seconds": (took.as_secs_f64() * 1_000.0).round() / 1_000.0, "log": db,
             });
-            println!("{report:#}");
-            return;
+            return writeln!(out, "{report:#}");
         }
-        println!("campaign {}: {}", progress.campaign, outcome.unwrap_or("unfinished"));
-        println!(
+        writeln!(out, "campaign {}: {}", progress.campaign, outcome.unwrap_or("unfinished"))?;
+        writeln!(
+            out,
             "  {} targets: {} successful, {} failed, {} cancelled, {} idle",
             targets.total, targets.successful, targets.failed, targets.cancelled, targets.idle
-        );
+        )?;
         for (reason, targets) in reasons {
-            println!("    {targets:>6}  {}", reason.name());
+            writeln!(out, "    {targets:>6}  {}", reason.name())?;
         }
-        println!(
+        writeln!(
+            out,
             "  {} events from {} triggers in {:.1} s",
             progress.events,
             counts.taken,
             took.as_secs_f64()
-        );
-        println!("  the log is in {0}; next:\n    hedgerow show {0}", db.display());
+        )?;
+        writeln!(out, "  the log is in {0}; next:\n    hedgerow show {0}", db.display())
     }
 }
 

@@ -10,7 +10,18 @@ const SECRET: &str = "http_static_headers";
 pub(super) fn differences(wanted: &Value, there: &Value) -> Vec<String> {
     let mut found = Vec::new();
     compare("", wanted, there, &mut found);
+    found.extend(headers_too_many(wanted, there));
     found
+}
+
+/// The headers that deliveries have and should not: an old secret, that whoever reads the trigger
+/// would take for one that is asked for.
+fn headers_too_many(wanted: &Value, there: &Value) -> Vec<String> {
+    let headers = |of: &Value| of["action"][SECRET].as_object().cloned().unwrap_or_default();
+    let wanted = headers(wanted);
+    let there = headers(there);
+    let too_many = there.keys().filter(|name| !wanted.contains_key(*name));
+    too_many.map(|name| format!("action.{SECRET}.{name}: there -> none")).collect()
 }
 
 fn compare(place: &str, wanted: &Value, there: &Value, found: &mut Vec<String>) {
@@ -107,6 +118,26 @@ mod tests {
         for there in [json!({}), json!({"action": {"http_static_headers": {"x": "0ld-s3cret"}}})] {
             let found = differences(&wanted, &there).join(" ");
             assert!(!found.is_empty() && !found.contains("s3cret"), "{found}");
+        }
+    }
+
+    #[test]
+    fn an_old_secret_header_is_a_difference_and_no_headers_are_none() {
+        let old =
+            json!({"action": {"http_url": "u", "http_static_headers": {"x-old": "0ld-s3cret"}}});
+        for wanted in [
+            json!({"action": {"http_url": "u"}}),
+            json!({"action": {"http_url": "u", "http_static_headers": {"x-new": "s3cret"}}}),
+        ] {
+            let found = differences(&wanted, &old);
+            let named = "action.http_static_headers.x-old: there -> none".to_owned();
+            assert!(found.contains(&named), "{found:?}");
+            assert!(!found.join(" ").contains("s3cret"), "{found:?}");
+        }
+        let wanted = json!({"action": {"http_url": "u"}});
+        for none in [json!(null), json!({})] {
+            let there = json!({"action": {"http_url": "u", "http_static_headers": none}});
+            assert!(differences(&wanted, &there).is_empty());
         }
     }
 

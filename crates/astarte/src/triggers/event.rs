@@ -7,7 +7,7 @@ use hedgerow_engine::Observation;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::report::{ReportError, read_event, read_response};
+use super::report::{ReportError, read_event, read_response, said};
 use crate::interfaces::{BASE_IMAGE, OTA_EVENT, OTA_RESPONSE};
 use crate::redact::excerpt;
 
@@ -18,7 +18,7 @@ pub enum TriggerError {
     /// Not the JSON of a trigger, nested too deeply, or without something that it must have.
     #[error("this is not the JSON of an astarte trigger: {detail}")]
     NotATrigger {
-        /// What is wrong.
+        /// What is wrong, cut after 200 characters.
         detail: String,
     },
     /// The stamp is no point in time.
@@ -107,7 +107,7 @@ impl TriggerEvent {
     pub fn read(body: &[u8]) -> Result<Self, TriggerError> {
         // The library refuses what is nested deeper than 128 levels.
         let delivery: Delivery = serde_json::from_slice(body)
-            .map_err(|error| TriggerError::NotATrigger { detail: error.to_string() })?;
+            .map_err(|error| TriggerError::NotATrigger { detail: said(&error) })?;
         let at = DateTime::parse_from_rfc3339(&delivery.timestamp)
             .map_err(|_| TriggerError::Timestamp { text: excerpt(&delivery.timestamp, 64) })?;
         let at = Timestamp::from(at.to_utc());
@@ -172,4 +172,27 @@ fn read_happening(
         },
         _ => other(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_short_and_repeats_no_signature_whatever_was_sent() {
+        let start =
+            r#"{"timestamp": "2026-08-21T10:00:00.000Z", "device_id": "f0VMRgIBAQAAAAAAAAAAAA""#;
+        let text = format!("https://images.example/i.bin?signature=secret {}", "x".repeat(10_000));
+        let value = format!(
+            r#"{{"type": "incoming_data", "interface": "{OTA_EVENT}", "path": "/event", "value": "{text}"}}"#
+        );
+        for body in
+            [format!(r#"{start}, "event": "{text}"}}"#), format!(r#"{start}, "event": {value}}}"#)]
+        {
+            let refused =
+                TriggerEvent::read(body.as_bytes()).expect_err("it is no event").to_string();
+            assert!(refused.len() < 600 && refused.contains("images.example"), "{refused}");
+            assert!(!refused.contains("secret"), "{refused}");
+        }
+    }
 }

@@ -18,7 +18,7 @@ pub enum ReportError {
     /// It lacks something, or a key has the wrong type.
     #[error("the report cannot be read: {detail}")]
     Malformed {
-        /// What is wrong.
+        /// What is wrong, cut after 200 characters.
         detail: String,
     },
     /// The operation is no UUID.
@@ -61,7 +61,13 @@ struct ResponseValue {
 
 fn value_of<T: serde::de::DeserializeOwned>(value: Option<Value>) -> Result<T, ReportError> {
     serde_json::from_value(value.unwrap_or(Value::Null))
-        .map_err(|error| ReportError::Malformed { detail: excerpt(&error.to_string(), 200) })
+        .map_err(|error| ReportError::Malformed { detail: said(&error) })
+}
+
+/// What the JSON library said: it repeats texts that stand where they should not, however long
+/// they are and whatever URL they hold.
+pub(super) fn said(error: &serde_json::Error) -> String {
+    excerpt(&without_queries(&error.to_string()), 200)
 }
 
 fn operation(text: &str) -> Result<OperationId, ReportError> {

@@ -1,12 +1,15 @@
 //! How much passes through: triggers that are durable when they are answered, beside the same router
-//! without an engine; requests through `AppEngine`, beside a bare loop of the HTTP client.
+//! that has nothing to ask the engine; requests through `AppEngine`, beside a bare loop of the HTTP
+//! client.
 //!
 //! `cargo run --release -p hedgerow-astarte --example throughput`. Server and client share the
-//! machine, and every figure is that of its own run: compare those that stand together.
+//! machine. The sides take turns, and what is printed last of each are medians: compare those that
+//! stand together.
 
 // Figures for people.
 #![allow(clippy::cast_precision_loss)]
 
+use std::io::Write;
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
@@ -36,10 +39,12 @@ use tokio::net::{TcpListener, TcpStream};
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
 const DEVICES: u32 = 20_000;
-/// What every device reports: each becomes an event.
-const STATUSES: [&str; 5] = ["Acknowledged", "Downloading", "Deploying", "Rebooting", "Success"];
+/// What every device reports: each is a step forward and becomes an event, which is checked.
+const STATUSES: [&str; 7] =
+    ["Acknowledged", "Downloading", "Deploying", "Deployed", "Rebooting", "Error", "Success"];
 const CONNECTIONS: usize = 64;
-const REQUESTS: usize = 20_000;
+const REQUESTS: usize = 10_000;
+const ROUNDS: usize = 9;
 const URL: &str = "https://images.example/2.0.0.bin";
 
 fn main() -> Result<(), Error> {
@@ -69,24 +74,27 @@ async fn triggers(db: &Path) -> Result<(), Error> {
     let router = receiver.router();
     tokio::spawn(async move { axum::serve(listener, router).await });
 
-    // Read, and nothing to do: the same router without the engine.
-    let registered = |number| delivery(number, r#"{"type":"device_registered"}"#);
-    let bare = post_all(&address, (0..DEVICES).map(registered).collect()).await?;
-    println!("triggers answered without the engine: {bare:.0}/s");
-    let began = Instant::now();
+    let post = |event_type: &'static str, status: &'static str| {
+        let deliveries = (0..DEVICES).map(|number| delivery(number, event_type, status)).collect();
+        post_all(&address, deliveries)
+    };
+    // The same words under a type that means nothing to the engine: they are received, read and
+    // answered by the same router. Once without a look at the figure.
+    post("device_registered", "Acknowledged").await?;
+    let mut rounds = Vec::new();
     for status in STATUSES {
-        let report = |number| {
-            let operation = OperationId::of_campaign(campaign_id(), device(number), 0);
-            let event = format!(
-                r#"{{"type":"incoming_data","interface":"io.edgehog.devicemanager.OTAEvent","path":"/event","value":{{"requestUUID":"{operation}","status":"{status}","statusProgress":0,"statusCode":"","message":""}}}}"#
-            );
-            delivery(number, &event)
-        };
-        let rate = post_all(&address, (0..DEVICES).map(report).collect()).await?;
-        println!("triggers answered when durable ({status}): {rate:.0}/s");
+        let bare = post("device_registered", status).await?;
+        let before = engine.progress(&tenant()?, campaign_id()).await?.events;
+        let durable = post("incoming_data", status).await?;
+        let events = engine.progress(&tenant()?, campaign_id()).await?.events - before;
+        println!("  {status}: {durable:.0}/s, {events} events; without the engine {bare:.0}/s");
+        if events < u64::from(DEVICES) {
+            return Err("not every report became an event: these figures mean nothing".into());
+        }
+        rounds.push((durable, bare));
     }
-    let all = f64::from(DEVICES) * STATUSES.len() as f64 / began.elapsed().as_secs_f64();
-    println!("triggers answered when durable, preparing them included: {all:.0}/s");
+    let fsync = fsync(&db.with_extension("fsync"))?;
+    println!("triggers over {CONNECTIONS} connections: {}; one fsync {fsync:?}", medians(rounds));
     let progress = engine.progress(&tenant()?, campaign_id()).await?;
     println!("the campaign: {:?}, {:?}", progress.outcome, receiver.counts());
     engine.shutdown().await;
@@ -94,16 +102,44 @@ async fn triggers(db: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-fn delivery(number: u32, event: &str) -> Vec<u8> {
+fn delivery(number: u32, event_type: &str, status: &str) -> Vec<u8> {
+    let device = device(number);
+    let operation = OperationId::of_campaign(campaign_id(), device, 0);
     let body = format!(
-        r#"{{"timestamp":"2026-08-21T10:00:00.000Z","device_id":"{}","trigger_name":"t","event":{event}}}"#,
-        device(number)
+        r#"{{"timestamp":"2026-08-21T10:00:00.000Z","device_id":"{device}","trigger_name":"t","event":{{"type":"{event_type}","interface":"io.edgehog.devicemanager.OTAEvent","path":"/event","value":{{"requestUUID":"{operation}","status":"{status}","statusProgress":0,"statusCode":"","message":""}}}}}}"#
     );
     format!(
         "POST /triggers HTTP/1.1\r\nhost: a\r\nastarte-realm: realm\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     )
     .into_bytes()
+}
+
+/// How long it takes until 4 KiB more of a file are on the disk; the median of some.
+fn fsync(path: &Path) -> Result<Duration, Error> {
+    let mut file = std::fs::File::create(path)?;
+    let mut took = Vec::new();
+    for _ in 0..51 {
+        let began = Instant::now();
+        file.write_all(&[0; 4_096])?;
+        file.sync_data()?;
+        took.push(began.elapsed());
+    }
+    took.sort_unstable();
+    Ok(took[took.len() / 2])
+}
+
+/// Of rounds of one side and of that which it is compared with: the medians of both and of their
+/// ratio.
+fn medians(rounds: Vec<(f64, f64)>) -> String {
+    let median = |of: fn(&(f64, f64)) -> f64| {
+        let mut figures: Vec<f64> = rounds.iter().map(of).collect();
+        figures.sort_unstable_by(f64::total_cmp);
+        figures.get(figures.len() / 2).copied().unwrap_or(f64::NAN)
+    };
+    let (ours, other) = (median(|round| round.0), median(|round| round.1));
+    let ratio = 100.0 * median(|round| round.0 / round.1);
+    format!("{ours:.0}/s beside {other:.0}/s, {ratio:.0} %")
 }
 
 /// Sends all requests over the connections, each waiting for its answer; requests in a second.
@@ -176,24 +212,35 @@ async fn requests() -> Result<(), Error> {
             .header("authorization", "Bearer a.b.c")
             .header("content-type", "application/json")
             .body(body);
-        async move { request.send().await?.bytes().await }
-    };
-    // Once without a look at the clock: connections are made, introspections read.
-    for round in 0..3 {
-        let (began, count) = (Instant::now(), REQUESTS);
-        let answers = stream::iter(0..count).map(bare).buffer_unordered(CONNECTIONS);
-        let failed = answers.filter(|answer| ready(answer.is_err())).count().await;
-        let of_bare = (count - failed) as f64 / began.elapsed().as_secs_f64();
-        let began = Instant::now();
-        let answers = stream::iter(0..count).map(send).buffer_unordered(CONNECTIONS);
-        let taken = answers.filter(|answer| ready(*answer == RequestAnswer::Accepted)).count();
-        let of_ours = taken.await as f64 / began.elapsed().as_secs_f64();
-        if round > 0 {
-            let share = 100.0 * of_ours / of_bare;
-            println!("requests: {of_ours:.0}/s, a bare loop {of_bare:.0}/s: {share:.0} %");
+        async move {
+            let answer = request.send().await?;
+            let status = answer.status().as_u16();
+            answer.bytes().await.map(|_| status)
         }
+    };
+    // The first round makes connections and reads introspections: it is not looked at.
+    let mut rounds = Vec::new();
+    for round in 0..=ROUNDS {
+        let began = Instant::now();
+        let answers = stream::iter(0..REQUESTS).map(bare).buffer_unordered(CONNECTIONS);
+        let taken = answers.filter(|answer| ready(matches!(answer, Ok(200)))).count().await;
+        let of_bare = rate(taken, began)?;
+        let began = Instant::now();
+        let answers = stream::iter(0..REQUESTS).map(send).buffer_unordered(CONNECTIONS);
+        let taken = answers.filter(|answer| ready(*answer == RequestAnswer::Accepted)).count();
+        let of_ours = rate(taken.await, began)?;
+        println!("  {of_ours:.0}/s; a bare loop {of_bare:.0}/s");
+        rounds.extend((round > 0).then_some((of_ours, of_bare)));
     }
+    println!("requests, {CONNECTIONS} at once: {}", medians(rounds));
     Ok(())
+}
+
+fn rate(taken: usize, began: Instant) -> Result<f64, Error> {
+    if taken < REQUESTS {
+        return Err("not every request was taken: these figures mean nothing".into());
+    }
+    Ok(taken as f64 / began.elapsed().as_secs_f64())
 }
 
 fn astarte(base_url: &str) -> Result<Astarte, Error> {

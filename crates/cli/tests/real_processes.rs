@@ -57,9 +57,11 @@ fn a_process_that_is_stopped_keeps_its_file_and_goes_on() {
         let running = Running::start(demo(&db));
         let mut reached = 0;
         for pause in 0..4 {
-            let place = pause * events() / 5 + random.below(events() / 8);
+            let place = pause * events() / 8 + random.below(events() / 8);
             reached = wait_for(&running, &db, reached, place);
-            stop(running.id());
+            if !stop(running.id()) {
+                break; // a fast machine has brought it to its end meanwhile
+            }
             tried.count("stops", 1);
             // A second one would not know what the first is about to write.
             let error = refused(&mut demo(&db));
@@ -85,16 +87,14 @@ fn two_engines_on_one_file_break_no_rule() {
         let mut random = Random::new(2_000 + round);
         let first = Running::start(demo(&db));
         let mut reached = wait_for(&first, &db, 0, 20 + random.below(events() / 4));
-        stop(first.id());
-        tried.count("stops", 1);
+        tried.count("stops", u64::from(stop(first.id())));
         fs::remove_file(folder.path().join("two.db.lock")).expect("there was a lock");
         let second = Running::start(demo(&db));
         std::thread::sleep(Duration::from_millis(random.below(300)));
         continue_(first.id());
         for running in [&second, &first, &second] {
             reached = wait_for(running, &db, reached, reached + random.below(events() / 4));
-            stop(running.id());
-            tried.count("stops", 1);
+            tried.count("stops", u64::from(stop(running.id())));
             std::thread::sleep(Duration::from_millis(random.below(100)));
             continue_(running.id());
             audit(&db, &mut tried);

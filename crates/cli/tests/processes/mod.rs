@@ -112,8 +112,30 @@ fn signal(name: &str, process: u32) {
     Command::new("sh").args(["-c", &kill]).status().expect("a shell");
 }
 
-pub(crate) fn stop(process: u32) {
+/// The state of a process, as one letter; none: it is gone.
+fn state(process: u32) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // The name before it may hold anything but ends with the last parenthesis.
+    stat.rsplit(')').next()?.trim_start().chars().next()
+}
+
+/// A child that has ended stays until it is waited for.
+fn has_ended(process: u32) -> bool {
+    matches!(state(process), None | Some('Z'))
+}
+
+/// Stops a process. `false`: it has ended by itself.
+pub(crate) fn stop(process: u32) -> bool {
     signal("STOP", process);
+    let began = Instant::now();
+    while !has_ended(process) {
+        if state(process) == Some('T') {
+            return true;
+        }
+        assert!(began.elapsed() < PATIENCE, "it does not stop");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    false
 }
 
 pub(crate) fn continue_(process: u32) {
@@ -136,13 +158,10 @@ pub(crate) fn newest(db: &Path, after: u64) -> u64 {
 /// Waits until a process has brought the log to a place, or has ended.
 pub(crate) fn wait_for(running: &Running, db: &Path, known: u64, place: u64) -> u64 {
     let began = Instant::now();
-    let process = format!("/proc/{}/stat", running.id());
     let mut reached = known;
     while reached < place {
         reached = newest(db, reached);
-        // A child that has ended stays as a zombie until it is waited for.
-        let stat = std::fs::read_to_string(&process).unwrap_or_default();
-        if stat.rsplit(')').next().is_none_or(|rest| rest.trim_start().starts_with('Z')) {
+        if has_ended(running.id()) {
             break;
         }
         assert!(began.elapsed() < PATIENCE, "the log stays at {reached}");

@@ -1,7 +1,7 @@
 //! Registers devices in a realm and runs them until it is interrupted. `docs/astarte.md` uses it.
 //!
 //! ```text
-//! fleet BASE_URL REALM TOKEN_FILE INTERFACES_DIRECTORY DEVICES IMAGE_URL VERSION
+//! fleet BASE_URL REALM TOKEN_FILE INTERFACES_DIRECTORY DEVICES [IMAGE_URL VERSION]...
 //! ```
 //!
 //! The token must allow to register devices. Each device runs 1.0.0, and installs VERSION from
@@ -16,13 +16,16 @@ use serde_json::{Value, json};
 
 type Error = Box<dyn std::error::Error>;
 
+const USAGE: &str = "give BASE_URL REALM TOKEN_FILE INTERFACES_DIRECTORY DEVICES, and IMAGE_URL VERSION for each image";
+
 fn main() -> Result<(), Error> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [base_url, realm, token_file, interfaces, devices, image_url, version] = &arguments[..]
-    else {
-        let usage = "BASE_URL REALM TOKEN_FILE INTERFACES_DIRECTORY DEVICES IMAGE_URL VERSION";
-        return Err(format!("give {usage}").into());
+    let [base_url, realm, token_file, interfaces, devices, images @ ..] = &arguments[..] else {
+        return Err(USAGE.into());
     };
+    let (images, []) = images.as_chunks::<2>() else { return Err(USAGE.into()) };
+    let images: BTreeMap<_, _> =
+        images.iter().cloned().map(|[url, version]| (url, version)).collect();
     let mut definitions = Vec::new();
     for entry in std::fs::read_dir(interfaces)? {
         let path = entry?.path();
@@ -34,7 +37,7 @@ fn main() -> Result<(), Error> {
         realm: realm.clone(),
         pairing_url: format!("{base_url}/pairing"),
         interfaces: definitions,
-        images: BTreeMap::from([(image_url.clone(), version.clone())]),
+        images,
         speed: 10,
     };
     let token = std::fs::read_to_string(token_file)?;

@@ -10,7 +10,7 @@ use astarte_device_sdk::prelude::*;
 use astarte_device_sdk::store::memory::MemoryStore;
 use astarte_device_sdk::transport::mqtt::{Credential, Mqtt, MqttArgs, MqttConfig};
 use astarte_device_sdk::{AstarteData, DeviceClient, Value};
-use hedgerow_sim::device::{DeviceInput, DeviceOutput};
+use hedgerow_sim::device::{DeviceInput, DeviceOutput, Flavour};
 use tokio::task::JoinHandle;
 
 use crate::{DeviceError, DeviceSettings, RegisteredDevice};
@@ -57,8 +57,10 @@ impl Session {
         .ignore_ssl_errors();
         let mut builder = DeviceBuilder::new().store(MemoryStore::new()).writable_dir(folder);
         for interface in &settings.interfaces {
+            let interface = keeping_reports(interface, registered.device.flavour())
+                .map_err(|error| unusable(error.to_string()))?;
             builder =
-                builder.interface_str(interface).map_err(|error| unusable(error.to_string()))?;
+                builder.interface_str(&interface).map_err(|error| unusable(error.to_string()))?;
         }
         let building = builder.connection(config).build();
         let (client, connection) = match tokio::time::timeout(CONNECT_TIMEOUT, building).await {
@@ -116,6 +118,21 @@ impl Session {
         };
         published.map_err(|error| DeviceError::Publish { detail: error.to_string() })
     }
+}
+
+/// The interface as this firmware has it. It makes its last report right after the reboot, when the
+/// SDK is not connected yet, and the SDK then drops what the interface does not tell it to keep. That
+/// is how the newest runtime loses that report; the others deliver it. Nobody but the device sees how
+/// it keeps what it sends.
+fn keeping_reports(interface: &str, flavour: Flavour) -> serde_json::Result<String> {
+    let mut interface: serde_json::Value = serde_json::from_str(interface)?;
+    let keeps = flavour != Flavour::LinuxRuntime013 && interface["interface_name"] == OTA_EVENT;
+    for mapping in interface["mappings"].as_array_mut().filter(|_| keeps).into_iter().flatten() {
+        if let Some(mapping) = mapping.as_object_mut() {
+            mapping.entry("retention").or_insert_with(|| "volatile".into());
+        }
+    }
+    Ok(interface.to_string())
 }
 
 fn read_request(settings: &DeviceSettings, data: &AstarteObject) -> DeviceInput {

@@ -8,6 +8,7 @@
 mod clock;
 mod faults;
 mod outage;
+mod recording;
 mod world;
 
 use std::time::Duration;

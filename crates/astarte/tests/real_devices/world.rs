@@ -166,7 +166,7 @@ impl World {
         let every = Duration::from_secs(60) / self.settings.engine_speed.max(1);
         let rounds = tokio::spawn(async move { rounds.run(every).await });
         let receiver = TriggerReceiver::new(astarte, engine.clone(), TriggerSettings::default())
-            .with_reconciler(reconciler);
+            .with_reconciler(reconciler.clone());
         let listener = bound(self.port.local_addr().expect("an address")).listen(1_024);
         let listener = listener.expect("the port");
         let router = receiver.router();
@@ -178,12 +178,17 @@ impl World {
             let serving = axum::serve(listener, router).with_graceful_shutdown(stopped);
             serving.await.expect("a listener");
         });
-        Service { engine, receiver, rounds, endpoint, stop, store }
+        Service { engine, receiver, reconciler, rounds, endpoint, stop, store }
     }
 
     /// What Astarte knows, to its owner.
     pub fn owner(&self) -> AppEngine {
         owner(&self.emulator, &self.connections)
+    }
+
+    /// The address of the service's endpoint.
+    pub fn endpoint(&self) -> String {
+        self.port.local_addr().expect("an address").to_string()
     }
 
     /// Waits until every device is connected and shows that it runs what it was made with.
@@ -246,6 +251,7 @@ fn owner(emulator: &Emulator, connections: &HttpConnections) -> AppEngine {
 pub struct Service {
     pub engine: Engine,
     pub receiver: TriggerReceiver,
+    pub reconciler: Reconciler,
     rounds: JoinHandle<()>,
     endpoint: JoinHandle<()>,
     stop: oneshot::Sender<()>,

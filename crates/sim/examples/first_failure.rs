@@ -1,11 +1,13 @@
 //! Simulates one seed after the other until an invariant does not hold, and prints as JSON how many
-//! it took: `cargo run -p hedgerow-sim --example first_failure -- 500`.
+//! it took, and what an audit of its log alone finds: `cargo run -p hedgerow-sim --example first_failure -- 500`.
 //!
 //! The project's sabotage check runs it on sources with a deliberate defect.
 
 use std::process::ExitCode;
 
-use hedgerow_sim::simulate::{MemoryStorage, Profile, Setup, SimulateError, Violation, simulate};
+use hedgerow_sim::simulate::{
+    Invariant, MemoryStorage, Profile, Setup, SimulateError, Storage, audit, simulate,
+};
 use serde_json::json;
 
 fn main() -> ExitCode {
@@ -16,9 +18,10 @@ fn main() -> ExitCode {
     };
     match first_failure(seeds) {
         Ok((tried, failure)) => {
-            let failure = failure.map(
-                |(seed, violation)| json!({ "seed": seed, "invariant": violation.invariant.name() }),
-            );
+            let failure = failure.map(|Failure { seed, invariant, in_log }| {
+                let in_log = in_log.map(Invariant::name);
+                json!({ "seed": seed, "invariant": invariant.name(), "in_log": in_log })
+            });
             println!("{}", json!({ "tried": tried, "failure": failure }));
             ExitCode::SUCCESS
         }
@@ -29,13 +32,22 @@ fn main() -> ExitCode {
     }
 }
 
+struct Failure {
+    seed: u64,
+    invariant: Invariant,
+    /// What the log alone shows.
+    in_log: Option<Invariant>,
+}
+
 /// How many seeds were run, and the first that failed.
-fn first_failure(seeds: u64) -> Result<(u64, Option<(u64, Violation)>), SimulateError> {
+fn first_failure(seeds: u64) -> Result<(u64, Option<Failure>), SimulateError> {
     let mut storage = MemoryStorage::default();
     for seed in 0..seeds {
         let report = simulate(&Setup::new(seed, Profile::mixed(seed)), &mut storage)?;
         if let Some(violation) = report.violation {
-            return Ok((seed + 1, Some((seed, violation))));
+            let audited = audit(&*storage.open()?, &mut |_events| {})?;
+            let in_log = audited.findings.first().map(|finding| finding.invariant);
+            return Ok((seed + 1, Some(Failure { seed, invariant: violation.invariant, in_log })));
         }
     }
     Ok((seeds, None))

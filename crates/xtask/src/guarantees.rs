@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::external::{External, ExternalError};
 use crate::report;
+use crate::sabotage::LastResult;
 use crate::step::Failure;
 use crate::{fuzz, model, real_processes, sabotage, simulate};
 
@@ -67,6 +68,9 @@ struct Numbers {
     processes: BTreeMap<String, u64>,
     /// For each defect, how many seeds it took.
     sabotage: BTreeMap<String, u32>,
+    /// For each defect that a log alone shows, the invariant.
+    #[serde(default)]
+    sabotage_in_log: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,12 +120,31 @@ pub(crate) fn update(root: &Path) -> Result<(), Failure> {
     report::line("the simulation");
     let simulation = simulated(root)?;
     report::line("the sabotage");
-    sabotage::check(root)?;
-    let sabotage = sabotage::last_result(root).unwrap_or_default();
+    let sabotage = sabotaged(root)?;
     report::line("real processes");
     let processes = real_processes::tried(root)?;
-    let numbers =
-        Numbers { commit, law_cases, simulation, model_states, model_steps, processes, sabotage };
+    let numbers = Numbers {
+        commit,
+        law_cases,
+        simulation,
+        model_states,
+        model_steps,
+        processes,
+        sabotage: sabotage.seeds,
+        sabotage_in_log: sabotage.in_log,
+    };
+    Ok(keep(root, &numbers)?)
+}
+
+fn sabotaged(root: &Path) -> Result<LastResult, Failure> {
+    sabotage::check(root)?;
+    Ok(sabotage::last_result(root).unwrap_or_default())
+}
+
+/// Plants the defects only.
+pub(crate) fn update_sabotage(root: &Path) -> Result<(), Failure> {
+    let LastResult { seeds, in_log } = sabotaged(root)?;
+    let numbers = Numbers { sabotage: seeds, sabotage_in_log: in_log, ..numbers(root)? };
     Ok(keep(root, &numbers)?)
 }
 
@@ -260,11 +283,13 @@ fn render(
          ## Defects that were planted\n\n\
          Each is a patch in `crates/xtask/sabotage`, applied to a copy of the sources: a mistake \
          that a fleet manager can make, and some do.\n\n\
-         | Defect | Rules | Seeds until found |\n|---|---|---|\n",
+         | Defect | Rules | Seeds until found | What an audit finds in the log alone |\n|---|---|---|---|\n",
     );
     for (name, rules) in defects {
         let seeds = numbers.sabotage.get(name).map_or("not yet run".to_owned(), u32::to_string);
-        let _ = writeln!(page, "| {} | {rules} | {seeds} |", name.replace('-', " "));
+        let in_log = numbers.sabotage_in_log.get(name).map(|invariant| invariant.replace('_', " "));
+        let (name, in_log) = (name.replace('-', " "), in_log.unwrap_or_default());
+        let _ = writeln!(page, "| {name} | {rules} | {seeds} | {in_log} |");
     }
     page
 }

@@ -97,8 +97,11 @@ enum ProjectCommand {
         /// Run only the real processes, and write the page anew with the other numbers as they are
         #[arg(long, conflicts_with = "update")]
         processes: bool,
-        /// Write the page anew from the numbers of the last run
+        /// Plant the defects only, and write the page anew with the other numbers as they are
         #[arg(long, conflicts_with_all = ["update", "processes"])]
+        defects: bool,
+        /// Write the page anew from the numbers of the last run
+        #[arg(long, conflicts_with_all = ["update", "processes", "defects"])]
         page: bool,
     },
     /// Plant small defects in the core, one after the other; its tests should notice each
@@ -126,6 +129,7 @@ impl ProjectCommand {
             }
             Self::Guarantees { update: true, .. } => Ok(guarantees::update(root)?),
             Self::Guarantees { processes: true, .. } => Ok(guarantees::update_processes(root)?),
+            Self::Guarantees { defects: true, .. } => Ok(guarantees::update_sabotage(root)?),
             Self::Guarantees { page: true, .. } => Ok(guarantees::rewrite(root)?),
             Self::Model { deep: true } => Ok(model::check_deep(root)?),
             Self::Instructions { update: true } => Ok(instructions::update(root)?),

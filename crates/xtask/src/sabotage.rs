@@ -72,6 +72,8 @@ struct FirstFailure {
 struct Broken {
     seed: u64,
     invariant: String,
+    /// The invariant that an audit of the log alone shows to be broken.
+    in_log: Option<String>,
 }
 
 /// One line of the result.
@@ -81,6 +83,17 @@ struct Found {
     rules: String,
     seeds: u32,
     invariant: String,
+    /// The invariant that the log of the failing seed alone shows to be broken.
+    in_log: Option<String>,
+}
+
+/// What the last run found, by defect.
+#[derive(Default)]
+pub(crate) struct LastResult {
+    /// How many seeds it took.
+    pub(crate) seeds: BTreeMap<String, u32>,
+    /// The invariant that an audit of the log alone finds, where it does.
+    pub(crate) in_log: BTreeMap<String, String>,
 }
 
 /// One deliberate defect.
@@ -113,7 +126,7 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<(), Failure> {
     copy.refresh()?;
     copy.build()?;
     let control = copy.look_for(options.seeds)?;
-    if let Some(Broken { seed, invariant }) = control.failure {
+    if let Some(Broken { seed, invariant, .. }) = control.failure {
         return Err(SabotageError::Control { seed, invariant }.into());
     }
     report::line(&format!("no defect planted: nothing found in {} seeds", control.tried));
@@ -125,11 +138,16 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<(), Failure> {
             .map_err(|source| SabotageError::Outdated { name: name(), source })?;
         copy.build().map_err(|source| SabotageError::DoesNotCompile { name: name(), source })?;
         let outcome = copy.look_for(options.seeds)?;
-        if let Some(Broken { invariant, .. }) = outcome.failure {
+        if let Some(Broken { invariant, in_log, .. }) = outcome.failure {
             let seeds = if outcome.tried == 1 { "seed" } else { "seeds" };
-            report::line(&format!("{}: {} {seeds}, {invariant}", defect.name, outcome.tried));
+            let tried = outcome.tried;
+            let shown = in_log.as_deref().unwrap_or("nothing");
+            report::line(&format!(
+                "{}: {tried} {seeds}, {invariant}; its log alone shows {shown}",
+                defect.name
+            ));
             let (defect, rules) = (defect.name, defect.rules);
-            found.push(Found { defect, rules, seeds: outcome.tried, invariant });
+            found.push(Found { defect, rules, seeds: tried, invariant, in_log });
         } else {
             report::line(&format!("{}: NOT FOUND in {} seeds", defect.name, outcome.tried));
             missed.push(defect.name);
@@ -144,11 +162,16 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<(), Failure> {
     }
 }
 
-/// For each defect that the last run found, how many seeds that took; `None` if there was no run.
-pub(crate) fn last_result(root: &Path) -> Option<BTreeMap<String, u32>> {
+/// What the last run found; `None` if there was no run.
+pub(crate) fn last_result(root: &Path) -> Option<LastResult> {
     let text = fs::read(root.join(RESULT)).ok()?;
     let found: Vec<Found> = serde_json::from_slice(&text).ok()?;
-    Some(found.into_iter().map(|found| (found.defect, found.seeds)).collect())
+    let mut result = LastResult::default();
+    for Found { defect, seeds, in_log, .. } in found {
+        result.in_log.extend(in_log.map(|invariant| (defect.clone(), invariant)));
+        result.seeds.insert(defect, seeds);
+    }
+    Some(result)
 }
 
 /// The names and the rules of the defects in a folder.

@@ -7,6 +7,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::http::{HeaderName, HeaderValue};
 use hedgerow_astarte::provisioning::{InstallSettings, Installation};
 use hedgerow_astarte::triggers::TriggerSettings;
 use hedgerow_astarte::{
@@ -17,8 +18,8 @@ use hedgerow_astarte_devices::{DeviceSettings, Devices, RegisteredDevice};
 use hedgerow_astarte_emulator::{Emulator, RealmKeys};
 use hedgerow_core::{
     BaseImage, CampaignDefinition, CampaignId, Channel, DeviceId, GatePolicy, OperationLimits,
-    Outcome, PushRollout, RolloutLimits, RolloutMechanism, TargetView, TenantId, Version,
-    WhenRunning,
+    Outcome, PushRollout, RolloutLimits, RolloutMechanism, StoredEvent, TargetView, TenantId,
+    Version, WhenRunning,
 };
 use hedgerow_engine::ports::tokio_runtime::TokioRuntime;
 use hedgerow_engine::{Engine, EngineBuilder, Progress, TargetFilter};
@@ -50,6 +51,8 @@ pub struct WorldSettings {
     pub engine_speed: u32,
     /// How much of what goes over the wire is recorded.
     pub recorded: usize,
+    /// The header that triggers send and the endpoint asks for.
+    pub trigger_secret: Option<&'static str>,
 }
 
 impl Default for WorldSettings {
@@ -61,6 +64,7 @@ impl Default for WorldSettings {
             firmware_speed: 60,
             engine_speed: 10,
             recorded: 0,
+            trigger_secret: None,
         }
     }
 }
@@ -113,7 +117,11 @@ impl World {
         let client =
             RealmClient::new(&connections, emulator.base_url(), REALM, with_key(&emulator));
         let realm = RealmManagement::new(client.expect("a base URL"));
-        let installation = Installation::new(&InstallSettings::new(&url).expect("a URL"));
+        let mut install = InstallSettings::new(&url).expect("a URL");
+        if let Some(secret) = settings.trigger_secret {
+            install = install.with_secret("X-Secret", secret).expect("a header");
+        }
+        let installation = Installation::new(&install);
         installation.plan(&realm).await.expect("a plan").apply(&realm).await.expect("installed");
 
         let owner = owner(&emulator, &connections);
@@ -165,7 +173,10 @@ impl World {
         let rounds = reconciler.clone();
         let every = Duration::from_secs(60) / self.settings.engine_speed.max(1);
         let rounds = tokio::spawn(async move { rounds.run(every).await });
-        let receiver = TriggerReceiver::new(astarte, engine.clone(), TriggerSettings::default())
+        let mut triggers = TriggerSettings::default();
+        let secret = self.settings.trigger_secret.map(HeaderValue::from_static);
+        triggers.secret = secret.map(|secret| (HeaderName::from_static("x-secret"), secret));
+        let receiver = TriggerReceiver::new(astarte, engine.clone(), triggers)
             .with_reconciler(reconciler.clone());
         let listener = bound(self.port.local_addr().expect("an address")).listen(1_024);
         let listener = listener.expect("the port");
@@ -297,8 +308,11 @@ impl Service {
     /// What was recorded about a device, to be read when something is wrong.
     pub async fn story(&self, device: DeviceId) -> String {
         let history = self.engine.history(&tenant(), campaign(), device).await;
-        let lines = history.expect("the campaign").into_iter().map(|event| format!("{event:?}"));
-        lines.collect::<Vec<_>>().join("\n")
+        let line = |stored: &StoredEvent| {
+            let data = String::from_utf8_lossy(&stored.event.data);
+            format!("{} {} {data}", stored.event.recorded_at, stored.event.event_type)
+        };
+        history.expect("the campaign").iter().map(line).collect::<Vec<_>>().join("\n")
     }
 
     pub async fn progress(&self) -> Progress {

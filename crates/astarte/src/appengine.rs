@@ -42,6 +42,7 @@ struct OtaRequestData<'a> {
 
 /// What Astarte knows of a device.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[non_exhaustive]
 pub struct DeviceStatus {
     /// The device.
     pub id: DeviceId,
@@ -98,6 +99,7 @@ impl DeviceStatus {
 
 /// A page of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Page<T> {
     /// What is on it.
     pub entries: Vec<T>,

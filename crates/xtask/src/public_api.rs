@@ -12,7 +12,8 @@ use crate::external::{External, ExternalError};
 use crate::report;
 
 /// The libraries that others build on.
-const PACKAGES: [&str; 3] = ["hedgerow-core", "hedgerow-engine", "hedgerow-sqlite"];
+const PACKAGES: [&str; 4] =
+    ["hedgerow-core", "hedgerow-engine", "hedgerow-sqlite", "hedgerow-astarte"];
 
 /// The release whose rustdoc writes what the `public-api` crate, in the version that the manifest
 /// pins, can read. The format is not stable: another release may write another.

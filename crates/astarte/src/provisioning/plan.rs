@@ -65,6 +65,7 @@ pub enum Action {
 
 /// One thing of the realm, and what is to be done about it.
 #[derive(Clone, PartialEq, serde::Serialize)]
+#[non_exhaustive]
 pub struct Change {
     /// What kind of thing it is.
     pub kind: Kind,

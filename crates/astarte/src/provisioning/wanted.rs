@@ -110,6 +110,7 @@ impl fmt::Debug for Installation {
 /// What kind of thing of a realm it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Kind {
     /// An interface.
     Interface,

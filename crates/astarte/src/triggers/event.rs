@@ -34,6 +34,7 @@ pub enum TriggerError {
 
 /// What a trigger told.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TriggerEvent {
     /// The device.
     pub device: DeviceId,

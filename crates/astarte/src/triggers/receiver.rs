@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
@@ -59,7 +59,7 @@ pub struct TriggerReceiver {
 pub(super) struct Shared {
     astarte: Astarte,
     engine: Engine,
-    reconciler: Option<Reconciler>,
+    reconciler: OnceLock<Reconciler>,
     pub(super) settings: TriggerSettings,
     pub(super) limiter: Limiter,
     pub(super) counters: Counters,
@@ -86,7 +86,7 @@ impl TriggerReceiver {
         let shared = Shared {
             astarte,
             engine,
-            reconciler: None,
+            reconciler: OnceLock::new(),
             settings,
             limiter,
             counters: Counters::default(),
@@ -95,12 +95,11 @@ impl TriggerReceiver {
     }
 
     /// Fetches what a device reported while it was out of reach whenever one with an operation in
-    /// progress connects (D12).
+    /// progress connects (D12). The first that was given stays.
     #[must_use]
-    pub fn with_reconciler(mut self, reconciler: Reconciler) -> Self {
-        if let Some(shared) = Arc::get_mut(&mut self.shared) {
-            shared.reconciler = Some(reconciler);
-        }
+    pub fn with_reconciler(self, reconciler: Reconciler) -> Self {
+        // A second one could only do the same again.
+        let _ = self.shared.reconciler.set(reconciler);
         self
     }
 
@@ -223,7 +222,7 @@ impl TriggerReceiver {
         self.shared.engine.observe(tenant, Observation::Presence { device, presence }).await?;
         // Noted only now: should the engine not take it, the delivery comes again as news.
         realm.presence.note(device, at, online);
-        if online && let Some(reconciler) = &self.shared.reconciler {
+        if online && let Some(reconciler) = self.shared.reconciler.get() {
             reconciler.connected(tenant, device);
         }
         Ok(true)

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
 use reqwest::{Method, Url};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
@@ -32,7 +34,7 @@ pub struct HttpSettings {
     pub request_timeout: Duration,
     /// How many requests run at once, for each realm; default 128.
     pub concurrent_requests: usize,
-    /// Certificates that are trusted beside those of the machine, each in PEM.
+    /// Certificates that are trusted beside those of the machine, in PEM: one or more in each text.
     pub root_certificates: Vec<String>,
 }
 
@@ -87,8 +89,7 @@ impl HttpConnections {
     pub fn new(settings: &HttpSettings) -> Result<Self, SettingsError> {
         let mut roots = Vec::new();
         for (index, pem) in settings.root_certificates.iter().enumerate() {
-            let certificate = reqwest::Certificate::from_pem(pem.as_bytes());
-            roots.push(certificate.map_err(|_| SettingsError::RootCertificate { index })?);
+            roots.extend(certificates(pem).ok_or(SettingsError::RootCertificate { index })?);
         }
         let client = reqwest::Client::builder()
             .timeout(settings.request_timeout)
@@ -105,6 +106,14 @@ impl HttpConnections {
             .map_err(|error| SettingsError::Tls { detail: chain(&error.without_url()) })?;
         Ok(Self { client, concurrent_requests: settings.concurrent_requests.max(1) })
     }
+}
+
+/// The certificates of a text; `None` if one cannot be read, or there is none at all: the HTTP
+/// library would pass over such a text without a word, and nobody would know why nothing is trusted.
+fn certificates(pem: &str) -> Option<Vec<reqwest::Certificate>> {
+    let read = |der: Result<CertificateDer<'_>, _>| reqwest::Certificate::from_der(&der.ok()?).ok();
+    let found: Option<Vec<_>> = CertificateDer::pem_slice_iter(pem.as_bytes()).map(read).collect();
+    found.filter(|found| !found.is_empty())
 }
 
 /// The HTTP API of one realm. Clones share everything.
@@ -351,4 +360,23 @@ fn chain(error: &reqwest::Error) -> String {
         cause = inner.source();
     }
     excerpt(&text, LONGEST_DETAIL)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_holds_no_certificate_is_refused_and_says_which_it_was() {
+        let key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+        let broken = "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n";
+        for text in ["", "s3cret", key, broken] {
+            let settings = HttpSettings {
+                root_certificates: vec![text.to_owned()],
+                ..HttpSettings::default()
+            };
+            let refused = HttpConnections::new(&settings).err();
+            assert_eq!(refused, Some(SettingsError::RootCertificate { index: 0 }), "{text:?}");
+        }
+    }
 }

@@ -70,8 +70,13 @@ async fn it_installs_once_looks_without_touching_and_names_what_a_token_lacks() 
     );
     let (status, text) = run(&and(&["--stored-events", "--check"]));
     assert!(status == Some(1) && text.contains("from version 0.1"), "{status:?} {text}");
+    // The secret is not wanted any more: that is told, without it, and it goes.
     let (status, text) = run(&["--key", &key, "--check"]);
-    assert_eq!(status, Some(0), "headers that are there beside what is wanted are let be: {text}");
+    assert!(status == Some(1) && text.contains("x-hedgerow-secret: there -> none"), "{text}");
+    let (status, text) = run(&["--key", &key]);
+    assert!(status == Some(0) && text.contains("6 done"), "{status:?} {text}");
+    let (status, text) = run(&["--key", &key, "--check"]);
+    assert!(status == Some(0) && text.contains("has everything"), "{status:?} {text}");
     emulator.shutdown().await;
 }
 
@@ -80,19 +85,27 @@ fn what_cannot_work_is_told_before_anything_is_asked() {
     let folder = tempfile::tempdir().expect("a folder");
     let token = file(folder.path(), "token", "aaa.bbb.ccc");
     let broken = file(folder.path(), "key.pem", "-----BEGIN PRIVATE KEY-----\nAA\n");
+    let der = folder.path().join("key.der");
+    std::fs::write(&der, [0x30, 0x82, 0xff]).expect("a file");
+    let der = der.to_str().expect("a plain path");
     let large = file(folder.path(), "large", &"x".repeat(100_000));
     let nobody = "http://127.0.0.1:9";
-    for (url, more, expected) in [
-        (nobody, &[][..], 2),
-        (nobody, &["--key", "/nowhere/key.pem"][..], 2),
-        (nobody, &["--key", &broken], 2),
-        (nobody, &["--key", &large], 2),
-        ("astarte.example", &["--token-file", &token], 2),
-        (nobody, &["--token-file", &token, "--check", "--dry-run"], 2),
-        (nobody, &["--token-file", &token], 3),
+    for (url, more, expected, says) in [
+        (nobody, &[][..], 2, "--key"),
+        (nobody, &["--key", "/nowhere/key.pem"][..], 2, "/nowhere/key.pem cannot be read"),
+        (nobody, &["--key", &broken], 2, "key.pem: this is not a private key"),
+        (nobody, &["--key", der], 2, "in PEM, not in DER"),
+        (nobody, &["--key", &large], 2, "is it the right file"),
+        (nobody, &["--token-file", &broken], 2, "key.pem: this is not a token"),
+        (nobody, &["--token-file", &token, "--ca", &token], 2, "token holds no certificate"),
+        (nobody, &["--token-file", &token, "--secret-file", &broken], 2, "key.pem: this secret"),
+        ("astarte.example", &["--token-file", &token], 2, "--url: \"astarte.example\" is not"),
+        (nobody, &["--token-file", &token, "--check", "--dry-run"], 2, "--dry-run"),
+        (nobody, &["--token-file", &token], 3, "look at --url"),
     ] {
         let output = command(url, more);
-        assert_eq!(output.status.code(), Some(expected), "{more:?}: {}", shown(&output));
-        assert!(!output.stderr.is_empty());
+        let text = shown(&output);
+        assert_eq!(output.status.code(), Some(expected), "{more:?}: {text}");
+        assert!(text.contains(says), "{says:?}: {text}");
     }
 }

@@ -9,8 +9,8 @@ use hedgerow_astarte::provisioning::{
     Action, Change, InstallError, InstallSettings, InstallSettingsError, Installation, Plan,
 };
 use hedgerow_astarte::{
-    Credentials, HttpConnections, HttpSettings, RealmClient, RealmManagement, SettingsError,
-    TokenError,
+    ApiError, Credentials, HttpConnections, HttpSettings, RealmClient, RealmManagement,
+    SettingsError, TokenError,
 };
 use hedgerow_core::{IdError, TenantId};
 use serde_json::json;
@@ -28,6 +28,7 @@ Examples:
 
 Doing it twice changes nothing the second time. Interfaces are added and updated, never removed;
 the policy and the triggers, whose names begin with `hedgerow-`, are made anew if they differ.
+Without --secret-file the triggers have no headers: those of an earlier installation are removed.
 
 Exit status: 0 done, or nothing is missing; 1 with --check: something is missing or differs;
 2 wrong usage, or a key, token or secret that cannot be used; 3 Astarte refused or failed.")]
@@ -77,18 +78,25 @@ pub(crate) struct InstallArgs {
 enum CommandError {
     #[error("{} cannot be read ({source}): look at the path and its permissions", path.display())]
     Read { path: PathBuf, source: std::io::Error },
-    #[error("{} is larger than a key, token or secret can be", path.display())]
+    #[error("{} is not text: give keys and certificates in PEM, not in DER", path.display())]
+    NotText { path: PathBuf },
+    #[error("{} is larger than a key, token or secret can be: is it the right file?", path.display())]
     TooLarge { path: PathBuf },
     #[error(transparent)]
     Realm(#[from] IdError),
-    #[error(transparent)]
-    Token(#[from] TokenError),
-    #[error(transparent)]
+    #[error("{}: {source}", path.display())]
+    Token { path: PathBuf, source: TokenError },
+    #[error("{}: {source}", path.display())]
+    Secret { path: PathBuf, source: InstallSettingsError },
+    #[error("{} holds no certificate that can be read: give it in PEM", path.display())]
+    Certificate { path: PathBuf },
+    #[error("--url: {0}")]
     Settings(#[from] SettingsError),
-    #[error(transparent)]
-    InstallSettings(#[from] InstallSettingsError),
+    #[error("--events-url: {0}")]
+    EventsUrl(#[from] InstallSettingsError),
     #[error(
-        "realm {realm} at {url}: {source}; what is there already stays: mend that and run the command again"
+        "realm {realm} at {url}: {source}; {}. What is done already stays: run the command again afterwards",
+        advice(source)
     )]
     Install { realm: String, url: String, source: Box<InstallError> },
     #[error("{0}")]
@@ -103,6 +111,28 @@ impl CommandError {
             Self::Install { .. } | Self::Runtime(_) | Self::Output(_) => 3,
             _ => 2,
         }
+    }
+}
+
+/// What to do about a failure.
+fn advice(error: &InstallError) -> &'static str {
+    match error {
+        InstallError::Forbidden { .. } => {
+            "give a token whose claim has these entries, or the realm's private key"
+        }
+        InstallError::Conflict { .. } => {
+            "ask who made it: devices and data hang on it, so that it is not changed here"
+        }
+        InstallError::Api(ApiError::Unreachable { .. } | ApiError::NotTried) => {
+            "look at --url, the network and, if its certificate is one of your own, at --ca"
+        }
+        InstallError::Api(ApiError::Refused { status: 401, .. }) => {
+            "look at --realm, and at the key or token: it must be this realm's, and not expired"
+        }
+        InstallError::Api(ApiError::Refused { status: 500.., .. }) => {
+            "look at Astarte's own logs, or try again later"
+        }
+        _ => "look at --url, --realm and --events-url",
     }
 }
 
@@ -144,7 +174,9 @@ fn install(args: &InstallArgs) -> Result<bool, CommandError> {
 fn settings(args: &InstallArgs) -> Result<InstallSettings, CommandError> {
     let mut settings = InstallSettings::new(&args.events_url)?;
     if let Some(path) = &args.secret_file {
-        settings = settings.with_secret(&args.secret_header, read(path)?.trim())?;
+        settings = settings
+            .with_secret(&args.secret_header, read(path)?.trim())
+            .map_err(|source| CommandError::Secret { path: path.clone(), source })?;
     }
     Ok(if args.stored_events { settings.with_stored_events() } else { settings })
 }
@@ -155,13 +187,22 @@ fn client(args: &InstallArgs, tenant: &TenantId) -> Result<RealmClient, CommandE
         http.root_certificates.push(read(path)?);
     }
     let credentials = match (&args.key, &args.token_file) {
-        (Some(path), _) => Credentials::private_key(&read(path)?)?,
-        (None, Some(path)) => Credentials::token(&read(path)?)?,
+        (Some(path), _) => Credentials::private_key(&read(path)?).map_err(|e| unusable(path, e))?,
+        (None, Some(path)) => Credentials::token(&read(path)?).map_err(|e| unusable(path, e))?,
         // The parser asks for one of them.
-        (None, None) => Credentials::token("")?,
+        (None, None) => Credentials::token("").map_err(|e| unusable(Path::new("--key"), e))?,
     };
-    let connections = HttpConnections::new(&http)?;
+    let connections = HttpConnections::new(&http).map_err(|error| match (error, &args.ca) {
+        (SettingsError::RootCertificate { .. }, Some(path)) => {
+            CommandError::Certificate { path: path.clone() }
+        }
+        (error, _) => error.into(),
+    })?;
     Ok(RealmClient::new(&connections, &args.url, tenant.as_str(), credentials)?)
+}
+
+fn unusable(path: &Path, source: TokenError) -> CommandError {
+    CommandError::Token { path: path.to_owned(), source }
 }
 
 fn read(path: &Path) -> Result<String, CommandError> {
@@ -169,7 +210,8 @@ fn read(path: &Path) -> Result<String, CommandError> {
     if std::fs::metadata(path).map_err(failed)?.len() > LARGEST_FILE {
         return Err(CommandError::TooLarge { path: path.to_owned() });
     }
-    std::fs::read_to_string(path).map_err(failed)
+    String::from_utf8(std::fs::read(path).map_err(failed)?)
+        .map_err(|_| CommandError::NotText { path: path.to_owned() })
 }
 
 fn print(args: &InstallArgs, plan: &Plan, only_looks: bool) -> std::io::Result<()> {

@@ -114,14 +114,15 @@ impl Live {
         }
     }
 
-    /// Whether an operation of this stream is active on the device.
-    pub(crate) fn has_operation_on(&self, device: DeviceId) -> bool {
+    /// The operation of this stream that is active on the device.
+    pub(crate) fn operation_on(&self, device: DeviceId) -> Option<OperationId> {
         match self {
             Self::Campaign(live) => {
-                live.campaign().target(device).is_some_and(|target| target.operation.is_some())
+                live.campaign().target(device)?.operation.map(|operation| operation.id)
             }
             Self::Manual(live) => {
-                live.update().definition().device == device && live.update().operation().is_some()
+                let own = live.update().definition().device == device;
+                live.update().operation().filter(|_| own).map(|operation| operation.id)
             }
         }
     }

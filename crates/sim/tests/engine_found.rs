@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Fault, Rig, definition, operation, seconds, tenant};
+use common::{Fault, Rig, Sent, definition, device, operation, seconds, tenant};
 use hedgerow_core::{
     CampaignEdit, Outcome, Reaction, ReportStatus, RequestAnswer, TargetStatus, TransportError,
 };
@@ -55,6 +55,27 @@ fn d14_a_request_that_is_deferred_after_its_campaign_failed_gives_its_device_bac
     rig.pass(seconds(30));
     assert_eq!(rig.progress(&engine, 1).targets.in_progress, 0);
     rig.start_manual(&engine, 1).expect("nothing is in progress on device 1");
+}
+
+#[test]
+fn d11_a_request_that_still_waits_to_leave_does_not_once_its_operation_has_ended() {
+    let mut rig = Rig::new(70);
+    let engine = rig.start();
+    rig.world.scene().updates_hang = true;
+    rig.create(&engine, 1, definition(70));
+    let sent = rig.world.take_sent().len();
+    assert!((1..70).contains(&sent), "{sent} calls are made at once, the others wait");
+    // One that was delivered by an earlier call, say of an engine that died.
+    let done = rig.report(&engine, 70, operation(1, 70), ReportStatus::Success);
+    assert_eq!(done, Ok(Reaction::Taken));
+    rig.world.scene().updates_hang = false;
+    // The calls that hang are given up after 20 seconds, and the others leave.
+    rig.pass(seconds(25));
+    let sent = rig.world.take_sent();
+    let is_for =
+        |sent: &Sent, number| matches!(sent, Sent::Update(to, ..) if *to == device(number));
+    assert!(sent.iter().any(|sent| is_for(sent, 69)), "{sent:?}");
+    assert!(!sent.iter().any(|sent| is_for(sent, 70)), "its device would update once more");
 }
 
 #[test]

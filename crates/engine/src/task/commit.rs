@@ -197,7 +197,7 @@ impl Task {
             _ => None,
         });
         for device in freed.into_iter().chain(read) {
-            if !self.live.has_operation_on(device) {
+            if self.live.operation_on(device).is_none() {
                 self.shared.release_device(&self.tenant, device, self.stream);
             }
         }

@@ -279,10 +279,24 @@ impl Task {
         self.shared.spawner.spawn(lookup.boxed());
     }
 
+    /// Whether an Update waited so long to leave that its operation has ended: the device would
+    /// perform it from the start (D11).
+    fn comes_too_late(&self, effect: &Effect) -> bool {
+        match effect {
+            Effect::SendUpdate { device, operation, .. } => {
+                self.live.operation_on(*device) != Some(*operation)
+            }
+            _ => false,
+        }
+    }
+
     /// Lets queued effects go, in order, as many at once as the settings allow.
     fn launch(&mut self) {
         while !self.stopping && self.running < self.shared.settings.concurrent_calls {
             let Some(effect) = self.queued.pop_front() else { return };
+            if self.comes_too_late(&effect) {
+                continue;
+            }
             // Only the snapshot needs to know what the campaign is to do.
             let mut definition = None;
             if matches!(effect, Effect::TakeSnapshot { .. }) {

@@ -146,7 +146,13 @@ impl Executor {
 
     /// Runs every task until none can go on.
     pub fn run_until_stalled(&mut self) {
-        loop {
+        while !self.run_rounds(usize::MAX) {}
+    }
+
+    /// Runs every task, and those that they start, and so on, for at most so many rounds. `false`:
+    /// tasks go on starting others.
+    pub fn run_rounds(&mut self, most: usize) -> bool {
+        for _ in 0..most {
             let tasks = {
                 let mut tasks = self.queue.tasks.lock().unwrap_or_else(PoisonError::into_inner);
                 std::mem::take(&mut *tasks)
@@ -159,9 +165,10 @@ impl Executor {
             self.pool.run_until_stalled();
             // Tasks that ran may have put new ones into the queue.
             if self.queue.tasks.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
-                return;
+                return true;
             }
         }
+        false
     }
 
     /// Runs every task until none can go on, and gives the result of this one if it ended.

@@ -2,15 +2,16 @@
 //! last showed the engine (D5, D12).
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use hedgerow_core::{DeviceId, OperationId, Timestamp};
+use hedgerow_core::{DeviceId, OperationId, ReportStatus, Timestamp};
 
 use super::gate::Stated;
 use super::operation::Op;
 use crate::simulate::invariant::{Broken, Checked, Invariant, ensure};
 
 /// How long a version that was read is good for: an answer may wait while the store is slow.
-const FRESH: std::time::Duration = std::time::Duration::from_secs(120);
+const FRESH: Duration = Duration::from_secs(120);
 
 /// A version could not be read, or the engine did not wait for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +47,16 @@ pub(super) struct Facts {
     pub(super) shown: [BTreeMap<DeviceId, Shown>; 2],
     /// The engine that records just now.
     pub(super) slot: usize,
+    /// When the engine was last told of each device that it is online, as it acknowledged.
+    pub(super) told_online: BTreeMap<DeviceId, Timestamp>,
+    /// When the engine started; `None` while another writes beside it, which was told other things.
+    pub(super) alone_since: Option<Timestamp>,
+    /// Since when neither the store, nor the clock, nor a start has disturbed the engine.
+    pub(super) calm_since: Timestamp,
 }
+
+/// How long a wanted Cancel may take to leave: as long as a call before it, and the store.
+const CANCEL_LEAVES: Duration = Duration::from_secs(300);
 
 impl Facts {
     /// The version on which the gates are evaluated, which an event may state itself.
@@ -75,6 +85,27 @@ impl Facts {
         Ok(read)
     }
 
+    /// Before when no roll-back can be inferred: the device was told to be back then, and that is
+    /// counted anew after a restart (D12). `None`: it is not known for sure.
+    pub(super) fn rollback_from(
+        &self,
+        device: DeviceId,
+        reboot_timeout: Duration,
+    ) -> Option<Timestamp> {
+        let alone_since = self.alone_since.filter(|_| self.witness == Witness::World)?;
+        let back = self.told_online.get(&device).copied().unwrap_or_default();
+        Some(back.max(alone_since) + reboot_timeout)
+    }
+
+    /// A request is sent again after a restart: not before the device was looked at, which may
+    /// have finished it (D12).
+    pub(super) fn looked_before_reissue(&self, device: DeviceId) -> Checked {
+        let looked = self.witness == Witness::Log || self.last_shown(device).is_ok();
+        ensure(looked, Invariant::Reconciliation, || {
+            "sent again after a restart without a look at what the device shows".to_owned()
+        })
+    }
+
     /// What the device last showed, however long ago.
     pub(super) fn last_shown(&self, device: DeviceId) -> Read {
         self.shown[self.slot].get(&device).map_or(Err(Unread), |shown| shown.version.clone())
@@ -88,18 +119,36 @@ impl Facts {
     }
 
     /// The operation has ended.
-    pub(super) fn end(&mut self, id: OperationId) -> Checked {
+    pub(super) fn end(&mut self, id: OperationId, at: Timestamp) -> Checked {
         if let Some(operation) = self.operations.get_mut(&id) {
+            let since = operation.cancel_waits_since().max(Some(self.calm_since));
+            let waited = since.map_or(Duration::ZERO, |since| at.since(since));
+            let left = operation.cancel_left() || self.witness == Witness::Log;
+            ensure(left || waited < CANCEL_LEAVES, Invariant::Cancel, || {
+                format!("operation {id} ends {waited:?} after a Cancel was wanted, and none left")
+            })?;
             ensure(!operation.ended, Invariant::ForwardOnly, || {
                 format!("operation {id} ends a second time")
             })?;
             operation.ended = true;
+            operation.ended_at = Some(at);
             let device = operation.device;
             if self.holders.get(&device) == Some(&id) {
                 self.holders.remove(&device);
             }
         }
         Ok(())
+    }
+
+    /// A late report is recorded. One that says the same soon after is not, unless the engine has
+    /// forgotten it over a start or a load.
+    pub(super) fn late(&mut self, id: OperationId, status: ReportStatus, at: Timestamp) -> Checked {
+        let is_known = self.alone_since.is_some() && self.witness == Witness::World;
+        let since = self.calm_since;
+        let again = self.operation(id)?.reported_late(status, at, since);
+        ensure(!(again && is_known), Invariant::ForwardOnly, || {
+            format!("the late report {status} is recorded again and again")
+        })
     }
 
     pub(super) fn operation(&mut self, id: OperationId) -> Result<&mut Op, Broken> {

@@ -50,29 +50,31 @@ impl Manual {
         use ManualUpdateEvent as E;
         self.version += 1;
         let id = self.id;
-        if matches!(event, E::ManualLateReport(_)) {
+        if let E::ManualLateReport(e) = event {
             ensure(self.ended, Invariant::ForwardOnly, || {
                 "a report of an active operation is recorded as late".to_owned()
             })?;
-            facts.operation(id)?.late += 1;
-            return Ok(());
+            return facts.late(id, e.status, at).map_err(of(id));
         }
         ensure(!self.ended, Invariant::ForwardOnly, || {
             format!("{} is recorded after the end", event.event_type())
         })?;
         let limits = &self.definition.limits;
         let shown = facts.last_shown(self.definition.device);
+        let rollback_from = facts.rollback_from(self.definition.device, limits.reboot_timeout);
         let operation = facts.operation(id)?;
         operation.events += 1;
         match event {
             E::ManualRequestAccepted(_) => operation.was_accepted(),
             E::ManualRequestResent(_) => operation.resent(at, limits),
-            E::ManualRequestReissued(_) => operation.reissued(at, limits),
+            E::ManualRequestReissued(_) => operation
+                .reissued(at, limits)
+                .and_then(|()| facts.looked_before_reissue(self.definition.device)),
             E::ManualReported(e) => {
                 operation.reported(e.phase, e.progress, e.observed_at, at, limits)
             }
             E::ManualCancelRequested(_) => {
-                operation.cancel_wanted = true;
+                operation.cancel_is_wanted(at);
                 self.cancels += 1;
                 Ok(())
             }
@@ -85,12 +87,12 @@ impl Manual {
                     }
                 };
                 self.ended = true;
-                checked.and_then(|()| facts.end(id))
+                checked.and_then(|()| facts.end(id, at))
             }
             E::ManualFailed(e) => {
-                let checked = operation.failed(&e.reason, at, limits, &shown);
+                let checked = operation.failed(&e.reason, at, limits, &shown, rollback_from);
                 self.ended = true;
-                checked.and_then(|()| facts.end(id))
+                checked.and_then(|()| facts.end(id, at))
             }
             _ => Ok(()),
         }

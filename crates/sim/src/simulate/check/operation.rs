@@ -1,6 +1,9 @@
 //! One operation, as naive bookkeeping sees it: what was recorded of it, what left for the device,
 //! what the device said (D8, D9, D11, D17, E4). Campaigns and manual updates share it.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use hedgerow_core::event::OperationFailure;
 use hedgerow_core::{
     DeviceId, OperationId, OperationLimits, OperationReport, Phase, ReportStatus, StatusCode,
@@ -10,6 +13,10 @@ use hedgerow_core::{
 use super::facts::Read;
 use super::gate;
 use crate::simulate::invariant::{Broken, Checked, Invariant, ensure};
+
+/// Longer than this a stream that has settled may not stay in memory, with what is remembered of
+/// late reports.
+const LATE_AGAIN: Duration = Duration::from_secs(60);
 
 /// What the transport said to a call, as far as it matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +51,9 @@ pub(super) struct Op {
     reported_at: Option<Timestamp>,
     stalls_at: Option<Timestamp>,
     /// Whether a Cancel is recorded, and whether its answer is.
-    pub(super) cancel_wanted: bool,
+    cancel_wanted: bool,
+    cancel_wanted_at: Option<Timestamp>,
+    cancel_left: bool,
     cancel_answered: bool,
     /// A call was accepted, refused for good, or left without an answer.
     accepted: bool,
@@ -56,9 +65,14 @@ pub(super) struct Op {
     /// Only its log is known: what a device showed is as the log says.
     unwitnessed: bool,
     pub(super) ended: bool,
+    pub(super) ended_at: Option<Timestamp>,
     /// How many events speak of it.
     pub(super) events: u32,
     pub(super) late: u32,
+    /// When each status was last recorded as late.
+    late_at: BTreeMap<u16, Timestamp>,
+    /// Whether its request was sent again after a restart.
+    was_reissued: bool,
 }
 
 impl Op {
@@ -80,6 +94,8 @@ impl Op {
             reported_at: None,
             stalls_at: None,
             cancel_wanted: false,
+            cancel_wanted_at: None,
+            cancel_left: false,
             cancel_answered: false,
             accepted: false,
             refused: false,
@@ -88,8 +104,11 @@ impl Op {
             told_busy: false,
             unwitnessed: false,
             ended: false,
+            ended_at: None,
             events: 0,
             late: 0,
+            late_at: BTreeMap::new(),
+            was_reissued: false,
         }
     }
 
@@ -171,6 +190,7 @@ impl Op {
             "sent again after a restart although its device has reported".to_owned()
         })?;
         self.send_decided(at, limits);
+        self.was_reissued = true;
         Ok(())
     }
 
@@ -253,13 +273,15 @@ impl Op {
         })
     }
 
-    /// `shown`: what the device last showed the engine.
+    /// `shown`: what the device last showed the engine. `rollback_from`: before when no roll-back
+    /// can be inferred.
     pub(super) fn failed(
         &self,
         reason: &OperationFailure,
         at: Timestamp,
         limits: &OperationLimits,
         shown: &Read,
+        rollback_from: Option<Timestamp>,
     ) -> Checked {
         match reason {
             OperationFailure::RequestTimeout => self.timed_out(at, limits),
@@ -274,6 +296,10 @@ impl Op {
                 })
             }
             OperationFailure::RequestRejected { .. } => {
+                let is_first = self.resends == 0 && !self.was_reissued && !self.is_reported();
+                ensure(is_first, Invariant::Resends, || {
+                    "an error on a resend ends the operation".to_owned()
+                })?;
                 ensure(self.refused, Invariant::OutageFailsNothing, || {
                     "it fails as rejected, and the platform never refused it for good".to_owned()
                 })
@@ -290,6 +316,10 @@ impl Op {
                 })
             }
             OperationFailure::SystemRollback { version } => {
+                let early = rollback_from.filter(|from| *from > at);
+                ensure(early.is_none(), Invariant::Reconciliation, || {
+                    format!("a roll-back is inferred at {at}, which cannot be before {early:?}")
+                })?;
                 let recorded = Ok(version.clone());
                 let shown = if self.unwitnessed { &recorded } else { shown };
                 let other = shown.as_ref().is_ok_and(|shown| {
@@ -328,20 +358,53 @@ impl Op {
         })
     }
 
+    /// A late report is recorded; whether the same one was recorded just before, and since then.
+    pub(super) fn reported_late(
+        &mut self,
+        status: ReportStatus,
+        at: Timestamp,
+        since: Timestamp,
+    ) -> bool {
+        self.late += 1;
+        let last = self.late_at.insert(status as u16, at);
+        last.is_some_and(|last| last > since && at.since(last) < LATE_AGAIN)
+    }
+
     // What happens in the world.
 
-    pub(super) fn leaves(&mut self, url: &str) -> Checked {
+    pub(super) fn leaves(&mut self, url: &str, now: Timestamp) -> Checked {
         ensure(url == self.url, Invariant::SameRequest, || {
             format!("its request carries {url:?}, the image is at {:?}", self.url)
         })?;
         self.left += 1;
+        // What ends it at the very instant may be recorded while the call is made.
+        let ended_at = self.ended_at.filter(|ended_at| *ended_at < now);
+        ensure(ended_at.is_none(), Invariant::RecordThenAct, || {
+            format!("its request leaves at {now}, after its end at {ended_at:?}")
+        })?;
         ensure(self.left <= self.decided, Invariant::RecordThenAct, || {
             format!("request {} leaves, {} are recorded", self.left, self.decided)
         })
     }
 
+    /// Its Cancel is recorded.
+    pub(super) fn cancel_is_wanted(&mut self, at: Timestamp) {
+        self.cancel_wanted = true;
+        self.cancel_wanted_at.get_or_insert(at);
+    }
+
+    /// Since when its Cancel is to leave, if it is to.
+    pub(super) fn cancel_waits_since(&self) -> Option<Timestamp> {
+        self.cancel_wanted_at
+    }
+
+    pub(super) fn cancel_left(&self) -> bool {
+        self.cancel_left || !self.cancel_wanted
+    }
+
     /// `again`: after trouble a Cancel may leave twice, as its answer may not have been looked at.
-    pub(super) fn cancel_leaves(&self, url: &str, again: bool) -> Checked {
+    pub(super) fn cancel_leaves(&mut self, url: &str, again: bool) -> Checked {
+        self.cancel_left = true;
         ensure(url == self.url, Invariant::SameRequest, || {
             format!("its Cancel carries {url:?}, its Update {:?}", self.url)
         })?;

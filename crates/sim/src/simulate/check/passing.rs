@@ -21,7 +21,7 @@ impl Checker {
     ) {
         let checked = match self.facts.operation(operation) {
             Ok(known) if known.device == device => {
-                known.leaves(url).map_err(operation::of(operation))
+                known.leaves(url, now).map_err(operation::of(operation))
             }
             Ok(known) => Err((
                 Invariant::SameRequest,
@@ -110,6 +110,7 @@ impl Checker {
 
     /// Something happened after which it is not known for sure what the engine knows.
     pub(in crate::simulate) fn trouble(&mut self, now: Timestamp) {
+        self.facts.calm_since = self.facts.calm_since.max(now);
         self.turns.trouble(now);
     }
 
@@ -118,18 +119,19 @@ impl Checker {
         for shown in self.facts.shown.iter_mut().flat_map(|shown| shown.values_mut()) {
             shown.at = shown.at + by;
         }
-        self.turns.trouble(now);
+        self.trouble(now);
     }
 
     /// An engine starts, alone or beside another.
     pub(in crate::simulate) fn engine_starts(&mut self, beside_another: bool, now: Timestamp) {
         self.turns.two_engines = beside_another;
-        self.turns.trouble(now);
+        self.facts.alone_since = (!beside_another).then_some(now);
+        self.trouble(now);
     }
 
     pub(in crate::simulate) fn engine_died(&mut self, slot: usize, now: Timestamp) {
         self.facts.shown[slot].clear();
         self.turns.engine_died();
-        self.turns.trouble(now);
+        self.trouble(now);
     }
 }

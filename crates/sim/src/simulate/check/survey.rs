@@ -139,7 +139,7 @@ impl Checker {
         claims
     }
 
-    /// Targets of a device that have not ended (D15).
+    /// Streams with a target or a manual update of a device that has not ended (D15).
     pub(in crate::simulate) fn open_targets(&self, device: DeviceId) -> Vec<StreamId> {
         let open = |model: &&Model| {
             model.place(device).is_some_and(|place| {
@@ -148,7 +148,11 @@ impl Checker {
                     || status == TargetStatus::Idle && model.is_running()
             })
         };
-        self.campaigns.values().filter(open).map(|model| StreamId::Campaign(model.id)).collect()
+        let campaigns =
+            self.campaigns.values().filter(open).map(|model| StreamId::Campaign(model.id));
+        let manuals = self.manuals.values();
+        let manuals = manuals.filter(|manual| !manual.ended && manual.definition.device == device);
+        campaigns.chain(manuals.map(|manual| StreamId::ManualUpdate(manual.id))).collect()
     }
 
     /// How long everything may still take once nothing goes wrong any more (D7 to D17).

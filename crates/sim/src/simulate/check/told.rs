@@ -2,7 +2,7 @@
 //! keeps.
 
 use hedgerow_core::{
-    CampaignId, DeviceId, OperationId, Reaction, ReportStatus, StatusCode, StreamId,
+    CampaignId, DeviceId, OperationId, Reaction, ReportStatus, StatusCode, StreamId, Timestamp,
 };
 use hedgerow_engine::{EngineError, Observation};
 
@@ -12,7 +12,16 @@ use crate::simulate::invariant::{Checked, Invariant, ensure};
 
 /// What was told, and what the log said then.
 pub(in crate::simulate) enum Told {
-    Presence { device: DeviceId, online: bool },
+    Presence {
+        device: DeviceId,
+        online: bool,
+        at: Timestamp,
+    },
+    /// With the streams that a target of the device was open in.
+    Removed {
+        device: DeviceId,
+        open: Vec<StreamId>,
+    },
     Report(ToldReport),
     Other,
 }
@@ -52,7 +61,10 @@ impl Checker {
                 self.turns.notice_told(*device);
                 self.refresh_device(*device, moment);
                 let online = matches!(presence, hedgerow_core::Presence::Online { .. });
-                Told::Presence { device: *device, online }
+                Told::Presence { device: *device, online, at: moment.now }
+            }
+            Observation::DeviceRemoved { device } => {
+                Told::Removed { device: *device, open: self.open_targets(*device) }
             }
             Observation::Report(report) => {
                 let operation = self.facts.operations.get_mut(&report.operation);
@@ -68,7 +80,7 @@ impl Checker {
                 let (device, operation) = (report.device, report.operation);
                 Told::Report(ToldReport { device, operation, genuine, is_final, events, late })
             }
-            _ => Told::Other,
+            Observation::BaseImageChanged { .. } => Told::Other,
         }
     }
 
@@ -80,7 +92,11 @@ impl Checker {
         moment: Moment,
     ) -> bool {
         match told {
-            Told::Presence { device, online } => {
+            Told::Presence { device, online, at } => {
+                if *online && answer.is_ok() {
+                    let told = self.facts.told_online.entry(*device).or_default();
+                    *told = (*told).max(*at);
+                }
                 let online = answer.is_ok().then_some(*online);
                 self.turns.notice_acknowledged(*device, online, self.campaigns.values());
                 self.refresh_device(*device, moment);
@@ -90,7 +106,15 @@ impl Checker {
                 let stream = self.stream_of(report.operation);
                 self.note(checked, moment.now, stream, Some(report.device));
             }
-            Told::Other => {}
+            Told::Removed { device, open } if answer.is_ok() && !self.turns.is_off(moment.now) => {
+                let still = self.open_targets(*device);
+                let kept = open.iter().find(|stream| still.contains(stream)).copied();
+                let checked = ensure(kept.is_none(), Invariant::RemovedDevice, || {
+                    "its removal is acknowledged, and its target has not ended".to_owned()
+                });
+                self.note(checked, moment.now, kept, Some(*device));
+            }
+            Told::Removed { .. } | Told::Other => {}
         }
         !answer.as_ref().is_err_and(EngineError::is_retryable)
     }

@@ -31,6 +31,8 @@ use crate::simulate::{Setup, SimulateError, Storage};
 
 /// So many steps at one instant can only be a circle.
 const MOST_STEPS_AT_ONCE: u64 = 50_000;
+/// So many rounds of tasks that start others, too.
+const MOST_ROUNDS: usize = 50_000;
 /// After that long nothing is on its way any more that was delayed.
 const LATEST: Duration = Duration::from_secs(420);
 /// Every so many steps the claims of the store are looked at (E5).
@@ -188,8 +190,9 @@ impl<'a> Run<'a> {
 
     fn work(&mut self) {
         for slot in &mut self.slots {
-            if slot.engine.is_some() {
-                slot.executor.run_until_stalled();
+            if slot.engine.is_some() && !slot.executor.run_rounds(MOST_ROUNDS) {
+                self.stuck("an engine works without end at one instant");
+                return;
             }
         }
     }

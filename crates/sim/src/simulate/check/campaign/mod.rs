@@ -4,6 +4,7 @@
 mod operations;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use hedgerow_core::event::{CampaignEvent, TargetFailure};
 use hedgerow_core::{
@@ -27,6 +28,8 @@ pub(super) struct Target {
     pub(super) attempt: u32,
     /// How many operations its device turned away.
     series: u16,
+    /// How often it was deferred since its device last reported.
+    deferrals: u32,
     pub(super) not_before: Option<Timestamp>,
     pub(super) operation: Option<OperationId>,
 }
@@ -59,9 +62,16 @@ pub(super) struct Model {
     pub(super) newer: bool,
     /// The devices that the directory named when it was last asked for the channel.
     pub(super) named: Option<Vec<DeviceId>>,
+    scheduled_at: Option<Timestamp>,
+    /// The shortest that it ever was.
+    shortest_reboot_timeout: Duration,
     /// The core's own fold of the same events (E1).
     pub(super) fold: Campaign,
 }
+
+/// The delay after the first deferral, and the longest, each up to a quarter less or more (D10).
+const FIRST_DELAY: Duration = Duration::from_secs(5);
+const LONGEST_DELAY: Duration = Duration::from_secs(240);
 
 /// Whether the target of `device` may be attempted, and what the gates say.
 fn gates(definition: &CampaignDefinition) -> (Option<&str>, bool, bool) {
@@ -80,6 +90,8 @@ impl Model {
         Self {
             id: fold.id(),
             image: definition.base_image.version.to_string(),
+            scheduled_at: fold.scheduled_at(),
+            shortest_reboot_timeout: definition.rollout.push().limits.operation.reboot_timeout,
             definition,
             status: fold.status(),
             outcome: None,
@@ -142,9 +154,9 @@ impl Model {
     }
 
     /// The operation of an idle target ends with it.
-    fn end_deferred(&mut self, place: usize, facts: &mut Facts) -> Checked {
+    fn end_deferred(&mut self, place: usize, at: Timestamp, facts: &mut Facts) -> Checked {
         match self.targets[place].operation.take() {
-            Some(operation) => facts.end(operation),
+            Some(operation) => facts.end(operation, at),
             None => Ok(()),
         }
     }
@@ -153,6 +165,19 @@ impl Model {
         self.attempts += 1;
         self.targets[place].attempt = self.attempts;
         self.targets[place].not_before = not_before;
+    }
+
+    /// The attempt came to nothing, and the next one waits: longer each time.
+    fn deferred(&mut self, place: usize, at: Timestamp, not_before: Timestamp) -> Checked {
+        let doublings = self.targets[place].deferrals.min(10);
+        let nominal = (FIRST_DELAY * 2_u32.pow(doublings)).min(LONGEST_DELAY);
+        let delay = not_before.since(at);
+        ensure(delay >= nominal * 3 / 4 && delay <= nominal * 5 / 4, Invariant::Deferral, || {
+            format!("deferral {} in a row is for {delay:?}, not {nominal:?}", doublings + 1)
+        })?;
+        self.targets[place].deferrals += 1;
+        self.attempted(place, Some(not_before));
+        Ok(())
     }
 
     fn active(&self, place: usize) -> Result<OperationId, (Invariant, String)> {
@@ -185,8 +210,10 @@ impl Model {
             E::CampaignCreated(_) => {}
             E::CampaignEdited(edited) => {
                 self.definition = CampaignDefinition::clone(&edited.definition);
+                self.shortest_reboot_timeout = self.limits().operation.reboot_timeout;
                 self.image = self.definition.base_image.version.to_string();
                 self.named = None;
+                self.scheduled_at = edited.scheduled_at;
                 self.recorded.edited += 1;
                 self.status = if edited.scheduled_at.is_some() {
                     CampaignStatus::Scheduled
@@ -198,8 +225,14 @@ impl Model {
                 self.status = CampaignStatus::Deleted;
                 self.recorded.deleted += 1;
             }
-            E::SnapshotExtended(chunk) => self.extend(&chunk.devices)?,
-            E::CampaignStarted(started) => self.start(started.targets)?,
+            E::SnapshotExtended(chunk) => {
+                self.is_time(at)?;
+                self.extend(&chunk.devices)?;
+            }
+            E::CampaignStarted(started) => {
+                self.is_time(at)?;
+                self.start(started.targets)?;
+            }
             E::CampaignPausing(_) => {
                 self.status = CampaignStatus::Pausing;
                 self.recorded.pausing += 1;
@@ -221,15 +254,17 @@ impl Model {
                     limits: changed.limits.clone(),
                     gates: push.push().gates,
                 });
+                self.shortest_reboot_timeout =
+                    self.shortest_reboot_timeout.min(changed.limits.operation.reboot_timeout);
                 self.recorded.edited += 1;
             }
             E::CampaignFinished(finished) => {
-                self.finish(finished.outcome, finished.stop_operations, facts)?;
+                self.finish(finished.outcome, finished.stop_operations, at, facts)?;
             }
             E::TargetUpToDate(e) => {
                 let place = self.turn(e.device, at)?;
                 self.gate(e.device, at, facts, &Expected::UpToDate, Stated::Nothing)?;
-                self.end_deferred(place, facts)?;
+                self.end_deferred(place, at, facts)?;
                 self.become_final(place, TargetStatus::Successful);
             }
             E::TargetFailed(e) => {
@@ -239,12 +274,12 @@ impl Model {
                     let refused = Expected::Refused(refusal.reason());
                     self.gate(e.device, at, facts, &refused, Stated::by(refusal))?;
                 }
-                self.end_deferred(place, facts)?;
+                self.end_deferred(place, at, facts)?;
                 self.become_final(place, TargetStatus::Failed);
             }
             E::AttemptDeferred(e) => {
                 let place = self.turn(e.device, at)?;
-                self.attempted(place, Some(e.not_before));
+                self.deferred(place, at, e.not_before)?;
             }
             E::OperationStarted(e) => {
                 let place = self.turn(e.device, at)?;
@@ -271,12 +306,21 @@ impl Model {
                 status: TargetStatus::Idle,
                 attempt: 0,
                 series: 0,
+                deferrals: 0,
                 not_before: None,
                 operation: None,
             });
             self.counts[TargetStatus::Idle as usize] += 1;
         }
         Ok(())
+    }
+
+    /// The snapshot is not taken before the time for which the campaign is scheduled.
+    fn is_time(&self, at: Timestamp) -> Checked {
+        let early = self.scheduled_at.filter(|scheduled_at| *scheduled_at > at);
+        ensure(early.is_none(), Invariant::FixedSnapshot, || {
+            format!("the snapshot is taken at {at}, it is scheduled for {early:?}")
+        })
     }
 
     fn start(&mut self, targets: u32) -> Checked {
@@ -295,7 +339,13 @@ impl Model {
         Ok(())
     }
 
-    fn finish(&mut self, outcome: Outcome, stop: bool, facts: &mut Facts) -> Checked {
+    fn finish(
+        &mut self,
+        outcome: Outcome,
+        stop: bool,
+        at: Timestamp,
+        facts: &mut Facts,
+    ) -> Checked {
         self.recorded.finished += 1;
         let open = self.count(TargetStatus::Idle) + self.count(TargetStatus::InProgress);
         let exceeded = self.exceeds_failure_limit();
@@ -325,7 +375,7 @@ impl Model {
                 continue;
             }
             if let Some(operation) = self.targets[place].operation.take() {
-                facts.end(operation)?;
+                facts.end(operation, at)?;
             }
             self.targets[place].not_before = None;
             if cancels {
@@ -335,7 +385,7 @@ impl Model {
         if stop {
             for target in &self.targets {
                 if let Some(operation) = target.operation {
-                    facts.operation(operation)?.cancel_wanted = true;
+                    facts.operation(operation)?.cancel_is_wanted(at);
                 }
             }
         }

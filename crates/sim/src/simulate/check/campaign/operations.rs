@@ -75,11 +75,11 @@ impl Model {
             ensure(own, Invariant::ForwardOnly, || {
                 "a report of an active operation is recorded as late".to_owned()
             })?;
-            facts.operation(e.operation)?.late += 1;
-            return Ok(());
+            return facts.late(e.operation, e.status, at).map_err(of(e.operation));
         }
         let id = self.active(place)?;
         let shown = facts.last_shown(device);
+        let rollback_from = facts.rollback_from(device, self.shortest_reboot_timeout);
         let limits = &self.definition.rollout.push().limits.operation;
         let operation = facts.operation(id)?;
         operation.events += 1;
@@ -94,16 +94,20 @@ impl Model {
                 operation.resent(at, limits).map_err(of(id))?;
             }
             E::ResendMissed(_) => operation.missed(at, limits).map_err(of(id))?,
-            E::RequestReissued(_) => operation.reissued(at, limits).map_err(of(id))?,
+            E::RequestReissued(_) => {
+                operation.reissued(at, limits).map_err(of(id))?;
+                facts.looked_before_reissue(device).map_err(of(id))?;
+            }
             E::OperationReported(e) => {
                 operation
                     .reported(e.phase, e.progress, e.observed_at, at, limits)
                     .map_err(of(id))?;
                 self.targets[place].not_before = None;
+                self.targets[place].deferrals = 0;
             }
             E::OperationDeferred(e) => {
                 operation.deferred();
-                self.give_back(place, e.not_before, Some(id), facts)?;
+                self.give_back(place, at, e.not_before, Some(id), facts)?;
             }
             E::OperationReadmitted(_) => {
                 self.may_start()?;
@@ -116,7 +120,7 @@ impl Model {
             }
             E::OperationRefused(e) => {
                 operation.refused_by_device().map_err(of(id))?;
-                facts.end(id)?;
+                facts.end(id, at)?;
                 let series = self.targets[place].series + 1;
                 let most = limits.request_retries;
                 ensure(series <= most, Invariant::OneOperation, || {
@@ -124,7 +128,7 @@ impl Model {
                 })?;
                 self.targets[place].series = series;
                 self.targets[place].operation = None;
-                self.give_back(place, e.not_before, None, facts)?;
+                self.give_back(place, at, e.not_before, None, facts)?;
             }
             E::OperationSucceeded(e) => {
                 match e.confirmation {
@@ -134,12 +138,12 @@ impl Model {
                     }
                 }
                 .map_err(of(id))?;
-                facts.end(id)?;
+                facts.end(id, at)?;
                 self.become_final(place, TargetStatus::Successful);
             }
             E::OperationFailed(e) => {
-                operation.failed(&e.reason, at, limits, &shown).map_err(of(id))?;
-                facts.end(id)?;
+                operation.failed(&e.reason, at, limits, &shown, rollback_from).map_err(of(id))?;
+                facts.end(id, at)?;
                 self.become_final(place, TargetStatus::Failed);
             }
             E::CancelSent(_) => operation.cancel_sent().map_err(of(id))?,
@@ -152,6 +156,7 @@ impl Model {
     fn give_back(
         &mut self,
         place: usize,
+        at: Timestamp,
         not_before: Timestamp,
         kept: Option<OperationId>,
         facts: &mut Facts,
@@ -159,7 +164,7 @@ impl Model {
         if self.outcome.is_some()
             && let Some(id) = kept
         {
-            facts.end(id)?;
+            facts.end(id, at)?;
             self.targets[place].operation = None;
         }
         match self.outcome {
@@ -169,7 +174,7 @@ impl Model {
             Some(_) => self.set(place, TargetStatus::Idle),
             None => {
                 self.set(place, TargetStatus::Idle);
-                self.attempted(place, Some(not_before));
+                self.deferred(place, at, not_before)?;
             }
         }
         Ok(())

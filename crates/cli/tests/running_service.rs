@@ -76,6 +76,14 @@ impl Running {
         assert!(Command::new("sh").args(["-c", &kill]).status().expect("a shell").success());
     }
 
+    /// How long its files may get at most, whatever it asks for.
+    fn longest_files(&self) -> String {
+        let limits = std::fs::read_to_string(format!("/proc/{}/limits", self.child.id()));
+        let limits = limits.expect("it runs");
+        let line = limits.lines().find(|line| line.starts_with("Max file size"));
+        line.expect("it has one").split_whitespace().nth(4).expect("soft and hard").to_owned()
+    }
+
     /// How long its files may get from now on, in bytes.
     fn limit_files(&self, bytes: &str) {
         let status = Command::new("prlimit")
@@ -203,7 +211,7 @@ fn a_service_without_room_refuses_reports_and_goes_on_as_soon_as_there_is_room()
         assert_eq!(service.get(CAMPAIGN)["targets"]["in_progress"], 1);
         assert_eq!(audit(&file), known, "nothing was recorded");
     }
-    service.limit_files("unlimited");
+    service.limit_files(&service.longest_files());
     service.tell(FIRST, &report(&asked, "downloading"));
     assert!(audit(&file) > known);
 

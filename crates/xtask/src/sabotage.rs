@@ -22,7 +22,7 @@ const SOURCES: [&str; 4] = ["Cargo.toml", "Cargo.lock", "crates", "rustfmt.toml"
 /// Fewer would prove too little.
 const FEWEST_DEFECTS: usize = 12;
 /// How many seeds a defect may need, unless the caller says otherwise.
-pub(crate) const SEEDS: u32 = 400;
+pub(crate) const SEEDS: u32 = 1_000;
 
 /// What to run.
 pub(crate) struct Options {

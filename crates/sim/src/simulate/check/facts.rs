@@ -56,7 +56,7 @@ pub(super) struct Facts {
 }
 
 /// How long a wanted Cancel may take to leave: as long as a call before it, and the store.
-const CANCEL_LEAVES: Duration = Duration::from_secs(300);
+const CANCEL_LEAVES: Duration = Duration::from_secs(60);
 
 impl Facts {
     /// The version on which the gates are evaluated, which an event may state itself.

@@ -1,6 +1,6 @@
 //! The operations of a campaign's targets, event by event (D7, D8, D10 to D12, D14, E3).
 
-use hedgerow_core::event::{CampaignEvent, Confirmation};
+use hedgerow_core::event::{CampaignEvent, Confirmation, OperationFailure};
 use hedgerow_core::{OperationId, Outcome, StreamId, TargetStatus, Timestamp};
 use uuid::Uuid;
 
@@ -142,6 +142,12 @@ impl Model {
                 self.become_final(place, TargetStatus::Successful);
             }
             E::OperationFailed(e) => {
+                let turned_away = e.reason == OperationFailure::UpdateAlreadyInProgress;
+                let series = self.targets[place].series;
+                let most = limits.request_retries;
+                ensure(!turned_away || series >= most, Invariant::OneOperation, || {
+                    format!("given up after {series} operations that were turned away of {most}")
+                })?;
                 operation.failed(&e.reason, at, limits, &shown, rollback_from).map_err(of(id))?;
                 facts.end(id, at)?;
                 self.become_final(place, TargetStatus::Failed);

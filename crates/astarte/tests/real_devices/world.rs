@@ -276,8 +276,10 @@ impl Service {
         let limits = RolloutLimits {
             operation: OperationLimits {
                 request_timeout: Duration::from_secs(30),
+                // Enough for requests that fail by chance, one after the other.
+                request_retries: 10,
                 reboot_timeout: Duration::from_secs(120),
-                stall_timeout: Some(Duration::from_secs(600)),
+                stall_timeout: Some(Duration::from_secs(300)),
                 ..OperationLimits::default()
             },
             ..RolloutLimits::new(at_once, failures.parse().expect("%"))

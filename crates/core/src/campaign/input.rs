@@ -287,3 +287,15 @@ impl TransportError {
         self.detail.chars().take(500).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_recorded_of_a_long_error_is_its_beginning() {
+        let error = TransportError::new("\u{e9}x".repeat(1_000));
+        assert_eq!(error.short(), "\u{e9}x".repeat(250));
+        assert_eq!(TransportError::new("HTTP 503").short(), "HTTP 503");
+    }
+}

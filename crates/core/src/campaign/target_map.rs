@@ -130,4 +130,14 @@ mod tests {
             prop_assert_eq!(serde_json::from_str::<TargetMap<u8>>(&json).unwrap(), map);
         }
     }
+
+    #[test]
+    fn two_are_equal_if_they_hold_the_same() {
+        let map = |entries: &[(u32, u8)]| entries.iter().copied().collect::<TargetMap<u8>>();
+        assert_eq!(map(&[(1, 7), (2, 8)]), map(&[(2, 8), (1, 7)]));
+        for other in [&[(1, 7)][..], &[(1, 7), (2, 9)], &[(1, 7), (3, 8)], &[]] {
+            assert_ne!(map(&[(1, 7), (2, 8)]), map(other));
+            assert_ne!(map(other), map(&[(1, 7), (2, 8)]));
+        }
+    }
 }

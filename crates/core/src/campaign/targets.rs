@@ -419,3 +419,34 @@ impl Targets {
         *place = status;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_that_differ_in_anything_are_not_equal() {
+        let device = |byte| DeviceId::from_bytes([byte; 16]);
+        let mut targets = Targets::default();
+        for byte in 0..3 {
+            assert!(targets.add(device(byte)));
+        }
+        assert_eq!(targets, targets.clone());
+        let changes: [fn(&mut Targets); 9] = [
+            |targets| targets.devices[1] = DeviceId::from_bytes([9; 16]),
+            |targets| targets.status[1] = TargetStatus::Failed,
+            |targets| targets.settlement[1] = Settlement::Cancelled,
+            |targets| targets.attempt[1] = 1,
+            |targets| targets.retries[1] = 1,
+            |targets| targets.series[1] = 1,
+            |targets| targets.deferrals[1] = 1,
+            |targets| targets.sizes[0] = 1,
+            |targets| targets.attempts = 1,
+        ];
+        for change in changes {
+            let mut other = targets.clone();
+            change(&mut other);
+            assert_ne!(targets, other);
+        }
+    }
+}

@@ -94,7 +94,7 @@ async fn triggers(db: &Path) -> Result<(), Error> {
         rounds.push((durable, bare));
     }
     let fsync = fsync(&db.with_extension("fsync"))?;
-    println!("triggers over {CONNECTIONS} connections: {}; one fsync {fsync:?}", medians(rounds));
+    println!("triggers over {CONNECTIONS} connections: {}; one fsync {fsync:?}", medians(&rounds));
     let progress = engine.progress(&tenant()?, campaign_id()).await?;
     println!("the campaign: {:?}, {:?}", progress.outcome, receiver.counts());
     engine.shutdown().await;
@@ -131,7 +131,7 @@ fn fsync(path: &Path) -> Result<Duration, Error> {
 
 /// Of rounds of one side and of that which it is compared with: the medians of both and of their
 /// ratio.
-fn medians(rounds: Vec<(f64, f64)>) -> String {
+fn medians(rounds: &[(f64, f64)]) -> String {
     let median = |of: fn(&(f64, f64)) -> f64| {
         let mut figures: Vec<f64> = rounds.iter().map(of).collect();
         figures.sort_unstable_by(f64::total_cmp);
@@ -232,7 +232,7 @@ async fn requests() -> Result<(), Error> {
         println!("  {of_ours:.0}/s; a bare loop {of_bare:.0}/s");
         rounds.extend((round > 0).then_some((of_ours, of_bare)));
     }
-    println!("requests, {CONNECTIONS} at once: {}", medians(rounds));
+    println!("requests, {CONNECTIONS} at once: {}", medians(&rounds));
     Ok(())
 }
 

@@ -55,8 +55,8 @@ pub(super) struct Facts {
     pub(super) calm_since: Timestamp,
 }
 
-/// How long a wanted Cancel may take to leave: as long as a call before it, and the store.
-const CANCEL_LEAVES: Duration = Duration::from_secs(60);
+/// How long a request that is decided may take to leave: as long as calls before it, and the store.
+const LEAVES: Duration = Duration::from_secs(60);
 
 impl Facts {
     /// The version on which the gates are evaluated, which an event may state itself.
@@ -121,10 +121,19 @@ impl Facts {
     /// The operation has ended.
     pub(super) fn end(&mut self, id: OperationId, at: Timestamp) -> Checked {
         if let Some(operation) = self.operations.get_mut(&id) {
+            let calm_since = self.calm_since;
+            let waits = operation.request_waits_since().filter(|since| *since > calm_since);
+            let waited = waits.map_or(Duration::ZERO, |since| at.since(since));
+            let seen = self.witness == Witness::World && self.alone_since.is_some();
+            ensure(!seen || waited < LEAVES, Invariant::RecordThenAct, || {
+                format!(
+                    "operation {id} ends {waited:?} after a request was decided that never left"
+                )
+            })?;
             let since = operation.cancel_waits_since().max(Some(self.calm_since));
             let waited = since.map_or(Duration::ZERO, |since| at.since(since));
             let left = operation.cancel_left() || self.witness == Witness::Log;
-            ensure(left || waited < CANCEL_LEAVES, Invariant::Cancel, || {
+            ensure(left || waited < LEAVES, Invariant::Cancel, || {
                 format!("operation {id} ends {waited:?} after a Cancel was wanted, and none left")
             })?;
             ensure(!operation.ended, Invariant::ForwardOnly, || {

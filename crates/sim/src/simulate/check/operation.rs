@@ -39,6 +39,8 @@ pub(super) struct Op {
     url: String,
     /// When the latest request may be sent again or given up.
     deadline: Option<Timestamp>,
+    /// When the latest request was decided, until it leaves.
+    decided_at: Option<Timestamp>,
     /// Requests that were decided, and those that were seen to leave.
     decided: u32,
     left: u32,
@@ -84,6 +86,7 @@ impl Op {
             forgives_outages: false,
             url: url.to_owned(),
             deadline: None,
+            decided_at: None,
             decided: 0,
             left: 0,
             sends: 0,
@@ -136,6 +139,7 @@ impl Op {
 
     fn send_decided(&mut self, at: Timestamp, limits: &OperationLimits) {
         self.decided += 1;
+        self.decided_at = Some(at);
         self.sends += 1;
         self.deadline = Some(at + limits.request_timeout);
     }
@@ -167,6 +171,7 @@ impl Op {
 
     pub(super) fn resent(&mut self, at: Timestamp, limits: &OperationLimits) -> Checked {
         self.missed(at, limits)?;
+        self.decided_at = Some(at);
         self.decided += 1;
         self.sends += 1;
         Ok(())
@@ -377,6 +382,7 @@ impl Op {
             format!("its request carries {url:?}, the image is at {:?}", self.url)
         })?;
         self.left += 1;
+        self.decided_at = None;
         // What ends it at the very instant may be recorded while the call is made.
         let ended_at = self.ended_at.filter(|ended_at| *ended_at < now);
         ensure(ended_at.is_none(), Invariant::RecordThenAct, || {
@@ -396,6 +402,11 @@ impl Op {
     /// Since when its Cancel is to leave, if it is to.
     pub(super) fn cancel_waits_since(&self) -> Option<Timestamp> {
         self.cancel_wanted_at
+    }
+
+    /// Since when a request that was decided is to leave, if one is.
+    pub(super) fn request_waits_since(&self) -> Option<Timestamp> {
+        self.decided_at
     }
 
     pub(super) fn cancel_left(&self) -> bool {

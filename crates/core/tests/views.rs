@@ -428,6 +428,25 @@ fn a_device_whose_idle_target_turns_out_to_be_updating_is_looked_at() {
 }
 
 #[test]
+fn only_a_version_that_passes_the_gates_would_start_an_operation() {
+    let live = LiveCampaign::loaded(started());
+    let read =
+        |number, purpose, answer| Input::BaseImageRead { device: device(number), purpose, answer };
+    let version = |text: &str| BaseImageAnswer::Version(Some(text.to_owned()));
+    assert!(live.would_start(&read(1, ReadPurpose::Gate, version("1.0.0"))));
+    for input in [
+        read(1, ReadPurpose::Gate, version("2.0.0")),
+        read(1, ReadPurpose::Gate, version("3.0.0")),
+        read(1, ReadPurpose::Gate, BaseImageAnswer::Busy),
+        read(1, ReadPurpose::Settled, version("1.0.0")),
+        read(9, ReadPurpose::Gate, version("1.0.0")),
+        Input::Tick,
+    ] {
+        assert!(!live.would_start(&input), "{input:?}");
+    }
+}
+
+#[test]
 fn what_differs_in_one_thing_is_told_apart() {
     let story = story();
     // A tick that comes early makes no difference, and need not.

@@ -110,4 +110,27 @@ mod tests {
             prop_assert_eq!(queue, ReadyQueue::default());
         }
     }
+
+    #[test]
+    fn two_are_equal_if_they_hold_the_same() {
+        let queue = |entries: &[(u32, u32)]| {
+            let mut queue = ReadyQueue::default();
+            for (attempt, target) in entries {
+                queue.insert(*attempt, *target);
+            }
+            queue
+        };
+        let base = [(0, 1), (0, 200), (3, 5)];
+        assert_eq!(queue(&base), queue(&[(3, 5), (0, 200), (0, 1)]));
+        for other in [
+            &[(0, 2), (0, 200), (3, 5)][..],
+            &[(0, 1), (3, 5)],
+            &[(0, 1), (0, 200), (0, 9_000), (3, 5)],
+            &[(0, 1), (0, 200), (3, 6)],
+            &[(0, 1), (0, 200)],
+        ] {
+            assert_ne!(queue(&base), queue(other));
+            assert_ne!(queue(other), queue(&base));
+        }
+    }
 }

@@ -33,7 +33,7 @@ struct TimeOuts {
     reads: Reads,
     /// Calls that were recorded in this step.
     calls: BTreeSet<(DeviceId, OperationId)>,
-    /// Operations that may be sent once more, as the engine died.
+    /// Operations that may be sent once more, as the engine died or the device was away.
     owed: BTreeSet<OperationId>,
     stopped: bool,
 }
@@ -85,11 +85,18 @@ impl Law for TimeOuts {
                 self.resent(seen, device);
                 self.calls.insert((device, self.known[&device].id));
             }
-            CampaignEvent::ResendMissed(_) => self.resent(seen, device),
+            CampaignEvent::ResendMissed(_) => {
+                self.resent(seen, device);
+                // It counts, and leaves when the device is back.
+                self.owed.insert(self.known[&device].id);
+            }
             CampaignEvent::RequestReissued(_) => {
                 let known = self.known.get_mut(&device).unwrap();
                 assert!(known.reported.is_none(), "D8");
-                assert!(self.owed.remove(&known.id), "E4: once, and only after a restart");
+                assert!(
+                    self.owed.remove(&known.id),
+                    "E4: once, after a restart or a missed resend"
+                );
                 known.due = Some(seen.now + limits.request_timeout);
                 self.calls.insert((device, known.id));
             }

@@ -15,10 +15,10 @@ use hedgerow_core::event::{
 use hedgerow_core::{
     ApplyError, BaseImage, BaseImageAnswer, Campaign, CampaignDefinition, CampaignId,
     CampaignStatus, Channel, Command, DeviceId, Effect, FailureReason, GatePolicy, Input,
-    LiveCampaign, ManualUpdate, ManualUpdateDefinition, OperationId, OperationLimits,
-    OperationReport, Outcome, Percentage, Phase, Presence, PushRollout, ReadPurpose, ReportStatus,
-    RequestAnswer, RequestId, RolloutLimits, RolloutMechanism, Settlement, StreamId, TargetStatus,
-    TenantId, Timestamp, TransportError, Version, WhenRunning,
+    LiveCampaign, LiveManualUpdate, ManualUpdate, ManualUpdateDefinition, OperationId,
+    OperationLimits, OperationReport, Outcome, Percentage, Phase, Presence, PushRollout,
+    ReadPurpose, ReportStatus, RequestAnswer, RequestId, RolloutLimits, RolloutMechanism,
+    Settlement, StreamId, TargetStatus, TenantId, Timestamp, TransportError, Version, WhenRunning,
 };
 use uuid::Uuid;
 
@@ -302,6 +302,50 @@ fn a_manual_update_says_who_it_is_and_refuses_what_cannot_follow() {
     let accepted: ManualUpdateEvent = ManualRequestAccepted {}.into();
     let first = ManualUpdate::begin(tenant(), id, &accepted, at(1));
     assert_eq!(first.map_err(|error| error.version), Err(1));
+}
+
+#[test]
+fn an_error_on_a_resend_leaves_a_manual_update_as_it_is_and_one_on_the_first_request_ends_it() {
+    let begin = || {
+        let definition = ManualUpdateDefinition {
+            request_id: RequestId::new("request-1").expect("an id"),
+            device: device(1),
+            url: "https://images.example/2".parse().expect("a URL"),
+            expected_version: None,
+            version_before: None,
+            limits: OperationLimits::default(),
+        };
+        let begun = ManualUpdate::create(definition).expect("it can begin");
+        let id = OperationId::of_manual_update(&tenant(), "request-1");
+        let update = ManualUpdate::begin(tenant(), id, &begun, at(0)).expect("it begins");
+        let mut live = LiveManualUpdate::new(update);
+        live.first_request();
+        (live, id)
+    };
+    let refused = |operation| Input::RequestAnswered {
+        device: device(1),
+        operation,
+        answer: RequestAnswer::Permanent(TransportError::new("HTTP 422")),
+    };
+    let (mut live, id) = begin();
+    assert!(!live.is_online(), "nobody told");
+    let presence = Presence::Online { since: at(0) };
+    live.handle(Input::Presence { device: device(1), presence }, at(0)).expect("it is taken");
+    assert!(live.is_online());
+    live.handle(refused(id), at(1)).expect("it is taken");
+    assert!(live.is_settled(), "the device is not asked again");
+
+    let (mut live, operation) = begin();
+    let answer = RequestAnswer::Accepted;
+    live.handle(Input::RequestAnswered { device: device(1), operation, answer }, at(1))
+        .expect("it is taken");
+    live.handle(Input::Tick, at(300)).expect("it is taken");
+    let (purpose, answer) = (ReadPurpose::Deadline, BaseImageAnswer::Version(None));
+    let read = Input::BaseImageRead { device: device(1), purpose, answer };
+    let resent = live.handle(read, at(300)).expect("it is taken");
+    assert!(matches!(resent.effects[..], [Effect::SendUpdate { .. }]), "{resent:?}");
+    live.handle(refused(operation), at(301)).expect("it is taken");
+    assert!(!live.is_settled(), "the first request may be at work");
 }
 
 /// A campaign of two devices at work, and the time.

@@ -322,6 +322,7 @@ impl Campaign {
             }
             Some(_) => {
                 self.operations.remove(target);
+                self.not_before.remove(target);
                 self.targets.reopen(target, TargetStatus::Idle);
             }
             None => {

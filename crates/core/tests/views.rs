@@ -472,6 +472,37 @@ fn a_device_whose_idle_target_turns_out_to_be_updating_is_looked_at() {
 }
 
 #[test]
+fn a_cancel_request_is_repeated_until_it_is_answered_and_its_answer_is_recorded() {
+    let mut work = AtWork::new(at(0));
+    let version = BaseImageAnswer::Version(Some("1.0.0".to_owned()));
+    let (device, operation) = (device(1), operation(1));
+    work.tell(1, Input::BaseImageRead { device, purpose: ReadPurpose::Gate, answer: version });
+    let answer = RequestAnswer::Accepted;
+    work.tell(1, Input::RequestAnswered { device, operation, answer });
+    let cancels = |effects: &[Effect]| {
+        effects.iter().filter(|effect| matches!(effect, Effect::SendCancel { .. })).count()
+    };
+    let running = hedgerow_core::RunningOperations::Stop;
+    let sent = work.tell(1, Input::Command(Command::Cancel { running }));
+    assert_eq!(cancels(&sent), 1);
+
+    let answer = RequestAnswer::Temporary(TransportError::new("HTTP 503"));
+    work.tell(1, Input::CancelAnswered { device, operation, answer });
+    let again = work.tell(60, Input::Tick);
+    assert_eq!(cancels(&again), 1, "{again:?}");
+    let version = work.live.campaign().version();
+    let stranger = OperationId::of_campaign(ID, device, 9);
+    let answer = RequestAnswer::Accepted;
+    work.tell(1, Input::CancelAnswered { device, operation: stranger, answer: answer.clone() });
+    assert_eq!(work.live.campaign().version(), version, "an answer about another operation");
+    work.tell(1, Input::CancelAnswered { device, operation, answer: answer.clone() });
+    assert_eq!(work.live.campaign().version(), version + 1);
+    work.tell(1, Input::CancelAnswered { device, operation, answer });
+    assert_eq!(work.live.campaign().version(), version + 1, "it was answered before");
+    assert_eq!(cancels(&work.tell(60, Input::Tick)), 0);
+}
+
+#[test]
 fn only_a_version_that_passes_the_gates_would_start_an_operation() {
     let live = LiveCampaign::loaded(started());
     let read =

@@ -14,6 +14,11 @@ use hedgerow_sim::runtime::wait;
 use hedgerow_sqlite::SqliteStore;
 use serde_json::Value;
 
+#[path = "processes/newest.rs"]
+mod newest;
+
+use newest::newest;
+
 const DEVICES: &str = "400";
 const MAX_PENDING: usize = 40;
 const KILLS: u64 = 24;
@@ -31,19 +36,6 @@ fn finish(db: &Path) -> Value {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}");
     serde_json::from_slice(&output.stdout).expect("the report is JSON")
-}
-
-/// The place of the newest event; 0 while there is no log yet.
-fn newest(db: &Path, after: u64) -> u64 {
-    let Ok(store) = SqliteStore::open_read_only(db) else { return after };
-    let mut newest = after;
-    while let Ok(page) = wait(store.read_all(newest, 5_000)) {
-        match page.last() {
-            Some(last) => newest = last.position,
-            None => break,
-        }
-    }
-    newest
 }
 
 /// `kill -9`, as soon as the log has reached a place, or at some later moment.

@@ -260,16 +260,20 @@ fn an_event_that_cannot_follow_is_refused_with_its_place() {
     assert_eq!(first.map_err(|error| error.version), Err(1));
 }
 
-#[test]
-fn a_manual_update_says_who_it_is_and_refuses_what_cannot_follow() {
-    let definition = ManualUpdateDefinition {
+fn manual_definition() -> ManualUpdateDefinition {
+    ManualUpdateDefinition {
         request_id: RequestId::new("request-1").expect("an id"),
         device: device(1),
         url: "https://images.example/2".parse().expect("a URL"),
         expected_version: None,
         version_before: None,
         limits: OperationLimits::default(),
-    };
+    }
+}
+
+#[test]
+fn a_manual_update_says_who_it_is_and_refuses_what_cannot_follow() {
+    let definition = manual_definition();
     let id = OperationId::of_manual_update(&tenant(), "request-1");
     let begun: ManualUpdateEvent = ManualStarted { definition: definition.clone() }.into();
     let mut update = ManualUpdate::begin(tenant(), id, &begun, at(5)).expect("it begins");
@@ -307,15 +311,7 @@ fn a_manual_update_says_who_it_is_and_refuses_what_cannot_follow() {
 #[test]
 fn an_error_on_a_resend_leaves_a_manual_update_as_it_is_and_one_on_the_first_request_ends_it() {
     let begin = || {
-        let definition = ManualUpdateDefinition {
-            request_id: RequestId::new("request-1").expect("an id"),
-            device: device(1),
-            url: "https://images.example/2".parse().expect("a URL"),
-            expected_version: None,
-            version_before: None,
-            limits: OperationLimits::default(),
-        };
-        let begun = ManualUpdate::create(definition).expect("it can begin");
+        let begun = ManualUpdate::create(manual_definition()).expect("it can begin");
         let id = OperationId::of_manual_update(&tenant(), "request-1");
         let update = ManualUpdate::begin(tenant(), id, &begun, at(0)).expect("it begins");
         let mut live = LiveManualUpdate::new(update);

@@ -1,8 +1,7 @@
 //! The service of the embedding guide, started as it stands and told over HTTP what operators and
 //! devices tell it, also across a restart.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -11,6 +10,7 @@ use futures::channel::oneshot;
 use futures::future::select;
 use serde_json::{Value, json};
 
+mod http;
 #[path = "../examples/service.rs"]
 #[allow(dead_code, reason = "its main binds a fixed port")]
 mod service;
@@ -51,21 +51,7 @@ impl Running {
     }
 
     fn call(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
-        let body = if body.is_null() { String::new() } else { body.to_string() };
-        let mut stream = TcpStream::connect(self.address).expect("it listens");
-        let length = body.len();
-        write!(
-            stream,
-            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
-             Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
-        )
-        .expect("sent");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("answered");
-        let (head, body) = answer.split_once("\r\n\r\n").expect("HTTP");
-        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-        let body = serde_json::from_str(body).unwrap_or_else(|_| body.into());
-        (status.expect("a status"), body)
+        http::call(self.address, method, path, body)
     }
 
     fn get(&self, path: &str) -> Value {

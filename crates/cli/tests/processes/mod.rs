@@ -1,6 +1,8 @@
 //! Real `hedgerow` processes: starting, stopping, killing, waiting for what they write, and looking
 //! at what they leave. Every wait ends.
 
+mod newest;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -8,10 +10,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use hedgerow_engine::store::EventStore;
-use hedgerow_sim::runtime::wait;
-use hedgerow_sqlite::SqliteStore;
 use serde_json::Value;
+
+pub(crate) use newest::newest;
 
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_hedgerow");
 /// No wait takes longer, however slow the machine.
@@ -140,19 +141,6 @@ pub(crate) fn stop(process: u32) -> bool {
 
 pub(crate) fn continue_(process: u32) {
     signal("CONT", process);
-}
-
-/// The place of the newest event; 0 while there is no log yet.
-pub(crate) fn newest(db: &Path, after: u64) -> u64 {
-    let Ok(store) = SqliteStore::open_read_only(db) else { return after };
-    let mut newest = after;
-    while let Ok(page) = wait(store.read_all(newest, 5_000)) {
-        match page.last() {
-            Some(last) => newest = last.position,
-            None => break,
-        }
-    }
-    newest
 }
 
 /// Waits until a process has brought the log to a place, or has ended.

@@ -130,16 +130,15 @@ impl Facts {
                     "operation {id} ends {waited:?} after a request was decided that never left"
                 )
             })?;
-            let since = operation.cancel_waits_since().max(Some(self.calm_since));
-            let waited = since.map_or(Duration::ZERO, |since| at.since(since));
-            let left = operation.cancel_left() || self.witness == Witness::Log;
-            ensure(left || waited < LEAVES, Invariant::Cancel, || {
+            let waits = operation.cancel_waits_since();
+            let waited = waits.map_or(Duration::ZERO, |since| at.since(since.max(calm_since)));
+            let believed = self.witness == Witness::Log;
+            ensure(believed || waited < LEAVES, Invariant::Cancel, || {
                 format!("operation {id} ends {waited:?} after a Cancel was wanted, and none left")
             })?;
-            ensure(!operation.ended, Invariant::ForwardOnly, || {
+            ensure(!operation.has_ended(), Invariant::ForwardOnly, || {
                 format!("operation {id} ends a second time")
             })?;
-            operation.ended = true;
             operation.ended_at = Some(at);
             let device = operation.device;
             if self.holders.get(&device) == Some(&id) {

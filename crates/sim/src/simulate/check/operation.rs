@@ -52,8 +52,7 @@ pub(super) struct Op {
     newest_stamp: Option<Timestamp>,
     reported_at: Option<Timestamp>,
     stalls_at: Option<Timestamp>,
-    /// Whether a Cancel is recorded, and whether its answer is.
-    cancel_wanted: bool,
+    /// When a Cancel was recorded, whether one left, and whether its answer is recorded.
     cancel_wanted_at: Option<Timestamp>,
     cancel_left: bool,
     cancel_answered: bool,
@@ -66,7 +65,6 @@ pub(super) struct Op {
     told_busy: bool,
     /// Only its log is known: what a device showed is as the log says.
     unwitnessed: bool,
-    pub(super) ended: bool,
     pub(super) ended_at: Option<Timestamp>,
     /// How many events speak of it.
     pub(super) events: u32,
@@ -96,7 +94,6 @@ impl Op {
             newest_stamp: None,
             reported_at: None,
             stalls_at: None,
-            cancel_wanted: false,
             cancel_wanted_at: None,
             cancel_left: false,
             cancel_answered: false,
@@ -106,7 +103,6 @@ impl Op {
             told: 0,
             told_busy: false,
             unwitnessed: false,
-            ended: false,
             ended_at: None,
             events: 0,
             late: 0,
@@ -121,6 +117,10 @@ impl Op {
         (self.accepted, self.refused, self.unanswered) = (true, true, true);
         (self.told, self.told_busy) = (u16::MAX, true);
         self
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended_at.is_some()
     }
 
     pub(super) fn phase(&self) -> Phase {
@@ -145,7 +145,7 @@ impl Op {
     }
 
     pub(super) fn started(&mut self, at: Timestamp, limits: &OperationLimits) -> Checked {
-        ensure(!self.cancel_wanted, Invariant::Cancel, || {
+        ensure(!self.is_cancel_wanted(), Invariant::Cancel, || {
             "started again after its Cancel was recorded".to_owned()
         })?;
         ensure(!self.is_reported(), Invariant::Resends, || {
@@ -156,7 +156,7 @@ impl Op {
     }
 
     fn resend_is_due(&self, at: Timestamp) -> Checked {
-        ensure(!self.cancel_wanted, Invariant::Cancel, || {
+        ensure(!self.is_cancel_wanted(), Invariant::Cancel, || {
             "its Update is sent again after its Cancel was recorded".to_owned()
         })?;
         ensure(!self.is_reported(), Invariant::Resends, || {
@@ -188,7 +188,7 @@ impl Op {
     }
 
     pub(super) fn reissued(&mut self, at: Timestamp, limits: &OperationLimits) -> Checked {
-        ensure(!self.cancel_wanted, Invariant::Cancel, || {
+        ensure(!self.is_cancel_wanted(), Invariant::Cancel, || {
             "its Update is sent again after its Cancel was recorded".to_owned()
         })?;
         ensure(!self.is_reported(), Invariant::Resends, || {
@@ -353,7 +353,7 @@ impl Op {
         ensure(due, Invariant::Resends, || {
             format!("it times out at {at}, its time-out is {:?}", self.deadline)
         })?;
-        let spent = self.cancel_wanted || self.resends >= limits.request_retries;
+        let spent = self.is_cancel_wanted() || self.resends >= limits.request_retries;
         ensure(spent, Invariant::Resends, || {
             format!("given up after {} resends of {}", self.resends, limits.request_retries)
         })?;
@@ -395,22 +395,21 @@ impl Op {
 
     /// Its Cancel is recorded.
     pub(super) fn cancel_is_wanted(&mut self, at: Timestamp) {
-        self.cancel_wanted = true;
         self.cancel_wanted_at.get_or_insert(at);
     }
 
-    /// Since when its Cancel is to leave, if it is to.
+    fn is_cancel_wanted(&self) -> bool {
+        self.cancel_wanted_at.is_some()
+    }
+
+    /// Since when a Cancel that is wanted is to leave, if none has left.
     pub(super) fn cancel_waits_since(&self) -> Option<Timestamp> {
-        self.cancel_wanted_at
+        self.cancel_wanted_at.filter(|_| !self.cancel_left)
     }
 
     /// Since when a request that was decided is to leave, if one is.
     pub(super) fn request_waits_since(&self) -> Option<Timestamp> {
         self.decided_at
-    }
-
-    pub(super) fn cancel_left(&self) -> bool {
-        self.cancel_left || !self.cancel_wanted
     }
 
     /// `again`: after trouble a Cancel may leave twice, as its answer may not have been looked at.
@@ -419,7 +418,7 @@ impl Op {
         ensure(url == self.url, Invariant::SameRequest, || {
             format!("its Cancel carries {url:?}, its Update {:?}", self.url)
         })?;
-        ensure(self.cancel_wanted, Invariant::RecordThenAct, || {
+        ensure(self.is_cancel_wanted(), Invariant::RecordThenAct, || {
             "a Cancel leaves that is not recorded".to_owned()
         })?;
         ensure(again || !self.cancel_answered, Invariant::RecordThenAct, || {
@@ -429,7 +428,7 @@ impl Op {
 
     pub(super) fn cancel_sent(&mut self) -> Checked {
         self.cancel_answered = true;
-        ensure(self.cancel_wanted, Invariant::Cancel, || {
+        ensure(self.is_cancel_wanted(), Invariant::Cancel, || {
             "a Cancel is answered that nobody wanted".to_owned()
         })
     }

@@ -142,7 +142,7 @@ impl Checker {
                 ensure(kept, Invariant::Acknowledged, || {
                     format!("a report about operation {id} is taken and not in the log")
                 })?;
-                ensure(!told.is_final || operation.ended, Invariant::Acknowledged, || {
+                ensure(!told.is_final || operation.has_ended(), Invariant::Acknowledged, || {
                     format!(
                         "the end of operation {id} is acknowledged as {reaction:?}, and it goes on"
                     )

@@ -42,7 +42,7 @@ impl Model {
                 Witness::Log => operation.unwitnessed(),
             }
         });
-        ensure(!operation.ended, Invariant::ForwardOnly, || {
+        ensure(!operation.has_ended(), Invariant::ForwardOnly, || {
             format!("operation {id} starts again after its end")
         })?;
         operation.events += 1;

@@ -57,7 +57,7 @@ macro_rules! invariants {
 
 invariants! {
     FixedSnapshot = "fixed_snapshot", "D1", Log,
-        "The targets are the devices that the directory named, each once, and none is added after the start.";
+        "The targets are the devices that the directory named, each once; none is added after the start, and none before the time of a scheduled one.";
     NothingToDo = "nothing_to_do", "D3", Log,
         "A campaign without targets finishes with success in the append that starts it.";
     OnlineFirst = "online_first", "D4", World,
@@ -79,31 +79,31 @@ invariants! {
     OutageFailsNothing = "outage_fails_nothing", "D10", World,
         "A target fails only for something that a device or the platform said or that time took away, never because the transport was down.";
     Deferral = "deferral", "D10", Log,
-        "A deferred target is not tried again before the time that was recorded.";
+        "A deferred target is not tried again before the time that was recorded, and each further delay is twice as long, up to a limit.";
     ForwardOnly = "forward_only", "D11", Log,
-        "An operation moves forward only and ends once; what comes later is recorded as late.";
+        "An operation moves forward only and ends once; what comes later is recorded as late, and not again and again.";
     Believed = "believed", "D11", World,
         "What is recorded of a report was said by that device about that operation; lies about others' operations are refused.";
     StillRunning = "still_running", "D11", Log,
         "A device that is busy with a request that was sent more than once is at work, not refusing.";
     Reconciliation = "reconciliation", "D12", Log,
-        "An outcome is inferred only from the version last read, and a device that shows the image is not asked again.";
+        "An outcome is inferred only from the version last read, a roll-back only after the reboot time-out, and a device that shows the image is not asked again.";
     FailureLimit = "failure_limit", "D13", Log,
         "A campaign fails in the very append that exceeds its failure limit, and no other does; success needs all targets final.";
     OneOperation = "one_operation", "D14", Log,
-        "No device has two active operations, whatever campaigns and manual updates want of it.";
+        "No device has two active operations, whatever campaigns and manual updates want of it; a target that it turns away is tried so often, not more and not less.";
     RemovedDevice = "removed_device", "D15", World,
         "The target of a removed device ends, and frees its slot.";
     Pause = "pause", "D16", Log,
         "No operation starts after a recorded pause, and a pause ends when nothing is in progress.";
     Cancel = "cancel", "D17", Log,
-        "No operation starts after the outcome, idle targets are cancelled, and after a recorded Cancel no Update is sent again.";
+        "No operation starts after the outcome, idle targets are cancelled, and after a recorded Cancel, which leaves, no Update is sent again.";
     StateIsFold = "state_is_fold", "E1", Log,
         "The state that the engine shows is the fold of its log, at every commit, and after every restart.";
     DerivedId = "derived_id", "E3", Log,
         "An operation's id is the UUID derived from campaign, device and series.";
     RecordThenAct = "record_then_act", "E4", World,
-        "No request leaves before the event that decides it is durable, and none twice for one decision.";
+        "No request leaves before the event that decides it is durable, none twice for one decision, none after the end of its operation; and what is decided leaves.";
     ExpectedVersion = "expected_version", "E5", Log,
         "Every append continues its stream at the version that it expects.";
     Claims = "claims", "E5", Log,

@@ -499,6 +499,48 @@ fn a_cancel_request_is_repeated_until_it_is_answered_and_its_answer_is_recorded(
 }
 
 #[test]
+fn a_trial_whose_operation_ends_before_its_request_leaves_gives_way_to_the_next() {
+    let mut work = AtWork::new(at(0));
+    let read = |of| Input::BaseImageRead {
+        device: of,
+        purpose: ReadPurpose::Gate,
+        answer: BaseImageAnswer::Version(Some("1.0.0".to_owned())),
+    };
+    let fails = |of| Input::RequestAnswered {
+        device: of,
+        operation: OperationId::of_campaign(ID, of, 0),
+        answer: RequestAnswer::Temporary(TransportError::new("down")),
+    };
+    let turns = |effects: &[Effect]| -> Vec<DeviceId> {
+        let gate = |effect: &Effect| match effect {
+            Effect::ReadBaseImage { device, purpose: ReadPurpose::Gate } => Some(*device),
+            _ => None,
+        };
+        effects.iter().filter_map(gate).collect()
+    };
+    for number in [1, 2] {
+        work.tell(0, read(device(number)));
+        work.tell(0, fails(device(number)));
+    }
+    let next = work.tell(60, Input::Tick);
+    for of in turns(&next) {
+        work.tell(0, read(of));
+        work.tell(0, fails(of));
+    }
+    assert!(work.live.knows_of_outage());
+
+    let trial = work.tell(300, Input::Tick);
+    let &[of] = turns(&trial).as_slice() else { panic!("one trial at a time: {trial:?}") };
+    let sent = work.tell(0, read(of));
+    assert!(matches!(sent[..], [Effect::SendUpdate { .. }]), "{sent:?}");
+    // It is dropped as too late, so nobody will answer for it.
+    let removed = work.tell(1, Input::DeviceRemoved { device: of });
+    let other = if of == device(1) { device(2) } else { device(1) };
+    let later = work.tell(300, Input::Tick);
+    assert_eq!([turns(&removed), turns(&later)].concat(), [other]);
+}
+
+#[test]
 fn only_a_version_that_passes_the_gates_would_start_an_operation() {
     let live = LiveCampaign::loaded(started());
     let read =

@@ -27,8 +27,8 @@ pub(super) struct Outage {
     sends_failed: u32,
     /// When the next trial may begin.
     trial_at: Option<Timestamp>,
-    /// Whether a trial is under way.
-    on_trial: bool,
+    /// The target with which a trial is under way.
+    trial: Option<u32>,
 }
 
 impl Outage {
@@ -38,22 +38,22 @@ impl Outage {
 
     /// Whether a target's turn may come at `now`.
     pub(super) fn admits(&self, now: Timestamp) -> bool {
-        !self.is_known() || (!self.on_trial && self.trial_at.is_none_or(|at| at <= now))
+        !self.is_known() || (self.trial.is_none() && self.trial_at.is_none_or(|at| at <= now))
     }
 
     /// When [`Outage::admits`] may change by itself.
     pub(super) fn next_trial(&self) -> Option<Timestamp> {
-        self.trial_at.filter(|_| self.is_known() && !self.on_trial)
+        self.trial_at.filter(|_| self.is_known() && self.trial.is_none())
     }
 
     /// A target's turn came.
-    pub(super) fn turn_began(&mut self) {
-        self.on_trial = self.is_known();
+    pub(super) fn turn_began(&mut self, target: u32) {
+        self.trial = Some(target).filter(|_| self.is_known());
     }
 
-    /// A turn ended before it told anything of the transport.
-    pub(super) fn turn_ended(&mut self) {
-        self.on_trial = false;
+    /// The target's turn ended before it told anything of the transport.
+    pub(super) fn turn_ended(&mut self, target: u32) {
+        self.trial.take_if(|trial| *trial == target);
     }
 
     pub(super) fn failed(&mut self, call: Call, now: Timestamp) {
@@ -64,21 +64,21 @@ impl Outage {
         *failed = failed.saturating_add(1);
         let beyond = failed.saturating_sub(FAILURES).min(8);
         self.trial_at = Some(now + (FIRST_PAUSE * 2_u32.pow(beyond)).min(LONGEST_PAUSE));
-        self.on_trial = false;
+        self.trial = None;
     }
 
     /// See [`LiveCampaign::hash_from`](super::LiveCampaign::hash_from).
     pub(super) fn hash_from(&self, now: Timestamp, hasher: &mut impl Hasher) {
         let counted = |failed: u32| failed.min(FAILURES + 8);
         (counted(self.reads_failed), counted(self.sends_failed)).hash(hasher);
-        (ahead(self.trial_at, now), self.on_trial).hash(hasher);
+        (ahead(self.trial_at, now), self.trial).hash(hasher);
     }
 
     pub(super) fn succeeded(&mut self, call: Call) {
         self.reads_failed = 0;
         if call == Call::Send {
             self.sends_failed = 0;
-            self.on_trial = false;
+            self.trial = None;
         }
     }
 }
@@ -98,10 +98,13 @@ mod tests {
         assert!(!outage.admits(now));
         let trial = outage.next_trial().unwrap();
         assert!(outage.admits(trial));
-        outage.turn_began();
+        outage.turn_began(7);
+        outage.turn_ended(3);
         assert!(!outage.admits(trial), "a second trial beside the first");
         outage.succeeded(Call::Read);
         assert!(!outage.admits(trial), "reading works, but sending is what failed");
+        outage.turn_ended(7);
+        assert!(outage.admits(trial), "the trial ended without an answer");
         outage.succeeded(Call::Send);
         assert!(outage.admits(trial));
         assert!(!outage.is_known());

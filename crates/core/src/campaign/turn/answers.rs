@@ -23,7 +23,7 @@ impl Turn<'_> {
         if watch.reading != Some(purpose) {
             // The target was settled while its version was read.
             if purpose == ReadPurpose::Gate {
-                self.live.observations.outage.turn_ended();
+                self.live.observations.outage.turn_ended(target);
             }
             return self.sync(target);
         }
@@ -42,7 +42,7 @@ impl Turn<'_> {
         let version = match answer {
             BaseImageAnswer::Version(version) => version,
             BaseImageAnswer::Busy => {
-                self.live.observations.outage.turn_ended();
+                self.live.observations.outage.turn_ended(target);
                 self.live.observations.set_busy(target);
                 return;
             }
@@ -58,7 +58,7 @@ impl Turn<'_> {
             && self.live.observations.is_online(target)
             && self.live.has_place();
         if !may_start {
-            self.live.observations.outage.turn_ended();
+            self.live.observations.outage.turn_ended(target);
             return;
         }
         let watch = self.live.observations.watch(target);
@@ -70,7 +70,7 @@ impl Turn<'_> {
         if starts {
             self.send_update(target);
         } else {
-            self.live.observations.outage.turn_ended();
+            self.live.observations.outage.turn_ended(target);
         }
     }
 

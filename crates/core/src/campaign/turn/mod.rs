@@ -91,6 +91,8 @@ impl Turn<'_> {
         debug_assert_eq!(applied, Ok(()), "decided an event that cannot follow: {event:?}");
         if let Some(target) = target {
             if had_operation && !campaign.operations.contains(target) {
+                // Its request may not have left yet, and then nobody answers for it.
+                observations.outage.turn_ended(target);
                 let device = campaign.targets.device(target);
                 self.decision.claims.push(ClaimChange::ReleaseDevice(device));
             }
@@ -231,7 +233,7 @@ impl Turn<'_> {
             else {
                 break;
             };
-            self.live.observations.outage.turn_began();
+            self.live.observations.outage.turn_began(target);
             self.live.observations.gate_reads += 1;
             self.read(target, ReadPurpose::Gate);
         }

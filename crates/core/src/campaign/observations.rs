@@ -36,6 +36,8 @@ pub(super) struct Watch {
     pub(super) settled_at: Option<Timestamp>,
     /// When the device will have been back for `reboot_timeout`.
     pub(super) reboot_at: Option<Timestamp>,
+    /// Until when nothing is done at the operation's deadline, as the device could not be read.
+    pub(super) deadline_rests: Option<Timestamp>,
     /// When a Cancel request that failed is sent again.
     pub(super) cancel_at: Option<Timestamp>,
     /// While an outage is known, failed attempts are remembered here and not recorded (D10).
@@ -49,7 +51,9 @@ pub(super) struct Watch {
 impl Watch {
     /// All of it, times as distances from `now`.
     fn seen_from(&self, now: Timestamp) -> impl Hash + use<> {
-        let times = [self.settled_at, self.reboot_at, self.cancel_at, self.not_before, self.armed];
+        let Self { settled_at, reboot_at, deadline_rests, cancel_at, not_before, armed, .. } =
+            *self;
+        let times = [settled_at, reboot_at, deadline_rests, cancel_at, not_before, armed];
         let times = times.map(|at| ahead(at, now));
         (self.reading, self.calling, self.cancelling, times, self.failures)
     }
@@ -188,7 +192,9 @@ impl Observations {
             ];
             timer = waits.into_iter().flatten().filter(|at| *at > now).max();
         } else if !is_reading {
-            timer = operation.and_then(|operation| operation.deadline);
+            let deadline = operation.and_then(|operation| operation.deadline);
+            let rests = watch.and_then(|watch| watch.deadline_rests);
+            timer = deadline.map(|deadline| rests.map_or(deadline, |rests| deadline.max(rests)));
         }
         if !idle && !is_reading {
             let watched = watch.map(|w| [w.settled_at, w.reboot_at, w.cancel_at]);

@@ -56,7 +56,7 @@ impl Outage {
         self.trial.take_if(|trial| *trial == target);
     }
 
-    pub(super) fn failed(&mut self, call: Call, now: Timestamp) {
+    pub(super) fn failed(&mut self, call: Call, target: u32, now: Timestamp) {
         let failed = match call {
             Call::Read => &mut self.reads_failed,
             Call::Send => &mut self.sends_failed,
@@ -64,7 +64,7 @@ impl Outage {
         *failed = failed.saturating_add(1);
         let beyond = failed.saturating_sub(FAILURES).min(8);
         self.trial_at = Some(now + (FIRST_PAUSE * 2_u32.pow(beyond)).min(LONGEST_PAUSE));
-        self.trial = None;
+        self.turn_ended(target);
     }
 
     /// See [`LiveCampaign::hash_from`](super::LiveCampaign::hash_from).
@@ -91,15 +91,17 @@ mod tests {
     fn after_three_failures_one_trial_at_a_time_is_admitted() {
         let now = Timestamp::from_millis(0);
         let mut outage = Outage::default();
-        outage.failed(Call::Send, now);
-        outage.failed(Call::Send, now);
+        outage.failed(Call::Send, 7, now);
+        outage.failed(Call::Send, 7, now);
         assert!(outage.admits(now));
-        outage.failed(Call::Send, now);
+        outage.failed(Call::Send, 7, now);
         assert!(!outage.admits(now));
         let trial = outage.next_trial().unwrap();
         assert!(outage.admits(trial));
         outage.turn_began(7);
         outage.turn_ended(3);
+        outage.failed(Call::Send, 4, now);
+        let trial = trial + LONGEST_PAUSE;
         assert!(!outage.admits(trial), "a second trial beside the first");
         outage.succeeded(Call::Read);
         assert!(!outage.admits(trial), "reading works, but sending is what failed");

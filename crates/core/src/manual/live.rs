@@ -404,14 +404,18 @@ impl LiveManualUpdate {
             let confirmation = Confirmation::BaseImage;
             return self.record(decision, ManualSucceeded { confirmation }, now);
         }
+        let owed = operation.may_not_have_left() && !self.calling && self.online;
         match (purpose, version) {
-            (ReadPurpose::Deadline, _) => {
+            (ReadPurpose::Deadline, version) => {
                 if operation.deadline.is_none_or(|deadline| deadline > now) {
                     return;
                 }
                 let resend = operation.resends < definition.limits.request_retries
                     && operation.cancellation == Cancellation::NotWanted;
-                if operation.is_reported() {
+                if owed && version.is_some() {
+                    // The engine was down for so long: no time-out of a request that never left.
+                    self.reissue(decision, now);
+                } else if operation.is_reported() {
                     let reason = OperationFailure::Stalled;
                     self.record(decision, ManualFailed { reason }, now);
                 } else if resend {
@@ -437,17 +441,19 @@ impl LiveManualUpdate {
                 self.reboot_at = self.reboot_at.map(|at| at.max(now + SETTLING));
             }
             (_, Some(_)) => {
-                let owed = operation.delivery == Delivery::Unanswered
-                    && !operation.is_reported()
-                    && operation.cancellation == Cancellation::NotWanted;
-                if owed && !self.calling && self.online {
-                    self.record(decision, ManualRequestReissued {}, now);
-                    self.calling = true;
-                    decision.effects.push(self.send_update());
+                if owed {
+                    self.reissue(decision, now);
                 }
             }
             (_, None) => self.settled_at = Some(now + SETTLING),
         }
+    }
+
+    /// Sends a request that may never have left before a restart (E4).
+    fn reissue(&mut self, decision: &mut ManualDecision, now: Timestamp) {
+        self.record(decision, ManualRequestReissued {}, now);
+        self.calling = true;
+        decision.effects.push(self.send_update());
     }
 
     /// Whether it has ended.

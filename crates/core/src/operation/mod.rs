@@ -98,6 +98,13 @@ impl Operation {
         self.phase != Phase::Pending
     }
 
+    /// Whether its request may not have left before a restart, and is still to leave (E4).
+    pub(crate) fn may_not_have_left(&self) -> bool {
+        self.delivery == Delivery::Unanswered
+            && !self.is_reported()
+            && self.cancellation == Cancellation::NotWanted
+    }
+
     /// Records another call of the same request at `at`.
     pub(crate) fn sent_again(&mut self, at: Timestamp, limits: &OperationLimits) {
         self.sends = self.sends.saturating_add(1);

@@ -555,13 +555,15 @@ impl Compared {
         }
         let limits = &seen.before.definition().limits;
         let readable = matches!(answer, BaseImageAnswer::Version(_));
+        let owed = sent.unanswered && sent.phase.is_none() && !sent.stop;
+        let leaves = owed && readable && !self.calling && self.online;
         match purpose {
+            ReadPurpose::Deadline if leaves && sent.is_due(seen.now) => {
+                sent.send(seen.now, limits);
+                Became::Resent
+            }
             ReadPurpose::Deadline => sent.deadline(seen.now, limits, true),
-            ReadPurpose::Settled if readable => {
-                let owed = sent.unanswered && sent.phase.is_none() && !sent.stop;
-                if !owed || self.calling || !self.online {
-                    return Became::Unchanged;
-                }
+            ReadPurpose::Settled if leaves => {
                 sent.send(seen.now, limits);
                 Became::Resent
             }

@@ -35,6 +35,8 @@ struct TimeOuts {
     calls: BTreeSet<(DeviceId, OperationId)>,
     /// Operations that may be sent once more, as the engine died or the device was away.
     owed: BTreeSet<OperationId>,
+    /// Until when nothing is decided about such an operation, as its device cannot be read.
+    rests: BTreeMap<DeviceId, Timestamp>,
     stopped: bool,
 }
 
@@ -163,11 +165,22 @@ impl Law for TimeOuts {
         if let Some(Read { device, purpose: ReadPurpose::Deadline, .. }) = read
             && let Some(known) = self.known.get(&device)
         {
-            assert!(!is_due(known), "D8, D9: nothing was decided at the deadline of {device}");
+            let answer = match seen.input {
+                Input::BaseImageRead { answer, .. } => Some(answer),
+                _ => None,
+            };
+            let failed = !matches!(answer, Some(BaseImageAnswer::Version(_)));
+            let owed = failed && self.owed.contains(&known.id);
+            if is_due(known) && owed {
+                self.rests.insert(device, seen.now + SETTLING);
+            } else {
+                assert!(!is_due(known), "D8, D9: nothing was decided at the deadline of {device}");
+            }
         }
         if *seen.input == Input::Tick && seen.recovered {
             for (device, known) in &self.known {
-                let in_time = !is_due(known) || self.reads.is_under_way(*device);
+                let rests = self.rests.get(device).is_some_and(|until| *until > seen.now);
+                let in_time = !is_due(known) || rests || self.reads.is_under_way(*device);
                 assert!(in_time, "D8, D9: the deadline of {device} was missed");
             }
         }
@@ -179,6 +192,7 @@ impl Law for TimeOuts {
 
     fn restarted(&mut self, state: &Campaign, _: Timestamp) {
         self.reads.clear();
+        self.rests.clear();
         let unanswered = state.targets().filter_map(|target| target.operation);
         let unanswered = unanswered.filter(|o| o.delivery == Delivery::Unanswered);
         self.owed = unanswered.map(|operation| operation.id).collect();
@@ -295,19 +309,27 @@ impl Transport {
             }
             _ => false,
         });
-        // None before it can have arrived: it is the only call, or every earlier one failed.
-        let is_first = before.resends == 0 && !before.reissued && !before.is_reported();
+        // The only call, or every earlier one failed; after a restart that is not known.
+        let is_only = before.resends == 0 && !before.is_reported();
+        let is_first = is_only && !before.reissued;
+        let not_cancelled = before.cancellation == Cancellation::NotWanted;
+        let is_deferred =
+            matches!(answer, RequestAnswer::Temporary(_)) && (is_first || is_only && not_cancelled);
         match answer {
             RequestAnswer::Accepted => {
                 assert!(matches!(first, CampaignEvent::RequestAccepted(_)), "D10");
             }
             RequestAnswer::Temporary(_) => {
                 assert!(!failed_for_good, "D10: an outage fails nothing");
-                assert_eq!(matches!(first, CampaignEvent::OperationDeferred(_)), is_first, "D10");
+                assert_eq!(
+                    matches!(first, CampaignEvent::OperationDeferred(_)),
+                    is_deferred,
+                    "D10"
+                );
             }
             RequestAnswer::Permanent(_) => assert_eq!(failed_for_good, is_first, "D10"),
         }
-        if !is_first {
+        if !is_first && !is_deferred {
             let target = seen.after.target(device).unwrap();
             assert!(target.operation.is_some(), "D10: an error on a resend leaves it pending");
         }

@@ -6,7 +6,7 @@ use crate::event::{
     CampaignEvent, OperationDeferred, OperationFailed, OperationFailure, RequestAccepted,
     ResendFailed,
 };
-use crate::{Operation, Timestamp};
+use crate::{Cancellation, Operation, Timestamp};
 
 pub(in crate::campaign) fn answered(
     campaign: &Campaign,
@@ -18,10 +18,14 @@ pub(in crate::campaign) fn answered(
     let device = campaign.targets.device(target);
     // The first request is one of which no earlier call can have been accepted. A report proves
     // that one was.
-    let is_first = operation.resends == 0 && !operation.reissued && !operation.is_reported();
+    let is_only_request = operation.resends == 0 && !operation.is_reported();
+    let is_first = is_only_request && !operation.reissued;
+    // The one before a restart may have left, and failed for all that is known: an outage fails
+    // nothing. If it arrived its device will say so, unless it is to be told to stop.
+    let may_wait = is_only_request && operation.cancellation == Cancellation::NotWanted;
     match answer {
         RequestAnswer::Accepted => RequestAccepted { device }.into(),
-        RequestAnswer::Temporary(error) if is_first => {
+        RequestAnswer::Temporary(error) if is_first || may_wait => {
             let delay = backoff::delay(campaign.id, device, campaign.targets.deferrals(target));
             OperationDeferred { device, not_before: now + delay, detail: error.short() }.into()
         }

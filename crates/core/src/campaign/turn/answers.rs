@@ -9,7 +9,7 @@ use crate::campaign::observations::SETTLING;
 use crate::campaign::outage::Call;
 use crate::campaign::{CampaignStatus, TargetStatus, backoff};
 use crate::event::{CampaignEvent, RequestReissued};
-use crate::{Cancellation, Delivery, DeviceId, OperationId, Phase};
+use crate::{Cancellation, Delivery, DeviceId, Operation, OperationId, Phase};
 
 impl Turn<'_> {
     pub(in crate::campaign) fn base_image_read(
@@ -77,7 +77,7 @@ impl Turn<'_> {
     pub(in crate::campaign) fn gate_read_failed(&mut self, target: u32, error: &TransportError) {
         let now = self.now;
         let known = self.live.observations.outage.is_known();
-        self.live.observations.outage.failed(Call::Read, now);
+        self.live.observations.outage.failed(Call::Read, target, now);
         let campaign = &self.live.campaign;
         if campaign.status != CampaignStatus::InProgress
             || campaign.targets.status(target) != TargetStatus::Idle
@@ -118,6 +118,17 @@ impl Turn<'_> {
                 if operation.deadline.is_none_or(|deadline| deadline > now) {
                     return; // a report came while the base image was read
                 }
+                if self.is_owed(target) {
+                    // The engine was down for so long: no time-out of a request that never left.
+                    match version {
+                        Some(_) => self.reissue(target),
+                        None => {
+                            let watch = self.live.observations.watch(target);
+                            watch.deadline_rests = Some(now + SETTLING);
+                        }
+                    }
+                    return;
+                }
                 let online = self.live.observations.is_online(target);
                 let reach = if online { Reach::Online } else { Reach::Offline };
                 let event = decide::deadline::passed(campaign, target, operation, reach);
@@ -151,17 +162,20 @@ impl Turn<'_> {
     /// Sends a request that may never have left before a restart, now that the device is known not
     /// to have finished it (E4, D12).
     pub(in crate::campaign) fn reissue(&mut self, target: u32) {
-        let campaign = &self.live.campaign;
-        let Some(operation) = campaign.operations.get(target) else { return };
-        let calling = self.live.observations.look(target).is_some_and(|watch| watch.calling);
-        let owed = operation.delivery == Delivery::Unanswered
-            && !operation.is_reported()
-            && operation.cancellation == Cancellation::NotWanted;
-        if owed && !calling && self.live.observations.is_online(target) {
-            let device = campaign.targets.device(target);
+        if self.is_owed(target) {
+            let device = self.campaign().targets.device(target);
             self.record(RequestReissued { device }.into());
             self.send_update(target);
         }
+    }
+
+    fn is_owed(&self, target: u32) -> bool {
+        let observations = &self.live.observations;
+        let calling = observations.look(target).is_some_and(|watch| watch.calling);
+        let operation = self.live.campaign.operations.get(target);
+        operation.is_some_and(Operation::may_not_have_left)
+            && !calling
+            && observations.is_online(target)
     }
 
     pub(in crate::campaign) fn request_answered(
@@ -173,7 +187,7 @@ impl Turn<'_> {
         let Some(target) = self.find(device) else { return };
         match answer {
             RequestAnswer::Temporary(_) => {
-                self.live.observations.outage.failed(Call::Send, self.now);
+                self.live.observations.outage.failed(Call::Send, target, self.now);
             }
             RequestAnswer::Accepted | RequestAnswer::Permanent(_) => {
                 self.live.observations.outage.succeeded(Call::Send);

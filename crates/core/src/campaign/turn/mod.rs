@@ -192,7 +192,9 @@ impl Turn<'_> {
         let operation = campaign.operations.get(target);
         let watch = self.live.observations.watch(target);
         let in_progress = campaign.targets.status(target) == TargetStatus::InProgress;
-        if is_due(operation.and_then(|operation| operation.deadline)) {
+        let deadline_due = is_due(operation.and_then(|operation| operation.deadline));
+        if deadline_due && watch.deadline_rests.is_none_or(|rests| rests <= now) {
+            watch.deadline_rests = None;
             self.read(target, ReadPurpose::Deadline);
         } else if in_progress && is_due(watch.reboot_at) {
             self.read(target, ReadPurpose::RebootTimeout);

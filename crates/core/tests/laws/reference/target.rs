@@ -25,6 +25,8 @@ pub(crate) struct Volatile {
     pub(super) calling: bool,
     pub(super) back: Option<Timestamp>,
     pub(super) rests: Option<Timestamp>,
+    /// Until when it is not looked at its deadline again.
+    pub(super) deadline_rests: Option<Timestamp>,
     pub(super) tries: u8,
     pub(super) late: Vec<ReportStatus>,
 }
@@ -100,7 +102,8 @@ impl Target {
 
     pub(super) fn is_read_at_its_deadline(&mut self, now: Timestamp) -> bool {
         let due = self.operation.as_ref().is_some_and(|operation| operation.is_due(now));
-        let reads = due && self.volatile.reading.is_none();
+        let rests = self.volatile.deadline_rests.is_some_and(|until| until > now);
+        let reads = due && !rests && self.volatile.reading.is_none();
         self.volatile.reading =
             if reads { Some(ReadPurpose::Deadline) } else { self.volatile.reading };
         reads
@@ -117,9 +120,17 @@ impl Target {
         let Self { operation: Some(operation), volatile, .. } = self else {
             return Became::Unchanged;
         };
+        let owed = operation.unanswered && operation.phase.is_none() && !operation.stop;
+        let owed = owed && !volatile.calling && volatile.online;
+        let is_due = operation.is_due(now);
         match (purpose, shows_it) {
             (_, Some(true)) => Became::Succeeded("confirmed"),
-            (ReadPurpose::Deadline, _) => {
+            // Without a look it is not sent again, and not given up (D10, E4).
+            (ReadPurpose::Deadline, None) if owed && is_due => {
+                volatile.deadline_rests = Some(now + SETTLING);
+                Became::Unchanged
+            }
+            (ReadPurpose::Deadline, _) if !(owed && is_due) => {
                 let became = operation.deadline(now, limits, volatile.online);
                 volatile.calling |= became == Became::Resent;
                 became
@@ -134,10 +145,9 @@ impl Target {
                 if rolled_back { Became::Failed("system_rollback") } else { Became::Unchanged }
             }
             _ => {
-                let owed = operation.unanswered && operation.phase.is_none() && !operation.stop;
-                let may_leave = shows_it.is_some() && !volatile.calling && volatile.online;
-                operation.reissued |= owed && may_leave;
-                if owed && may_leave { self.send(now, limits) } else { Became::Unchanged }
+                let leaves = owed && shows_it.is_some();
+                operation.reissued |= leaves;
+                if leaves { self.send(now, limits) } else { Became::Unchanged }
             }
         }
     }
@@ -149,11 +159,12 @@ impl Target {
         if !std::mem::take(&mut operation.unanswered) {
             return Became::Unchanged;
         }
-        let first = operation.resends == 0 && !operation.reissued && operation.phase.is_none();
+        let only = operation.resends == 0 && operation.phase.is_none();
+        let first = only && !operation.reissued;
         operation.accepted |= *answer == RequestAnswer::Accepted;
         match answer {
             RequestAnswer::Permanent(_) if first => Became::Failed("request_rejected"),
-            RequestAnswer::Temporary(_) if first => {
+            RequestAnswer::Temporary(_) if first || only && !operation.stop => {
                 operation.due = None;
                 Became::Deferred
             }

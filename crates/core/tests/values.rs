@@ -31,6 +31,7 @@ fn names_are_taken_up_to_their_longest() {
     assert!(RequestId::new(letters(256)).is_err());
     assert!(RequestId::new("").is_err());
     assert!(RequestId::new("a b").is_err());
+    assert_eq!(RequestId::new("a-1").expect("an id").to_string(), "a-1");
 }
 
 #[test]
@@ -97,6 +98,7 @@ fn a_device_id_is_128_bits_in_22_characters() {
     let bytes: [u8; 16] = std::array::from_fn(|n| u8::try_from(n * 17).expect("a byte"));
     let device = DeviceId::from_bytes(bytes);
     assert_eq!(device.to_string(), "ABEiM0RVZneImaq7zN3u_w");
+    assert_eq!(format!("{device:?}"), "ABEiM0RVZneImaq7zN3u_w");
     assert_eq!(device.as_bytes(), &bytes);
     assert_eq!("ABEiM0RVZneImaq7zN3u_w".parse(), Ok(device));
     for text in ["ABEiM0RVZneImaq7zN3u_x", "ABEiM0RVZneImaq7zN3u_", "ABEiM0RVZneImaq7zN3u+w"] {
@@ -255,12 +257,31 @@ fn a_requirement_gives_back_its_text() {
 }
 
 #[test]
+fn a_requirement_is_taken_up_to_its_longest_and_what_is_wrong_with_another_is_said() {
+    let requirement = |length: usize| format!("== 1.0.0-{}", letters(length - 9));
+    assert!(requirement(16 * 1_024).parse::<VersionRequirement>().is_ok());
+    let blanks = |length: usize| format!("== 1.0.0{}", " ".repeat(length - 8));
+    assert!(blanks(64 * 1_024).parse::<VersionRequirement>().is_ok());
+    assert!(blanks(64 * 1_024 + 1).parse::<VersionRequirement>().is_err());
+    let wrong = |text: &str| {
+        text.parse::<VersionRequirement>().map_or_else(|error| error.to_string(), |_| String::new())
+    };
+    let or = wrong(">= 1.0.0 | < 0.5.0");
+    assert!(or.contains("(join conditions by \"or\")"), "{or}");
+    assert!(wrong(">= 1.0").contains("all three numbers"));
+    let word = wrong(">= beta");
+    assert!(!word.is_empty() && !word.contains("all three numbers"), "{word}");
+}
+
+#[test]
 fn times_are_counted_in_milliseconds_and_shown_as_dates() {
     let time = Timestamp::from_millis(1_500);
     assert_eq!(time.as_millis(), 1_500);
     assert_eq!(time.since(Timestamp::from_millis(500)), Duration::from_secs(1));
     assert_eq!(time.since(Timestamp::from_millis(2_000)), Duration::ZERO);
     assert_eq!(time.to_string(), "1970-01-01T00:00:01.500Z");
+    let date = chrono::DateTime::from_timestamp_millis(1_500).expect("a date");
+    assert_eq!(Timestamp::from(date), time);
     assert_eq!(Timestamp::from_millis(i64::MAX).to_string(), format!("{} ms", i64::MAX));
     let far = Timestamp::from_millis(i64::MAX) + Duration::from_secs(1);
     assert_eq!(far, Timestamp::from_millis(i64::MAX));
@@ -409,6 +430,14 @@ fn statuses_are_named_in_snake_case() {
         "failure",
     ];
     assert_eq!(phases, expected);
+    for (shown, name) in
+        CampaignStatus::ALL.iter().map(|status| (status.to_string(), status.name()))
+    {
+        assert_eq!(shown, name);
+    }
+    assert_eq!(TargetStatus::Idle.to_string(), "idle");
+    assert_eq!(Outcome::Superseded.to_string(), "superseded");
+    assert_eq!(FailureReason::SystemRollback.to_string(), "system_rollback");
 }
 
 #[test]

@@ -6,16 +6,16 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use hedgerow_core::event::{
-    CampaignDeleted, CampaignEvent, CampaignFinished, CampaignPaused, CampaignPausing,
-    CampaignResumed, CampaignStarted, Confirmation, ManualFailed, ManualReported,
-    ManualRequestAccepted, ManualStarted, ManualUpdateEvent, OperationFailed, OperationFailure,
-    OperationReadmitted, OperationReported, OperationStarted, OperationSucceeded, RequestAccepted,
-    SnapshotExtended, TargetFailed, TargetFailure, TargetUpToDate,
+    CampaignDeleted, CampaignEdited, CampaignEvent, CampaignFinished, CampaignPaused,
+    CampaignPausing, CampaignResumed, CampaignStarted, Confirmation, ManualFailed, ManualReported,
+    ManualRequestAccepted, ManualStarted, ManualUpdateEvent, OperationDeferred, OperationFailed,
+    OperationFailure, OperationReadmitted, OperationReported, OperationStarted, OperationSucceeded,
+    RequestAccepted, SnapshotExtended, TargetFailed, TargetFailure, TargetUpToDate,
 };
 use hedgerow_core::{
     ApplyError, BaseImage, BaseImageAnswer, Campaign, CampaignDefinition, CampaignId,
     CampaignStatus, Channel, Command, DeviceId, Effect, FailureReason, GatePolicy, Input,
-    LiveCampaign, LiveManualUpdate, ManualUpdate, ManualUpdateDefinition, OperationId,
+    LiveCampaign, LiveManualUpdate, ManualUpdate, ManualUpdateDefinition, OpenTarget, OperationId,
     OperationLimits, OperationReport, Outcome, Percentage, Phase, Presence, PushRollout,
     ReadPurpose, ReportStatus, RequestAnswer, RequestId, RolloutLimits, RolloutMechanism,
     Settlement, StreamId, TargetStatus, TenantId, Timestamp, TransportError, Version, WhenRunning,
@@ -220,9 +220,24 @@ fn an_event_that_cannot_follow_is_refused_with_its_place() {
         message: String::new(),
         observed_at: None,
     };
+    let mut deferred = started();
+    start(&mut deferred, 1, 4);
+    let (not_before, detail) = (at(9), "down".to_owned());
+    apply(&mut deferred, OperationDeferred { device: device(1), not_before, detail }, 4);
+    let stranger = OperationStarted {
+        operation: OperationId::of_campaign(ID, device(1), 7),
+        ..operation_started(1)
+    };
+    let mut scheduled = created(Some(at(50)));
+    apply(&mut scheduled, SnapshotExtended { devices: vec![device(1)] }, 2);
+    let edited = CampaignEdited { definition: Box::new(definition()), scheduled_at: None };
+    let again = Campaign::create(definition(), None, at(1)).expect("a campaign");
     let not_idle = "the target's status does not allow it";
     let no_status = "the campaign's status does not allow it";
     let cases: Vec<(Campaign, CampaignEvent, &str)> = vec![
+        (created(None), again, "the campaign exists already"),
+        (scheduled, edited.into(), "its snapshot has begun"),
+        (deferred, stranger.into(), "the device has another operation that has not ended"),
         (created(None), CampaignPausing {}.into(), no_status),
         (created(None), CampaignStarted { targets: 1 }.into(), "the snapshot has another number"),
         (running.clone(), CampaignStarted { targets: 4 }.into(), "the campaign has started"),
@@ -468,6 +483,36 @@ fn a_device_whose_idle_target_turns_out_to_be_updating_is_looked_at() {
 }
 
 #[test]
+fn a_device_that_came_back_while_its_target_waited_for_a_slot_is_judged_by_that_reboot() {
+    let mut work = AtWork::new(at(0));
+    let read = |of: u8, purpose| {
+        let answer = BaseImageAnswer::Version(Some("1.0.0".to_owned()));
+        Input::BaseImageRead { device: device(of), purpose, answer }
+    };
+    work.tell(1, read(1, ReadPurpose::Gate));
+    work.tell(1, Input::Command(Command::Pause));
+    // The call failed, but it was delivered; the target is idle, and the campaign paused.
+    let answer = RequestAnswer::Temporary(TransportError::new("no answer"));
+    let (of, id) = (device(1), operation(1));
+    work.tell(1, Input::RequestAnswered { device: of, operation: id, answer });
+    work.tell(1, Input::Report(OperationReport::new(of, id, ReportStatus::Rebooting)));
+    work.tell(1, Input::Presence { device: of, presence: Presence::Offline });
+    work.tell(9, Input::Presence { device: of, presence: Presence::Online { since: at(14) } });
+    work.tell(0, read(2, ReadPurpose::Gate));
+    work.tell(1, Input::Command(Command::Resume));
+    let is_judged = |effect: &Effect| {
+        matches!(effect, Effect::ReadBaseImage { purpose: ReadPurpose::RebootTimeout, .. })
+    };
+    work.tell(10, Input::Tick);
+    work.tell(0, read(1, ReadPurpose::Settled));
+    let effects = work.tell(600, Input::Tick);
+    assert!(effects.iter().any(is_judged), "{effects:?}");
+    work.tell(0, read(1, ReadPurpose::RebootTimeout));
+    let target = work.live.campaign().target(of).expect("a target");
+    assert_eq!(target.settlement, Settlement::Failed(FailureReason::SystemRollback));
+}
+
+#[test]
 fn a_cancel_request_is_repeated_until_it_is_answered_and_its_answer_is_recorded() {
     let mut work = AtWork::new(at(0));
     let version = BaseImageAnswer::Version(Some("1.0.0".to_owned()));
@@ -538,6 +583,79 @@ fn a_trial_whose_operation_ends_before_its_request_leaves_gives_way_to_the_next(
     let other = if of == device(1) { device(2) } else { device(1) };
     let later = work.tell(300, Input::Tick);
     assert_eq!([turns(&removed), turns(&later)].concat(), [other]);
+}
+
+#[test]
+fn a_campaign_tells_which_targets_are_open_and_whose_devices_are_online() {
+    let mut work = AtWork::new(at(0));
+    let answer = BaseImageAnswer::Version(Some("1.0.0".to_owned()));
+    let read = Input::BaseImageRead { device: device(1), purpose: ReadPurpose::Gate, answer };
+    work.tell(1, read);
+    work.tell(1, Input::Presence { device: device(2), presence: Presence::Offline });
+    let open = |number, is_online, is_in_progress| OpenTarget {
+        device: device(number),
+        is_online,
+        is_in_progress,
+    };
+    let shown: Vec<_> = work.live.open_targets().collect();
+    assert_eq!(shown, [open(1, true, true), open(2, false, false)]);
+    assert!(work.live.is_online(device(1)) && !work.live.is_online(device(2)));
+    let success = OperationReport::new(device(1), operation(1), ReportStatus::Success);
+    work.tell(1, Input::Report(success));
+    assert_eq!(work.live.open_targets().collect::<Vec<_>>(), [open(2, false, false)]);
+}
+
+#[test]
+fn after_a_restart_every_device_with_an_operation_is_looked_at() {
+    let mut campaign = started();
+    for number in [1, 2, 3] {
+        start(&mut campaign, number, 4);
+    }
+    let mut work = AtWork { live: LiveCampaign::loaded(campaign), now: at(10) };
+    for number in 1..=4 {
+        let presence = Presence::Online { since: at(0) };
+        work.tell(0, Input::Presence { device: device(number), presence });
+    }
+    assert_eq!(work.tell(0, Input::Recovered), []);
+    let looks = work.tell(1, Input::Tick);
+    let devices: Vec<_> = looks
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::ReadBaseImage { device, purpose: ReadPurpose::Settled } => Some(*device),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(devices, [1, 2, 3].map(device));
+}
+
+#[test]
+fn a_manual_update_that_was_loaded_waits_for_the_presence_and_looks_when_the_image_may_have_changed()
+ {
+    let begun = ManualUpdate::create(manual_definition()).expect("it can begin");
+    let id = OperationId::of_manual_update(&tenant(), "request-1");
+    let update = ManualUpdate::begin(tenant(), id, &begun, at(0)).expect("it begins");
+    let mut live = LiveManualUpdate::loaded(update);
+    let mut tell = |seconds, input| live.handle(input, at(seconds)).expect("it is taken").effects;
+    assert_eq!(tell(10_000, Input::Tick), [], "its time-out has passed, but nobody is asked yet");
+    let looks = |effects: &[Effect], wanted| matches!(effects, [Effect::ReadBaseImage { purpose, .. }] if *purpose == wanted);
+    let presence = Presence::Online { since: at(0) };
+    tell(10_000, Input::Presence { device: device(1), presence });
+    let recovered = tell(10_000, Input::Recovered);
+    assert!(looks(&recovered, ReadPurpose::Deadline), "{recovered:?}");
+    let answer = BaseImageAnswer::Version(Some("1.0.0".to_owned()));
+    let read =
+        |purpose| Input::BaseImageRead { device: device(1), purpose, answer: answer.clone() };
+    let again = tell(10_000, read(ReadPurpose::Deadline));
+    assert!(matches!(again[..], [Effect::SendUpdate { .. }]), "{again:?}");
+    let answer = RequestAnswer::Accepted;
+    tell(10_001, Input::RequestAnswered { device: device(1), operation: id, answer });
+    let settled = tell(10_002, Input::Tick);
+    assert!(settled.is_empty() || looks(&settled, ReadPurpose::Settled), "{settled:?}");
+    tell(10_002, read(ReadPurpose::Settled));
+    tell(10_003, Input::BaseImageChanged { device: device(1) });
+    assert_eq!(tell(10_012, Input::Tick), []);
+    let changed = tell(10_013, Input::Tick);
+    assert!(looks(&changed, ReadPurpose::Settled), "{changed:?}");
 }
 
 #[test]

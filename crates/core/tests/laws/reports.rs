@@ -299,13 +299,13 @@ impl Reconciliation {
     fn came_online(&mut self, seen: &Step<'_>, device: DeviceId, since: Timestamp) {
         self.back.remove(&device);
         let Some(target) = seen.before.target(device) else { return };
-        if target.status != TargetStatus::InProgress {
-            return;
+        if target.status == TargetStatus::InProgress {
+            let settled = since + SETTLING;
+            // Shortly after a restart nothing leaves: half a second at most.
+            let latest = settled.max(seen.now + Duration::from_secs(u64::from(!seen.recovered)));
+            self.settles.insert(device, (settled, latest));
         }
-        let settled = since + SETTLING;
-        // Shortly after a restart nothing leaves: half a second at most.
-        let latest = settled.max(seen.now + Duration::from_secs(u64::from(!seen.recovered)));
-        self.settles.insert(device, (settled, latest));
+        // Also while its target waits for a slot.
         if target.operation.is_some_and(|operation| operation.phase == Phase::Rebooting) {
             let timeout = seen.before.limits().operation.reboot_timeout;
             self.back.insert(device, (seen.now, timeout));

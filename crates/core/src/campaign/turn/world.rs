@@ -16,18 +16,20 @@ impl Turn<'_> {
         let Some(target) = self.find(device) else { return };
         let now = self.now;
         let operation = self.live.campaign.operations.get(target);
-        let in_progress = operation
-            .filter(|_| self.live.campaign.targets.status(target) == TargetStatus::InProgress);
+        let in_progress = self.live.campaign.targets.status(target) == TargetStatus::InProgress;
         let reboot_timeout = self.live.campaign.limits().operation.reboot_timeout;
         let earliest = if self.live.recovered { now } else { now + AFTER_RESTART };
         let observations = &mut self.live.observations;
         match presence {
             Presence::Online { since } => {
                 observations.set_online(target, true);
-                if let Some(operation) = in_progress {
+                // One that reboots while its target waits for a slot counts from here, too (D10).
+                if let Some(operation) = operation {
                     let watch = observations.watch(target);
-                    // The stamp is of another clock, which may be ahead of this one.
-                    watch.settled_at = Some((since.min(now) + SETTLING).max(earliest));
+                    if in_progress {
+                        // The stamp is of another clock, which may be ahead of this one.
+                        watch.settled_at = Some((since.min(now) + SETTLING).max(earliest));
+                    }
                     if operation.phase == Phase::Rebooting {
                         watch.reboot_at = Some(now + reboot_timeout);
                     }
@@ -35,7 +37,7 @@ impl Turn<'_> {
             }
             Presence::Offline => {
                 observations.set_online(target, false);
-                if in_progress.is_some() {
+                if operation.is_some() {
                     observations.watch(target).reboot_at = None;
                 }
             }

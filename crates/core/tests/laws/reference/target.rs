@@ -80,7 +80,7 @@ impl Target {
     /// It comes or goes.
     pub(super) fn presence(&mut self, presence: Presence, judged_at: Timestamp) -> bool {
         self.volatile.online = presence != Presence::Offline;
-        if self.status == TargetStatus::InProgress {
+        if self.operation.is_some() {
             let rebooting = self.phase() == Some(Phase::Rebooting);
             let back = if rebooting { Some(judged_at) } else { self.volatile.back };
             self.volatile.back = back.filter(|_| self.volatile.online);

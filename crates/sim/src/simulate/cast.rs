@@ -85,6 +85,14 @@ pub(super) fn installs(found: &str) -> Option<String> {
     IMAGES.into_iter().find(|version| url(version) == found).map(str::to_owned)
 }
 
+/// How many calls an engine makes at once for each campaign: so few that others wait behind them, or
+/// as many as it likes.
+pub(super) fn concurrent_calls(seed: u64) -> usize {
+    let mut random = Random::for_device(seed, 3, 1 << 41);
+    let few = usize::try_from(random.between(1..=6)).unwrap_or(1);
+    pick(&mut random, &[few, 64, 100_000])
+}
+
 impl<'a> Casting<'a> {
     pub(super) fn new(seed: u64, profile: &'a Profile, devices: u32, campaigns: u32) -> Self {
         let random = Random::for_device(seed, 1, 1 << 41);

@@ -71,13 +71,15 @@ invariants! {
     InFlightBound = "in_flight_bound", "D7", Log,
         "No target is put in progress beyond the limit, and what the engine shows is what the log says.";
     Resends = "resends", "D8", Log,
-        "A request is sent again only after its time-out, at most so often, never after a report, and given up not before.";
+        "A request is sent again when its time-out is over, not before and not much later, at most so often, never after a report; then it is given up.";
     SameRequest = "same_request", "D8", World,
         "Every request of an operation carries the same UUID and, byte for byte, the same URL.";
     Stall = "stall", "D9", Log,
-        "An operation stalls only after a report and a silence of the stall time-out; progress is recorded once per interval.";
+        "An operation stalls when a report is followed by a silence of the stall time-out, not before and not much later; progress is recorded once per interval.";
     OutageFailsNothing = "outage_fails_nothing", "D10", World,
         "A target fails only for something that a device or the platform said or that time took away, never because the transport was down.";
+    OutageSlows = "outage_slows", "D10", World,
+        "While the transport is known to be down, one target at a time is tried, and each only after a pause.";
     Deferral = "deferral", "D10", Log,
         "A deferred target is not tried again before the time that was recorded, and each further delay is twice as long, up to a limit.";
     ForwardOnly = "forward_only", "D11", Log,
@@ -109,7 +111,7 @@ invariants! {
     Claims = "claims", "E5", Log,
         "The store's claims are those of the active operations and the running rollouts.";
     Acknowledged = "acknowledged", "E8", World,
-        "What was acknowledged is in the log.";
+        "What was acknowledged is in the log, a report as far as it says more than the log.";
     NeverUnknown = "never_unknown", "E10", Log,
         "A report about an operation that the log has is never refused as unknown.";
     Liveness = "liveness", "D7 to D17", World,

@@ -174,7 +174,7 @@ fn start_manual(
         async move { engine.start_manual_update(&tenant, request).await.map(drop) }.boxed()
     });
     let text = format!("operator starts manual update {id} of {device} to {version}");
-    Request { asked: Asked::StartManual(id), text, ask }
+    Request { asked: Asked::StartManual(id, device), text, ask }
 }
 
 fn cancel_manual(id: OperationId) -> Request {

@@ -8,7 +8,7 @@ use futures::channel::oneshot;
 use futures::future::{BoxFuture, pending};
 use hedgerow_core::{
     Channel, DeviceId, FleetDevice, ImageUrl, OperationId, Presence, RequestAnswer,
-    SystemModelHandle, TenantId, TransportError, select_targets,
+    SystemModelHandle, TenantId, Timestamp, TransportError, select_targets,
 };
 use hedgerow_engine::ports::{DeviceTransport, FleetDirectory};
 
@@ -68,6 +68,7 @@ impl Inner {
         if self.faults.happens(FaultKind::CallSlow) {
             delay += self.some_ms(15_000);
             self.mark(None, || format!("call_slow: {delay:?}"));
+            self.meanwhile(delay);
         }
         if delay.is_zero() {
             return None;
@@ -75,6 +76,28 @@ impl Inner {
         let (sender, due) = oneshot::channel();
         self.schedule_in(delay, Happening::Answer(sender));
         Some(due)
+    }
+
+    /// What happens while an answer is awaited is what engines are easily wrong about: such a time
+    /// counts as four minutes for whatever people do, and for what kills engines and devices.
+    fn meanwhile(&mut self, delay: Duration) {
+        const KINDS: [FaultKind; 8] = [
+            FaultKind::OperatorPauses,
+            FaultKind::OperatorResumes,
+            FaultKind::OperatorCancels,
+            FaultKind::OperatorEdits,
+            FaultKind::OperatorStartsManual,
+            FaultKind::OperatorCancelsManual,
+            FaultKind::EngineKilled,
+            FaultKind::DeviceRemoved,
+        ];
+        for kind in KINDS {
+            let rate = self.faults.rate(kind).saturating_mul(4);
+            if rate > 0 && self.faults.random().chance(rate) {
+                let after = self.some_ms(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX));
+                self.schedule_in(after, Happening::Fault(kind));
+            }
+        }
     }
 
     fn is_down(&self) -> bool {
@@ -131,6 +154,7 @@ impl Inner {
             if delivered {
                 self.deliver(index, input);
             }
+            self.meanwhile(CALL_TIMEOUT);
             return Outcome { answer: None, due: None };
         }
         let lost = self.faults.happens(FaultKind::AnswerLost);
@@ -175,7 +199,8 @@ struct Call {
 
 enum What {
     Update(OperationId),
-    Read(DeviceId),
+    /// With when it began.
+    Read(DeviceId, Timestamp),
     Other,
 }
 
@@ -185,10 +210,12 @@ impl Call {
         let mut inner = self.lens.world.inner();
         inner.checker.coverage.inputs += 1;
         let moment = inner.moment();
+        inner.checker.call_ends(moment);
         match self.what {
             What::Update(operation) => inner.checker.update_answered(operation, said, moment.now),
-            What::Read(device) => {
-                inner.checker.read_ended(self.lens.slot, device, version, moment);
+            What::Read(device, since) => {
+                let slot = self.lens.slot;
+                inner.checker.read_ended(slot, device, since, version, moment);
             }
             What::Other => {}
         }
@@ -218,6 +245,8 @@ impl Lens {
             self.die(&mut inner, "before a call");
             return None;
         }
+        let moment = inner.moment();
+        inner.checker.call_begins(moment);
         let (what, outcome) = make(&mut inner);
         if dies == Some(Dies::After) {
             self.die(&mut inner, "after a call");
@@ -328,7 +357,7 @@ impl DeviceTransport for Lens {
             } else {
                 Outcome { answer: Some(answer), due: inner.due() }
             };
-            (What::Read(device), outcome)
+            (What::Read(device, moment.now), outcome)
         };
         let said = |answer: &Result<Option<String>, TransportError>| {
             (Said::Accepted, answer.clone().map_err(|_| Unread))

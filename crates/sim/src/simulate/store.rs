@@ -119,7 +119,25 @@ impl FaultyStore {
     }
 }
 
+/// More refused appends at one instant can only be a circle.
+const MOST_REFUSED: u32 = 1_000;
+
 impl Inner {
+    /// An append was refused: whether that goes on and on without any time passing.
+    fn is_refused(&mut self, error: &AppendError) -> bool {
+        let now = self.engine_now();
+        self.checker.trouble(now);
+        self.note(None, None, || format!("append refused: {error}"));
+        let (step, count) = self.refused;
+        self.refused = (self.step, if step == self.step { count + 1 } else { 1 });
+        if self.refused.1 <= MOST_REFUSED {
+            return false;
+        }
+        let message = "it tries an append again and again that is refused each time".to_owned();
+        self.checker.broken((Invariant::Liveness, message), now, None, None);
+        true
+    }
+
     fn unreadable(&mut self, stream: StreamId, error: &hedgerow_core::event::EventError) {
         let broken = (Invariant::StateIsFold, format!("an event cannot be read back: {error}"));
         let now = self.engine_now();
@@ -169,10 +187,10 @@ impl EventStore for FaultyStore {
             match result {
                 Ok(()) => self.written(decoded, fate),
                 Err(error) => {
-                    let mut inner = self.lens.world.inner();
-                    let now = inner.engine_now();
-                    inner.checker.trouble(now);
-                    inner.note(None, None, || format!("append refused: {error}"));
+                    if self.lens.world.inner().is_refused(&error) {
+                        // The task would never come to rest, and with it neither would the run.
+                        return pending().await;
+                    }
                     return Err(error);
                 }
             }

@@ -87,6 +87,8 @@ pub(super) struct Inner {
     pub(super) engines: [Alive; 2],
     /// What engines were told and have not acknowledged.
     pub(super) pending: [BTreeMap<u64, (Observation, Told)>; 2],
+    /// How many appends were refused in the latest step in which one was.
+    pub(super) refused: (u64, u32),
     /// What no engine was there to hear.
     pub(super) backlog: Vec<Observation>,
     pub(super) checker: Checker,
@@ -138,7 +140,12 @@ impl World {
             });
         }
         let index = (0..).zip(&things).map(|(index, thing)| (thing.device.id(), index)).collect();
-        let inner = Inner {
+        let online: Vec<_> = things
+            .iter()
+            .filter(|thing| thing.online_since.is_some())
+            .map(|thing| thing.device.id())
+            .collect();
+        let mut inner = Inner {
             now,
             engine_ahead: Duration::ZERO,
             step: 0,
@@ -151,6 +158,7 @@ impl World {
             down_until: None,
             engines: [Alive::default(); 2],
             pending: [BTreeMap::new(), BTreeMap::new()],
+            refused: (0, 0),
             backlog: Vec::new(),
             checker,
             touched: BTreeSet::new(),
@@ -158,6 +166,9 @@ impl World {
             trace,
             healthy,
         };
+        for device in online {
+            inner.device_went(device, true);
+        }
         Self { inner: Arc::new(Mutex::new(inner)) }
     }
 
@@ -291,10 +302,12 @@ impl Inner {
         match output {
             DeviceOutput::Connected => {
                 thing.online_since = Some(self.now);
+                self.device_went(device, true);
                 self.notice(device);
             }
             DeviceOutput::Disconnected => {
                 thing.online_since = None;
+                self.device_went(device, false);
                 self.notice(device);
             }
             DeviceOutput::BaseImage { version } => {
@@ -314,6 +327,12 @@ impl Inner {
                 self.report(index, report);
             }
         }
+    }
+
+    /// Whoever is told of it.
+    fn device_went(&mut self, device: DeviceId, online: bool) {
+        let moment = self.moment();
+        self.checker.device_went(device, online, moment);
     }
 
     fn report(&mut self, index: u32, mut report: OperationReport) {
@@ -428,6 +447,7 @@ impl Inner {
         thing.removed = true;
         thing.online_since = None;
         let device = thing.device.id();
+        self.device_went(device, false);
         self.schedule_in(Duration::ZERO, Happening::Tell(Observation::DeviceRemoved { device }));
     }
 

@@ -120,13 +120,10 @@ impl Turn<'_> {
                 }
                 if self.is_owed(target) {
                     // The engine was down for so long: no time-out of a request that never left.
-                    match version {
-                        Some(_) => self.reissue(target),
-                        None => {
-                            let watch = self.live.observations.watch(target);
-                            watch.deadline_rests = Some(now + SETTLING);
-                        }
+                    if version.is_some() {
+                        return self.reissue(target);
                     }
+                    self.live.observations.watch(target).deadline_rests = Some(now + SETTLING);
                     return;
                 }
                 let online = self.live.observations.is_online(target);

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use hedgerow_core::event::OperationFailure;
 use hedgerow_core::{DeviceId, OperationId, ReportStatus, Timestamp};
 
 use super::gate::Stated;
@@ -25,6 +26,26 @@ pub(in crate::simulate) type Read = Result<Option<String>, Unread>;
 pub(super) struct Shown {
     pub(super) version: Read,
     pub(super) at: Timestamp,
+}
+
+/// What runs out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Timeout {
+    /// The time for an answer to the latest request.
+    Request,
+    /// The time for another report.
+    Stall,
+}
+
+impl Timeout {
+    /// What a failure says to have run out.
+    pub(super) fn of(reason: &OperationFailure) -> Option<Self> {
+        match reason {
+            OperationFailure::RequestTimeout => Some(Self::Request),
+            OperationFailure::Stalled => Some(Self::Stall),
+            _ => None,
+        }
+    }
 }
 
 /// What the judge gets to know.
@@ -49,14 +70,20 @@ pub(super) struct Facts {
     pub(super) slot: usize,
     /// When the engine was last told of each device that it is online, as it acknowledged.
     pub(super) told_online: BTreeMap<DeviceId, Timestamp>,
+    /// The same of its being offline.
+    pub(super) told_offline: BTreeMap<DeviceId, Timestamp>,
+    /// When each device could last not be read.
+    pub(super) unread_at: BTreeMap<DeviceId, Timestamp>,
     /// When the engine started; `None` while another writes beside it, which was told other things.
     pub(super) alone_since: Option<Timestamp>,
     /// Since when neither the store, nor the clock, nor a start has disturbed the engine.
     pub(super) calm_since: Timestamp,
 }
 
-/// How long a request that is decided may take to leave: as long as calls before it, and the store.
-const LEAVES: Duration = Duration::from_secs(60);
+/// How long a request that is decided may take to leave: as long as a call before it.
+const LEAVES: Duration = Duration::from_secs(30);
+/// How long what follows from a time-out may take: two looks at the device, one after the other.
+const LOOKS: Duration = Duration::from_secs(60);
 
 impl Facts {
     /// The version on which the gates are evaluated, which an event may state itself.
@@ -97,6 +124,35 @@ impl Facts {
         Some(back.max(alone_since) + reboot_timeout)
     }
 
+    /// A device that is back after its reboot, and can be read, is judged by what it shows, and not
+    /// left until its operation stalls (D12). `reboot_timeout`: the longest that held.
+    pub(super) fn judged_in_time(
+        &self,
+        id: OperationId,
+        reboot_timeout: Duration,
+        at: Timestamp,
+    ) -> Checked {
+        let seen = self.witness == Witness::World && self.alone_since.is_some();
+        let operation = self.operations.get(&id).filter(|_| seen);
+        let Some(operation) = operation.filter(|o| o.is_rebooting() && o.image.is_some()) else {
+            return Ok(());
+        };
+        let device = operation.device;
+        let back = self.told_online.get(&device);
+        let back = back.filter(|back| self.told_offline.get(&device).is_none_or(|at| at < *back));
+        // Of a reboot that is heard of only when the device is back nobody can tell that it is over.
+        let back = back.filter(|back| operation.reported_at().is_none_or(|at| at <= **back));
+        let Some(back) = back else { return Ok(()) };
+        let unread_at = self.unread_at.get(&device).copied().unwrap_or_default();
+        let waited = at.since(self.calm_since.max(*back).max(unread_at));
+        ensure(waited < reboot_timeout + LOOKS, Invariant::Reconciliation, || {
+            format!(
+                "operation {id} stalls {waited:?} after its device came back, which is judged by \
+                 its version after {reboot_timeout:?}"
+            )
+        })
+    }
+
     /// A request is sent again after a restart: not before the device was looked at, which may
     /// have finished it (D12).
     pub(super) fn looked_before_reissue(&self, device: DeviceId) -> Checked {
@@ -115,6 +171,22 @@ impl Facts {
         let holder = *self.holders.entry(device).or_insert(operation);
         ensure(holder == operation, Invariant::OneOperation, || {
             format!("operation {operation} starts while operation {holder} is active")
+        })
+    }
+
+    /// What follows from a time-out is not put off, unless something disturbed the engine (D8, D9).
+    pub(super) fn in_time(&self, id: OperationId, timeout: Timeout, at: Timestamp) -> Checked {
+        let seen = self.witness == Witness::World && self.alone_since.is_some();
+        let Some(operation) = self.operations.get(&id).filter(|_| seen) else { return Ok(()) };
+        let (due, invariant) = match timeout {
+            // What may not have left before a crash leaves once more, when the device can be read.
+            Timeout::Request if !operation.is_answered() => return Ok(()),
+            Timeout::Request => (operation.deadline(), Invariant::Resends),
+            Timeout::Stall => (operation.stalls_at(), Invariant::Stall),
+        };
+        let late = due.map_or(Duration::ZERO, |due| at.since(due.max(self.calm_since)));
+        ensure(late < LOOKS, invariant, || {
+            format!("operation {id}: its time-out at {due:?} has an effect {late:?} later")
         })
     }
 

@@ -12,7 +12,7 @@ use crate::simulate::invariant::Violation;
 impl Checker {
     /// A judge that is shown nothing but a log.
     pub(in crate::simulate) fn of_log(tenant: TenantId) -> Self {
-        let mut checker = Self::new(tenant);
+        let mut checker = Self::new(tenant, usize::MAX);
         checker.facts.witness = Witness::Log;
         checker
     }

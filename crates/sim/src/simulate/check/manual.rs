@@ -3,7 +3,7 @@
 use hedgerow_core::event::{Confirmation, ManualUpdateEvent};
 use hedgerow_core::{ManualUpdate, ManualUpdateDefinition, OperationId, Timestamp};
 
-use super::facts::{Facts, Witness};
+use super::facts::{Facts, Timeout, Witness};
 use super::gate::shows;
 use super::operation::{Op, of};
 use crate::simulate::invariant::{Checked, Invariant, ensure};
@@ -59,6 +59,17 @@ impl Manual {
         ensure(!self.ended, Invariant::ForwardOnly, || {
             format!("{} is recorded after the end", event.event_type())
         })?;
+        let timeout = match event {
+            E::ManualRequestResent(_) => Some(Timeout::Request),
+            E::ManualFailed(e) => Timeout::of(&e.reason),
+            _ => None,
+        };
+        if let Some(timeout) = timeout {
+            facts.in_time(id, timeout, at)?;
+        }
+        if timeout == Some(Timeout::Stall) {
+            facts.judged_in_time(id, self.definition.limits.reboot_timeout, at)?;
+        }
         let limits = &self.definition.limits;
         let shown = facts.last_shown(self.definition.device);
         let rollback_from = facts.rollback_from(self.definition.device, limits.reboot_timeout);

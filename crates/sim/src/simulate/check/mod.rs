@@ -10,16 +10,20 @@
 //! | `gate` | the gates, naively (D5, D6) |
 //! | `passing` | what passes between an engine and the world |
 //! | `turn` | whose turn it is (D4) |
+//! | `calls` | how many calls are under way |
+//! | `outage` | what an outage is like (D10) |
 //! | `told` | what was acknowledged (E8, E10) |
 //! | `log` | a log alone, without the world that it came from |
 //! | `survey` | how everything stands |
 
+mod calls;
 mod campaign;
 mod facts;
 mod gate;
 mod log;
 mod manual;
 mod operation;
+mod outage;
 mod passing;
 mod survey;
 mod told;
@@ -40,6 +44,7 @@ pub(super) use self::facts::{Read, Unread};
 use self::manual::Manual;
 use self::operation::Op;
 pub(super) use self::operation::Said;
+use self::outage::Outages;
 pub(super) use self::told::{Asked, Told};
 pub(super) use self::turn::Moment;
 use self::turn::Turns;
@@ -93,18 +98,21 @@ pub(super) struct Checker {
     manuals: BTreeMap<OperationId, Manual>,
     facts: Facts,
     turns: Turns,
+    outages: Outages,
     violation: Option<Violation>,
     pub(super) coverage: Coverage,
 }
 
 impl Checker {
-    pub(super) fn new(tenant: TenantId) -> Self {
+    /// `calls`: how many an engine makes at once for each campaign.
+    pub(super) fn new(tenant: TenantId, calls: usize) -> Self {
         Self {
             tenant,
             campaigns: BTreeMap::new(),
             manuals: BTreeMap::new(),
             facts: Facts::default(),
-            turns: Turns::default(),
+            turns: Turns::new(calls),
+            outages: Outages::default(),
             violation: None,
             coverage: Coverage::default(),
         }

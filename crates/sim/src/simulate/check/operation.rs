@@ -44,6 +44,8 @@ pub(super) struct Op {
     /// Requests that were decided, and those that were seen to leave.
     decided: u32,
     left: u32,
+    /// Calls that have come to an end; the clock can step while one is under way.
+    answers: u32,
     /// How many requests were sent, as D11 counts them.
     sends: u32,
     resends: u16,
@@ -87,6 +89,7 @@ impl Op {
             decided_at: None,
             decided: 0,
             left: 0,
+            answers: 0,
             sends: 0,
             resends: 0,
             phase: Phase::Pending,
@@ -125,6 +128,21 @@ impl Op {
 
     pub(super) fn phase(&self) -> Phase {
         self.phase
+    }
+
+    /// When the latest request may be sent again or given up.
+    pub(super) fn deadline(&self) -> Option<Timestamp> {
+        self.deadline
+    }
+
+    /// When its device last reported.
+    pub(super) fn reported_at(&self) -> Option<Timestamp> {
+        self.reported_at
+    }
+
+    /// When it stalls without another report.
+    pub(super) fn stalls_at(&self) -> Option<Timestamp> {
+        self.stalls_at
     }
 
     pub(super) fn is_reported(&self) -> bool {
@@ -222,8 +240,7 @@ impl Op {
         ensure(said, Invariant::Believed, || {
             format!("{} is recorded, and the device never said so", phase.name())
         })?;
-        let forward = rank(phase) > rank(self.phase)
-            || self.phase == Phase::Error && rank(phase) >= rank(Phase::Downloading);
+        let forward = self.goes_on(phase);
         let same = phase == self.phase;
         ensure(forward || same, Invariant::ForwardOnly, || {
             format!("it goes back from {} to {}", self.phase.name(), phase.name())
@@ -357,7 +374,11 @@ impl Op {
         ensure(spent, Invariant::Resends, || {
             format!("given up after {} resends of {}", self.resends, limits.request_retries)
         })?;
-        let heard = self.accepted || self.refused || self.unanswered || self.left < self.decided;
+        let heard = self.is_cancel_wanted()
+            || self.accepted
+            || self.refused
+            || self.unanswered
+            || self.answers < self.decided;
         ensure(heard || !self.forgives_outages, Invariant::OutageFailsNothing, || {
             format!("all its {} requests met a transport that failed for now", self.left)
         })
@@ -434,12 +455,18 @@ impl Op {
     }
 
     pub(super) fn answered(&mut self, said: Said) {
+        self.answers += 1;
         match said {
             Said::Accepted => self.accepted = true,
             Said::Permanent => self.refused = true,
             Said::Nothing => self.unanswered = true,
             Said::Temporary => {}
         }
+    }
+
+    /// Whether every call of it was answered.
+    pub(super) fn is_answered(&self) -> bool {
+        !self.unanswered && self.answers >= self.decided
     }
 
     pub(super) fn told(&mut self, report: &OperationReport) {
@@ -450,6 +477,30 @@ impl Op {
         } else {
             self.told |= 1 << (report.status as u16);
         }
+    }
+
+    /// Whether this phase comes after the present one; from an error a device may go on.
+    fn goes_on(&self, phase: Phase) -> bool {
+        let from_error = self.phase == Phase::Error && phase != Phase::Error;
+        rank(phase) > rank(self.phase) || from_error && rank(phase) >= rank(Phase::Downloading)
+    }
+
+    /// Whether the engine must record this report of the device, which arrives at `now` (D9, D11).
+    pub(super) fn is_news(
+        &self,
+        report: &OperationReport,
+        now: Timestamp,
+        limits: &OperationLimits,
+    ) -> bool {
+        let stale =
+            report.observed_at.zip(self.newest_stamp).is_some_and(|(stamp, newest)| stamp < newest);
+        if self.has_ended() || stale || report.status == ReportStatus::Failure {
+            return false;
+        }
+        let phase = report.status.phase();
+        let further = report.progress.min(100) > self.progress;
+        let since = now.since(self.reported_at.unwrap_or(now));
+        self.goes_on(phase) || phase == self.phase && further && since >= limits.progress_interval
     }
 
     fn was_told(&self, phase: Phase) -> bool {

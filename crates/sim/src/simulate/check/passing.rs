@@ -12,6 +12,36 @@ use super::{Checker, Moment, Read, Said, operation};
 use crate::simulate::invariant::Invariant;
 
 impl Checker {
+    /// An engine calls the transport or the directory.
+    pub(in crate::simulate) fn call_begins(&mut self, moment: Moment) {
+        self.turns.calls.begins(moment.step);
+        self.look_at_calls(moment);
+    }
+
+    /// It has its answer, or does not wait for it any more.
+    pub(in crate::simulate) fn call_ends(&mut self, moment: Moment) {
+        self.look_at_calls(moment);
+        self.turns.calls.ends(moment.step);
+    }
+
+    /// What waits behind other calls leaves late.
+    fn look_at_calls(&mut self, moment: Moment) {
+        if self.turns.calls.are_full() {
+            self.facts.calm_since = self.facts.calm_since.max(moment.now);
+        }
+    }
+
+    /// A device connected or disconnected, whoever is told of it.
+    pub(in crate::simulate) fn device_went(
+        &mut self,
+        device: DeviceId,
+        online: bool,
+        moment: Moment,
+    ) {
+        self.turns.device_went(device, online);
+        self.refresh_device(device, moment);
+    }
+
     pub(in crate::simulate) fn update_leaves(
         &mut self,
         device: DeviceId,
@@ -61,15 +91,26 @@ impl Checker {
     ) {
         if let Some(operation) = self.facts.operations.get_mut(&operation) {
             operation.answered(said);
-            let device = operation.device;
-            if matches!(said, Said::Temporary | Said::Nothing) {
+            let (device, stream) = (operation.device, operation.stream);
+            let failed = matches!(said, Said::Temporary | Said::Nothing);
+            if failed {
                 self.turns.delay(device, now);
+            }
+            if let StreamId::Campaign(id) = stream {
+                self.outages.request_answered(id, failed, now);
             }
         }
     }
 
     pub(in crate::simulate) fn read_began(&mut self, device: DeviceId, moment: Moment) {
-        self.turns.read_began(device, self.campaigns.values(), moment);
+        let (models, now) = (self.campaigns.values(), moment.now);
+        let mut checked = self.outages.read_began(device, models.clone(), &self.facts, now);
+        // What waited behind other calls was decided before.
+        if self.turns.is_off(now) || self.turns.calls.were_full_in(moment.step) {
+            checked = Ok(());
+        }
+        self.turns.read_began(device, models, moment);
+        self.note(checked, now, None, Some(device));
         self.refresh_device(device, moment);
     }
 
@@ -77,11 +118,22 @@ impl Checker {
         &mut self,
         slot: usize,
         device: DeviceId,
+        since: Timestamp,
         version: Read,
         moment: Moment,
     ) {
-        self.turns.read_ended(device, version.is_err(), moment.now);
-        self.facts.shown[slot].insert(device, Shown { version, at: moment.now });
+        let failed = version.is_err();
+        self.turns.read_ended(device, failed, moment.now);
+        let models = self.campaigns.values();
+        self.outages.read_ended(device, failed, models, &self.facts, moment.now);
+        if failed {
+            self.facts.unread_at.insert(device, moment.now);
+        }
+        // One that began before a load and failed takes nothing away from what was read since.
+        let newer = self.facts.shown[slot].get(&device).is_some_and(|shown| shown.at > since);
+        if !(failed && newer) {
+            self.facts.shown[slot].insert(device, Shown { version, at: moment.now });
+        }
         self.refresh_device(device, moment);
     }
 
@@ -112,6 +164,7 @@ impl Checker {
     pub(in crate::simulate) fn trouble(&mut self, now: Timestamp) {
         self.facts.calm_since = self.facts.calm_since.max(now);
         self.turns.trouble(now);
+        self.outages.trouble();
     }
 
     /// The engine's clock steps forward: what was read just before is as fresh as it was.

@@ -19,6 +19,13 @@ impl Checker {
         &mut self,
         moment: Moment,
     ) -> Vec<(CampaignId, DeviceId)> {
+        if self.turns.is_calm_again(moment.now) {
+            for model in self.campaigns.values().filter(|model| model.is_running()) {
+                for place in 0..model.targets.len() {
+                    self.turns.refresh(model, place, &self.facts, moment);
+                }
+            }
+        }
         for (id, place) in self.turns.delays_over(moment.now) {
             if let Some(model) = self.campaigns.get(&id) {
                 self.turns.refresh(model, place, &self.facts, moment);

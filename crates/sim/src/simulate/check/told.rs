@@ -2,7 +2,8 @@
 //! keeps.
 
 use hedgerow_core::{
-    CampaignId, DeviceId, OperationId, Reaction, ReportStatus, StatusCode, StreamId, Timestamp,
+    CampaignId, DeviceId, OperationId, OperationLimits, Reaction, ReportStatus, StatusCode,
+    StreamId, Timestamp,
 };
 use hedgerow_engine::{EngineError, Observation};
 
@@ -31,6 +32,8 @@ pub(in crate::simulate) struct ToldReport {
     operation: OperationId,
     /// The device means this operation, and it is one of its own.
     genuine: bool,
+    /// What it says has to be recorded, if the limits stay as they are.
+    news_under: Option<OperationLimits>,
     /// A report that ends an operation.
     is_final: bool,
     events: u32,
@@ -46,7 +49,7 @@ pub(in crate::simulate) enum Asked {
     Cancel(CampaignId),
     Edit(CampaignId),
     Delete(CampaignId),
-    StartManual(OperationId),
+    StartManual(OperationId, DeviceId),
     CancelManual(OperationId),
 }
 
@@ -67,18 +70,33 @@ impl Checker {
                 Told::Removed { device: *device, open: self.open_targets(*device) }
             }
             Observation::Report(report) => {
+                let limits = self.limits_of(report.operation);
                 let operation = self.facts.operations.get_mut(&report.operation);
                 let genuine = operation.as_ref().is_some_and(|o| o.device == report.device);
                 let (mut events, mut late) = (0, 0);
+                let mut news_under = None;
                 if let Some(operation) = operation.filter(|_| genuine) {
                     operation.told(report);
+                    // One that was not alone may have seen less of the log.
+                    news_under = limits.filter(|limits| {
+                        self.facts.alone_since.is_some()
+                            && operation.is_news(report, moment.now, limits)
+                    });
                     (events, late) = (operation.events, operation.late);
                 }
                 let busy = report.code == Some(StatusCode::UpdateAlreadyInProgress);
                 let is_final = report.status == ReportStatus::Success
                     || report.status == ReportStatus::Failure && !busy;
                 let (device, operation) = (report.device, report.operation);
-                Told::Report(ToldReport { device, operation, genuine, is_final, events, late })
+                Told::Report(ToldReport {
+                    device,
+                    operation,
+                    genuine,
+                    news_under,
+                    is_final,
+                    events,
+                    late,
+                })
             }
             Observation::BaseImageChanged { .. } => Told::Other,
         }
@@ -93,8 +111,11 @@ impl Checker {
     ) -> bool {
         match told {
             Told::Presence { device, online, at } => {
-                if *online && answer.is_ok() {
-                    let told = self.facts.told_online.entry(*device).or_default();
+                if answer.is_ok() {
+                    let facts = &mut self.facts;
+                    let told =
+                        if *online { &mut facts.told_online } else { &mut facts.told_offline };
+                    let told = told.entry(*device).or_default();
                     *told = (*told).max(*at);
                 }
                 let online = answer.is_ok().then_some(*online);
@@ -138,7 +159,11 @@ impl Checker {
                 })
             }
             Ok(reaction) => {
-                let kept = *reaction == Reaction::Unchanged || operation.events > told.events;
+                let limits = self.limits_of(id);
+                let is_news = told.news_under.as_ref().is_some_and(|l| Some(l) == limits.as_ref());
+                let may_be_nothing = *reaction == Reaction::Unchanged && !is_news;
+                let kept =
+                    may_be_nothing || operation.events > told.events || operation.has_ended();
                 ensure(kept, Invariant::Acknowledged, || {
                     format!("a report about operation {id} is taken and not in the log")
                 })?;
@@ -154,6 +179,14 @@ impl Checker {
         }
     }
 
+    /// The limits that an operation has now.
+    fn limits_of(&self, operation: OperationId) -> Option<OperationLimits> {
+        match self.stream_of(operation)? {
+            StreamId::Campaign(id) => Some(self.campaigns.get(&id)?.limits().operation.clone()),
+            StreamId::ManualUpdate(id) => Some(self.manuals.get(&id)?.definition.limits.clone()),
+        }
+    }
+
     fn recorded_of(&self, asked: Asked) -> Before {
         let id = match asked {
             Asked::Create(id)
@@ -162,7 +195,7 @@ impl Checker {
             | Asked::Cancel(id)
             | Asked::Edit(id)
             | Asked::Delete(id) => id,
-            Asked::StartManual(id) | Asked::CancelManual(id) => {
+            Asked::StartManual(id, _) | Asked::CancelManual(id) => {
                 let cancels = self.manuals.get(&id).map_or(0, |manual| manual.cancels);
                 return Before(Recorded::default(), cancels);
             }
@@ -171,8 +204,11 @@ impl Checker {
     }
 
     /// Somebody asks for something.
-    pub(in crate::simulate) fn asked(&mut self, asked: Asked) -> Before {
+    pub(in crate::simulate) fn asked(&mut self, asked: Asked, now: Timestamp) -> Before {
         let before = self.recorded_of(asked);
+        if let Asked::StartManual(_, device) = asked {
+            self.outages.manual_update_wanted(device, now);
+        }
         if let Asked::Cancel(id) = asked
             && let Some(model) = self.campaigns.get_mut(&id)
         {
@@ -192,7 +228,9 @@ impl Checker {
             Asked::Cancel(id) => (now.finished > then.finished, StreamId::Campaign(id)),
             Asked::Edit(id) => (now.edited > then.edited, StreamId::Campaign(id)),
             Asked::Delete(id) => (now.deleted > then.deleted, StreamId::Campaign(id)),
-            Asked::StartManual(id) => (self.manuals.contains_key(&id), StreamId::ManualUpdate(id)),
+            Asked::StartManual(id, _) => {
+                (self.manuals.contains_key(&id), StreamId::ManualUpdate(id))
+            }
             Asked::CancelManual(id) => {
                 let known = self.manuals.contains_key(&id);
                 // A repeated one changes nothing.

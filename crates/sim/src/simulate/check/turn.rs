@@ -3,13 +3,15 @@
 //! A target counts as ready only when the engine must know that it is: it was told that the device
 //! is online and has acknowledged that, nothing is being read, nothing holds the device, no delay
 //! runs. Whatever makes that doubtful, such as a store that fails or a second engine, switches the
-//! checks off for a while; so they never accuse wrongly.
+//! checks off for a while; so they never accuse wrongly. An engine that loads a campaign again asks
+//! who is online (E7): afterwards it must know of those that were online all the time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use hedgerow_core::{CampaignId, CampaignStatus, DeviceId, TargetStatus, Timestamp};
 
+use super::calls::Calls;
 use super::campaign::Model;
 use super::facts::Facts;
 use crate::simulate::invariant::{Checked, Invariant, ensure};
@@ -30,7 +32,10 @@ pub(in crate::simulate) struct Moment {
 #[derive(Default)]
 struct Queue {
     /// What the campaign must know of each device's presence.
-    known: BTreeMap<usize, bool>,
+    known: BTreeMap<DeviceId, bool>,
+    /// Devices that it was told of before trouble, and that have been online ever since: it must
+    /// know of them also if it was loaded again.
+    kept: BTreeSet<DeviceId>,
     /// Those that are ready, with the step since which they are.
     ready: BTreeMap<(u32, usize), u64>,
     places: BTreeMap<usize, (u32, usize)>,
@@ -40,10 +45,25 @@ struct Queue {
     unfair: BTreeMap<usize, DeviceId>,
 }
 
+impl Queue {
+    fn is_known(&mut self, device: DeviceId, online: Option<bool>) {
+        self.kept.remove(&device);
+        match online {
+            Some(online) => drop(self.known.insert(device, online)),
+            None => drop(self.known.remove(&device)),
+        }
+    }
+}
+
 #[derive(Default)]
 pub(super) struct Turns {
+    pub(super) calls: Calls,
     queues: BTreeMap<CampaignId, Queue>,
     off_until: Timestamp,
+    /// Who is ready was forgotten, and is to be looked at anew when it can be told for sure again.
+    forgot: bool,
+    /// The devices that are online, as the platform knows.
+    online: BTreeSet<DeviceId>,
     /// Two engines write, or have written since the first one started: what one of them decided the
     /// other learns only from its next conflict.
     pub(super) two_engines: bool,
@@ -57,13 +77,44 @@ pub(super) struct Turns {
 }
 
 impl Turns {
+    /// `calls`: how many an engine makes at once for each campaign.
+    pub(super) fn new(calls: usize) -> Self {
+        Self { calls: Calls::at_most(calls), ..Self::default() }
+    }
+
     /// Nothing is known for sure any more.
     pub(super) fn trouble(&mut self, now: Timestamp) {
         self.off_until = self.off_until.max(now + QUIET);
+        self.forgot = true;
         for queue in self.queues.values_mut() {
-            *queue = Queue::default();
+            let known = std::mem::take(&mut queue.known).into_iter();
+            let kept: BTreeSet<_> = known
+                .filter(|(device, online)| *online && self.online.contains(device))
+                .map(|(device, _)| device)
+                .collect();
+            let known = kept.iter().map(|device| (*device, true)).collect();
+            *queue = Queue { known, kept, ..Queue::default() };
         }
         self.named.clear();
+    }
+
+    /// Whether this is the first look since all of it can be told for sure again.
+    pub(super) fn is_calm_again(&mut self, now: Timestamp) -> bool {
+        !self.is_off(now) && std::mem::take(&mut self.forgot)
+    }
+
+    /// A device connected or disconnected, whoever is told of it.
+    pub(super) fn device_went(&mut self, device: DeviceId, online: bool) {
+        if online {
+            self.online.insert(device);
+            return;
+        }
+        self.online.remove(&device);
+        for queue in self.queues.values_mut() {
+            if queue.kept.remove(&device) {
+                queue.known.remove(&device);
+            }
+        }
     }
 
     pub(super) fn is_off(&self, now: Timestamp) -> bool {
@@ -84,12 +135,12 @@ impl Turns {
     /// A campaign starts: it was told the presence of its devices with their names.
     pub(super) fn started(&mut self, model: &Model) {
         let queue = self.queues.entry(model.id).or_default();
-        for (place, target) in model.targets.iter().enumerate() {
+        for target in &model.targets {
             let online = self.named.get(&target.device).copied();
             if let Some(online) =
                 online.filter(|_| !self.unacknowledged.contains_key(&target.device))
             {
-                queue.known.insert(place, online);
+                queue.is_known(target.device, Some(online));
             }
         }
     }
@@ -104,7 +155,7 @@ impl Turns {
         let settled = target.status == TargetStatus::Idle
             && operation.is_none_or(|operation| !operation.is_reported())
             && facts.holders.get(&device).is_none_or(|holder| Some(*holder) == own)
-            && queue.known.get(&place) == Some(&true)
+            && queue.known.get(&device) == Some(&true)
             && !self.unacknowledged.contains_key(&device)
             && !self.reading.contains_key(&device);
         let delay = target.not_before.max(self.delayed.get(&device).copied());
@@ -143,12 +194,8 @@ impl Turns {
             }
         }
         for model in models.filter(|model| model.is_running()) {
-            if let Some(place) = model.place(device) {
-                let queue = self.queues.entry(model.id).or_default();
-                match online {
-                    Some(online) => drop(queue.known.insert(place, online)),
-                    None => drop(queue.known.remove(&place)),
-                }
+            if model.place(device).is_some() {
+                self.queues.entry(model.id).or_default().is_known(device, online);
             }
         }
     }
@@ -170,7 +217,8 @@ impl Turns {
             let key = (target.attempt, place);
             let before = queue.ready.range(..key).find(|(_, since)| **since < moment.step);
             match before {
-                Some(((_, other), _)) => {
+                // What waited behind other calls was decided before.
+                Some(((_, other), _)) if !self.calls.were_full_in(moment.step) => {
                     queue.unfair.insert(place, model.targets[*other].device);
                 }
                 _ => drop(queue.unfair.remove(&place)),
@@ -213,7 +261,8 @@ impl Turns {
         let device = model.targets[place].device;
         let offline = !self.is_off(now)
             && !self.unacknowledged.contains_key(&device)
-            && self.queues.get(&model.id).and_then(|queue| queue.known.get(&place)) == Some(&false);
+            && self.queues.get(&model.id).and_then(|queue| queue.known.get(&device))
+                == Some(&false);
         ensure(!offline, Invariant::OnlineFirst, || {
             "an operation starts on a device that the engine knows to be offline".to_owned()
         })
@@ -234,7 +283,10 @@ impl Turns {
 
     /// A target of this campaign that should have had its turn: it is ready, and a slot is free.
     pub(super) fn passed_over(&self, model: &Model, moment: Moment) -> Option<DeviceId> {
-        if self.is_off(moment.now) || model.status != CampaignStatus::InProgress {
+        if self.is_off(moment.now)
+            || self.calls.are_full()
+            || model.status != CampaignStatus::InProgress
+        {
             return None;
         }
         let taken = model.count(TargetStatus::InProgress) + self.reads;

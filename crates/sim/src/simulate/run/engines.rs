@@ -50,7 +50,7 @@ impl Run<'_> {
             Arc::new(self.clock.clone()),
             Arc::new(executor.spawner()),
         )
-        .concurrent_calls(100_000)
+        .concurrent_calls(self.calls)
         .call_timeout(CALL_TIMEOUT)
         .snapshot_every(self.setup.snapshot_every);
         let started = executor.run(builder.start());
@@ -183,13 +183,13 @@ impl Run<'_> {
             return;
         };
         let Request { asked, text, ask } = request;
-        let generation = {
+        let (generation, before) = {
             let inner = &mut *self.world.inner();
             inner.checker.coverage.inputs += 1;
             inner.note(None, None, || text);
-            inner.engines[0].generation
+            let now = inner.engine_now();
+            (inner.engines[0].generation, inner.checker.asked(asked, now))
         };
-        let before = self.world.inner().checker.asked(asked);
         let lens = Lens { world: self.world.clone(), slot: 0, generation };
         let number = self
             .campaigns

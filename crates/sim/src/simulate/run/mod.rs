@@ -20,7 +20,7 @@ use hedgerow_engine::store::EventStore;
 
 use crate::random::Random;
 use crate::runtime::{Executor, VirtualClock};
-use crate::simulate::cast::{BEGINNING, CampaignPart, Casting};
+use crate::simulate::cast::{BEGINNING, CampaignPart, Casting, concurrent_calls};
 use crate::simulate::check::Checker;
 use crate::simulate::fault::{FaultKind, Faults};
 use crate::simulate::invariant::Violation;
@@ -50,6 +50,8 @@ pub(super) struct Run<'a> {
     casting: Casting<'a>,
     campaigns: Vec<CampaignPart>,
     created: u32,
+    /// How many calls an engine makes at once for each campaign.
+    calls: usize,
     manuals: u32,
     world: World,
     clock: VirtualClock,
@@ -84,7 +86,8 @@ impl<'a> Run<'a> {
             liars.push(faults.happens(FaultKind::Liar));
         }
         let tenant = operator::tenant();
-        let checker = Checker::new(tenant.clone());
+        let calls = concurrent_calls(setup.seed);
+        let checker = Checker::new(tenant.clone(), calls);
         let world = World::new(BEGINNING, parts, faults, checker, trace);
         for (thing, liar) in world.inner().things.iter_mut().zip(liars) {
             thing.liar = liar;
@@ -95,6 +98,7 @@ impl<'a> Run<'a> {
             tenant,
             casting,
             created: setup.campaigns,
+            calls,
             manuals: 0,
             campaigns,
             world,

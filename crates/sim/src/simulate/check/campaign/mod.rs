@@ -64,8 +64,8 @@ pub(super) struct Model {
     /// The devices that the directory named when it was last asked for the channel.
     pub(super) named: Option<Vec<DeviceId>>,
     scheduled_at: Option<Timestamp>,
-    /// The shortest that it ever was.
-    shortest_reboot_timeout: Duration,
+    /// The shortest and the longest that it ever was.
+    reboot_timeouts: (Duration, Duration),
     /// The core's own fold of the same events (E1).
     pub(super) fold: Campaign,
 }
@@ -88,11 +88,12 @@ fn gates(definition: &CampaignDefinition) -> (Option<&str>, bool, bool) {
 impl Model {
     pub(super) fn new(fold: Campaign) -> Self {
         let definition = fold.definition().clone();
+        let reboot_timeout = definition.rollout.push().limits.operation.reboot_timeout;
         Self {
             id: fold.id(),
             image: definition.base_image.version.to_string(),
             scheduled_at: fold.scheduled_at(),
-            shortest_reboot_timeout: definition.rollout.push().limits.operation.reboot_timeout,
+            reboot_timeouts: (reboot_timeout, reboot_timeout),
             definition,
             status: fold.status(),
             outcome: None,
@@ -200,7 +201,8 @@ impl Model {
             E::CampaignCreated(_) => {}
             E::CampaignEdited(edited) => {
                 self.definition = CampaignDefinition::clone(&edited.definition);
-                self.shortest_reboot_timeout = self.limits().operation.reboot_timeout;
+                let timeout = self.limits().operation.reboot_timeout;
+                self.reboot_timeouts = (timeout, timeout);
                 self.image = self.definition.base_image.version.to_string();
                 self.named = None;
                 self.scheduled_at = edited.scheduled_at;
@@ -244,8 +246,9 @@ impl Model {
                     limits: changed.limits.clone(),
                     gates: push.push().gates,
                 });
-                self.shortest_reboot_timeout =
-                    self.shortest_reboot_timeout.min(changed.limits.operation.reboot_timeout);
+                let timeout = changed.limits.operation.reboot_timeout;
+                let (shortest, longest) = self.reboot_timeouts;
+                self.reboot_timeouts = (shortest.min(timeout), longest.max(timeout));
                 self.recorded.edited += 1;
             }
             E::CampaignFinished(finished) => {

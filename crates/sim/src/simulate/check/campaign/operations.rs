@@ -5,7 +5,7 @@ use hedgerow_core::{OperationId, Outcome, StreamId, TargetStatus, Timestamp};
 use uuid::Uuid;
 
 use super::{Model, OPERATIONS};
-use crate::simulate::check::facts::{Facts, Witness};
+use crate::simulate::check::facts::{Facts, Timeout, Witness};
 use crate::simulate::check::gate::shows;
 use crate::simulate::check::operation::{Op, of};
 use crate::simulate::invariant::{Checked, Invariant, ensure};
@@ -78,8 +78,19 @@ impl Model {
             return facts.late(e.operation, e.status, at).map_err(of(e.operation));
         }
         let id = self.active(place)?;
+        let timeout = match event {
+            E::RequestResent(_) | E::ResendMissed(_) => Some(Timeout::Request),
+            E::OperationFailed(e) => Timeout::of(&e.reason),
+            _ => None,
+        };
+        if let Some(timeout) = timeout {
+            facts.in_time(id, timeout, at)?;
+        }
+        if timeout == Some(Timeout::Stall) {
+            facts.judged_in_time(id, self.reboot_timeouts.1, at)?;
+        }
         let shown = facts.last_shown(device);
-        let rollback_from = facts.rollback_from(device, self.shortest_reboot_timeout);
+        let rollback_from = facts.rollback_from(device, self.reboot_timeouts.0);
         let limits = &self.definition.rollout.push().limits.operation;
         let operation = facts.operation(id)?;
         operation.events += 1;

@@ -79,8 +79,11 @@ impl Turn<'_> {
         let known = self.live.observations.outage.is_known();
         self.live.observations.outage.failed(Call::Read, target, now);
         let campaign = &self.live.campaign;
+        let waits = campaign.not_before.get(target).is_some_and(|at| *at > now);
         if campaign.status != CampaignStatus::InProgress
             || campaign.targets.status(target) != TargetStatus::Idle
+            // Turned away while its version was read (D14): it waits for that.
+            || waits
         {
             return;
         }

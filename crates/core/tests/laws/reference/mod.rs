@@ -190,7 +190,8 @@ impl Reference {
             return true;
         }
         target.volatile.reading = None;
-        let idle = target.status == TargetStatus::Idle;
+        let waits = target.not_before.is_some_and(|at| at > self.now);
+        let idle = target.status == TargetStatus::Idle && !waits;
         let is_turn = purpose == ReadPurpose::Gate;
         match answer {
             BaseImageAnswer::Version(version) if is_turn => self.turn(n, version.as_deref()),

@@ -13,7 +13,7 @@ use hedgerow_core::event::{
     RequestAccepted, SnapshotExtended, TargetFailed, TargetFailure, TargetUpToDate,
 };
 use hedgerow_core::{
-    ApplyError, BaseImage, BaseImageAnswer, Campaign, CampaignDefinition, CampaignId,
+    ApplyError, BaseImage, BaseImageAnswer, Campaign, CampaignDefinition, CampaignEdit, CampaignId,
     CampaignStatus, Channel, Command, DeviceId, Effect, FailureReason, GatePolicy, Input,
     LiveCampaign, LiveManualUpdate, ManualUpdate, ManualUpdateDefinition, OpenTarget, OperationId,
     OperationLimits, OperationReport, Outcome, Percentage, Phase, Presence, PushRollout,
@@ -656,6 +656,160 @@ fn a_manual_update_that_was_loaded_waits_for_the_presence_and_looks_when_the_ima
     assert_eq!(tell(10_012, Input::Tick), []);
     let changed = tell(10_013, Input::Tick);
     assert!(looks(&changed, ReadPurpose::Settled), "{changed:?}");
+}
+
+#[test]
+fn a_trial_whose_target_is_removed_while_its_version_is_read_gives_way_to_the_next() {
+    let mut work = AtWork::new(at(0));
+    let fails = |of| Input::BaseImageRead {
+        device: of,
+        purpose: ReadPurpose::Gate,
+        answer: BaseImageAnswer::Failed(TransportError::new("down")),
+    };
+    let turns = |effects: &[Effect]| -> Vec<DeviceId> {
+        let gate = |effect: &Effect| match effect {
+            Effect::ReadBaseImage { device, purpose: ReadPurpose::Gate } => Some(*device),
+            _ => None,
+        };
+        effects.iter().filter_map(gate).collect()
+    };
+    work.tell(0, fails(device(1)));
+    work.tell(0, fails(device(2)));
+    for of in turns(&work.tell(60, Input::Tick)) {
+        work.tell(0, fails(of));
+    }
+    assert!(work.live.knows_of_outage());
+    let trial = work.tell(300, Input::Tick);
+    let &[of] = turns(&trial).as_slice() else { panic!("one trial at a time: {trial:?}") };
+    work.tell(1, Input::DeviceRemoved { device: of });
+    let other = if of == device(1) { device(2) } else { device(1) };
+    let answered = work.tell(1, fails(of));
+    let later = work.tell(300, Input::Tick);
+    assert_eq!([turns(&answered), turns(&later)].concat(), [other]);
+}
+
+#[test]
+fn a_device_that_came_back_once_more_while_it_was_read_is_given_its_whole_time_again() {
+    let mut work = AtWork::new(at(0));
+    let read = |purpose| {
+        let answer = BaseImageAnswer::Version(Some("1.0.0".to_owned()));
+        Input::BaseImageRead { device: device(1), purpose, answer }
+    };
+    let online = |seconds| Input::Presence {
+        device: device(1),
+        presence: Presence::Online { since: at(seconds) },
+    };
+    let (device, operation) = (device(1), operation(1));
+    work.tell(1, read(ReadPurpose::Gate));
+    let answer = RequestAnswer::Accepted;
+    work.tell(1, Input::RequestAnswered { device, operation, answer });
+    let rebooting = OperationReport::new(device, operation, ReportStatus::Rebooting);
+    work.tell(1, Input::Report(rebooting));
+    work.tell(1, online(5));
+    work.tell(10, Input::Tick);
+    work.tell(0, read(ReadPurpose::Settled));
+    let looks = work.tell(600, Input::Tick);
+    let is_judged = |effect: &Effect| {
+        matches!(effect, Effect::ReadBaseImage { purpose: ReadPurpose::RebootTimeout, .. })
+    };
+    assert!(looks.iter().any(is_judged), "{looks:?}");
+    work.tell(1, online(616));
+    work.tell(1, read(ReadPurpose::RebootTimeout));
+    let status = work.live.campaign().target(device).expect("a target").status;
+    assert_eq!(status, TargetStatus::InProgress, "it has been back for a second");
+    let error = OperationReport::new(device, operation, ReportStatus::Error);
+    work.tell(1, Input::Report(error));
+    let later = work.tell(700, Input::Tick);
+    assert!(!later.iter().any(is_judged), "it goes on after an error: {later:?}");
+}
+
+#[test]
+fn a_snapshot_that_is_not_available_is_asked_for_again_after_a_while() {
+    let event = Campaign::create(definition(), None, at(0)).expect("a campaign");
+    let campaign = Campaign::begin(tenant(), ID, &event, at(0)).expect("its first event");
+    let mut work = AtWork { live: LiveCampaign::new(campaign), now: at(0) };
+    let asks = |effects: &[Effect]| match effects {
+        [Effect::TakeSnapshot { asked }] => Some(*asked),
+        _ => None,
+    };
+    let asked = asks(&work.tell(0, Input::Tick)).expect("a new campaign asks");
+    assert_eq!(work.tell(1, Input::SnapshotUnavailable { asked }), []);
+    assert_eq!(work.tell(9, Input::Tick), []);
+    assert!(asks(&work.tell(1, Input::Tick)).is_some());
+}
+
+#[test]
+fn a_time_that_is_now_is_no_schedule_and_a_start_that_has_begun_cannot_be_deleted() {
+    assert_eq!(created(Some(at(1))).status(), CampaignStatus::Idle);
+    let edit =
+        |scheduled_at| CampaignEdit { scheduled_at: Some(scheduled_at), ..CampaignEdit::default() };
+    let mut live = LiveCampaign::new(created(Some(at(50))));
+    let command = Input::Command(Command::Edit(Box::new(edit(Some(at(5))))));
+    live.handle(command, at(5)).expect("it is taken");
+    assert_ne!(live.campaign().status(), CampaignStatus::Scheduled);
+
+    let mut begun = created(Some(at(50)));
+    apply(&mut begun, SnapshotExtended { devices: vec![device(1)] }, 50);
+    let mut live = LiveCampaign::new(begun);
+    let refused = live.handle(Input::Command(Command::Delete), at(51)).expect_err("it has begun");
+    assert!(refused.to_string().contains("its start has begun"), "{refused}");
+}
+
+#[test]
+fn what_a_device_says_is_kept_in_short_and_an_error_that_it_repeats_with_a_later_stamp_is_news() {
+    let mut work = AtWork::new(at(0));
+    let answer = BaseImageAnswer::Version(Some("1.0.0".to_owned()));
+    work.tell(1, Input::BaseImageRead { device: device(1), purpose: ReadPurpose::Gate, answer });
+    let error = |seconds| OperationReport {
+        message: "the disk is full".to_owned(),
+        observed_at: Some(at(seconds)),
+        ..OperationReport::new(device(1), operation(1), ReportStatus::Error)
+    };
+    let now = work.now + Duration::from_secs(1);
+    let first = work.live.handle(Input::Report(error(1)), now).expect("it is taken");
+    let message = first.events.iter().find_map(|event| match event {
+        CampaignEvent::OperationReported(reported) => Some(reported.message.clone()),
+        _ => None,
+    });
+    assert_eq!(message.as_deref(), Some("the disk is full"));
+    let version = work.live.campaign().version();
+    work.tell(600, Input::Report(error(2)));
+    assert_eq!(work.live.campaign().version(), version + 1);
+    let same = |seconds| OperationReport {
+        observed_at: Some(at(seconds)),
+        ..OperationReport::new(device(1), operation(1), ReportStatus::Downloading)
+    };
+    work.tell(600, Input::Report(same(3)));
+    let version = work.live.campaign().version();
+    work.tell(600, Input::Report(same(4)));
+    assert_eq!(work.live.campaign().version(), version, "the same progress is no news");
+}
+
+#[test]
+fn a_cancel_of_a_manual_update_waits_for_its_update_and_is_repeated_until_it_is_answered() {
+    let begun = ManualUpdate::create(manual_definition()).expect("it can begin");
+    let id = OperationId::of_manual_update(&tenant(), "request-1");
+    let update = ManualUpdate::begin(tenant(), id, &begun, at(0)).expect("it begins");
+    let mut live = LiveManualUpdate::new(update);
+    live.first_request();
+    let mut tell = |seconds, input| live.handle(input, at(seconds)).expect("it is taken").effects;
+    let cancels = |effects: &[Effect]| matches!(effects, [Effect::SendCancel { .. }]);
+    let running = hedgerow_core::RunningOperations::Stop;
+    assert_eq!(tell(1, Input::Command(Command::Cancel { running })), [], "its Update is under way");
+    let (device, operation) = (device(1), id);
+    let answer = RequestAnswer::Accepted;
+    let sent = tell(2, Input::RequestAnswered { device, operation, answer });
+    assert!(cancels(&sent), "{sent:?}");
+    assert_eq!(tell(3, Input::Tick), [], "it is under way");
+    let answer = RequestAnswer::Temporary(TransportError::new("HTTP 503"));
+    assert_eq!(tell(4, Input::CancelAnswered { device, operation, answer }), []);
+    let again = tell(14, Input::Tick);
+    assert!(cancels(&again), "{again:?}");
+    let answer = RequestAnswer::Accepted;
+    tell(15, Input::CancelAnswered { device, operation, answer });
+    assert_eq!(tell(40, Input::Tick), []);
+    let cancellation = live.update().operation().map(|operation| operation.cancellation);
+    assert_eq!(cancellation, Some(hedgerow_core::Cancellation::Sent));
 }
 
 #[test]

@@ -464,6 +464,11 @@ impl Op {
         }
     }
 
+    /// Whether its latest call was answered is not known any more.
+    pub(super) fn fate_is_unknown(&mut self) {
+        self.unanswered = true;
+    }
+
     /// Whether every call of it was answered.
     pub(super) fn is_answered(&self) -> bool {
         !self.unanswered && self.answers >= self.decided

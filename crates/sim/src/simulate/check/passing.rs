@@ -179,6 +179,12 @@ impl Checker {
     pub(in crate::simulate) fn engine_starts(&mut self, beside_another: bool, now: Timestamp) {
         self.turns.two_engines = beside_another;
         self.facts.alone_since = (!beside_another).then_some(now);
+        // What became of a call before the start is not known, and who is offline is not asked.
+        for operation in self.facts.operations.values_mut() {
+            if !self.turns.is_online(operation.device) {
+                operation.fate_is_unknown();
+            }
+        }
         self.trouble(now);
     }
 

@@ -175,6 +175,11 @@ impl Turns {
         }
     }
 
+    /// Whether a device is online, as the platform knows.
+    pub(super) fn is_online(&self, device: DeviceId) -> bool {
+        self.online.contains(&device)
+    }
+
     /// A presence notice is told.
     pub(super) fn notice_told(&mut self, device: DeviceId) {
         *self.unacknowledged.entry(device).or_default() += 1;

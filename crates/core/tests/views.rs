@@ -612,10 +612,8 @@ fn after_a_restart_every_device_with_an_operation_is_looked_at() {
         start(&mut campaign, number, 4);
     }
     let mut work = AtWork { live: LiveCampaign::loaded(campaign), now: at(10) };
-    for number in 1..=4 {
-        let presence = Presence::Online { since: at(0) };
-        work.tell(0, Input::Presence { device: device(number), presence });
-    }
+    // Also where it is offline: it may have updated before.
+    work.tell(0, Input::Presence { device: device(1), presence: Presence::Offline });
     assert_eq!(work.tell(0, Input::Recovered), []);
     let looks = work.tell(1, Input::Tick);
     let devices: Vec<_> = looks
@@ -783,6 +781,34 @@ fn what_a_device_says_is_kept_in_short_and_an_error_that_it_repeats_with_a_later
     let version = work.live.campaign().version();
     work.tell(600, Input::Report(same(4)));
     assert_eq!(work.live.campaign().version(), version, "the same progress is no news");
+}
+
+#[test]
+fn a_manual_update_ends_when_its_device_is_back_with_the_old_version() {
+    let definition = ManualUpdateDefinition {
+        expected_version: Some(Version::new(2, 0, 0)),
+        version_before: Some("1.0.0".to_owned()),
+        ..manual_definition()
+    };
+    let begun = ManualUpdate::create(definition).expect("it can begin");
+    let id = OperationId::of_manual_update(&tenant(), "request-1");
+    let update = ManualUpdate::begin(tenant(), id, &begun, at(0)).expect("it begins");
+    let mut live = LiveManualUpdate::new(update);
+    live.first_request();
+    let mut tell = |seconds, input| live.handle(input, at(seconds)).expect("it is taken").effects;
+    let read = |purpose| {
+        let answer = BaseImageAnswer::Version(Some("1.0.0".to_owned()));
+        Input::BaseImageRead { device: device(1), purpose, answer }
+    };
+    let rebooting = OperationReport::new(device(1), id, ReportStatus::Rebooting);
+    tell(1, Input::Report(rebooting));
+    let presence = Presence::Online { since: at(20) };
+    tell(20, Input::Presence { device: device(1), presence });
+    tell(30, Input::Tick);
+    tell(30, read(ReadPurpose::Settled));
+    tell(620, Input::Tick);
+    tell(620, read(ReadPurpose::RebootTimeout));
+    assert!(live.is_settled(), "it was rolled back");
 }
 
 #[test]

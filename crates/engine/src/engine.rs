@@ -64,7 +64,8 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError::Create`], [`EngineError::CampaignExists`], [`EngineError::RolloutTaken`] if
-    /// it is to be refused beside a running one (D18), [`EngineError::Store`].
+    /// it is to be refused beside a running one (D18), [`EngineError::Store`];
+    /// [`EngineError::NotReady`] while it is not known whether an earlier call has created it.
     pub async fn create(
         &self,
         tenant: &TenantId,
@@ -86,7 +87,11 @@ impl Engine {
         }
         let exists = EngineError::CampaignExists { campaign: id };
         let Some(mut beginning) = Beginning::of(&self.shared, tenant, stream) else {
-            return Err(exists);
+            // Of one that is being loaded, or was tried to be written, it is not known yet.
+            let registry = self.shared.registry();
+            let state = registry.streams.get(&(tenant.clone(), stream));
+            let loading = matches!(state, Some(StreamState::Loading));
+            return Err(if loading { EngineError::NotReady { stream } } else { exists });
         };
         let append = StreamAppend {
             tenant: tenant.clone(),

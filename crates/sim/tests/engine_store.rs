@@ -263,6 +263,22 @@ fn d20_a_manual_update_whose_answer_is_lost_is_started_once() {
 }
 
 #[test]
+fn e8_while_it_is_not_known_whether_a_campaign_was_created_nobody_is_told_that_it_exists() {
+    let mut rig = Rig::new(1);
+    let engine = rig.start();
+    rig.store.next([Fault::Fails(unavailable())]);
+    rig.store.fail_reads(3);
+    let create = |rig: &mut Rig| rig.try_create(&engine, 1, definition(1));
+    assert!(matches!(create(&mut rig), Err(EngineError::Store(_))));
+    let again = create(&mut rig).expect_err("it was not created");
+    assert!(matches!(again, EngineError::NotReady { .. }) && again.is_retryable(), "{again}");
+    rig.pass(seconds(60));
+    assert_eq!(create(&mut rig), Ok(()));
+    let exists = EngineError::CampaignExists { campaign: campaign_id(1) };
+    assert_eq!(create(&mut rig), Err(exists));
+}
+
+#[test]
 fn e5_every_append_may_fail_in_every_way_and_the_campaign_finishes_all_the_same() {
     let ways: [fn() -> Fault; 3] =
         [|| Fault::Fails(unavailable()), || Fault::Fails(full()), || Fault::LosesAnswer];

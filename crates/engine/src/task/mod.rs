@@ -140,8 +140,8 @@ impl Task {
         self.finish().await;
     }
 
-    /// Whether the stream has been settled for so long that it leaves the memory; a late report
-    /// loads it again.
+    /// Whether the stream has been settled, and no report has come, for so long that it leaves the
+    /// memory; a late report loads it again.
     fn may_unload(&mut self) -> bool {
         if self.live.activity() == Activity::Active {
             self.unload_at = None;
@@ -220,6 +220,10 @@ impl Task {
                 Message::Input { input, reply, ends_effect } => {
                     self.running -= usize::from(ends_effect);
                     self.keep_fresh(&input);
+                    if matches!(input, Input::Report(_)) {
+                        // Loaded again, it would record a late report that is repeated once more.
+                        self.unload_at = None;
+                    }
                     pending.push(Pending { input, reply });
                 }
                 Message::Inputs { inputs, ends_effect } => {

@@ -49,9 +49,10 @@ impl Checker {
         url: &str,
         now: Timestamp,
     ) {
+        let alone = self.facts.alone_since.is_some();
         let checked = match self.facts.operation(operation) {
             Ok(known) if known.device == device => {
-                known.leaves(url, now).map_err(operation::of(operation))
+                known.leaves(url, alone, now).map_err(operation::of(operation))
             }
             Ok(known) => Err((
                 Invariant::SameRequest,

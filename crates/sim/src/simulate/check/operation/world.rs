@@ -7,14 +7,20 @@ use super::{Op, Said, rank};
 use crate::simulate::invariant::{Checked, Invariant, ensure};
 
 impl Op {
-    pub(in crate::simulate::check) fn leaves(&mut self, url: &str, now: Timestamp) -> Checked {
+    pub(in crate::simulate::check) fn leaves(
+        &mut self,
+        url: &str,
+        alone: bool,
+        now: Timestamp,
+    ) -> Checked {
         ensure(url == self.url, Invariant::SameRequest, || {
             format!("its request carries {url:?}, the image is at {:?}", self.url)
         })?;
         self.left += 1;
         self.decided_at = None;
         // What ends it at the very instant may be recorded while the call is made.
-        let ended_at = self.ended_at.filter(|ended_at| *ended_at < now);
+        // What another engine ends this one does not know until its next append.
+        let ended_at = self.ended_at.filter(|ended_at| alone && *ended_at < now);
         ensure(ended_at.is_none(), Invariant::RecordThenAct, || {
             format!("its request leaves at {now}, after its end at {ended_at:?}")
         })?;

@@ -396,6 +396,15 @@ impl AtWork {
     }
 }
 
+/// The devices whose base image is to be read for this purpose.
+fn looked_at(wanted: ReadPurpose, effects: &[Effect]) -> Vec<DeviceId> {
+    let device = |effect: &Effect| match effect {
+        Effect::ReadBaseImage { device, purpose } if *purpose == wanted => Some(*device),
+        _ => None,
+    };
+    effects.iter().filter_map(device).collect()
+}
+
 /// Something that may happen to both devices' campaign, each with the seconds before it.
 fn story() -> Vec<(u64, Input)> {
     let read = |number, answer| Input::BaseImageRead {
@@ -556,33 +565,31 @@ fn a_trial_whose_operation_ends_before_its_request_leaves_gives_way_to_the_next(
         operation: OperationId::of_campaign(ID, of, 0),
         answer: RequestAnswer::Temporary(TransportError::new("down")),
     };
-    let turns = |effects: &[Effect]| -> Vec<DeviceId> {
-        let gate = |effect: &Effect| match effect {
-            Effect::ReadBaseImage { device, purpose: ReadPurpose::Gate } => Some(*device),
-            _ => None,
-        };
-        effects.iter().filter_map(gate).collect()
-    };
     for number in [1, 2] {
         work.tell(0, read(device(number)));
         work.tell(0, fails(device(number)));
     }
     let next = work.tell(60, Input::Tick);
-    for of in turns(&next) {
+    for of in looked_at(ReadPurpose::Gate, &next) {
         work.tell(0, read(of));
         work.tell(0, fails(of));
     }
     assert!(work.live.knows_of_outage());
 
     let trial = work.tell(300, Input::Tick);
-    let &[of] = turns(&trial).as_slice() else { panic!("one trial at a time: {trial:?}") };
+    let &[of] = looked_at(ReadPurpose::Gate, &trial).as_slice() else {
+        panic!("one trial at a time: {trial:?}")
+    };
     let sent = work.tell(0, read(of));
     assert!(matches!(sent[..], [Effect::SendUpdate { .. }]), "{sent:?}");
     // It is dropped as too late, so nobody will answer for it.
     let removed = work.tell(1, Input::DeviceRemoved { device: of });
     let other = if of == device(1) { device(2) } else { device(1) };
     let later = work.tell(300, Input::Tick);
-    assert_eq!([turns(&removed), turns(&later)].concat(), [other]);
+    assert_eq!(
+        [looked_at(ReadPurpose::Gate, &removed), looked_at(ReadPurpose::Gate, &later)].concat(),
+        [other]
+    );
 }
 
 #[test]
@@ -616,14 +623,7 @@ fn after_a_restart_every_device_with_an_operation_is_looked_at() {
     work.tell(0, Input::Presence { device: device(1), presence: Presence::Offline });
     assert_eq!(work.tell(0, Input::Recovered), []);
     let looks = work.tell(1, Input::Tick);
-    let devices: Vec<_> = looks
-        .iter()
-        .filter_map(|effect| match effect {
-            Effect::ReadBaseImage { device, purpose: ReadPurpose::Settled } => Some(*device),
-            _ => None,
-        })
-        .collect();
-    assert_eq!(devices, [1, 2, 3].map(device));
+    assert_eq!(looked_at(ReadPurpose::Settled, &looks), [1, 2, 3].map(device));
 }
 
 #[test]
@@ -664,26 +664,24 @@ fn a_trial_whose_target_is_removed_while_its_version_is_read_gives_way_to_the_ne
         purpose: ReadPurpose::Gate,
         answer: BaseImageAnswer::Failed(TransportError::new("down")),
     };
-    let turns = |effects: &[Effect]| -> Vec<DeviceId> {
-        let gate = |effect: &Effect| match effect {
-            Effect::ReadBaseImage { device, purpose: ReadPurpose::Gate } => Some(*device),
-            _ => None,
-        };
-        effects.iter().filter_map(gate).collect()
-    };
     work.tell(0, fails(device(1)));
     work.tell(0, fails(device(2)));
-    for of in turns(&work.tell(60, Input::Tick)) {
+    for of in looked_at(ReadPurpose::Gate, &work.tell(60, Input::Tick)) {
         work.tell(0, fails(of));
     }
     assert!(work.live.knows_of_outage());
     let trial = work.tell(300, Input::Tick);
-    let &[of] = turns(&trial).as_slice() else { panic!("one trial at a time: {trial:?}") };
+    let &[of] = looked_at(ReadPurpose::Gate, &trial).as_slice() else {
+        panic!("one trial at a time: {trial:?}")
+    };
     work.tell(1, Input::DeviceRemoved { device: of });
     let other = if of == device(1) { device(2) } else { device(1) };
     let answered = work.tell(1, fails(of));
     let later = work.tell(300, Input::Tick);
-    assert_eq!([turns(&answered), turns(&later)].concat(), [other]);
+    assert_eq!(
+        [looked_at(ReadPurpose::Gate, &answered), looked_at(ReadPurpose::Gate, &later)].concat(),
+        [other]
+    );
 }
 
 #[test]

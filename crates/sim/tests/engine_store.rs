@@ -279,6 +279,21 @@ fn e8_while_it_is_not_known_whether_a_campaign_was_created_nobody_is_told_that_i
 }
 
 #[test]
+fn d11_a_late_report_that_is_repeated_for_hours_is_recorded_once() {
+    let mut rig = Rig::new(1);
+    let engine = rig.start();
+    rig.create(&engine, 1, definition(1));
+    rig.report(&engine, 1, operation(1, 1), ReportStatus::Success).unwrap();
+    rig.report(&engine, 1, operation(1, 1), ReportStatus::Failure).unwrap();
+    let recorded = rig.log().len();
+    for _ in 0..20 {
+        rig.pass(seconds(400));
+        rig.report(&engine, 1, operation(1, 1), ReportStatus::Failure).unwrap();
+    }
+    assert_eq!(rig.log().len(), recorded);
+}
+
+#[test]
 fn e5_every_append_may_fail_in_every_way_and_the_campaign_finishes_all_the_same() {
     let ways: [fn() -> Fault; 3] =
         [|| Fault::Fails(unavailable()), || Fault::Fails(full()), || Fault::LosesAnswer];

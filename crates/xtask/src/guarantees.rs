@@ -239,7 +239,7 @@ fn render(
          | **Model**: every order of what can happen, within small bounds | {states} different states, {steps} steps | `cargo xtask model` |\n\
          | **Real processes** (E4, E5, E8): killed, stopped, two at a time, without room, without permission; the campaign ends as one left alone, and its log stands up to an audit | {processes} | `HEDGEROW_ROUNDS={rounds} cargo test -p hedgerow --test real_processes` |\n\
          | **Fuzzing**: bytes from outside | {runs} inputs | `cargo xtask fuzz` |\n\
-         | **Sabotage**: deliberate defects that the simulation must find | {found} of {planted} found | `cargo xtask sabotage` |\n\n\
+         | **Sabotage**: deliberate defects that the simulation, or a test that the patch names, must find | {found} of {planted} found | `cargo xtask sabotage` |\n\n\
          ## Rule by rule\n\n\
          | Rule | Promise | Laws | Simulation | Model | Audit | Defects found |\n|---|---|---|---|---|---|---|\n",
         commit = numbers.commit,
@@ -286,7 +286,11 @@ fn render(
          | Defect | Rules | Seeds until found | What an audit finds in the log alone |\n|---|---|---|---|\n",
     );
     for (name, rules) in defects {
-        let seeds = numbers.sabotage.get(name).map_or("not yet run".to_owned(), u32::to_string);
+        let seeds = match numbers.sabotage.get(name) {
+            None => "not yet run".to_owned(),
+            Some(0) => "found by a test".to_owned(),
+            Some(seeds) => seeds.to_string(),
+        };
         let in_log = numbers.sabotage_in_log.get(name).map(|invariant| invariant.replace('_', " "));
         let (name, in_log) = (name.replace('-', " "), in_log.unwrap_or_default());
         let _ = writeln!(page, "| {name} | {rules} | {seeds} | {in_log} |");

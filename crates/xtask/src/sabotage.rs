@@ -3,6 +3,11 @@
 //!
 //! The defects are the patches in `crates/xtask/sabotage`. The simulation of the sources as they
 //! are must find nothing in the same seeds, or the count would mean nothing.
+//!
+//! What the simulation cannot see, such as what stands in a file, a test finds: such a patch names
+//! it above its changes, as `Test: ` and what `cargo test -p` takes, package first:
+//! `Test: hedgerow-sqlite --test opening an_empty_file_becomes_a_store`. The test must pass without
+//! the defect and fail with it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -54,8 +59,14 @@ pub(crate) enum SabotageError {
         "without any defect, seed {seed} fails ({invariant}): mend that first, with `cargo xtask simulate`"
     )]
     Control { seed: u64, invariant: String },
+    #[error("without any defect, the test that `{name}` names fails: {source}\nMend that first")]
+    ControlTest { name: String, source: ExternalError },
     #[error(
-        "{} not found within {seeds} seeds: {}\nAn invariant or a fault of the simulation is missing, or too rare", if names.len() == 1 { "a defect was" } else { "defects were" }, names.join(", ")
+        "the test that `{name}` names is not there: {test}\nMend the line `Test: ` of {PATCHES}/{name}.patch"
+    )]
+    NoSuchTest { name: String, test: String },
+    #[error(
+        "{} not found within {seeds} seeds, or by the tests that they name: {}\nAn invariant or a fault of the simulation is missing, or too rare", if names.len() == 1 { "a defect was" } else { "defects were" }, names.join(", ")
     )]
     NotFound { names: Vec<String>, seeds: u32 },
 }
@@ -81,7 +92,9 @@ struct Broken {
 struct Found {
     defect: String,
     rules: String,
+    /// How many seeds the simulation needed; 0 for a defect that a test finds.
     seeds: u32,
+    /// The invariant that is broken, or the test that fails.
     invariant: String,
     /// The invariant that the log of the failing seed alone shows to be broken.
     in_log: Option<String>,
@@ -90,7 +103,7 @@ struct Found {
 /// What the last run found, by defect.
 #[derive(Default)]
 pub(crate) struct LastResult {
-    /// How many seeds it took.
+    /// How many seeds it took; 0: a test found it.
     pub(crate) seeds: BTreeMap<String, u32>,
     /// The invariant that an audit of the log alone finds, where it does.
     pub(crate) in_log: BTreeMap<String, String>,
@@ -100,6 +113,8 @@ pub(crate) struct LastResult {
 struct Defect {
     name: String,
     rules: String,
+    /// What `cargo test -p` takes, for one that a test finds.
+    test: Option<String>,
     patch: PathBuf,
 }
 
@@ -124,18 +139,26 @@ pub(crate) fn run(root: &Path, options: &Options) -> Result<(), Failure> {
     }
     let copy = Copy::new(root)?;
     copy.refresh()?;
-    copy.build()?;
-    let control = copy.look_for(options.seeds)?;
-    if let Some(Broken { seed, invariant, .. }) = control.failure {
-        return Err(SabotageError::Control { seed, invariant }.into());
-    }
-    report::line(&format!("no defect planted: nothing found in {} seeds", control.tried));
+    copy.control(&chosen, options.seeds)?;
     let (mut found, mut missed) = (Vec::new(), Vec::new());
     for defect in chosen {
         copy.refresh()?;
         let name = || defect.name.clone();
         copy.apply(&defect.patch)
             .map_err(|source| SabotageError::Outdated { name: name(), source })?;
+        if let Some(test) = &defect.test {
+            copy.build_test(test)
+                .map_err(|source| SabotageError::DoesNotCompile { name: name(), source })?;
+            if copy.test(test).run().is_err() {
+                report::line(&format!("{}: found by the test {test}", defect.name));
+                let (defect, rules, invariant) = (defect.name, defect.rules, test.clone());
+                found.push(Found { defect, rules, seeds: 0, invariant, in_log: None });
+            } else {
+                report::line(&format!("{}: NOT FOUND by {test}", defect.name));
+                missed.push(defect.name);
+            }
+            continue;
+        }
         copy.build().map_err(|source| SabotageError::DoesNotCompile { name: name(), source })?;
         let outcome = copy.look_for(options.seeds)?;
         if let Some(Broken { invariant, in_log, .. }) = outcome.failure {
@@ -192,8 +215,9 @@ fn defects(folder: &Path) -> Result<Vec<Defect>, SabotageError> {
         let text = String::from_utf8_lossy(&text);
         let rules = text.lines().find_map(|line| line.strip_prefix("Rules: "));
         let rules = rules.unwrap_or("none named").to_owned();
+        let test = text.lines().find_map(|line| line.strip_prefix("Test: ")).map(str::to_owned);
         let name = patch.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        defects.push(Defect { name, rules, patch });
+        defects.push(Defect { name, rules, test, patch });
     }
     defects.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(defects)
@@ -246,6 +270,38 @@ impl Copy {
         let text = text.trim();
         serde_json::from_str(text)
             .map_err(|source| SabotageError::Output { text: text.to_owned(), source }.into())
+    }
+
+    /// Without a defect nothing may be found, or finding something would mean nothing.
+    fn control(&self, chosen: &[Defect], seeds: u32) -> Result<(), Failure> {
+        if chosen.iter().any(|defect| defect.test.is_none()) {
+            self.build()?;
+            let control = self.look_for(seeds)?;
+            if let Some(Broken { seed, invariant, .. }) = control.failure {
+                return Err(SabotageError::Control { seed, invariant }.into());
+            }
+            report::line(&format!("no defect planted: nothing found in {} seeds", control.tried));
+        }
+        for Defect { name, test, .. } in chosen {
+            let Some(test) = test else { continue };
+            let failed = |source| SabotageError::ControlTest { name: name.clone(), source };
+            let output = self.test(test).read().map_err(failed)?;
+            if !output.contains("1 passed") {
+                let (name, test) = (name.clone(), test.clone());
+                return Err(SabotageError::NoSuchTest { name, test }.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Builds what the test of a patch is in.
+    fn build_test(&self, test: &str) -> Result<(), ExternalError> {
+        self.cargo(["test", "--quiet", "--no-run", "-p"]).arguments(test.split(' ')).run()
+    }
+
+    /// The test of a patch.
+    fn test(&self, test: &str) -> External {
+        self.cargo(["test", "-p"]).arguments(test.split(' '))
     }
 
     fn cargo<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> External {
@@ -329,6 +385,8 @@ mod tests {
         assert!(defects.len() >= FEWEST_DEFECTS, "{}", defects.len());
         for defect in defects {
             assert!(defect.rules.starts_with(['D', 'E']), "{}: {}", defect.name, defect.rules);
+            let words = defect.test.iter().map(|test| test.split(' ').count());
+            assert!(words.into_iter().all(|words| words > 1), "{}: package and test", defect.name);
         }
         Ok(())
     }

@@ -111,8 +111,6 @@ pub struct Page<T> {
 struct BaseImageData {
     #[serde(default)]
     version: Option<String>,
-    #[serde(default, rename = "buildId")]
-    build_id: Option<String>,
 }
 
 impl AppEngine {
@@ -262,7 +260,8 @@ impl AppEngine {
         })
     }
 
-    /// The version that a device shows, with its build as build metadata; `None` if it shows none.
+    /// The version that a device shows; `None` if it shows none. It is the property `/version`
+    /// alone (D5): devices never unset `/buildId`, which may be that of an older image.
     ///
     /// # Errors
     /// [`ApiError`].
@@ -278,7 +277,7 @@ impl AppEngine {
             }
             Err(error) => return Err(error),
         };
-        Ok(full_version(data.version, data.build_id))
+        Ok(data.version.filter(|version| !version.is_empty()))
     }
 
     /// A property of a device as text; `None` if it is not set, or neither text nor number.
@@ -339,15 +338,6 @@ impl AppEngine {
             Err(error) if error.is_not_found() => Ok(Vec::new()),
             Err(error) => Err(error),
         }
-    }
-}
-
-/// The version with the build as its metadata, as image versions are written (D5).
-pub(crate) fn full_version(version: Option<String>, build: Option<String>) -> Option<String> {
-    let version = version.filter(|version| !version.is_empty())?;
-    match build.filter(|build| !build.is_empty()) {
-        Some(build) if !version.contains('+') => Some(format!("{version}+{build}")),
-        _ => Some(version),
     }
 }
 

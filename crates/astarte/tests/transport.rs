@@ -162,12 +162,13 @@ async fn version(told: Told) -> Result<Option<String>, TransportError> {
 }
 
 #[tokio::test]
-async fn the_version_is_read_with_its_build_as_metadata() {
+async fn the_version_is_read_alone_as_a_build_id_may_be_that_of_an_older_image() {
     let shown = |body: Value| (200, data(&body));
     for (told, expected) in [
-        (shown(json!({"name": "os", "version": "1.2.3", "buildId": "77"})), Some("1.2.3+77")),
-        (shown(json!({"version": "1.2.3", "buildId": ""})), Some("1.2.3")),
-        (shown(json!({"version": "1.2.3+a", "buildId": "a"})), Some("1.2.3+a")),
+        (shown(json!({"name": "os", "version": "1.2.3", "buildId": "77"})), Some("1.2.3")),
+        (shown(json!({"version": "2.0.0", "buildId": "b1"})), Some("2.0.0")),
+        (shown(json!({"version": "", "buildId": "b1"})), None),
+        (shown(json!({"version": "1.2.3+a", "buildId": "b"})), Some("1.2.3+a")),
         (shown(json!({"buildId": "a"})), None),
         (shown(json!({})), None),
         ((404, error("Interface not found in device introspection")), None),

@@ -121,6 +121,14 @@ impl EventStore for JournalStore {
         .boxed()
     }
 
+    fn last_recorded_at(&self) -> BoxFuture<'_, Result<Option<Timestamp>, StoreError>> {
+        async move {
+            let _durable = self.open_file().await?;
+            self.index.last_recorded_at().await
+        }
+        .boxed()
+    }
+
     fn streams(&self) -> BoxFuture<'_, Result<Vec<StreamSummary>, StoreError>> {
         async move {
             let _durable = self.open_file().await?;

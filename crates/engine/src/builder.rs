@@ -11,6 +11,7 @@ use crate::ports::{Clock, DeviceTransport, FleetDirectory, Spawner};
 use crate::registry::{Registry, StreamState};
 use crate::shared::{Settings, Shared};
 use crate::store::{Activity, EventStore, StoreError};
+use crate::time::EngineTime;
 use crate::{Engine, EngineError};
 
 /// Puts an engine together from its ports.
@@ -73,7 +74,17 @@ impl EngineBuilder {
     /// # Errors
     /// [`StoreError`] if the store cannot list its streams.
     pub async fn start(self) -> Result<Engine, StoreError> {
-        let started_at = self.clock.now();
+        let newest = match self.store.last_recorded_at().await {
+            Ok(newest) => newest,
+            // Whatever is damaged there stops one stream, not the engine.
+            Err(error @ StoreError::Corrupt { .. }) => {
+                tracing::error!(%error, "when the store was last written to cannot be read");
+                None
+            }
+            Err(error) => return Err(error),
+        };
+        let clock = EngineTime::begin(self.clock, newest);
+        let started_at = clock.now();
         let streams = self.store.streams().await?;
         let claims = self.store.claims().await?;
         let mut registry = Registry::default();
@@ -94,7 +105,7 @@ impl EngineBuilder {
                 store: self.store,
                 transport: self.transport,
                 directory: self.directory,
-                clock: self.clock,
+                clock,
                 spawner: self.spawner,
                 settings: self.settings,
                 started_at,

@@ -61,7 +61,7 @@ pub(crate) async fn in_time<T>(
     call: BoxFuture<'_, T>,
 ) -> Result<T, TransportError> {
     let timeout = shared.settings.call_timeout;
-    let sleep = shared.clock.sleep_until(shared.now() + timeout);
+    let sleep = shared.clock.sleep(timeout);
     match select(call, sleep).await {
         Either::Left((answer, _)) => Ok(answer),
         Either::Right(_) => {

@@ -302,7 +302,8 @@ impl Engine {
         stream: StreamId,
     ) -> Result<(), EngineError> {
         let key = (tenant.clone(), stream);
-        match load::load(&*self.shared.store, tenant, stream, None).await {
+        let Shared { store, clock, .. } = &*self.shared;
+        match load::load(&**store, clock, tenant, stream).await {
             Ok(Some(live)) => {
                 Task::spawn(&self.shared, tenant.clone(), live, Start::Loaded);
                 Ok(())
@@ -318,6 +319,12 @@ impl Engine {
                 Err(EngineError::Quarantined { stream, cause: Box::new(cause) })
             }
         }
+    }
+
+    /// The engine's time: the wall clock's, kept from going back and from standing still (E12).
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.shared.now()
     }
 
     /// Every event from now on, once it is durable. A subscriber that falls more than `capacity`
@@ -346,8 +353,7 @@ impl Engine {
             if inbox.unbounded_send(Message::Stop).is_ok() {
                 // Taken off the registry's list, its receiver ends with the task.
                 while !inbox.is_closed() {
-                    let soon = self.shared.now() + Duration::from_millis(5);
-                    self.shared.clock.sleep_until(soon).await;
+                    self.shared.clock.sleep(Duration::from_millis(5)).await;
                 }
             }
         }

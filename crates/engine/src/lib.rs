@@ -27,6 +27,7 @@ mod shared;
 pub mod store;
 mod subscription;
 mod task;
+mod time;
 
 pub use builder::EngineBuilder;
 pub use engine::{Engine, Observation};

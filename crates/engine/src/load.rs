@@ -2,12 +2,14 @@
 
 use hedgerow_core::{
     Campaign, LiveCampaign, LiveManualUpdate, ManualUpdate, StoredEvent, StreamId, TenantId,
+    Timestamp,
     event::{CampaignEvent, ManualUpdateEvent},
 };
 
 use crate::LoadError;
 use crate::live::Live;
 use crate::store::{EventStore, StateSnapshot};
+use crate::time::EngineTime;
 
 /// The format of the state snapshots of campaigns; another one is passed over.
 const SNAPSHOT_FORMAT: u32 = 2;
@@ -45,12 +47,30 @@ impl Folding {
     }
 }
 
-/// Loads a stream up to event `upto`, or whole; `None` if it has no event.
+/// Loads a stream whole, for an engine whose time is not to be before what was recorded (E12):
+/// another engine, with another clock, may have written to it.
 pub(crate) async fn load(
+    store: &dyn EventStore,
+    time: &EngineTime,
+    tenant: &TenantId,
+    stream: StreamId,
+) -> Result<Option<Live>, LoadError> {
+    let mut newest = None;
+    let live = load_upto(store, tenant, stream, None, &mut newest).await?;
+    if let Some(newest) = newest {
+        time.is_at_least(newest);
+    }
+    Ok(live)
+}
+
+/// Loads a stream up to event `upto`, or whole; `None` if it has no event. `newest` becomes the
+/// time of the newest of the events that were read.
+async fn load_upto(
     store: &dyn EventStore,
     tenant: &TenantId,
     stream: StreamId,
     upto: Option<u64>,
+    newest: &mut Option<Timestamp>,
 ) -> Result<Option<Live>, LoadError> {
     let mut version = 0;
     let mut folding = match stream {
@@ -79,6 +99,7 @@ pub(crate) async fn load(
                 return Err(LoadError::Gap { stream, expected, found });
             }
             folding.fold(stored)?;
+            *newest = (*newest).max(Some(stored.event.recorded_at));
             version = stored.version;
         }
     }
@@ -117,7 +138,7 @@ pub async fn campaign_at(
     campaign: hedgerow_core::CampaignId,
     upto: Option<u64>,
 ) -> Result<Option<Campaign>, LoadError> {
-    let live = load(store, tenant, StreamId::Campaign(campaign), upto).await?;
+    let live = load_upto(store, tenant, StreamId::Campaign(campaign), upto, &mut None).await?;
     Ok(live.and_then(|live| live.campaign().map(|live| live.campaign().clone())))
 }
 
@@ -131,6 +152,6 @@ pub async fn manual_update_at(
     update: hedgerow_core::OperationId,
     upto: Option<u64>,
 ) -> Result<Option<ManualUpdate>, LoadError> {
-    let live = load(store, tenant, StreamId::ManualUpdate(update), upto).await?;
+    let live = load_upto(store, tenant, StreamId::ManualUpdate(update), upto, &mut None).await?;
     Ok(live.and_then(|live| live.manual().map(|live| live.update().clone())))
 }

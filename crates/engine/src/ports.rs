@@ -2,6 +2,7 @@
 //! simulations.
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use hedgerow_core::{
     Channel, DeviceId, ImageUrl, OperationId, Presence, RequestAnswer, SystemModelHandle, TenantId,
@@ -63,13 +64,19 @@ pub trait FleetDirectory: Send + Sync + 'static {
     ) -> BoxFuture<'static, Result<Vec<Option<Presence>>, TransportError>>;
 }
 
-/// Tells the time, which never goes back.
+/// The machine's two clocks, as they are. The engine makes its own time of them, which never stands
+/// still and never goes back (E12): [`Engine::now`](crate::Engine::now).
 pub trait Clock: Send + Sync + 'static {
-    /// The time.
-    fn now(&self) -> Timestamp;
+    /// What the wall clock shows. People and services put it right in either direction.
+    fn wall(&self) -> Timestamp;
 
-    /// Ends when [`Clock::now`] has reached `at`.
-    fn sleep_until(&self, at: Timestamp) -> BoxFuture<'static, ()>;
+    /// How long ago some fixed instant was, by a clock that nobody puts right.
+    fn monotonic(&self) -> Duration;
+
+    /// Ends when [`Clock::monotonic`] has gone on by `duration`, or earlier: whoever sleeps looks
+    /// at the clocks again. It should end soon after the wall clock was put forward, which makes
+    /// deadlines due.
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()>;
 }
 
 /// Runs tasks.
@@ -81,43 +88,45 @@ pub trait Spawner: Send + Sync + 'static {
 /// The ports that a service on tokio needs: its clock and its tasks.
 #[cfg(feature = "tokio")]
 pub mod tokio_runtime {
-    use std::sync::Mutex;
     use std::time::{Duration, SystemTime};
 
     use hedgerow_core::Timestamp;
+    use tokio::time::Instant;
 
     use super::{BoxFuture, Clock, Spawner};
 
-    /// The system clock, kept from going back, and the tasks of a tokio runtime.
+    /// So soon is it seen that the wall clock was put forward.
+    const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+
+    /// The system's clocks, and the tasks of a tokio runtime.
     #[derive(Debug)]
     pub struct TokioRuntime {
         handle: tokio::runtime::Handle,
-        latest: Mutex<Timestamp>,
+        began: Instant,
     }
 
     impl TokioRuntime {
         /// On that runtime.
         #[must_use]
         pub fn new(handle: tokio::runtime::Handle) -> Self {
-            Self { handle, latest: Mutex::new(Timestamp::default()) }
+            Self { handle, began: Instant::now() }
         }
     }
 
     impl Clock for TokioRuntime {
-        fn now(&self) -> Timestamp {
+        fn wall(&self) -> Timestamp {
             let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-            let millis = since.unwrap_or(Duration::ZERO).as_millis();
-            let now = Timestamp::from_millis(i64::try_from(millis).unwrap_or(i64::MAX));
-            let mut latest = self.latest.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            *latest = now.max(*latest);
-            *latest
+            Timestamp::default() + since.unwrap_or(Duration::ZERO)
         }
 
-        fn sleep_until(&self, at: Timestamp) -> BoxFuture<'static, ()> {
-            let duration = at.since(self.now());
+        fn monotonic(&self) -> Duration {
+            self.began.elapsed()
+        }
+
+        fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
             // The caller need not be on the runtime.
             let _entered = self.handle.enter();
-            Box::pin(tokio::time::sleep(duration))
+            Box::pin(tokio::time::sleep(duration.min(LONGEST_SLEEP)))
         }
     }
 

@@ -6,11 +6,12 @@ use std::time::Duration;
 use futures::channel::mpsc;
 use hedgerow_core::{DeviceId, Input, StreamId, TenantId, Timestamp};
 
-use crate::ports::{Clock, DeviceTransport, FleetDirectory, Spawner};
+use crate::ports::{DeviceTransport, FleetDirectory, Spawner};
 use crate::registry::Registry;
 use crate::store::EventStore;
 use crate::subscription::RecordedEvent;
 use crate::task::Message;
+use crate::time::EngineTime;
 
 /// How an engine works; see [`EngineBuilder`](crate::EngineBuilder).
 #[derive(Clone, Debug)]
@@ -24,7 +25,7 @@ pub(crate) struct Shared {
     pub(crate) store: Arc<dyn EventStore>,
     pub(crate) transport: Arc<dyn DeviceTransport>,
     pub(crate) directory: Arc<dyn FleetDirectory>,
-    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) clock: EngineTime,
     pub(crate) spawner: Arc<dyn Spawner>,
     pub(crate) settings: Settings,
     /// When this engine was started: what tells it from another one on the same store.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
-use hedgerow_core::{OperationId, StoredEvent, StreamId, TenantId};
+use hedgerow_core::{OperationId, StoredEvent, StreamId, TenantId, Timestamp};
 use hedgerow_engine::store::{
     AppendError, EventStore, StateSnapshot, StoreError, StreamAppend, StreamSummary,
 };
@@ -77,6 +77,10 @@ impl EventStore for BlockingStore {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<StoredEvent>, StoreError>> {
         self.done(wait(self.store.read_all(after, limit)))
+    }
+
+    fn last_recorded_at(&self) -> BoxFuture<'_, Result<Option<Timestamp>, StoreError>> {
+        self.done(wait(self.store.last_recorded_at()))
     }
 
     fn streams(&self) -> BoxFuture<'_, Result<Vec<StreamSummary>, StoreError>> {

@@ -90,7 +90,7 @@ impl<K: KeepWorld> FleetRun<K> {
     /// The time.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        hedgerow_engine::ports::Clock::now(&self.clock)
+        self.clock.now()
     }
 
     /// Runs something that asks the engine, and returns its answer.

@@ -6,6 +6,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::executor::LocalPool;
@@ -15,11 +16,15 @@ use hedgerow_core::Timestamp;
 use hedgerow_engine::ports::{Clock, Spawner};
 
 struct Time {
-    now: Timestamp,
+    wall: Timestamp,
+    monotonic: Duration,
     /// Sleeps until then have ended. At one instant what arrives is looked at before timers are,
-    /// so this can lag behind `now`.
-    rung: Timestamp,
-    sleepers: BTreeMap<(Timestamp, u64), Waker>,
+    /// so this can lag behind `monotonic`.
+    rung: Duration,
+    /// How often the wall clock was put right, and how many of these times sleeps have ended for.
+    jumps: u64,
+    jumps_rung: u64,
+    sleepers: BTreeMap<(Duration, u64), Waker>,
     next: u64,
 }
 
@@ -33,7 +38,15 @@ impl VirtualClock {
     /// A clock that stands at `now`.
     #[must_use]
     pub fn new(now: Timestamp) -> Self {
-        let time = Time { now, rung: now, sleepers: BTreeMap::new(), next: 0 };
+        let time = Time {
+            wall: now,
+            monotonic: Duration::ZERO,
+            rung: Duration::ZERO,
+            jumps: 0,
+            jumps_rung: 0,
+            sleepers: BTreeMap::new(),
+            next: 0,
+        };
         Self { time: Arc::new(Mutex::new(time)) }
     }
 
@@ -41,18 +54,40 @@ impl VirtualClock {
         self.time.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Moves the time on to `now`, without ending a sleep. It never goes back.
+    /// What the wall clock shows.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.time().wall
+    }
+
+    /// Lets time pass, without ending a sleep, until the wall clock shows `now`. It never goes
+    /// back so.
     pub fn advance_to(&self, now: Timestamp) {
         let mut time = self.time();
-        time.now = time.now.max(now);
+        let passed = now.since(time.wall);
+        time.wall = time.wall + passed;
+        time.monotonic += passed;
+    }
+
+    /// Puts the wall clock right, forwards or backwards, in no time. Every sleep ends at the next
+    /// ring: whoever sleeps looks at the clock again.
+    pub fn put_right(&self, wall: Timestamp) {
+        let mut time = self.time();
+        time.wall = wall;
+        time.jumps += 1;
     }
 
     /// Ends every sleep until now or earlier.
     pub fn ring(&self) {
         let mut time = self.time();
-        time.rung = time.now;
-        let after = time.now + std::time::Duration::from_millis(1);
-        let later = time.sleepers.split_off(&(after, 0));
+        time.rung = time.monotonic;
+        let later = if time.jumps == time.jumps_rung {
+            let after = time.monotonic + Duration::from_nanos(1);
+            time.sleepers.split_off(&(after, 0))
+        } else {
+            time.jumps_rung = time.jumps;
+            BTreeMap::new()
+        };
         let due = std::mem::replace(&mut time.sleepers, later);
         drop(time);
         for (_, waker) in due {
@@ -60,17 +95,21 @@ impl VirtualClock {
         }
     }
 
-    /// When the earliest sleep ends.
+    /// When, by the wall clock, the earliest sleep ends.
     #[must_use]
     pub fn next_sleep(&self) -> Option<Timestamp> {
-        self.time().sleepers.keys().next().map(|(at, _)| *at)
+        let time = self.time();
+        let (at, _) = time.sleepers.keys().next()?;
+        let left = at.saturating_sub(time.monotonic);
+        Some(if time.jumps == time.jumps_rung { time.wall + left } else { time.wall })
     }
 }
 
 struct Sleep {
     clock: VirtualClock,
-    at: Timestamp,
-    key: Option<(Timestamp, u64)>,
+    at: Duration,
+    jumps: u64,
+    key: Option<(Duration, u64)>,
 }
 
 impl Future for Sleep {
@@ -79,7 +118,7 @@ impl Future for Sleep {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let clock = self.clock.clone();
         let mut time = clock.time();
-        if self.at <= time.rung {
+        if self.at <= time.rung || self.jumps < time.jumps_rung {
             if let Some(key) = self.key.take() {
                 time.sleepers.remove(&key);
             }
@@ -104,12 +143,22 @@ impl Drop for Sleep {
 }
 
 impl Clock for VirtualClock {
-    fn now(&self) -> Timestamp {
-        self.time().now
+    fn wall(&self) -> Timestamp {
+        self.now()
     }
 
-    fn sleep_until(&self, at: Timestamp) -> BoxFuture<'static, ()> {
-        Sleep { clock: self.clone(), at, key: None }.boxed()
+    fn monotonic(&self) -> Duration {
+        self.time().monotonic
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        // Its time goes by whole milliseconds.
+        let millis = u64::try_from(duration.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
+        let (at, jumps) = {
+            let time = self.time();
+            (time.monotonic.saturating_add(Duration::from_millis(millis)), time.jumps)
+        };
+        Sleep { clock: self.clone(), at, jumps, key: None }.boxed()
     }
 }
 
@@ -223,7 +272,7 @@ mod tests {
         let at = Timestamp::from_millis(10);
         let ended = Arc::new(Mutex::new(false));
         let flag = Arc::clone(&ended);
-        let sleep = clock.sleep_until(at);
+        let sleep = clock.sleep(Duration::from_millis(10));
         executor.spawner().spawn(
             async move {
                 sleep.await;
@@ -245,9 +294,27 @@ mod tests {
     #[test]
     fn a_sleep_that_is_dropped_leaves_nothing_behind() {
         let clock = VirtualClock::new(Timestamp::from_millis(0));
-        let mut sleep = clock.sleep_until(Timestamp::from_millis(10));
+        let mut sleep = clock.sleep(Duration::from_millis(10));
         assert!((&mut sleep).now_or_never().is_none());
         drop(sleep);
         assert_eq!(clock.next_sleep(), None);
+    }
+
+    #[test]
+    fn a_clock_that_is_put_right_ends_every_sleep_at_the_next_ring() {
+        for wall in [-5_000, 5_000] {
+            let clock = VirtualClock::new(Timestamp::from_millis(0));
+            let mut sleep = clock.sleep(Duration::from_millis(10));
+            assert!((&mut sleep).now_or_never().is_none());
+            clock.put_right(Timestamp::from_millis(wall));
+            assert!((&mut sleep).now_or_never().is_none(), "it has not rung");
+            assert_eq!(clock.next_sleep(), Some(Timestamp::from_millis(wall)));
+            clock.ring();
+            assert!((&mut sleep).now_or_never().is_some());
+            assert_eq!(clock.monotonic(), Duration::ZERO, "no time has passed");
+            let mut sleep = clock.sleep(Duration::from_millis(10));
+            assert!((&mut sleep).now_or_never().is_none());
+            assert_eq!(clock.next_sleep(), Some(Timestamp::from_millis(wall + 10)));
+        }
     }
 }

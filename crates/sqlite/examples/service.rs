@@ -10,7 +10,7 @@ use axum::extract::{Json, Path, State};
 use axum::{Router, http::StatusCode, routing::get, routing::post};
 use futures::future::{BoxFuture, FutureExt, ready};
 use hedgerow_core::*;
-use hedgerow_engine::ports::{Clock, DeviceTransport, FleetDirectory, tokio_runtime::TokioRuntime};
+use hedgerow_engine::ports::{DeviceTransport, FleetDirectory, tokio_runtime::TokioRuntime};
 use hedgerow_engine::{Engine, EngineBuilder, EngineError, Observation, Progress};
 use hedgerow_sqlite::SqliteStore;
 use serde_json::{Value, json};
@@ -62,7 +62,6 @@ impl FleetDirectory for Fleet {
 struct Service {
     engine: Engine,
     fleet: Arc<Fleet>,
-    clock: Arc<TokioRuntime>,
     tenant: TenantId,
 }
 
@@ -113,7 +112,7 @@ async fn tell(our: Ours, device: Path<DeviceId>, told: Json<Told>) -> Answer<()>
             Observation::Report(OperationReport::new(device, operation, status))
         }
         Told::Presence { online, version } => {
-            let since = our.clock.now();
+            let since = our.engine.now();
             let presence = if online { Presence::Online { since } } else { Presence::Offline };
             our.fleet.shown.lock().unwrap().insert(device, (presence, version));
             Observation::Presence { device, presence }
@@ -127,9 +126,9 @@ pub(crate) async fn serve(listener: TcpListener, file: &str) -> Result<(), Box<d
     let (store, fleet) = (Arc::new(SqliteStore::open(file)?), Arc::<Fleet>::default());
     let clock = Arc::new(TokioRuntime::new(tokio::runtime::Handle::current()));
     let (transport, directory) = (fleet.clone(), fleet.clone());
-    let ports = EngineBuilder::new(store, transport, directory, clock.clone(), clock.clone());
+    let ports = EngineBuilder::new(store, transport, directory, clock.clone(), clock);
     let engine = ports.start().await?;
-    let service = Service { engine, fleet, clock, tenant: "realm".parse()? };
+    let service = Service { engine, fleet, tenant: "realm".parse()? };
     let router = Router::new()
         .route("/campaigns/{id}", get(progress).put(create))
         .route("/campaigns/{id}/pause", post(pause))

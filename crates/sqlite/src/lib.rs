@@ -40,7 +40,7 @@ use std::thread::JoinHandle;
 use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::BoxFuture;
-use hedgerow_core::{OperationId, StoredEvent, StreamId, TenantId};
+use hedgerow_core::{OperationId, StoredEvent, StreamId, TenantId, Timestamp};
 use hedgerow_engine::store::{
     AppendError, EventStore, HeldClaim, StateSnapshot, StoreError, StreamAppend, StreamSummary,
 };
@@ -199,6 +199,10 @@ impl EventStore for SqliteStore {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<StoredEvent>, StoreError>> {
         self.read(move |reader| reader.all(after, limit))
+    }
+
+    fn last_recorded_at(&self) -> BoxFuture<'_, Result<Option<Timestamp>, StoreError>> {
+        self.read(Reader::last_recorded_at)
     }
 
     fn streams(&self) -> BoxFuture<'_, Result<Vec<StreamSummary>, StoreError>> {

@@ -95,6 +95,7 @@ const ALL_EVENTS: &str = "
     FROM events JOIN streams ON streams.id = events.stream
                 JOIN tenants ON tenants.id = streams.tenant
     WHERE position > ?1 ORDER BY position LIMIT ?2";
+const LAST_RECORDED_AT: &str = "SELECT recorded_at FROM events ORDER BY position DESC LIMIT 1";
 const STREAM: &str = "
     SELECT streams.id, version FROM streams JOIN tenants ON tenants.id = tenant
     WHERE tenants.name = ?1 AND streams.name = ?2";
@@ -204,6 +205,15 @@ impl Reader {
                     event(row, parsed(row, 8)?, parsed(row, 9)?, event_type)
                 })?
                 .collect()
+        })
+    }
+
+    pub(crate) fn last_recorded_at(&mut self) -> Result<Option<Timestamp>, StoreError> {
+        self.source.read(|connection| {
+            connection
+                .prepare_cached(LAST_RECORDED_AT)?
+                .query_row([], |row| row.get(0).map(Timestamp::from_millis))
+                .optional()
         })
     }
 

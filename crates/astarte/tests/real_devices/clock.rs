@@ -23,20 +23,15 @@ impl FastClock {
 }
 
 impl Clock for FastClock {
-    fn now(&self) -> Timestamp {
-        self.origin + self.began.elapsed() * self.speed
+    fn wall(&self) -> Timestamp {
+        self.origin + self.monotonic()
     }
 
-    fn sleep_until(&self, at: Timestamp) -> BoxFuture<'static, ()> {
-        let clock = *self;
-        Box::pin(async move {
-            loop {
-                let left = at.since(clock.now());
-                if left.is_zero() {
-                    return;
-                }
-                tokio::time::sleep((left / clock.speed).max(Duration::from_millis(1))).await;
-            }
-        })
+    fn monotonic(&self) -> Duration {
+        self.began.elapsed() * self.speed
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep((duration / self.speed).max(Duration::from_millis(1))))
     }
 }

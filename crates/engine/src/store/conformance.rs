@@ -65,6 +65,7 @@ macro_rules! store_conformance_tests {
             activity_is_that_of_the_last_append
             streams_are_listed_in_order_of_creation
             the_whole_store_is_read_in_order_of_position
+            the_newest_event_tells_when_the_store_was_last_written_to
             a_snapshot_gives_way_to_a_newer_one_only
             a_snapshot_of_an_unknown_stream_is_passed_over
             tenants_do_not_see_each_other
@@ -202,6 +203,7 @@ pub async fn an_empty_store_has_nothing(store: &impl EventStore) {
     assert_eq!(events_of(store, stream(1)).await, []);
     assert_eq!(store.stream_of_operation(&tenant(), operation(1)).await, Ok(None));
     assert_eq!(store.load_snapshot(&tenant(), stream(1)).await, Ok(None));
+    assert_eq!(store.last_recorded_at().await, Ok(None));
 }
 
 /// Every field of every event is kept; versions count from 1 without a gap.
@@ -484,6 +486,22 @@ pub async fn the_whole_store_is_read_in_order_of_position(store: &impl EventStor
             read.extend(page);
         }
         assert_eq!(read, everything, "in pages of {limit}");
+    }
+}
+
+/// The event that was appended last counts, whichever stream or tenant it is of, and not the one
+/// with the highest stamp.
+pub async fn the_newest_event_tells_when_the_store_was_last_written_to(store: &impl EventStore) {
+    for number in 0..40 {
+        let of = number % 3;
+        let event = event((number * 7) % 10);
+        let wanted = event.recorded_at;
+        let mut append = append(stream(u128::from(of)), number / 3, vec![event]);
+        if of == 1 {
+            append.tenant = named_tenant("garden");
+        }
+        put(store, vec![append]).await;
+        assert_eq!(store.last_recorded_at().await, Ok(Some(wanted)), "after append {number}");
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::FutureExt;
 use futures::future::ready;
-use hedgerow_core::{OperationId, StoredEvent, StreamId, TenantId};
+use hedgerow_core::{OperationId, StoredEvent, StreamId, TenantId, Timestamp};
 
 use super::{
     Activity, AppendError, EventStore, HeldClaim, StateSnapshot, StoreError, StreamAppend,
@@ -177,6 +177,10 @@ impl EventStore for MemoryStore {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<StoredEvent>, StoreError>> {
         answer(Ok(page(&self.inner().events, after, limit).to_vec()))
+    }
+
+    fn last_recorded_at(&self) -> BoxFuture<'_, Result<Option<Timestamp>, StoreError>> {
+        answer(Ok(self.inner().events.last().map(|stored| stored.event.recorded_at)))
     }
 
     fn streams(&self) -> BoxFuture<'_, Result<Vec<StreamSummary>, StoreError>> {

@@ -9,7 +9,8 @@ pub mod memory;
 
 use std::fmt;
 
-use hedgerow_core::{DeviceId, NewEvent, OperationId, StoredEvent, StreamId, TenantId};
+use futures::FutureExt;
+use hedgerow_core::{DeviceId, NewEvent, OperationId, StoredEvent, StreamId, TenantId, Timestamp};
 
 use crate::ports::BoxFuture;
 
@@ -205,6 +206,39 @@ pub trait EventStore: Send + Sync + 'static {
         after: u64,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<StoredEvent>, StoreError>>;
+
+    /// When the event with the highest position was recorded; `None` of an empty store. An engine
+    /// that starts does not begin before that (E12).
+    ///
+    /// A store that can look this up answers it so; what is here finds it by bisection, in at most
+    /// 128 reads of one event.
+    fn last_recorded_at(&self) -> BoxFuture<'_, Result<Option<Timestamp>, StoreError>> {
+        async move {
+            let (mut newest, mut lowest, mut highest) = (None, 0_u64, 1_u64);
+            // No event is above `highest` when this ends.
+            while let Some(found) = self.read_all(highest - 1, 1).await?.pop() {
+                lowest = found.position;
+                newest = Some(found.event.recorded_at);
+                if lowest == u64::MAX {
+                    break;
+                }
+                highest = lowest.saturating_mul(2).max(lowest + 1);
+            }
+            highest -= 1;
+            while lowest < highest {
+                let middle = lowest + (highest - lowest) / 2;
+                match self.read_all(middle, 1).await?.pop() {
+                    Some(found) => {
+                        lowest = found.position;
+                        newest = Some(found.event.recorded_at);
+                    }
+                    None => highest = middle,
+                }
+            }
+            Ok(newest)
+        }
+        .boxed()
+    }
 
     /// All streams, in the order in which they were created.
     fn streams(&self) -> BoxFuture<'_, Result<Vec<StreamSummary>, StoreError>>;

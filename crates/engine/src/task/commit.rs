@@ -13,6 +13,7 @@ use hedgerow_core::{
 use super::{Answer, FOREIGN_CLAIM, Flow, STORE_PAUSE, Task, cause, stamp};
 use crate::live::EncodedEvent;
 use crate::registry::StreamState;
+use crate::shared::Shared;
 use crate::store::{AppendError, Claim, StoreError, StreamAppend};
 use crate::subscription::RecordedEvent;
 use crate::{EngineError, LoadError, load};
@@ -276,7 +277,8 @@ impl Task {
     /// of service.
     async fn reload(&mut self) -> bool {
         loop {
-            let loaded = load::load(&*self.shared.store, &self.tenant, self.stream, None).await;
+            let Shared { store, clock, .. } = &*self.shared;
+            let loaded = load::load(&**store, clock, &self.tenant, self.stream).await;
             match loaded {
                 Ok(Some(live)) => {
                     self.live = live;

@@ -150,7 +150,7 @@ impl EventStore for FaultyStore {
         async move {
             let Some((fate, delay)) = self.draw() else { return pending().await };
             if !delay.is_zero() {
-                self.clock.sleep_until(self.clock.now() + delay).await;
+                self.clock.sleep(delay).await;
                 let mut inner = self.lens.world.inner();
                 let now = inner.engine_now();
                 inner.checker.trouble(now);
@@ -222,6 +222,10 @@ impl EventStore for FaultyStore {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<StoredEvent>, StoreError>> {
         self.read(move |store| store.read_all(after, limit))
+    }
+
+    fn last_recorded_at(&self) -> BoxFuture<'_, Result<Option<Timestamp>, StoreError>> {
+        self.read(|store| store.last_recorded_at())
     }
 
     fn streams(&self) -> BoxFuture<'_, Result<Vec<StreamSummary>, StoreError>> {

@@ -354,6 +354,10 @@ impl EventStore for FaultyStore {
         self.memory.read_all(after, limit)
     }
 
+    fn last_recorded_at(&self) -> BoxFuture<'_, Result<Option<Timestamp>, StoreError>> {
+        self.memory.last_recorded_at()
+    }
+
     fn streams(&self) -> BoxFuture<'_, Result<Vec<StreamSummary>, StoreError>> {
         self.memory.streams()
     }
@@ -452,7 +456,6 @@ impl Rig {
 
     /// Lets time pass.
     pub fn pass(&mut self, time: Duration) {
-        use hedgerow_engine::ports::Clock;
         let end = self.clock.now() + time;
         self.executor.run_until_stalled();
         while let Some(at) = self.clock.next_sleep().filter(|at| *at <= end) {
@@ -466,7 +469,6 @@ impl Rig {
     }
 
     pub fn now(&self) -> Timestamp {
-        use hedgerow_engine::ports::Clock;
         self.clock.now()
     }
 

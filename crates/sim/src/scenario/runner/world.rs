@@ -426,6 +426,10 @@ impl EventStore for LoggedStore {
         self.store.read_all(after, limit)
     }
 
+    fn last_recorded_at(&self) -> BoxFuture<'_, Result<Option<Timestamp>, StoreError>> {
+        self.store.last_recorded_at()
+    }
+
     fn streams(&self) -> BoxFuture<'_, Result<Vec<StreamSummary>, StoreError>> {
         self.store.streams()
     }

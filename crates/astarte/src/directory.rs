@@ -12,6 +12,7 @@ use hedgerow_engine::ports::FleetDirectory;
 use tokio::sync::watch;
 
 use crate::jobs::Jobs;
+use crate::presence::Found;
 use crate::selection::{OnProgress, Selection};
 use crate::{Astarte, SelectionProgress, SystemModelSource};
 
@@ -22,7 +23,8 @@ type Targets = Vec<(DeviceId, Presence)>;
 /// everything.
 ///
 /// Reading a large fleet takes longer than the engine gives a call: the work goes on meanwhile, and
-/// the engine's next call gets its result.
+/// the engine's next call gets its result. What triggers told since is newer than that result, and
+/// is handed out in its place.
 #[derive(Clone)]
 pub struct AstarteFleet {
     astarte: Astarte,
@@ -34,8 +36,8 @@ pub struct AstarteFleet {
 
 #[derive(Default)]
 struct SharedJobs {
-    selections: Jobs<SelectionKey, Targets>,
-    presences: Jobs<(TenantId, Vec<DeviceId>), Vec<Option<Presence>>>,
+    selections: Jobs<SelectionKey, Vec<(DeviceId, Found)>>,
+    presences: Jobs<(TenantId, Vec<DeviceId>), Vec<Found>>,
 }
 
 impl fmt::Debug for AstarteFleet {
@@ -102,9 +104,15 @@ impl FleetDirectory for AstarteFleet {
             system_model: system_model.clone(),
         };
         let key = (tenant.clone(), channel.groups().clone(), system_model.clone());
+        let tenant = tenant.clone();
         Box::pin(async move {
             let targets = fleet.shared.selections.join(key, || selection.run()).await?;
-            Ok(Arc::unwrap_or_clone(targets))
+            let table = &fleet.astarte.realm(&tenant)?.presence;
+            let newest = |&(device, found): &(DeviceId, Found)| {
+                Some((device, table.newest(device, found).presence?))
+            };
+            // One that was deleted since it was selected is none any more.
+            Ok(targets.iter().filter_map(newest).collect())
         })
     }
 
@@ -119,15 +127,16 @@ impl FleetDirectory for AstarteFleet {
             let _ = fleet.released.wait_for(|released| *released).await;
             let reading = fleet.clone();
             let key = (tenant.clone(), devices.clone());
+            let (of, asked) = (tenant.clone(), devices.clone());
             let presences = fleet
                 .shared
                 .presences
-                .join(key, || async move {
-                    let found = reading.astarte.whereabouts(&tenant, devices).await?;
-                    Ok(found.into_iter().map(|found| Some(found?.presence)).collect())
-                })
+                .join(key, move || async move { reading.astarte.whereabouts(&of, asked).await })
                 .await?;
-            Ok(Arc::unwrap_or_clone(presences))
+            let table = &fleet.astarte.realm(&tenant)?.presence;
+            let newest =
+                |(device, found): (DeviceId, &Found)| table.newest(device, *found).presence;
+            Ok(devices.into_iter().zip(presences.iter()).map(newest).collect())
         })
     }
 }

@@ -67,6 +67,7 @@ mod reconcile;
 mod redact;
 mod selection;
 mod token;
+mod told;
 mod transport;
 pub mod triggers;
 mod whereabouts;

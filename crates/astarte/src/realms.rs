@@ -9,8 +9,8 @@ use std::time::SystemTime;
 use hedgerow_core::{DeviceId, TenantId, Timestamp};
 
 use crate::jobs::Jobs;
-use crate::presence::PresenceTable;
-use crate::whereabouts::{Turns, Whereabouts};
+use crate::presence::{Found, PresenceTable};
+use crate::whereabouts::Turns;
 use crate::{ApiError, AppEngine, Credentials, HttpConnections, RealmClient, SettingsError};
 
 /// Devices of a realm that are remembered to be able to update, 16 bytes each.
@@ -40,7 +40,7 @@ pub(crate) struct RealmState {
     pub(crate) presence: PresenceTable,
     /// Who tells an engine of a device takes its turn first.
     pub(crate) turns: Turns,
-    pub(crate) listing: Jobs<(), BTreeMap<DeviceId, Whereabouts>>,
+    pub(crate) listing: Jobs<(), BTreeMap<DeviceId, Found>>,
     capable: Mutex<HashSet<DeviceId>>,
 }
 
@@ -86,6 +86,11 @@ impl Astarte {
     /// [`ApiError::UnknownTenant`].
     pub fn appengine(&self, tenant: &TenantId) -> Result<&AppEngine, ApiError> {
         self.realm(tenant).map(|realm| &realm.appengine)
+    }
+
+    /// How often Astarte stamped something far ahead of our clock, in all realms.
+    pub(crate) fn stamped_ahead(&self) -> u64 {
+        self.realms.values().map(|realm| realm.presence.stamped_ahead()).sum()
     }
 
     pub(crate) fn realm(&self, tenant: &TenantId) -> Result<&RealmState, ApiError> {

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::DateTime;
@@ -15,12 +15,13 @@ use hedgerow_core::{
     DeviceId, OperationId, OperationReport, Phase, Presence, ReportStatus, TenantId, Timestamp,
     TransportError,
 };
-use hedgerow_engine::{Engine, EngineError, Observation, OperationInProgress};
+use hedgerow_engine::{Engine, EngineError, Observation, OpenDevice, OperationInProgress};
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
+use crate::presence::Found;
+use crate::told::Told;
 use crate::triggers::read_event;
-use crate::whereabouts::Whereabouts;
 use crate::{ApiError, Astarte};
 
 /// Devices whose reports are fetched at once.
@@ -42,6 +43,7 @@ struct Shared {
     engine: Engine,
     waiting: Semaphore,
     at_once: Semaphore,
+    told: Told,
     /// The operations whose device was told to be online after they rebooted.
     rebooted: Mutex<BTreeMap<TenantId, BTreeSet<OperationId>>>,
 }
@@ -82,8 +84,8 @@ impl Reconciler {
     #[must_use]
     pub fn new(astarte: Astarte, engine: Engine) -> Self {
         let (waiting, at_once) = (Semaphore::new(MOST_WAITING), Semaphore::new(CONCURRENT));
-        let rebooted = Mutex::default();
-        Self { shared: Arc::new(Shared { astarte, engine, waiting, at_once, rebooted }) }
+        let (told, rebooted) = (Told::default(), Mutex::default());
+        Self { shared: Arc::new(Shared { astarte, engine, waiting, at_once, told, rebooted }) }
     }
 
     /// Fetches the reports of every operation in progress in every realm. At the start, before
@@ -132,63 +134,86 @@ impl Reconciler {
 
     /// Tells the engine of the devices that are elsewhere than it was told: the number of them.
     async fn compare_presence(&self, tenant: &TenantId) -> Result<usize, ReconcileError> {
-        let heard_of_late = self.reboots(tenant).await?;
+        let heard_of_late = self.new_reboots(tenant).await?;
         let open = self.shared.engine.open_devices(tenant).await?;
         let devices = open.iter().map(|open| open.device).collect();
         let found = self.shared.astarte.whereabouts(tenant, devices).await?;
         let mut moved = 0;
         for (open, found) in open.into_iter().zip(found) {
-            let differs = match found {
-                None => true,
-                Some(Whereabouts { presence, is_news, .. }) => {
-                    let is_online = presence != Presence::Offline;
-                    // A device that came back without a word since may have rebooted.
-                    is_online != open.is_online
-                        || (is_news && is_online && open.is_in_progress)
-                        || (is_online && heard_of_late.contains(&open.device))
-                }
-            };
-            if differs {
+            let rebooted = heard_of_late.get(&open.device);
+            if self.differs(tenant, open, found, rebooted.is_some()) {
                 self.tell_presence(tenant, open.device, found).await?;
                 moved += 1;
+            }
+            // Only now: a round that fails before is as if it had not heard of it.
+            if let Some(operation) = rebooted {
+                self.rebooted().entry(tenant.clone()).or_default().insert(*operation);
             }
         }
         Ok(moved)
     }
 
-    /// The devices that reported that they reboot, each once. That report may have been heard only
-    /// after the device was back, which is then not judged by how long it has been (D12) unless it
-    /// is told again that it is online. One that is still to go down is told to be back later.
-    async fn reboots(&self, tenant: &TenantId) -> Result<BTreeSet<DeviceId>, EngineError> {
+    /// Whether a device is elsewhere than the engine was told, or is to be told to be there again.
+    fn differs(&self, tenant: &TenantId, open: OpenDevice, found: Found, rebooted: bool) -> bool {
+        match found.presence {
+            None => return true,
+            Some(Presence::Offline) => return open.is_online,
+            Some(Presence::Online { .. }) => {}
+        }
+        // What the engine was not told itself it has from a look, no older than the first.
+        let told = self.shared.told.last(tenant, open.device).or(found.first);
+        // A device that came back without a word since may have rebooted.
+        let came_back = open.is_in_progress && told != found.standing;
+        !open.is_online || came_back || rebooted
+    }
+
+    /// The devices that reported that they reboot, of operations of which this was not looked at
+    /// yet. That report may have been heard only after the device was back, which is then not
+    /// judged by how long it has been (D12) unless it is told again that it is online. One that is
+    /// still to go down is told to be back later.
+    async fn new_reboots(
+        &self,
+        tenant: &TenantId,
+    ) -> Result<BTreeMap<DeviceId, OperationId>, EngineError> {
         let operations = self.shared.engine.operations_in_progress(tenant).await?;
         let rebooting: BTreeMap<_, _> = operations
             .into_iter()
             .filter(|progress| progress.operation.phase == Phase::Rebooting)
             .map(|progress| (progress.operation.id, progress.device))
             .collect();
-        let mut rebooted = self.shared.rebooted.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rebooted = self.rebooted();
         let known = rebooted.entry(tenant.clone()).or_default();
         known.retain(|operation| rebooting.contains_key(operation));
-        let new = rebooting.into_iter().filter(|(operation, _)| known.insert(*operation));
-        Ok(new.map(|(_, device)| device).collect())
+        let new = rebooting.into_iter().filter(|(operation, _)| !known.contains(operation));
+        Ok(new.map(|(operation, device)| (device, operation)).collect())
+    }
+
+    fn rebooted(&self) -> MutexGuard<'_, BTreeMap<TenantId, BTreeSet<OperationId>>> {
+        self.shared.rebooted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn tell_presence(
         &self,
         tenant: &TenantId,
         device: DeviceId,
-        found: Option<Whereabouts>,
+        found: Found,
     ) -> Result<(), ReconcileError> {
         let realm = self.shared.astarte.realm(tenant)?;
         let _turn = realm.turns.take(device).await;
-        let observation = match found {
-            // A trigger may have told something newer meanwhile.
-            Some(found) if realm.presence.is_newer_known(device, found.stamp) => return Ok(()),
-            Some(Whereabouts { presence, .. }) => Observation::Presence { device, presence },
+        // A trigger may have told something newer meanwhile.
+        let Found { presence, standing, .. } = realm.presence.newest(device, found);
+        let observation = match presence {
+            Some(presence) => Observation::Presence { device, presence },
             None => Observation::DeviceRemoved { device },
         };
         self.shared.engine.observe(tenant, observation).await?;
+        self.shared.told.note(tenant, device, standing);
         Ok(())
+    }
+
+    /// What the engine was told of where devices are.
+    pub(crate) fn told(&self) -> &Told {
+        &self.shared.told
     }
 
     /// Makes rounds for ever: now and then, and at once when an Astarte that could not be reached

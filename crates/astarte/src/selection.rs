@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
-use hedgerow_core::{Channel, DeviceId, Presence, SystemModelHandle, TenantId, TransportError};
+use hedgerow_core::{Channel, DeviceId, SystemModelHandle, TenantId, TransportError};
 
+use crate::presence::Found;
+use crate::realms::now;
 use crate::{ApiError, AppEngine, Astarte, DeviceStatus, lacks_ota_updates};
 
 /// Properties read at once.
@@ -97,29 +99,30 @@ impl fmt::Debug for Selection {
 /// What is kept of a device while System Models are read.
 struct Candidate {
     device: DeviceId,
-    presence: Presence,
+    found: Found,
     shown: Option<String>,
 }
 
 impl Selection {
-    /// The targets, in the order of the groups and of the devices in each.
-    pub(crate) async fn run(self) -> Result<Vec<(DeviceId, Presence)>, TransportError> {
+    /// The targets, in the order of the groups and of the devices in each, as their pages found
+    /// them: what was heard since is newer.
+    pub(crate) async fn run(self) -> Result<Vec<(DeviceId, Found)>, TransportError> {
         let appengine = self.astarte.appengine(&self.tenant)?;
         let candidates = self.candidates(appengine).await?;
-        let found = candidates.len();
+        let count = candidates.len();
         let mut targets = Vec::new();
         let mut reads =
             stream::iter(candidates).map(|c| self.read(appengine, c)).buffered(CONCURRENT_READS);
         let mut read = 0;
         while let Some(candidate) = reads.next().await {
-            let Candidate { device, presence, shown } = candidate?;
+            let Candidate { device, found, shown } = candidate?;
             read += 1;
             let model = shown.as_deref().and_then(|shown| self.source.handle(shown));
             if model.as_ref() == Some(&self.system_model) {
-                targets.push((device, presence));
+                targets.push((device, found));
             }
-            if read % 100 == 0 || read == found {
-                self.tell(found, read, targets.len());
+            if read % 100 == 0 || read == count {
+                self.tell(count, read, targets.len());
             }
         }
         Ok(targets)
@@ -138,6 +141,7 @@ impl Selection {
         let mut seen = BTreeSet::new();
         let mut candidates = Vec::new();
         for group in self.channel.groups() {
+            let mut began = realm.presence.moment();
             let keep = |page: Vec<DeviceStatus>| {
                 for status in page {
                     if !seen.insert(status.id) {
@@ -146,9 +150,11 @@ impl Selection {
                     if lacks_ota_updates(&status.introspection).is_none() {
                         realm.note_capable(status.id);
                     }
-                    let presence = realm.presence.read(&status).presence;
-                    candidates.push(self.candidate(&status, presence));
+                    let found = realm.presence.look(&status, began, now());
+                    candidates.push(self.candidate(&status, found));
                 }
+                // The next page is asked for only now.
+                began = realm.presence.moment();
                 self.tell(candidates.len(), 0, 0);
             };
             match appengine.each_page(Some(group.as_str()), keep).await {
@@ -165,13 +171,13 @@ impl Selection {
         Ok(candidates)
     }
 
-    fn candidate(&self, status: &DeviceStatus, presence: Presence) -> Candidate {
+    fn candidate(&self, status: &DeviceStatus, found: Found) -> Candidate {
         let shown = match &self.source.place {
             Place::Attribute(name) => status.attributes.get(name),
             Place::Property { .. } => None,
         };
         let shown = shown.and_then(|value| value.as_str()).map(str::to_owned);
-        Candidate { device: status.id, presence, shown }
+        Candidate { device: status.id, found, shown }
     }
 
     /// Reads the System Model of a device, if its status did not tell it.

@@ -9,10 +9,10 @@ use hedgerow_engine::ports::DeviceTransport;
 
 use crate::realms::now;
 use crate::redact::without_query_of;
-use crate::{ApiError, Astarte, DeviceStatus, OtaRequest, lacks_ota_updates};
+use crate::{ApiError, Astarte, OtaRequest, lacks_ota_updates};
 
 /// How long a device that has just connected is given to show its version. Within the time that the
-/// engine gives a call; Astarte's clock and ours may differ by as much.
+/// engine gives a call. It counts from when the connection came to be known here, by our clock.
 const SETTLING: Duration = Duration::from_secs(10);
 /// Until the version is read again for the first time; each further pause is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
@@ -68,9 +68,13 @@ impl Astarte {
         tenant: &TenantId,
         device: DeviceId,
     ) -> Result<Option<String>, ApiError> {
-        let appengine = self.appengine(tenant)?;
-        let mut version = appengine.base_image_version(device).await?;
-        if version.is_some() || !has_just_connected(&appengine.device_status(device).await?) {
+        let realm = self.realm(tenant)?;
+        let mut version = realm.appengine.base_image_version(device).await?;
+        if version.is_some() {
+            return Ok(version);
+        }
+        self.whereabouts_of(tenant, device).await?;
+        if !realm.presence.has_just_connected(device, SETTLING, now()) {
             return Ok(version);
         }
         let (mut waited, mut pause) = (Duration::ZERO, FIRST_PAUSE);
@@ -78,7 +82,7 @@ impl Astarte {
             tokio::time::sleep(pause).await;
             waited += pause;
             pause = (pause * 2).min(SETTLING.saturating_sub(waited));
-            version = appengine.base_image_version(device).await?;
+            version = realm.appengine.base_image_version(device).await?;
         }
         Ok(version)
     }
@@ -128,14 +132,6 @@ impl Astarte {
             },
         }
     }
-}
-
-/// Whether its connection is so new that what it declares may still be under way.
-fn has_just_connected(status: &DeviceStatus) -> bool {
-    let Some(since) = status.last_connection() else { return false };
-    let now = now();
-    let age = now.since(since).max(since.since(now));
-    status.is_online() && age < SETTLING
 }
 
 /// The error without the signature of the image's URL, should the answer have repeated it.

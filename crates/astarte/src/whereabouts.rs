@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use futures::{StreamExt, TryStreamExt, stream};
-use hedgerow_core::{DeviceId, Presence, TenantId, Timestamp, TransportError};
+use hedgerow_core::{DeviceId, TenantId, TransportError};
 use tokio::sync::{Mutex, MutexGuard};
 
+use crate::presence::Found;
+use crate::realms::now;
 use crate::{ApiError, Astarte, DeviceStatus};
 
 /// Device statuses read at once.
@@ -16,21 +18,6 @@ const CONCURRENT_READS: usize = 64;
 const MOST_SINGLE_READS: usize = 1_000;
 /// What is told of one device is told one after the other; so many devices beside each other.
 const STRIPES: usize = 1_024;
-
-/// Where a device is, and since when.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Whereabouts {
-    pub(crate) presence: Presence,
-    /// When that began.
-    pub(crate) stamp: Timestamp,
-    /// Whether more was read than was known.
-    pub(crate) is_news: bool,
-}
-
-/// When what a status says of the presence began.
-pub(crate) fn stamp(status: &DeviceStatus) -> Timestamp {
-    status.last_connection().max(status.last_disconnection()).unwrap_or_default()
-}
 
 /// Lets one at a time speak of a device.
 #[derive(Debug)]
@@ -54,12 +41,13 @@ impl Turns {
 }
 
 impl Astarte {
-    /// Where each of these devices is, in their order; `None` for one that does not exist.
+    /// Where each of these devices is, in their order. What is heard until it is handed out is
+    /// newer: see [`PresenceTable::newest`](crate::presence::PresenceTable::newest).
     pub(crate) async fn whereabouts(
         &self,
         tenant: &TenantId,
         devices: Vec<DeviceId>,
-    ) -> Result<Vec<Option<Whereabouts>>, TransportError> {
+    ) -> Result<Vec<Found>, TransportError> {
         let listed = if devices.len() > MOST_SINGLE_READS {
             let (astarte, of) = (self.clone(), tenant.clone());
             let list = || async move { astarte.list(&of).await };
@@ -72,7 +60,7 @@ impl Astarte {
                 let listed = listed.as_ref().and_then(|listed| listed.get(&device).copied());
                 async move {
                     match listed {
-                        Some(whereabouts) => Ok(Some(whereabouts)),
+                        Some(found) => Ok(found),
                         // A list that is read page by page can miss a device: only its own
                         // absence counts.
                         None => self.whereabouts_of(tenant, device).await,
@@ -85,28 +73,31 @@ impl Astarte {
             .map_err(TransportError::from)
     }
 
-    async fn list(
-        &self,
-        tenant: &TenantId,
-    ) -> Result<BTreeMap<DeviceId, Whereabouts>, TransportError> {
+    async fn list(&self, tenant: &TenantId) -> Result<BTreeMap<DeviceId, Found>, TransportError> {
         let realm = self.realm(tenant)?;
         let mut listed = BTreeMap::new();
+        let mut began = realm.presence.moment();
         let keep = |page: Vec<DeviceStatus>| {
-            listed.extend(page.iter().map(|status| (status.id, realm.presence.read(status))));
+            let look = |status| realm.presence.look(status, began, now());
+            listed.extend(page.iter().map(|status| (status.id, look(status))));
+            // The next page is asked for only now.
+            began = realm.presence.moment();
         };
         realm.appengine.each_page(None, keep).await?;
         Ok(listed)
     }
 
-    async fn whereabouts_of(
+    /// Where that device is, asked for now.
+    pub(crate) async fn whereabouts_of(
         &self,
         tenant: &TenantId,
         device: DeviceId,
-    ) -> Result<Option<Whereabouts>, ApiError> {
+    ) -> Result<Found, ApiError> {
         let realm = self.realm(tenant)?;
+        let began = realm.presence.moment();
         match realm.appengine.device_status(device).await {
-            Ok(status) => Ok(Some(realm.presence.read(&status))),
-            Err(error) if error.is_not_found() => Ok(None),
+            Ok(status) => Ok(realm.presence.look(&status, began, now())),
+            Err(error) if error.is_not_found() => Ok(realm.presence.missing(device, began)),
             Err(error) => Err(error),
         }
     }

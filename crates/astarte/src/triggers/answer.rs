@@ -79,6 +79,9 @@ pub struct TriggerCounts {
     pub not_now: u64,
     /// See [`TriggerAnswer::Overloaded`].
     pub overloaded: u64,
+    /// Connections and disconnections, told or read, that Astarte stamped more than a minute ahead
+    /// of our clock: one of the two is wrong. They are taken for "now".
+    pub stamped_ahead: u64,
 }
 
 #[derive(Debug, Default)]
@@ -111,6 +114,7 @@ impl Counters {
             refused,
             not_now,
             overloaded,
+            stamped_ahead: 0,
         }
     }
 }

@@ -13,10 +13,10 @@ use subtle::ConstantTimeEq;
 use super::answer::Counters;
 use super::limit::Limiter;
 use super::{Happening, TriggerAnswer, TriggerCounts, TriggerEvent};
-use crate::presence::Judgement;
+use crate::presence::{Found, Judgement, Moment, Standing};
 use crate::realms::RealmState;
 use crate::redact::excerpt;
-use crate::whereabouts::stamp;
+use crate::told::Told;
 use crate::{Astarte, Reconciler};
 
 /// The header that names the realm.
@@ -60,6 +60,7 @@ pub(super) struct Shared {
     astarte: Astarte,
     engine: Engine,
     reconciler: OnceLock<Reconciler>,
+    told: Told,
     pub(super) settings: TriggerSettings,
     pub(super) limiter: Limiter,
     pub(super) counters: Counters,
@@ -87,6 +88,7 @@ impl TriggerReceiver {
             astarte,
             engine,
             reconciler: OnceLock::new(),
+            told: Told::default(),
             settings,
             limiter,
             counters: Counters::default(),
@@ -103,10 +105,12 @@ impl TriggerReceiver {
         self
     }
 
-    /// How often each answer was given since the start.
+    /// How often each answer was given since the start, and how often Astarte's clock was seen to
+    /// be far ahead.
     #[must_use]
     pub fn counts(&self) -> TriggerCounts {
-        self.shared.counters.counts()
+        let stamped_ahead = self.shared.astarte.stamped_ahead();
+        TriggerCounts { stamped_ahead, ..self.shared.counters.counts() }
     }
 
     /// Takes one delivery: its headers and its body. It returns when what follows from it is
@@ -172,15 +176,32 @@ impl TriggerReceiver {
 
     /// Tells the engine what an event means; `false` if it means nothing.
     async fn handle(&self, tenant: &TenantId, event: &TriggerEvent) -> Result<bool, EngineError> {
-        let (device, at) = (event.device, event.at);
+        let (device, stamp) = (event.device, event.at);
+        let Some(realm) = self.realm(tenant) else { return Ok(false) };
+        // Before anything waits: what is asked of Astarte from here on is newer.
+        let heard = realm.presence.moment();
+        // Two deliveries about one device must not overtake each other on the way to the engine.
+        let turn = realm.turns.take(device).await;
         match event.happening {
-            Happening::Connected => self.presence(tenant, device, at, true).await,
-            Happening::Disconnected => self.presence(tenant, device, at, false).await,
+            Happening::Connected | Happening::Disconnected => {
+                let is_online = event.happening == Happening::Connected;
+                self.presence(tenant, device, Standing { is_online, stamp }, heard).await
+            }
             Happening::BaseImageShown { .. } => {
-                let seen = self.seen(tenant, device, at).await?;
+                let seen = self.seen(tenant, device, stamp, heard).await?;
+                drop(turn);
                 Ok(self.tell(tenant, event).await? || seen)
             }
-            _ => self.tell(tenant, event).await,
+            Happening::DeletionFinished => {
+                realm.presence.removed(device, heard);
+                let told = self.tell(tenant, event).await?;
+                self.told().note(tenant, device, None);
+                Ok(told)
+            }
+            _ => {
+                drop(turn);
+                self.tell(tenant, event).await
+            }
         }
     }
 
@@ -194,35 +215,51 @@ impl TriggerReceiver {
         self.shared.astarte.realm(tenant).ok()
     }
 
-    /// Tells the engine where a device is, unless something newer is known.
+    /// What the engine was told of where devices are, by this receiver and by the rounds.
+    fn told(&self) -> &Told {
+        self.shared.reconciler.get().map_or(&self.shared.told, Reconciler::told)
+    }
+
+    /// Tells the engine where a device is by the newest that is known of it, unless it was told
+    /// exactly that. That somebody else knows it already, such as a campaign whose snapshot was taken
+    /// meanwhile, is no reason to keep it from the others.
     async fn presence(
         &self,
         tenant: &TenantId,
         device: DeviceId,
-        at: Timestamp,
-        online: bool,
+        standing: Standing,
+        heard: Moment,
     ) -> Result<bool, EngineError> {
         let Some(realm) = self.realm(tenant) else { return Ok(false) };
-        // Two deliveries about one device must not overtake each other on the way to the engine.
-        let _turn = realm.turns.take(device).await;
-        let (at, presence) = match realm.presence.judge(device, at, online) {
-            Judgement::Old => return Ok(false),
-            Judgement::News => (at, told(at, online)),
-            Judgement::Doubtful => match realm.appengine.device_status(device).await {
-                Ok(status) if stamp(&status) >= at => (stamp(&status), status.presence()),
-                Ok(_) => (at, told(at, online)),
-                Err(error) if error.is_not_found() => return Ok(false),
+        let mut told = self.told().last(tenant, device);
+        if told == Some(standing) {
+            // A repetition.
+            return Ok(false);
+        }
+        let now = self.shared.engine.now();
+        let found = match realm.presence.notice(device, standing, heard, now) {
+            Judgement::News(found) | Judgement::Known(found) => found,
+            Judgement::Doubtful => match self.shared.astarte.whereabouts_of(tenant, device).await {
+                Ok(found) => {
+                    told = told.or(found.first);
+                    found
+                }
                 Err(error) => {
                     tracing::debug!(%device, %error, "taking an event as told, without a look");
-                    (at, told(at, online))
+                    realm.presence.believe(device, standing, heard, now)
                 }
             },
         };
-        let online = presence != Presence::Offline;
+        let Found { presence: Some(presence), standing, .. } = found else { return Ok(false) };
+        if told == standing {
+            return Ok(false);
+        }
         self.shared.engine.observe(tenant, Observation::Presence { device, presence }).await?;
-        // Noted only now: should the engine not take it, the delivery comes again as news.
-        realm.presence.note(device, at, online);
-        if online && let Some(reconciler) = self.shared.reconciler.get() {
+        // Noted only now: should the engine not take it, the delivery comes again and is told.
+        self.told().note(tenant, device, standing);
+        if presence != Presence::Offline
+            && let Some(reconciler) = self.shared.reconciler.get()
+        {
             reconciler.connected(tenant, device);
         }
         Ok(true)
@@ -233,21 +270,19 @@ impl TriggerReceiver {
         &self,
         tenant: &TenantId,
         device: DeviceId,
-        at: Timestamp,
+        stamp: Timestamp,
+        heard: Moment,
     ) -> Result<bool, EngineError> {
         let Some(realm) = self.realm(tenant) else { return Ok(false) };
-        let _turn = realm.turns.take(device).await;
-        let is_news = realm.presence.judge(device, at, true) == Judgement::News;
-        if !is_news || realm.presence.online(device) == Some(true) {
+        let known = realm.presence.known(device);
+        let is_online = |standing: &Standing| standing.is_online;
+        let told = self.told().last(tenant, device).or(known.and_then(|known| known.first));
+        if told.as_ref().is_some_and(is_online) {
             return Ok(false);
         }
-        let observation = Observation::Presence { device, presence: told(at, true) };
-        self.shared.engine.observe(tenant, observation).await?;
-        realm.presence.note(device, at, true);
-        Ok(true)
+        // If somebody has seen it connect, it is that connection.
+        let seen = known.and_then(|known| known.standing).filter(is_online);
+        let standing = seen.unwrap_or(Standing { is_online: true, stamp });
+        self.presence(tenant, device, standing, heard).await
     }
-}
-
-fn told(at: Timestamp, online: bool) -> Presence {
-    if online { Presence::Online { since: at } } else { Presence::Offline }
 }

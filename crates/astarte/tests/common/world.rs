@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -32,6 +33,8 @@ pub struct World {
     pub fake: Fake,
     pub astarte: Astarte,
     pub store: Arc<MemoryStore>,
+    /// The statuses of single devices cannot be read.
+    pub statuses_fail: Arc<AtomicBool>,
     devices: Devices,
 }
 
@@ -44,9 +47,18 @@ impl World {
         };
         let devices: Devices = Arc::new(Mutex::new((1..=count).map(shown).collect()));
         let told = Arc::clone(&devices);
-        let fake = Fake::start(move |asked| tell(&told.lock().expect("no panic"), asked)).await;
+        let statuses_fail = Arc::new(AtomicBool::new(false));
+        let fail = Arc::clone(&statuses_fail);
+        let fake = Fake::start(move |asked| {
+            let is_status = asked.path.split('/').count() == 3 && asked.path.contains("/devices/");
+            if is_status && fail.load(Ordering::SeqCst) {
+                return (500, error("Internal server error"));
+            }
+            tell(&told.lock().expect("no panic"), asked)
+        })
+        .await;
         let (astarte, store) = (fake.astarte(), Arc::new(MemoryStore::new()));
-        Self { fake, astarte, store, devices }
+        Self { fake, astarte, store, statuses_fail, devices }
     }
 
     pub fn devices(&self) -> MutexGuard<'_, BTreeMap<DeviceId, Shown>> {

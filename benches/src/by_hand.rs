@@ -13,7 +13,7 @@ use hedgerow_core::event::{
 };
 use hedgerow_core::{
     BaseImageAnswer, CampaignId, DeviceId, Effect, GateDecision, GatePolicy, ImageUrl, Input,
-    OperationId, Outcome, Phase, Presence, ReadPurpose, ReportStatus, Timestamp, Version,
+    OperationId, Outcome, Phase, Presence, Question, ReadPurpose, ReportStatus, Timestamp, Version,
     evaluate_gates,
 };
 
@@ -85,7 +85,7 @@ impl ByHand {
         match input {
             Input::Tick if !self.asked => {
                 self.asked = true;
-                effects.push(Effect::TakeSnapshot { asked: 1 });
+                effects.push(Effect::TakeSnapshot { question: Question::numbered(1) });
             }
             Input::SnapshotChunk { devices, .. } => self.extend(devices, events),
             Input::SnapshotComplete { .. } => {
@@ -167,7 +167,8 @@ impl ByHand {
         self.deadlines[number] = NOW + REQUEST_TIMEOUT;
         let from_version = version.unwrap_or_default();
         events.push(OperationStarted { device, operation, from_version }.into());
-        effects.push(Effect::SendUpdate { device, operation, url: self.url.clone() });
+        let (url, question) = (self.url.clone(), Question::default());
+        effects.push(Effect::SendUpdate { device, operation, url, question });
     }
 
     fn report(&mut self, number: usize, status: ReportStatus, events: &mut Vec<CampaignEvent>) {
@@ -204,7 +205,8 @@ impl ByHand {
             self.stages[number] = Stage::Reading;
             self.pending += 1;
             let device = self.devices[number];
-            effects.push(Effect::ReadBaseImage { device, purpose: ReadPurpose::Gate });
+            let (purpose, question) = (ReadPurpose::Gate, Question::default());
+            effects.push(Effect::ReadBaseImage { device, purpose, question });
         }
     }
 }

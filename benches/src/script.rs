@@ -9,7 +9,7 @@ use hedgerow_core::event::CampaignEvent;
 use hedgerow_core::{
     BaseImage, BaseImageAnswer, Campaign, CampaignDefinition, CampaignId, Channel, DeviceId,
     Effect, GatePolicy, Input, LiveCampaign, OperationId, OperationReport, Presence, PushRollout,
-    ReadPurpose, ReportStatus, RequestAnswer, RolloutLimits, RolloutMechanism, Timestamp, Version,
+    Question, ReadPurpose, ReportStatus, RequestAnswer, RolloutLimits, RolloutMechanism, Timestamp, Version,
     WhenRunning,
 };
 use uuid::Uuid;
@@ -29,8 +29,8 @@ enum Step {
     SnapshotComplete,
     Online(u32),
     Offline(u32),
-    VersionRead(u32),
-    Accepted(u32),
+    VersionRead(u32, Question),
+    Accepted(u32, Question),
     Reported(u32, ReportStatus),
 }
 
@@ -117,9 +117,9 @@ impl Script {
             Step::Tick => Input::Tick,
             Step::Chunk(first) => {
                 let last = self.targets.min(first + CHUNK);
-                Input::SnapshotChunk { asked: 1, devices: (first..last).map(device).collect() }
+                Input::SnapshotChunk { question: Question::numbered(1), devices: (first..last).map(device).collect() }
             }
-            Step::SnapshotComplete => Input::SnapshotComplete { asked: 1 },
+            Step::SnapshotComplete => Input::SnapshotComplete { question: Question::numbered(1) },
             Step::Online(number) => {
                 let presence = Presence::Online { since: NOW };
                 Input::Presence { device: device(number), presence }
@@ -127,14 +127,16 @@ impl Script {
             Step::Offline(number) => {
                 Input::Presence { device: device(number), presence: Presence::Offline }
             }
-            Step::VersionRead(number) => Input::BaseImageRead {
+            Step::VersionRead(number, question) => Input::BaseImageRead {
                 device: device(number),
                 purpose: ReadPurpose::Gate,
+                question,
                 answer: BaseImageAnswer::Version(Some("1.0.0".to_owned())),
             },
-            Step::Accepted(number) => {
+            Step::Accepted(number, question) => {
                 let (device, operation) = operation(number);
-                Input::RequestAnswered { device, operation, answer: RequestAnswer::Accepted }
+                let answer = RequestAnswer::Accepted;
+                Input::RequestAnswered { device, operation, question, answer }
             }
             Step::Reported(number, status) => {
                 let (device, operation) = operation(number);
@@ -164,13 +166,13 @@ impl Fleet {
                 }
                 self.waiting.push_back(Step::SnapshotComplete);
             }
-            Effect::ReadBaseImage { device, .. } => {
-                self.waiting.push_back(Step::VersionRead(self.numbers[device]));
+            Effect::ReadBaseImage { device, question, .. } => {
+                self.waiting.push_back(Step::VersionRead(self.numbers[device], *question));
             }
-            Effect::SendUpdate { device, .. } => {
+            Effect::SendUpdate { device, question, .. } => {
                 let number = self.numbers[device];
                 self.waiting.extend([
-                    Step::Accepted(number),
+                    Step::Accepted(number, *question),
                     Step::Reported(number, ReportStatus::Downloading),
                     Step::Reported(number, ReportStatus::Success),
                     Step::Offline(number),

@@ -11,7 +11,7 @@ use hedgerow_core::event::CampaignEvent;
 use hedgerow_core::{
     BaseImage, BaseImageAnswer, Campaign, CampaignDefinition, CampaignEdit, CampaignId, Channel,
     Command, DeviceId, Effect, GatePolicy, Input, LimitsEdit, LiveCampaign, OperationId,
-    OperationReport, Percentage, Presence, PushRollout, ReadPurpose, ReportStatus, RequestAnswer,
+    OperationReport, Percentage, Presence, PushRollout, Question, ReadPurpose, ReportStatus, RequestAnswer,
     RolloutLimits, RolloutMechanism, RunningOperations, StatusCode, TargetCounts, Timestamp,
     TransportError, Version, WhenRunning,
 };
@@ -94,7 +94,7 @@ pub enum Act {
         scheduled_at: Option<Schedule>,
     },
     Snapshot {
-        asked: u8,
+        question: u8,
         part: SnapshotPart,
     },
     Presence {
@@ -121,14 +121,17 @@ pub enum Act {
     BaseImageRead {
         device: u8,
         purpose: u8,
+        question: u8,
         answer: Answer,
     },
     RequestAnswered {
         device: u8,
+        question: u8,
         answer: Answer,
     },
     CancelAnswered {
         device: u8,
+        question: u8,
         answer: Answer,
     },
     Recovered,
@@ -260,20 +263,20 @@ impl World {
         }
         let effect = self.waiting.remove(usize::from(which) % self.waiting.len());
         let input = match effect {
-            Effect::TakeSnapshot { asked } => {
+            Effect::TakeSnapshot { question } => {
                 let devices = (0..DEVICES).map(device).collect();
-                self.tell(Input::SnapshotChunk { asked, devices });
+                self.tell(Input::SnapshotChunk { question, devices });
                 self.tell_all_online();
-                Input::SnapshotComplete { asked }
+                Input::SnapshotComplete { question }
             }
-            Effect::ReadBaseImage { device, purpose } => {
-                Input::BaseImageRead { device, purpose, answer: how.of_read() }
+            Effect::ReadBaseImage { device, purpose, question } => {
+                Input::BaseImageRead { device, purpose, question, answer: how.of_read() }
             }
-            Effect::SendUpdate { device, operation, .. } => {
-                Input::RequestAnswered { device, operation, answer: how.of_request() }
+            Effect::SendUpdate { device, operation, question, .. } => {
+                Input::RequestAnswered { device, operation, question, answer: how.of_request() }
             }
-            Effect::SendCancel { device, operation, .. } => {
-                Input::CancelAnswered { device, operation, answer: how.of_request() }
+            Effect::SendCancel { device, operation, question, .. } => {
+                Input::CancelAnswered { device, operation, question, answer: how.of_request() }
             }
         };
         self.tell(input);
@@ -343,15 +346,15 @@ impl World {
                 let edit = CampaignEdit { scheduled_at, limits, ..CampaignEdit::default() };
                 Input::Command(Command::Edit(Box::new(edit)))
             }
-            Act::Snapshot { asked, part } => {
-                let asked = u64::from(asked);
+            Act::Snapshot { question, part } => {
+                let question = Question::numbered(question.into());
                 match part {
                     SnapshotPart::Chunk(numbers) => {
                         let devices = numbers.into_iter().map(device).collect();
-                        Input::SnapshotChunk { asked, devices }
+                        Input::SnapshotChunk { question, devices }
                     }
-                    SnapshotPart::Complete => Input::SnapshotComplete { asked },
-                    SnapshotPart::Unavailable => Input::SnapshotUnavailable { asked },
+                    SnapshotPart::Complete => Input::SnapshotComplete { question },
+                    SnapshotPart::Unavailable => Input::SnapshotUnavailable { question },
                 }
             }
             Act::Presence { device: number, since } => {
@@ -381,7 +384,8 @@ impl World {
                     ..OperationReport::new(device, operation, status)
                 })
             }
-            Act::BaseImageRead { device: number, purpose, answer } => {
+            Act::BaseImageRead { device: number, purpose, question, answer } => {
+                let question = Question::numbered(question.into());
                 let purposes = [
                     ReadPurpose::Gate,
                     ReadPurpose::Deadline,
@@ -389,17 +393,20 @@ impl World {
                     ReadPurpose::RebootTimeout,
                 ];
                 let purpose = purposes[usize::from(purpose) % purposes.len()];
-                Input::BaseImageRead { device: device(number), purpose, answer: answer.of_read() }
+                let (device, answer) = (device(number), answer.of_read());
+                Input::BaseImageRead { device, purpose, question, answer }
             }
-            Act::RequestAnswered { device: number, answer } => {
-                let device = device(number);
+            Act::RequestAnswered { device: number, question, answer } => {
+                let (device, answer) = (device(number), answer.of_request());
                 let operation = self.operation(device, None);
-                Input::RequestAnswered { device, operation, answer: answer.of_request() }
+                let question = Question::numbered(question.into());
+                Input::RequestAnswered { device, operation, question, answer }
             }
-            Act::CancelAnswered { device: number, answer } => {
-                let device = device(number);
+            Act::CancelAnswered { device: number, question, answer } => {
+                let (device, answer) = (device(number), answer.of_request());
                 let operation = self.operation(device, None);
-                Input::CancelAnswered { device, operation, answer: answer.of_request() }
+                let question = Question::numbered(question.into());
+                Input::CancelAnswered { device, operation, question, answer }
             }
             Act::Recovered => Input::Recovered,
             Act::Tick => Input::Tick,

@@ -148,25 +148,25 @@ impl Fleet {
 
     fn answer(&mut self, effect: &Effect, now: Timestamp) {
         match effect {
-            Effect::TakeSnapshot { asked } => {
+            Effect::TakeSnapshot { question } => {
                 for chunk in self.devices.chunks(SNAPSHOT_CHUNK) {
                     let devices = chunk.to_vec();
-                    self.waiting.push_back(Input::SnapshotChunk { asked: *asked, devices });
+                    self.waiting.push_back(Input::SnapshotChunk { question: *question, devices });
                 }
                 let presence = Presence::Online { since: now };
                 let online = |device: &DeviceId| Input::Presence { device: *device, presence };
                 self.waiting.extend(self.devices.iter().map(online));
-                self.waiting.push_back(Input::SnapshotComplete { asked: *asked });
+                self.waiting.push_back(Input::SnapshotComplete { question: *question });
             }
-            Effect::ReadBaseImage { device, purpose } => {
-                let (device, purpose) = (*device, *purpose);
+            Effect::ReadBaseImage { device, purpose, question } => {
+                let (device, purpose, question) = (*device, *purpose, *question);
                 let runs_it = Behaviour::of(self.number(device)) == Behaviour::UpToDate;
                 let version = if runs_it { "2.0.0" } else { "1.4.2" };
                 let answer = BaseImageAnswer::Version(Some(version.to_owned()));
-                self.waiting.push_back(Input::BaseImageRead { device, purpose, answer });
+                self.waiting.push_back(Input::BaseImageRead { device, purpose, question, answer });
             }
-            Effect::SendUpdate { device, operation, .. } => {
-                let (device, operation) = (*device, *operation);
+            Effect::SendUpdate { device, operation, question, .. } => {
+                let (device, operation, question) = (*device, *operation, *question);
                 let number = self.number(device);
                 let behaviour = Behaviour::of(number);
                 let refuses = behaviour == Behaviour::RefusedOnce && !self.refused[number];
@@ -176,7 +176,8 @@ impl Fleet {
                 } else {
                     RequestAnswer::Accepted
                 };
-                self.waiting.push_back(Input::RequestAnswered { device, operation, answer });
+                let answered = Input::RequestAnswered { device, operation, question, answer };
+                self.waiting.push_back(answered);
                 if !refuses {
                     let report = |status| OperationReport::new(device, operation, status);
                     self.waiting.extend(reports(behaviour, report).into_iter().map(Input::Report));

@@ -111,21 +111,21 @@ impl World {
 
     fn perform(&mut self, effect: &Effect) {
         match *effect {
-            Effect::TakeSnapshot { asked } => {
+            Effect::TakeSnapshot { question } => {
                 let devices: Vec<_> = (0..self.devices.len()).map(id).collect();
-                self.tell(Input::SnapshotChunk { asked, devices: devices.clone() });
+                self.tell(Input::SnapshotChunk { question, devices: devices.clone() });
                 for device in devices {
                     let presence = Presence::Online { since: self.now };
                     self.tell(Input::Presence { device, presence });
                 }
-                self.tell(Input::SnapshotComplete { asked });
+                self.tell(Input::SnapshotComplete { question });
             }
-            Effect::ReadBaseImage { device, purpose, .. } => {
+            Effect::ReadBaseImage { device, purpose, question } => {
                 let version = self.versions[place(device)].to_owned();
                 let answer = BaseImageAnswer::Version(Some(version));
-                self.tell(Input::BaseImageRead { device, purpose, answer });
+                self.tell(Input::BaseImageRead { device, purpose, question, answer });
             }
-            Effect::SendUpdate { device, operation, .. } => {
+            Effect::SendUpdate { device, operation, question, .. } => {
                 let mut answer = RequestAnswer::Accepted;
                 let mut report = None;
                 match &mut self.devices[place(device)] {
@@ -140,7 +140,7 @@ impl World {
                         answer = RequestAnswer::Temporary(TransportError::new("HTTP 503"));
                     }
                 }
-                self.tell(Input::RequestAnswered { device, operation, answer });
+                self.tell(Input::RequestAnswered { device, operation, question, answer });
                 if let Some(status) = report {
                     self.tell(Input::Report(OperationReport::new(device, operation, status)));
                 }

@@ -38,24 +38,26 @@
 //!
 //! // 3. Tell it that time passes: it asks for the snapshot of its channel.
 //! let decision = live.handle(Input::Tick, now)?;
-//! let [Effect::TakeSnapshot { asked }] = decision.effects[..] else { panic!("a snapshot") };
+//! let [Effect::TakeSnapshot { question }] = decision.effects[..] else { panic!("a snapshot") };
 //!
 //! // 4. Answer: the devices, who is online, and that this was all.
 //! let device: DeviceId = "f0VMRgIBAQAAAAAAAAAAAA".parse()?;
-//! live.handle(Input::SnapshotChunk { asked, devices: vec![device] }, now)?;
+//! live.handle(Input::SnapshotChunk { question, devices: vec![device] }, now)?;
 //! let presence = Presence::Online { since: now };
 //! live.handle(Input::Presence { device, presence }, now)?;
-//! let decision = live.handle(Input::SnapshotComplete { asked }, now)?;
+//! let decision = live.handle(Input::SnapshotComplete { question }, now)?;
 //!
 //! // 5. The device's turn has come: its version is read for the gates.
-//! let [Effect::ReadBaseImage { purpose, .. }] = decision.effects[..] else { panic!("a read") };
+//! let [Effect::ReadBaseImage { purpose, question, .. }] = decision.effects[..] else {
+//!     panic!("a read")
+//! };
 //! let answer = BaseImageAnswer::Version(Some("1.4.0".to_owned()));
-//! let decision = live.handle(Input::BaseImageRead { device, purpose, answer }, now)?;
+//! let decision = live.handle(Input::BaseImageRead { device, purpose, question, answer }, now)?;
 //!
 //! // 6. It passed. After `decision.events` are durable, the request may leave.
 //! let [Effect::SendUpdate { operation, .. }] = decision.effects[..] else { panic!("a request") };
 //! let answer = RequestAnswer::Accepted;
-//! live.handle(Input::RequestAnswered { device, operation, answer }, now)?;
+//! live.handle(Input::RequestAnswered { device, operation, question, answer }, now)?;
 //!
 //! // 7. The device reports. `next_deadline` says when to tick if it does not.
 //! assert!(live.next_deadline().is_some());
@@ -84,6 +86,7 @@ mod id;
 mod manual;
 mod operation;
 mod percentage;
+mod question;
 mod rollout;
 mod time;
 mod version;
@@ -112,6 +115,7 @@ pub use operation::{
     UnknownStatus, Verdict,
 };
 pub use percentage::{Percentage, PercentageError};
+pub use question::Question;
 pub use rollout::{OperationLimits, PushRollout, RolloutError, RolloutLimits, RolloutMechanism};
 pub use semver::Version;
 pub use time::Timestamp;

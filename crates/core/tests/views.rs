@@ -1,6 +1,7 @@
 //! What a folded state says of itself, how it refuses an event that cannot follow, and what tells
 //! two states apart.
 
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hasher};
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use hedgerow_core::{
     ApplyError, BaseImage, BaseImageAnswer, Campaign, CampaignDefinition, CampaignEdit, CampaignId,
     CampaignStatus, Channel, Command, DeviceId, Effect, FailureReason, GatePolicy, Input,
     LiveCampaign, LiveManualUpdate, ManualUpdate, ManualUpdateDefinition, OpenTarget, OperationId,
-    OperationLimits, OperationReport, Outcome, Percentage, Phase, Presence, PushRollout,
+    OperationLimits, OperationReport, Outcome, Percentage, Phase, Presence, PushRollout, Question,
     ReadPurpose, ReportStatus, RequestAnswer, RequestId, RolloutLimits, RolloutMechanism,
     Settlement, StreamId, TargetStatus, TenantId, Timestamp, TransportError, Version, WhenRunning,
 };
@@ -329,39 +330,94 @@ fn an_error_on_a_resend_leaves_a_manual_update_as_it_is_and_one_on_the_first_req
         let begun = ManualUpdate::create(manual_definition()).expect("it can begin");
         let id = OperationId::of_manual_update(&tenant(), "request-1");
         let update = ManualUpdate::begin(tenant(), id, &begun, at(0)).expect("it begins");
-        let mut live = LiveManualUpdate::new(update);
-        live.first_request();
-        (live, id)
+        (ManualAtWork::begun(update), id)
     };
     let refused = |operation| Input::RequestAnswered {
         device: device(1),
         operation,
+        question: OPEN,
         answer: RequestAnswer::Permanent(TransportError::new("HTTP 422")),
     };
-    let (mut live, id) = begin();
-    assert!(!live.is_online(), "nobody told");
+    let (mut work, id) = begin();
+    assert!(!work.live.is_online(), "nobody told");
     let presence = Presence::Online { since: at(0) };
-    live.handle(Input::Presence { device: device(1), presence }, at(0)).expect("it is taken");
-    assert!(live.is_online());
-    live.handle(refused(id), at(1)).expect("it is taken");
-    assert!(live.is_settled(), "the device is not asked again");
+    work.tell(0, Input::Presence { device: device(1), presence });
+    assert!(work.live.is_online());
+    work.tell(1, refused(id));
+    assert!(work.live.is_settled(), "the device is not asked again");
 
-    let (mut live, operation) = begin();
+    let (mut work, operation) = begin();
     let answer = RequestAnswer::Accepted;
-    live.handle(Input::RequestAnswered { device: device(1), operation, answer }, at(1))
-        .expect("it is taken");
-    live.handle(Input::Tick, at(300)).expect("it is taken");
+    work.tell(1, Input::RequestAnswered { device: device(1), operation, question: OPEN, answer });
+    work.tell(300, Input::Tick);
     let (purpose, answer) = (ReadPurpose::Deadline, BaseImageAnswer::Version(None));
-    let read = Input::BaseImageRead { device: device(1), purpose, answer };
-    let resent = live.handle(read, at(300)).expect("it is taken");
-    assert!(matches!(resent.effects[..], [Effect::SendUpdate { .. }]), "{resent:?}");
-    live.handle(refused(operation), at(301)).expect("it is taken");
-    assert!(!live.is_settled(), "the first request may be at work");
+    let read = Input::BaseImageRead { device: device(1), purpose, question: OPEN, answer };
+    let resent = work.tell(300, read);
+    assert!(matches!(resent[..], [Effect::SendUpdate { .. }]), "{resent:?}");
+    work.tell(301, refused(operation));
+    assert!(!work.live.is_settled(), "the first request may be at work");
+}
+
+/// In an answer: the question of its kind that was asked last of its device.
+const OPEN: Question = Question::numbered(0);
+
+/// The questions that were asked, so that a test can answer them without naming their numbers.
+#[derive(Default)]
+struct Asked(BTreeMap<(DeviceId, &'static str), Question>);
+
+impl Asked {
+    fn note(&mut self, effects: &[Effect]) {
+        for effect in effects {
+            let (device, kind, question) = match effect {
+                Effect::TakeSnapshot { .. } => continue,
+                Effect::ReadBaseImage { device, question, .. } => (device, "read", question),
+                Effect::SendUpdate { device, question, .. } => (device, "update", question),
+                Effect::SendCancel { device, question, .. } => (device, "cancel", question),
+            };
+            self.0.insert((*device, kind), *question);
+        }
+    }
+
+    fn numbered(&self, mut input: Input) -> Input {
+        let (device, kind, question) = match &mut input {
+            Input::BaseImageRead { device, question, .. } => (device, "read", question),
+            Input::RequestAnswered { device, question, .. } => (device, "update", question),
+            Input::CancelAnswered { device, question, .. } => (device, "cancel", question),
+            _ => return input,
+        };
+        if *question == OPEN {
+            *question = self.0.get(&(*device, kind)).copied().unwrap_or(OPEN);
+        }
+        input
+    }
+}
+
+/// A manual update at work.
+struct ManualAtWork {
+    live: LiveManualUpdate,
+    asked: Asked,
+}
+
+impl ManualAtWork {
+    fn begun(update: ManualUpdate) -> Self {
+        let mut work = Self { live: LiveManualUpdate::new(update), asked: Asked::default() };
+        let first = work.live.first_request();
+        work.asked.note(&[first]);
+        work
+    }
+
+    fn tell(&mut self, seconds: i64, input: Input) -> Vec<Effect> {
+        let input = self.asked.numbered(input);
+        let effects = self.live.handle(input, at(seconds)).expect("it is taken").effects;
+        self.asked.note(&effects);
+        effects
+    }
 }
 
 /// A campaign of two devices at work, and the time.
 struct AtWork {
     live: LiveCampaign,
+    asked: Asked,
     now: Timestamp,
 }
 
@@ -369,24 +425,28 @@ impl AtWork {
     fn new(begins: Timestamp) -> Self {
         let event = Campaign::create(definition(), None, begins).expect("a campaign");
         let campaign = Campaign::begin(tenant(), ID, &event, begins).expect("its first event");
-        let mut work = Self { live: LiveCampaign::new(campaign), now: begins };
+        let mut work =
+            Self { live: LiveCampaign::new(campaign), asked: Asked::default(), now: begins };
         let effects = work.tell(0, Input::Tick);
-        let Some(Effect::TakeSnapshot { asked }) = effects.first().cloned() else {
+        let Some(Effect::TakeSnapshot { question }) = effects.first().cloned() else {
             panic!("a new campaign asks for its snapshot")
         };
         let devices = vec![device(1), device(2)];
-        work.tell(0, Input::SnapshotChunk { asked, devices });
+        work.tell(0, Input::SnapshotChunk { question, devices });
         for number in [1, 2] {
             let presence = Presence::Online { since: work.now };
             work.tell(0, Input::Presence { device: device(number), presence });
         }
-        work.tell(1, Input::SnapshotComplete { asked });
+        work.tell(1, Input::SnapshotComplete { question });
         work
     }
 
     fn tell(&mut self, seconds: u64, input: Input) -> Vec<Effect> {
         self.now = self.now + Duration::from_secs(seconds);
-        self.live.handle(input, self.now).expect("it is taken").effects
+        let input = self.asked.numbered(input);
+        let effects = self.live.handle(input, self.now).expect("it is taken").effects;
+        self.asked.note(&effects);
+        effects
     }
 
     fn fingerprint(&self) -> u64 {
@@ -399,7 +459,7 @@ impl AtWork {
 /// The devices whose base image is to be read for this purpose.
 fn looked_at(wanted: ReadPurpose, effects: &[Effect]) -> Vec<DeviceId> {
     let device = |effect: &Effect| match effect {
-        Effect::ReadBaseImage { device, purpose } if *purpose == wanted => Some(*device),
+        Effect::ReadBaseImage { device, purpose, .. } if *purpose == wanted => Some(*device),
         _ => None,
     };
     effects.iter().filter_map(device).collect()
@@ -410,6 +470,7 @@ fn story() -> Vec<(u64, Input)> {
     let read = |number, answer| Input::BaseImageRead {
         device: device(number),
         purpose: ReadPurpose::Gate,
+        question: OPEN,
         answer,
     };
     let old = || BaseImageAnswer::Version(Some("1.0.0".to_owned()));
@@ -417,6 +478,7 @@ fn story() -> Vec<(u64, Input)> {
     let answered = |number, answer| Input::RequestAnswered {
         device: device(number),
         operation: operation(number),
+        question: OPEN,
         answer,
     };
     let report = |number, status| {
@@ -476,12 +538,17 @@ fn a_clock_that_is_ahead_of_the_engines_does_not_put_off_the_look_at_a_device_th
 fn a_device_whose_idle_target_turns_out_to_be_updating_is_looked_at() {
     let mut work = AtWork::new(at(0));
     let answer = BaseImageAnswer::Version(Some("1.0.0".to_owned()));
-    let read = Input::BaseImageRead { device: device(1), purpose: ReadPurpose::Gate, answer };
+    let read = Input::BaseImageRead {
+        device: device(1),
+        purpose: ReadPurpose::Gate,
+        question: OPEN,
+        answer,
+    };
     work.tell(1, read);
     // The call failed, but it was delivered; the device has rebooted before its reports are heard.
     let answer = RequestAnswer::Temporary(TransportError::new("no answer"));
     let (of, id) = (device(1), operation(1));
-    work.tell(1, Input::RequestAnswered { device: of, operation: id, answer });
+    work.tell(1, Input::RequestAnswered { device: of, operation: id, question: OPEN, answer });
     work.tell(1, Input::Presence { device: of, presence: Presence::Online { since: work.now } });
     work.tell(1, Input::Report(OperationReport::new(of, id, ReportStatus::Rebooting)));
     let effects = work.tell(10, Input::Tick);
@@ -496,14 +563,14 @@ fn a_device_that_came_back_while_its_target_waited_for_a_slot_is_judged_by_that_
     let mut work = AtWork::new(at(0));
     let read = |of: u8, purpose| {
         let answer = BaseImageAnswer::Version(Some("1.0.0".to_owned()));
-        Input::BaseImageRead { device: device(of), purpose, answer }
+        Input::BaseImageRead { device: device(of), purpose, question: OPEN, answer }
     };
     work.tell(1, read(1, ReadPurpose::Gate));
     work.tell(1, Input::Command(Command::Pause));
     // The call failed, but it was delivered; the target is idle, and the campaign paused.
     let answer = RequestAnswer::Temporary(TransportError::new("no answer"));
     let (of, id) = (device(1), operation(1));
-    work.tell(1, Input::RequestAnswered { device: of, operation: id, answer });
+    work.tell(1, Input::RequestAnswered { device: of, operation: id, question: OPEN, answer });
     work.tell(1, Input::Report(OperationReport::new(of, id, ReportStatus::Rebooting)));
     work.tell(1, Input::Presence { device: of, presence: Presence::Offline });
     work.tell(9, Input::Presence { device: of, presence: Presence::Online { since: at(14) } });
@@ -526,9 +593,17 @@ fn a_cancel_request_is_repeated_until_it_is_answered_and_its_answer_is_recorded(
     let mut work = AtWork::new(at(0));
     let version = BaseImageAnswer::Version(Some("1.0.0".to_owned()));
     let (device, operation) = (device(1), operation(1));
-    work.tell(1, Input::BaseImageRead { device, purpose: ReadPurpose::Gate, answer: version });
+    work.tell(
+        1,
+        Input::BaseImageRead {
+            device,
+            purpose: ReadPurpose::Gate,
+            question: OPEN,
+            answer: version,
+        },
+    );
     let answer = RequestAnswer::Accepted;
-    work.tell(1, Input::RequestAnswered { device, operation, answer });
+    work.tell(1, Input::RequestAnswered { device, operation, question: OPEN, answer });
     let cancels = |effects: &[Effect]| {
         effects.iter().filter(|effect| matches!(effect, Effect::SendCancel { .. })).count()
     };
@@ -537,17 +612,28 @@ fn a_cancel_request_is_repeated_until_it_is_answered_and_its_answer_is_recorded(
     assert_eq!(cancels(&sent), 1);
 
     let answer = RequestAnswer::Temporary(TransportError::new("HTTP 503"));
-    work.tell(1, Input::CancelAnswered { device, operation, answer });
+    work.tell(1, Input::CancelAnswered { device, operation, question: OPEN, answer });
     let again = work.tell(60, Input::Tick);
     assert_eq!(cancels(&again), 1, "{again:?}");
     let version = work.live.campaign().version();
     let stranger = OperationId::of_campaign(ID, device, 9);
     let answer = RequestAnswer::Accepted;
-    work.tell(1, Input::CancelAnswered { device, operation: stranger, answer: answer.clone() });
+    work.tell(
+        1,
+        Input::CancelAnswered {
+            device,
+            operation: stranger,
+            question: Question::numbered(99),
+            answer: answer.clone(),
+        },
+    );
     assert_eq!(work.live.campaign().version(), version, "an answer about another operation");
-    work.tell(1, Input::CancelAnswered { device, operation, answer: answer.clone() });
+    work.tell(
+        1,
+        Input::CancelAnswered { device, operation, question: OPEN, answer: answer.clone() },
+    );
     assert_eq!(work.live.campaign().version(), version + 1);
-    work.tell(1, Input::CancelAnswered { device, operation, answer });
+    work.tell(1, Input::CancelAnswered { device, operation, question: OPEN, answer });
     assert_eq!(work.live.campaign().version(), version + 1, "it was answered before");
     assert_eq!(cancels(&work.tell(60, Input::Tick)), 0);
 }
@@ -558,11 +644,13 @@ fn a_trial_whose_operation_ends_before_its_request_leaves_gives_way_to_the_next(
     let read = |of| Input::BaseImageRead {
         device: of,
         purpose: ReadPurpose::Gate,
+        question: OPEN,
         answer: BaseImageAnswer::Version(Some("1.0.0".to_owned())),
     };
     let fails = |of| Input::RequestAnswered {
         device: of,
         operation: OperationId::of_campaign(ID, of, 0),
+        question: OPEN,
         answer: RequestAnswer::Temporary(TransportError::new("down")),
     };
     for number in [1, 2] {
@@ -596,7 +684,12 @@ fn a_trial_whose_operation_ends_before_its_request_leaves_gives_way_to_the_next(
 fn a_campaign_tells_which_targets_are_open_and_whose_devices_are_online() {
     let mut work = AtWork::new(at(0));
     let answer = BaseImageAnswer::Version(Some("1.0.0".to_owned()));
-    let read = Input::BaseImageRead { device: device(1), purpose: ReadPurpose::Gate, answer };
+    let read = Input::BaseImageRead {
+        device: device(1),
+        purpose: ReadPurpose::Gate,
+        question: OPEN,
+        answer,
+    };
     work.tell(1, read);
     work.tell(1, Input::Presence { device: device(2), presence: Presence::Offline });
     let open = |number, is_online, is_in_progress| OpenTarget {
@@ -618,7 +711,8 @@ fn after_a_restart_every_device_with_an_operation_is_looked_at() {
     for number in [1, 2, 3] {
         start(&mut campaign, number, 4);
     }
-    let mut work = AtWork { live: LiveCampaign::loaded(campaign), now: at(10) };
+    let mut work =
+        AtWork { live: LiveCampaign::loaded(campaign), asked: Asked::default(), now: at(10) };
     // Also where it is offline: it may have updated before.
     work.tell(0, Input::Presence { device: device(1), presence: Presence::Offline });
     assert_eq!(work.tell(0, Input::Recovered), []);
@@ -632,8 +726,9 @@ fn a_manual_update_that_was_loaded_waits_for_the_presence_and_looks_when_the_ima
     let begun = ManualUpdate::create(manual_definition()).expect("it can begin");
     let id = OperationId::of_manual_update(&tenant(), "request-1");
     let update = ManualUpdate::begin(tenant(), id, &begun, at(0)).expect("it begins");
-    let mut live = LiveManualUpdate::loaded(update);
-    let mut tell = |seconds, input| live.handle(input, at(seconds)).expect("it is taken").effects;
+    let live = LiveManualUpdate::loaded(update);
+    let mut work = ManualAtWork { live, asked: Asked::default() };
+    let mut tell = |seconds, input| work.tell(seconds, input);
     assert_eq!(tell(10_000, Input::Tick), [], "its time-out has passed, but nobody is asked yet");
     let looks = |effects: &[Effect], wanted| matches!(effects, [Effect::ReadBaseImage { purpose, .. }] if *purpose == wanted);
     let presence = Presence::Online { since: at(0) };
@@ -641,12 +736,19 @@ fn a_manual_update_that_was_loaded_waits_for_the_presence_and_looks_when_the_ima
     let recovered = tell(10_000, Input::Recovered);
     assert!(looks(&recovered, ReadPurpose::Deadline), "{recovered:?}");
     let answer = BaseImageAnswer::Version(Some("1.0.0".to_owned()));
-    let read =
-        |purpose| Input::BaseImageRead { device: device(1), purpose, answer: answer.clone() };
+    let read = |purpose| Input::BaseImageRead {
+        device: device(1),
+        purpose,
+        question: OPEN,
+        answer: answer.clone(),
+    };
     let again = tell(10_000, read(ReadPurpose::Deadline));
     assert!(matches!(again[..], [Effect::SendUpdate { .. }]), "{again:?}");
     let answer = RequestAnswer::Accepted;
-    tell(10_001, Input::RequestAnswered { device: device(1), operation: id, answer });
+    tell(
+        10_001,
+        Input::RequestAnswered { device: device(1), operation: id, question: OPEN, answer },
+    );
     let settled = tell(10_002, Input::Tick);
     assert!(settled.is_empty() || looks(&settled, ReadPurpose::Settled), "{settled:?}");
     tell(10_002, read(ReadPurpose::Settled));
@@ -662,6 +764,7 @@ fn a_trial_whose_target_is_removed_while_its_version_is_read_gives_way_to_the_ne
     let fails = |of| Input::BaseImageRead {
         device: of,
         purpose: ReadPurpose::Gate,
+        question: OPEN,
         answer: BaseImageAnswer::Failed(TransportError::new("down")),
     };
     work.tell(0, fails(device(1)));
@@ -674,14 +777,12 @@ fn a_trial_whose_target_is_removed_while_its_version_is_read_gives_way_to_the_ne
     let &[of] = looked_at(ReadPurpose::Gate, &trial).as_slice() else {
         panic!("one trial at a time: {trial:?}")
     };
-    work.tell(1, Input::DeviceRemoved { device: of });
+    let removed = work.tell(1, Input::DeviceRemoved { device: of });
     let other = if of == device(1) { device(2) } else { device(1) };
     let answered = work.tell(1, fails(of));
     let later = work.tell(300, Input::Tick);
-    assert_eq!(
-        [looked_at(ReadPurpose::Gate, &answered), looked_at(ReadPurpose::Gate, &later)].concat(),
-        [other]
-    );
+    let turns = [removed, answered, later].map(|effects| looked_at(ReadPurpose::Gate, &effects));
+    assert_eq!(turns.concat(), [other]);
 }
 
 #[test]
@@ -689,7 +790,7 @@ fn a_device_that_came_back_once_more_while_it_was_read_is_given_its_whole_time_a
     let mut work = AtWork::new(at(0));
     let read = |purpose| {
         let answer = BaseImageAnswer::Version(Some("1.0.0".to_owned()));
-        Input::BaseImageRead { device: device(1), purpose, answer }
+        Input::BaseImageRead { device: device(1), purpose, question: OPEN, answer }
     };
     let online = |seconds| Input::Presence {
         device: device(1),
@@ -698,7 +799,7 @@ fn a_device_that_came_back_once_more_while_it_was_read_is_given_its_whole_time_a
     let (device, operation) = (device(1), operation(1));
     work.tell(1, read(ReadPurpose::Gate));
     let answer = RequestAnswer::Accepted;
-    work.tell(1, Input::RequestAnswered { device, operation, answer });
+    work.tell(1, Input::RequestAnswered { device, operation, question: OPEN, answer });
     let rebooting = OperationReport::new(device, operation, ReportStatus::Rebooting);
     work.tell(1, Input::Report(rebooting));
     work.tell(1, online(5));
@@ -723,13 +824,14 @@ fn a_device_that_came_back_once_more_while_it_was_read_is_given_its_whole_time_a
 fn a_snapshot_that_is_not_available_is_asked_for_again_after_a_while() {
     let event = Campaign::create(definition(), None, at(0)).expect("a campaign");
     let campaign = Campaign::begin(tenant(), ID, &event, at(0)).expect("its first event");
-    let mut work = AtWork { live: LiveCampaign::new(campaign), now: at(0) };
+    let mut work =
+        AtWork { live: LiveCampaign::new(campaign), asked: Asked::default(), now: at(0) };
     let asks = |effects: &[Effect]| match effects {
-        [Effect::TakeSnapshot { asked }] => Some(*asked),
+        [Effect::TakeSnapshot { question }] => Some(*question),
         _ => None,
     };
-    let asked = asks(&work.tell(0, Input::Tick)).expect("a new campaign asks");
-    assert_eq!(work.tell(1, Input::SnapshotUnavailable { asked }), []);
+    let question = asks(&work.tell(0, Input::Tick)).expect("a new campaign asks");
+    assert_eq!(work.tell(1, Input::SnapshotUnavailable { question }), []);
     assert_eq!(work.tell(9, Input::Tick), []);
     assert!(asks(&work.tell(1, Input::Tick)).is_some());
 }
@@ -755,7 +857,15 @@ fn a_time_that_is_now_is_no_schedule_and_a_start_that_has_begun_cannot_be_delete
 fn what_a_device_says_is_kept_in_short_and_an_error_that_it_repeats_with_a_later_stamp_is_news() {
     let mut work = AtWork::new(at(0));
     let answer = BaseImageAnswer::Version(Some("1.0.0".to_owned()));
-    work.tell(1, Input::BaseImageRead { device: device(1), purpose: ReadPurpose::Gate, answer });
+    work.tell(
+        1,
+        Input::BaseImageRead {
+            device: device(1),
+            purpose: ReadPurpose::Gate,
+            question: OPEN,
+            answer,
+        },
+    );
     let error = |seconds| OperationReport {
         message: "the disk is full".to_owned(),
         observed_at: Some(at(seconds)),
@@ -791,12 +901,11 @@ fn a_manual_update_ends_when_its_device_is_back_with_the_old_version() {
     let begun = ManualUpdate::create(definition).expect("it can begin");
     let id = OperationId::of_manual_update(&tenant(), "request-1");
     let update = ManualUpdate::begin(tenant(), id, &begun, at(0)).expect("it begins");
-    let mut live = LiveManualUpdate::new(update);
-    live.first_request();
-    let mut tell = |seconds, input| live.handle(input, at(seconds)).expect("it is taken").effects;
+    let mut work = ManualAtWork::begun(update);
+    let mut tell = |seconds, input| work.tell(seconds, input);
     let read = |purpose| {
         let answer = BaseImageAnswer::Version(Some("1.0.0".to_owned()));
-        Input::BaseImageRead { device: device(1), purpose, answer }
+        Input::BaseImageRead { device: device(1), purpose, question: OPEN, answer }
     };
     let rebooting = OperationReport::new(device(1), id, ReportStatus::Rebooting);
     tell(1, Input::Report(rebooting));
@@ -806,7 +915,7 @@ fn a_manual_update_ends_when_its_device_is_back_with_the_old_version() {
     tell(30, read(ReadPurpose::Settled));
     tell(620, Input::Tick);
     tell(620, read(ReadPurpose::RebootTimeout));
-    assert!(live.is_settled(), "it was rolled back");
+    assert!(work.live.is_settled(), "it was rolled back");
 }
 
 #[test]
@@ -814,44 +923,52 @@ fn a_cancel_of_a_manual_update_waits_for_its_update_and_is_repeated_until_it_is_
     let begun = ManualUpdate::create(manual_definition()).expect("it can begin");
     let id = OperationId::of_manual_update(&tenant(), "request-1");
     let update = ManualUpdate::begin(tenant(), id, &begun, at(0)).expect("it begins");
-    let mut live = LiveManualUpdate::new(update);
-    live.first_request();
-    let mut tell = |seconds, input| live.handle(input, at(seconds)).expect("it is taken").effects;
+    let mut work = ManualAtWork::begun(update);
+    let mut tell = |seconds, input| work.tell(seconds, input);
     let cancels = |effects: &[Effect]| matches!(effects, [Effect::SendCancel { .. }]);
     let running = hedgerow_core::RunningOperations::Stop;
     assert_eq!(tell(1, Input::Command(Command::Cancel { running })), [], "its Update is under way");
     let (device, operation) = (device(1), id);
     let answer = RequestAnswer::Accepted;
-    let sent = tell(2, Input::RequestAnswered { device, operation, answer });
+    let sent = tell(2, Input::RequestAnswered { device, operation, question: OPEN, answer });
     assert!(cancels(&sent), "{sent:?}");
     assert_eq!(tell(3, Input::Tick), [], "it is under way");
     let answer = RequestAnswer::Temporary(TransportError::new("HTTP 503"));
-    assert_eq!(tell(4, Input::CancelAnswered { device, operation, answer }), []);
+    assert_eq!(tell(4, Input::CancelAnswered { device, operation, question: OPEN, answer }), []);
     let again = tell(14, Input::Tick);
     assert!(cancels(&again), "{again:?}");
     let answer = RequestAnswer::Accepted;
-    tell(15, Input::CancelAnswered { device, operation, answer });
+    tell(15, Input::CancelAnswered { device, operation, question: OPEN, answer });
     assert_eq!(tell(40, Input::Tick), []);
-    let cancellation = live.update().operation().map(|operation| operation.cancellation);
+    let cancellation = work.live.update().operation().map(|operation| operation.cancellation);
     assert_eq!(cancellation, Some(hedgerow_core::Cancellation::Sent));
 }
 
 #[test]
 fn only_a_version_that_passes_the_gates_would_start_an_operation() {
-    let live = LiveCampaign::loaded(started());
-    let read =
-        |number, purpose, answer| Input::BaseImageRead { device: device(number), purpose, answer };
+    let work = AtWork::new(at(0));
+    let purpose = ReadPurpose::Gate;
+    let read = |number, answer| {
+        let device = device(number);
+        work.asked.numbered(Input::BaseImageRead { device, purpose, question: OPEN, answer })
+    };
     let version = |text: &str| BaseImageAnswer::Version(Some(text.to_owned()));
-    assert!(live.would_start(&read(1, ReadPurpose::Gate, version("1.0.0"))));
+    assert!(work.live.would_start(&read(1, version("1.0.0"))));
+    let void = Input::BaseImageRead {
+        device: device(1),
+        purpose,
+        question: Question::numbered(99),
+        answer: version("1.0.0"),
+    };
     for input in [
-        read(1, ReadPurpose::Gate, version("2.0.0")),
-        read(1, ReadPurpose::Gate, version("3.0.0")),
-        read(1, ReadPurpose::Gate, BaseImageAnswer::Busy),
-        read(1, ReadPurpose::Settled, version("1.0.0")),
-        read(9, ReadPurpose::Gate, version("1.0.0")),
+        read(1, version("2.0.0")),
+        read(1, version("3.0.0")),
+        read(1, BaseImageAnswer::Busy),
+        read(9, version("1.0.0")),
+        void,
         Input::Tick,
     ] {
-        assert!(!live.would_start(&input), "{input:?}");
+        assert!(!work.live.would_start(&input), "{input:?}");
     }
 }
 

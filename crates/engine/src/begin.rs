@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use hedgerow_core::{DeviceId, StreamId, TenantId};
+use futures::channel::oneshot;
+use hedgerow_core::{DeviceId, Effect, NewEvent, StreamId, TenantId};
 
 use crate::live::Live;
 use crate::registry::StreamState;
 use crate::shared::Shared;
-use crate::store::{AppendError, StreamAppend};
+use crate::store::{AppendError, StoreError, StreamAppend};
 use crate::subscription::RecordedEvent;
 use crate::task::{Start, Task};
 use crate::{Engine, EngineError};
@@ -19,13 +20,15 @@ use crate::{Engine, EngineError};
 const PAUSE: Duration = Duration::from_secs(2);
 
 /// A stream that is being begun. Until that is done whoever asks for it is told to try again.
-/// Dropped before, also by a caller that goes away, it gives back what it took.
+/// Dropped before that is known, it gives back what it took, or finds out.
 pub(crate) struct Beginning {
     shared: Arc<Shared>,
     tenant: TenantId,
     stream: StreamId,
     device: Option<DeviceId>,
     stage: Stage,
+    /// What was handed to the store, and of which nobody was told yet.
+    unpublished: Vec<NewEvent>,
 }
 
 enum Stage {
@@ -48,7 +51,8 @@ impl Beginning {
         registry.streams.insert(key, StreamState::Loading);
         drop(registry);
         let (shared, tenant) = (Arc::clone(shared), tenant.clone());
-        Some(Self { shared, tenant, stream, device: None, stage: Stage::Reserved })
+        let (device, stage, unpublished) = (None, Stage::Reserved, Vec::new());
+        Some(Self { shared, tenant, stream, device, stage, unpublished })
     }
 
     /// Notes that the device was reserved for the stream.
@@ -56,10 +60,38 @@ impl Beginning {
         self.device = Some(device);
     }
 
-    /// Appends the first event and publishes it. An append whose answer is lost counts if it was
-    /// written.
-    pub(crate) async fn append(&mut self, append: StreamAppend) -> Result<(), AppendError> {
-        let events = append.events.clone();
+    /// Appends the first event, publishes it and runs the stream, in a task of its own: what becomes
+    /// of it does not depend on whether the caller waits.
+    pub(crate) async fn begin(
+        mut self,
+        append: StreamAppend,
+        live: Live,
+        first: Vec<Effect>,
+    ) -> Result<(), AppendError> {
+        let (reply, answered) = oneshot::channel();
+        let spawner = Arc::clone(&self.shared.spawner);
+        spawner.spawn(
+            async move {
+                let appended = self.append(append).await;
+                if appended.is_ok() {
+                    self.run(live, Start::Created(first));
+                } else {
+                    drop(self);
+                }
+                // The caller may have gone.
+                let _ = reply.send(appended);
+            }
+            .boxed(),
+        );
+        answered.await.unwrap_or_else(|_| {
+            let detail = "its task ended before it answered; ask again in a moment".to_owned();
+            Err(StoreError::Unavailable { detail }.into())
+        })
+    }
+
+    /// An append whose answer is lost counts if it was written.
+    async fn append(&mut self, append: StreamAppend) -> Result<(), AppendError> {
+        self.unpublished.clone_from(&append.events);
         self.stage = Stage::Appending;
         match self.shared.store.append(vec![append]).await {
             Ok(()) => {}
@@ -67,21 +99,18 @@ impl Beginning {
                 let read = self.shared.store.read_stream(&self.tenant, self.stream, 0, 1).await;
                 // What cannot be read now is looked at again later, when this is dropped.
                 let written = read.map_err(|_| failure.clone())?;
-                if written.first().map(|stored| &stored.event) != events.first() {
+                if written.first().map(|stored| &stored.event) != self.unpublished.first() {
                     return Err(failure.into());
                 }
             }
             Err(refused) => return Err(refused),
         }
-        for (version, event) in (1..).zip(events) {
-            let (tenant, stream) = (self.tenant.clone(), self.stream);
-            self.shared.publish(&RecordedEvent { tenant, stream, version, event });
-        }
+        publish(&self.shared, &self.tenant, self.stream, std::mem::take(&mut self.unpublished));
         Ok(())
     }
 
     /// Runs the stream.
-    pub(crate) fn run(mut self, live: Live, first: Start) {
+    fn run(mut self, live: Live, first: Start) {
         self.stage = Stage::Done;
         Task::spawn(&self.shared, self.tenant.clone(), live, first);
     }
@@ -92,7 +121,9 @@ impl Drop for Beginning {
         match self.stage {
             Stage::Reserved => give_up(&self.shared, &self.tenant, self.stream, self.device),
             Stage::Appending => {
-                load_later(&self.shared, self.tenant.clone(), self.stream, self.device);
+                let unpublished = std::mem::take(&mut self.unpublished);
+                let (tenant, stream) = (self.tenant.clone(), self.stream);
+                load_later(&self.shared, tenant, stream, self.device, unpublished);
             }
             Stage::Done => {}
         }
@@ -106,19 +137,44 @@ fn give_up(shared: &Shared, tenant: &TenantId, stream: StreamId, device: Option<
     }
 }
 
+fn publish(shared: &Shared, tenant: &TenantId, stream: StreamId, events: Vec<NewEvent>) {
+    for (version, event) in (1..).zip(events) {
+        let tenant = tenant.clone();
+        shared.publish(&RecordedEvent { tenant, stream, version, event });
+    }
+}
+
 /// Loads a stream that is marked as being loaded, as soon as the store can be read; one that turns
-/// out not to exist gives back its device.
+/// out not to exist gives back its device. Subscribers are told of its first events,
+/// `unpublished`, if they turn out to be there.
 pub(crate) fn load_later(
     shared: &Arc<Shared>,
     tenant: TenantId,
     stream: StreamId,
     device: Option<DeviceId>,
+    mut unpublished: Vec<NewEvent>,
 ) {
     let engine = Engine { shared: Arc::clone(shared) };
     let load = async move {
         let shared = &engine.shared;
         loop {
-            match engine.load(&tenant, stream).await {
+            if let Some(first) = unpublished.first() {
+                match shared.store.read_stream(&tenant, stream, 0, 1).await {
+                    Ok(written) if written.first().map(|stored| &stored.event) == Some(first) => {
+                        publish(shared, &tenant, stream, std::mem::take(&mut unpublished));
+                    }
+                    // Another engine's, or nobody's.
+                    Ok(_) => unpublished.clear(),
+                    Err(_) => {}
+                }
+            }
+            let loaded = if unpublished.is_empty() {
+                engine.load(&tenant, stream).await
+            } else {
+                let detail = "what was written last cannot be read yet".to_owned();
+                Err(StoreError::Unavailable { detail }.into())
+            };
+            match loaded {
                 Err(EngineError::Store(_)) if !shared.registry().shutting_down => {
                     shared.clock.sleep_until(shared.now() + PAUSE).await;
                 }

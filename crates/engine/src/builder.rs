@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use hedgerow_core::DeviceId;
+use uuid::Uuid;
 
 use crate::begin::load_later;
 use crate::ports::{Clock, DeviceTransport, FleetDirectory, Spawner};
@@ -22,6 +23,7 @@ pub struct EngineBuilder {
     directory: Arc<dyn FleetDirectory>,
     clock: Arc<dyn Clock>,
     spawner: Arc<dyn Spawner>,
+    writer: Uuid,
     settings: Settings,
 }
 
@@ -40,12 +42,21 @@ impl EngineBuilder {
         clock: Arc<dyn Clock>,
         spawner: Arc<dyn Spawner>,
     ) -> Self {
+        let writer = Uuid::new_v4();
         let settings = Settings {
             concurrent_calls: 64,
             call_timeout: Duration::from_secs(20),
             snapshot_every: 50_000,
         };
-        Self { store, transport, directory, clock, spawner, settings }
+        Self { store, transport, directory, clock, spawner, writer, settings }
+    }
+
+    /// What this engine is known by among all that ever wrote to the store (E13); a random UUID
+    /// unless this is called. No two engines may have the same, so this is for simulations that have
+    /// to do the same twice.
+    pub fn writer(mut self, writer: Uuid) -> Self {
+        self.writer = writer;
+        self
     }
 
     /// How many calls to the ports run at once for each stream; at least 1, default 64.
@@ -84,7 +95,6 @@ impl EngineBuilder {
             Err(error) => return Err(error),
         };
         let clock = EngineTime::begin(self.clock, newest);
-        let started_at = clock.now();
         let streams = self.store.streams().await?;
         let claims = self.store.claims().await?;
         let mut registry = Registry::default();
@@ -108,7 +118,7 @@ impl EngineBuilder {
                 clock,
                 spawner: self.spawner,
                 settings: self.settings,
-                started_at,
+                writer: self.writer,
                 registry: Mutex::new(registry),
                 subscribers: Mutex::new(Vec::new()),
             }),
@@ -117,7 +127,8 @@ impl EngineBuilder {
             match engine.load(&stream.tenant, stream.stream).await {
                 Err(EngineError::Store(error)) => {
                     tracing::warn!(stream = %stream.stream, %error, "not loaded yet");
-                    load_later(&engine.shared, stream.tenant.clone(), stream.stream, None);
+                    let (tenant, stream) = (stream.tenant.clone(), stream.stream);
+                    load_later(&engine.shared, tenant, stream, None, Vec::new());
                 }
                 Err(error) => {
                     tracing::error!(stream = %stream.stream, %error, "out of service");

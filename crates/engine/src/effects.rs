@@ -1,19 +1,21 @@
 //! Performing effects: each calls a port and comes back to its task as an input.
 
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use futures::FutureExt;
 use futures::channel::mpsc;
 use futures::future::{BoxFuture, Either, select};
 use hedgerow_core::{
-    BaseImageAnswer, CampaignDefinition, Command, DeviceId, Effect, Input, ReadPurpose,
-    RequestAnswer, StreamId, TenantId, TransportError, WhenRunning,
+    BaseImageAnswer, CampaignDefinition, Command, DeviceId, Effect, Input, Question, RequestAnswer,
+    StreamId, TenantId, TransportError, WhenRunning,
 };
 
 use crate::Engine;
-use crate::registry::Reserved;
 use crate::shared::Shared;
 use crate::store::Claim;
-use crate::task::Message;
+use crate::task::{LookUp, Message};
 
 type Inbox = mpsc::UnboundedSender<Message>;
 
@@ -25,105 +27,97 @@ pub(crate) async fn perform(
     shared: Arc<Shared>,
     tenant: TenantId,
     stream: StreamId,
-    definition: Option<CampaignDefinition>,
     effect: Effect,
     inbox: Inbox,
 ) {
-    let message = match effect {
-        Effect::TakeSnapshot { asked } => match definition {
-            Some(definition) => {
-                take_snapshot(&shared, &tenant, stream, &definition, asked, &inbox).await
-            }
-            None => Message::answer(Input::SnapshotUnavailable { asked }),
-        },
-        Effect::ReadBaseImage { device, purpose } => {
-            let answer = read_base_image(&shared, &tenant, stream, device, purpose).await;
-            Message::answer(Input::BaseImageRead { device, purpose, answer })
+    let transport = &shared.transport;
+    let input = match effect {
+        // The task asks for it with `snapshot`.
+        Effect::TakeSnapshot { question } => Input::SnapshotUnavailable { question },
+        Effect::ReadBaseImage { device, purpose, question } => {
+            let call = in_time(&shared, || transport.base_image_version(&tenant, device)).await;
+            let answer = match call.and_then(|answer| answer) {
+                Ok(version) => BaseImageAnswer::Version(version),
+                Err(error) => BaseImageAnswer::Failed(error),
+            };
+            Input::BaseImageRead { device, purpose, question, answer }
         }
-        Effect::SendUpdate { device, operation, url } => {
-            let call = shared.transport.send_update(&tenant, device, operation, &url);
+        Effect::SendUpdate { device, operation, url, question } => {
+            let call = || transport.send_update(&tenant, device, operation, &url);
             let answer = in_time(&shared, call).await.unwrap_or_else(RequestAnswer::Temporary);
-            Message::answer(Input::RequestAnswered { device, operation, answer })
+            Input::RequestAnswered { device, operation, question, answer }
         }
-        Effect::SendCancel { device, operation, url } => {
-            let call = shared.transport.send_cancel(&tenant, device, operation, &url);
+        Effect::SendCancel { device, operation, url, question } => {
+            let call = || transport.send_cancel(&tenant, device, operation, &url);
             let answer = in_time(&shared, call).await.unwrap_or_else(RequestAnswer::Temporary);
-            Message::answer(Input::CancelAnswered { device, operation, answer })
+            Input::CancelAnswered { device, operation, question, answer }
         }
     };
-    // The task has ended: after a restart it will be asked again.
-    let _ = inbox.unbounded_send(message);
+    tracing::trace!(%stream, ?input, "answered");
+    // If the task has ended nobody misses it: after a restart it will be asked again.
+    let _ = inbox.unbounded_send(Message::answer(input));
 }
 
-/// Waits for a call, but not for ever.
-pub(crate) async fn in_time<T>(
+/// Makes a call and waits for its answer, but not for ever. An adapter that panics has not answered.
+pub(crate) async fn in_time<'a, T>(
     shared: &Shared,
-    call: BoxFuture<'_, T>,
+    call: impl FnOnce() -> BoxFuture<'a, T>,
 ) -> Result<T, TransportError> {
     let timeout = shared.settings.call_timeout;
     let sleep = shared.clock.sleep(timeout);
-    match select(call, sleep).await {
-        Either::Left((answer, _)) => Ok(answer),
+    let call = AssertUnwindSafe(async move { call().await }).catch_unwind();
+    match select(Box::pin(call), sleep).await {
+        Either::Left((Ok(answer), _)) => Ok(answer),
+        Either::Left((Err(panic), _)) => {
+            let detail = panic_message(&*panic);
+            tracing::error!(%detail, "an adapter panicked");
+            Err(TransportError::new(format!("the adapter panicked: {detail}")))
+        }
         Either::Right(_) => {
             Err(TransportError::new(format!("no answer from the transport within {timeout:?}")))
         }
     }
 }
 
-async fn read_base_image(
-    shared: &Shared,
-    tenant: &TenantId,
-    stream: StreamId,
-    device: DeviceId,
-    purpose: ReadPurpose,
-) -> BaseImageAnswer {
-    if purpose == ReadPurpose::Gate {
-        let reserved = shared.registry().reserve(tenant, device, stream);
-        if let Reserved::Busy(_) = reserved {
-            return BaseImageAnswer::Busy;
-        }
-    }
-    let call = shared.transport.base_image_version(tenant, device);
-    match in_time(shared, call).await {
-        Ok(Ok(version)) => BaseImageAnswer::Version(version),
-        Ok(Err(error)) | Err(error) => BaseImageAnswer::Failed(error),
-    }
+/// What a panic said.
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "it did not say why".to_owned())
 }
 
 /// Resolves the channel, makes an older campaign give way (D18), and sends the snapshot in chunks.
-async fn take_snapshot(
-    shared: &Arc<Shared>,
-    tenant: &TenantId,
+pub(crate) async fn snapshot(
+    shared: Arc<Shared>,
+    tenant: TenantId,
     stream: StreamId,
-    definition: &CampaignDefinition,
-    asked: u64,
-    inbox: &Inbox,
-) -> Message {
-    let unavailable = Message::answer(Input::SnapshotUnavailable { asked });
+    definition: CampaignDefinition,
+    question: Question,
+    look_up: LookUp,
+    inbox: Inbox,
+) {
     let system_model = &definition.base_image.system_model;
-    let call = shared.directory.targets(tenant, &definition.channel, system_model);
-    let targets = match in_time(shared, call).await {
-        Ok(Ok(targets)) => targets,
-        Ok(Err(error)) | Err(error) => {
+    let call = || shared.directory.targets(&tenant, &definition.channel, system_model);
+    let targets = in_time(&shared, call).await.and_then(|answer| answer);
+    let inputs = match targets {
+        Ok(targets) if make_way(&shared, &tenant, stream, &definition).await => {
+            for chunk in targets.chunks(CHUNK) {
+                let devices = chunk.iter().map(|(device, _)| *device).collect();
+                let inputs = vec![Input::SnapshotChunk { question, devices }];
+                // If the task has ended nobody misses it.
+                let _ = inbox.unbounded_send(Message::LookUp { look_up, inputs, is_last: false });
+            }
+            let presence = |(device, presence)| Input::Presence { device, presence };
+            let complete = Input::SnapshotComplete { question };
+            targets.into_iter().map(presence).chain([complete]).collect()
+        }
+        Ok(_) => vec![Input::SnapshotUnavailable { question }],
+        Err(error) => {
             tracing::warn!(%stream, %error, "the targets could not be resolved; trying again");
-            return unavailable;
+            vec![Input::SnapshotUnavailable { question }]
         }
     };
-    if !make_way(shared, tenant, stream, definition).await {
-        return unavailable;
-    }
-    for chunk in targets.chunks(CHUNK) {
-        let devices = chunk.iter().map(|(device, _)| *device).collect();
-        let inputs = vec![Input::SnapshotChunk { asked, devices }];
-        // If the task has ended nobody misses it.
-        let _ = inbox.unbounded_send(Message::Inputs { inputs, ends_effect: false });
-    }
-    let mut inputs: Vec<Input> = targets
-        .iter()
-        .map(|(device, presence)| Input::Presence { device: *device, presence: *presence })
-        .collect();
-    inputs.push(Input::SnapshotComplete { asked });
-    Message::Inputs { inputs, ends_effect: true }
+    let _ = inbox.unbounded_send(Message::LookUp { look_up, inputs, is_last: true });
 }
 
 /// `false` if an older campaign is in the way and stays there.
@@ -155,28 +149,29 @@ pub(crate) async fn presence(
     shared: Arc<Shared>,
     tenant: TenantId,
     devices: Vec<DeviceId>,
+    look_up: LookUp,
     inbox: Inbox,
 ) {
     let mut inputs = Vec::with_capacity(devices.len() + 1);
     for chunk in devices.chunks(CHUNK) {
-        let presences = look_up(&shared, &tenant, chunk).await;
+        let presences = ask_presence(&shared, &tenant, chunk).await;
         inputs.extend(chunk.iter().zip(presences).map(|(device, presence)| match presence {
             Some(presence) => Input::Presence { device: *device, presence },
             None => Input::DeviceRemoved { device: *device },
         }));
     }
     inputs.push(Input::Recovered);
-    let _ = inbox.unbounded_send(Message::Inputs { inputs, ends_effect: true });
+    let _ = inbox.unbounded_send(Message::LookUp { look_up, inputs, is_last: true });
 }
 
 /// Asks until there is an answer: without presence nothing can go on.
-async fn look_up(
+async fn ask_presence(
     shared: &Shared,
     tenant: &TenantId,
     devices: &[DeviceId],
 ) -> Vec<Option<hedgerow_core::Presence>> {
     loop {
-        let call = shared.directory.presence(tenant, devices.to_vec());
+        let call = || shared.directory.presence(tenant, devices.to_vec());
         match in_time(shared, call).await {
             Ok(Ok(presences)) if presences.len() == devices.len() => return presences,
             Ok(Ok(presences)) => {

@@ -21,6 +21,9 @@ use crate::subscription::Subscription;
 use crate::task::{Answer, Message, Start, Task, cause, stamp};
 use crate::{EngineError, LoadError, load};
 
+/// How often a task that ended just when it was told something is looked for again.
+const TRIES: usize = 3;
+
 /// A running engine. Clones are handles to the same one.
 ///
 /// Every call takes a tenant, and sees nothing of another (D21).
@@ -86,7 +89,7 @@ impl Engine {
             }
         }
         let exists = EngineError::CampaignExists { campaign: id };
-        let Some(mut beginning) = Beginning::of(&self.shared, tenant, stream) else {
+        let Some(beginning) = Beginning::of(&self.shared, tenant, stream) else {
             // Of one that is being loaded, or was tried to be written, it is not known yet.
             let registry = self.shared.registry();
             let state = registry.streams.get(&(tenant.clone(), stream));
@@ -97,20 +100,23 @@ impl Engine {
             tenant: tenant.clone(),
             stream,
             expected_version: 0,
-            events: stamp(vec![encode_campaign(&event)], &[0], cause(&self.shared, stream, 0), now),
+            events: stamp(
+                vec![encode_campaign(&event)],
+                &[0],
+                cause(&self.shared, tenant, stream, 0),
+                now,
+            ),
             claims_taken: Vec::new(),
             claims_released: Vec::new(),
             operations: Vec::new(),
             activity: Activity::Active,
         };
-        beginning.append(append).await.map_err(|error| match error {
-            AppendError::Store(error) => error.into(),
-            _ => exists,
-        })?;
         let mut live = LiveCampaign::new(campaign);
         let effects = live.handle(Input::Tick, now)?.effects;
-        beginning.run(live.into(), Start::Created(effects));
-        Ok(())
+        beginning.begin(append, live.into(), effects).await.map_err(|error| match error {
+            AppendError::Store(error) => error.into(),
+            _ => exists,
+        })
     }
 
     /// Starts no more operations of a campaign (D16).
@@ -228,7 +234,7 @@ impl Engine {
 
     /// Sends an input to a stream, loading it if need be, and waits for the answer.
     pub(crate) async fn tell(&self, tenant: &TenantId, stream: StreamId, input: Input) -> Answer {
-        loop {
+        for _ in 0..TRIES {
             let inbox = self.inbox(tenant, stream).await?;
             let (reply, answered) = oneshot::channel();
             let input = input.clone();
@@ -241,6 +247,7 @@ impl Engine {
             // The task ended before it looked at the input: shutting down, or leaving the memory.
             self.accepting()?;
         }
+        Err(EngineError::NotReady { stream })
     }
 
     /// Looks at the state of a stream as of its last commit.
@@ -250,18 +257,21 @@ impl Engine {
         stream: StreamId,
         look: impl Fn(&Live) -> T + Clone + Send + 'static,
     ) -> Result<T, EngineError> {
-        loop {
+        for _ in 0..TRIES {
             let inbox = self.inbox(tenant, stream).await?;
             let (reply, answered) = oneshot::channel();
             let look = look.clone();
-            let query = Box::new(move |live: &Live| drop(reply.send(look(live))));
+            let query = Box::new(move |seen: Result<&Live, EngineError>| {
+                drop(reply.send(seen.map(look)));
+            });
             if inbox.unbounded_send(Message::Query(query)).is_ok()
                 && let Ok(answer) = answered.await
             {
-                return Ok(answer);
+                return answer;
             }
             self.accepting()?;
         }
+        Err(EngineError::NotReady { stream })
     }
 
     /// The inbox of a stream; one that is not in memory is loaded.
@@ -304,8 +314,8 @@ impl Engine {
         let key = (tenant.clone(), stream);
         let Shared { store, clock, .. } = &*self.shared;
         match load::load(&**store, clock, tenant, stream).await {
-            Ok(Some(live)) => {
-                Task::spawn(&self.shared, tenant.clone(), live, Start::Loaded);
+            Ok(Some((live, saved))) => {
+                Task::spawn(&self.shared, tenant.clone(), live, Start::Loaded { saved });
                 Ok(())
             }
             Ok(None) => {

@@ -124,4 +124,12 @@ pub enum LoadError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Its task panicked: a defect of the engine or of an adapter. Nothing recorded is lost.
+    #[error(
+        "its task panicked: {detail}; this is a defect, please report it; a restart of the engine loads it again"
+    )]
+    Panicked {
+        /// What the panic said.
+        detail: String,
+    },
 }

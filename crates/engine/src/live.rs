@@ -59,6 +59,18 @@ impl Live {
         }
     }
 
+    /// See [`LiveCampaign::asking_after`].
+    pub(crate) fn asking_after(self, earlier: &Self) -> Self {
+        let latest = match earlier {
+            Self::Campaign(live) => live.latest_question(),
+            Self::Manual(live) => live.latest_question(),
+        };
+        match self {
+            Self::Campaign(live) => live.asking_after(latest).into(),
+            Self::Manual(live) => live.asking_after(latest).into(),
+        }
+    }
+
     pub(crate) fn version(&self) -> u64 {
         match self {
             Self::Campaign(live) => live.campaign().version(),

@@ -47,14 +47,15 @@ impl Folding {
     }
 }
 
-/// Loads a stream whole, for an engine whose time is not to be before what was recorded (E12):
-/// another engine, with another clock, may have written to it.
+/// Loads a stream whole, with the version of the state snapshot that it began with, or 0, for an
+/// engine whose time is not to be before what was recorded (E12): another engine, with another
+/// clock, may have written to it.
 pub(crate) async fn load(
     store: &dyn EventStore,
     time: &EngineTime,
     tenant: &TenantId,
     stream: StreamId,
-) -> Result<Option<Live>, LoadError> {
+) -> Result<Option<(Live, u64)>, LoadError> {
     let mut newest = None;
     let live = load_upto(store, tenant, stream, None, &mut newest).await?;
     if let Some(newest) = newest {
@@ -71,7 +72,7 @@ async fn load_upto(
     stream: StreamId,
     upto: Option<u64>,
     newest: &mut Option<Timestamp>,
-) -> Result<Option<Live>, LoadError> {
+) -> Result<Option<(Live, u64)>, LoadError> {
     let mut version = 0;
     let mut folding = match stream {
         StreamId::Campaign(_) => {
@@ -85,6 +86,7 @@ async fn load_upto(
         }
         StreamId::ManualUpdate(_) => Folding::Manual(None),
     };
+    let saved = version;
     'pages: loop {
         let page = store.read_stream(tenant, stream, version, PAGE).await?;
         if page.is_empty() {
@@ -103,12 +105,13 @@ async fn load_upto(
             version = stored.version;
         }
     }
-    Ok(match folding {
+    let live = match folding {
         Folding::Campaign(campaign) => {
             campaign.map(|campaign| LiveCampaign::loaded(*campaign).into())
         }
         Folding::Manual(update) => update.map(|update| LiveManualUpdate::loaded(*update).into()),
-    })
+    };
+    Ok(live.map(|live| (live, saved)))
 }
 
 /// The state snapshot of a campaign.
@@ -139,7 +142,7 @@ pub async fn campaign_at(
     upto: Option<u64>,
 ) -> Result<Option<Campaign>, LoadError> {
     let live = load_upto(store, tenant, StreamId::Campaign(campaign), upto, &mut None).await?;
-    Ok(live.and_then(|live| live.campaign().map(|live| live.campaign().clone())))
+    Ok(live.and_then(|(live, _)| live.campaign().map(|live| live.campaign().clone())))
 }
 
 /// The state of a manual update as of its event `upto`, or as it is now.
@@ -153,5 +156,5 @@ pub async fn manual_update_at(
     upto: Option<u64>,
 ) -> Result<Option<ManualUpdate>, LoadError> {
     let live = load_upto(store, tenant, StreamId::ManualUpdate(update), upto, &mut None).await?;
-    Ok(live.and_then(|live| live.manual().map(|live| live.update().clone())))
+    Ok(live.and_then(|(live, _)| live.manual().map(|live| live.update().clone())))
 }

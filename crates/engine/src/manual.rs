@@ -9,7 +9,7 @@ use crate::begin::Beginning;
 use crate::live::encode_manual;
 use crate::registry::Reserved;
 use crate::store::{Activity, AppendError, Claim, StreamAppend};
-use crate::task::{Start, cause, stamp};
+use crate::task::{cause, stamp};
 use crate::{Engine, EngineError, effects};
 
 /// What a manual OTA update is to do (D20).
@@ -77,13 +77,14 @@ impl Engine {
         tenant: &TenantId,
         id: OperationId,
         request: &ManualUpdateRequest,
-        mut beginning: Beginning,
+        beginning: Beginning,
     ) -> Result<OperationId, EngineError> {
         let stream = StreamId::ManualUpdate(id);
         // Without knowing the version before, no outcome can be inferred from the one after.
         let version_before = match request.expected_version {
             Some(_) => {
-                let read = self.shared.transport.base_image_version(tenant, request.device);
+                let transport = &self.shared.transport;
+                let read = || transport.base_image_version(tenant, request.device);
                 let answer = effects::in_time(&self.shared, read).await;
                 answer.ok().and_then(Result::ok).flatten()
             }
@@ -104,13 +105,20 @@ impl Engine {
             tenant: tenant.clone(),
             stream,
             expected_version: 0,
-            events: stamp(vec![encode_manual(&event)], &[0], cause(&self.shared, stream, 0), now),
+            events: stamp(
+                vec![encode_manual(&event)],
+                &[0],
+                cause(&self.shared, tenant, stream, 0),
+                now,
+            ),
             claims_taken: vec![Claim::Device(request.device)],
             claims_released: Vec::new(),
             operations: vec![id],
             activity: Activity::Active,
         };
-        beginning.append(append).await.map_err(|error| match error {
+        let mut live = LiveManualUpdate::new(update);
+        let effects = vec![live.first_request()];
+        beginning.begin(append, live.into(), effects).await.map_err(|error| match error {
             AppendError::Store(error) => error.into(),
             AppendError::ClaimConflict { holder, .. } => {
                 EngineError::DeviceBusy { device: request.device, holder }
@@ -118,9 +126,6 @@ impl Engine {
             // Another engine has just started it: a repeated call tells how.
             AppendError::VersionConflict { .. } => EngineError::NotReady { stream },
         })?;
-        let mut live = LiveManualUpdate::new(update);
-        let effects = vec![live.first_request()];
-        beginning.run(live.into(), Start::Created(effects));
         Ok(id)
     }
 

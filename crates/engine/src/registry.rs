@@ -116,16 +116,6 @@ impl Registry {
             .collect()
     }
 
-    /// The devices on which the registry knows of an operation of a stream.
-    pub(crate) fn operated(&self, tenant: &TenantId, by: StreamId) -> Vec<DeviceId> {
-        self.devices
-            .iter()
-            .filter(|((of, _), holder)| of == tenant && holder.stream == by)
-            .filter(|(_, holder)| holder.operation.is_some())
-            .map(|((_, device), _)| *device)
-            .collect()
-    }
-
     pub(crate) fn rollout_holder(&self, tenant: &TenantId, claim: &str) -> Option<StreamId> {
         self.rollouts.get(&(tenant.clone(), claim.to_owned())).copied()
     }

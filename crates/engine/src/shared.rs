@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::channel::mpsc;
 use hedgerow_core::{DeviceId, Input, StreamId, TenantId, Timestamp};
+use uuid::Uuid;
 
 use crate::ports::{DeviceTransport, FleetDirectory, Spawner};
 use crate::registry::Registry;
@@ -28,8 +29,8 @@ pub(crate) struct Shared {
     pub(crate) clock: EngineTime,
     pub(crate) spawner: Arc<dyn Spawner>,
     pub(crate) settings: Settings,
-    /// When this engine was started: what tells it from another one on the same store.
-    pub(crate) started_at: Timestamp,
+    /// What tells this engine from any other that ever wrote to the store (E13).
+    pub(crate) writer: Uuid,
     pub(crate) registry: Mutex<Registry>,
     pub(crate) subscribers: Mutex<Vec<mpsc::Sender<RecordedEvent>>>,
 }
@@ -68,7 +69,9 @@ impl Shared {
         holder
     }
 
-    /// Gives a device back and tells the streams that wait for it (D14).
+    /// Gives a device back and tells the streams that wait for it (D14). They are told while the
+    /// registry is locked: none hears of it before it has heard that the device is busy, which is
+    /// told under the same lock ([`Task::reserve`](crate::task::Task)).
     pub(crate) fn release_device(&self, tenant: &TenantId, device: DeviceId, by: StreamId) {
         let registry = &mut *self.registry();
         for stream in registry.release(tenant, device, by) {

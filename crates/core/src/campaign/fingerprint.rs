@@ -26,7 +26,6 @@ impl Campaign {
     fn hash_from(&self, now: Timestamp, hasher: &mut impl Hasher) {
         (self.status, self.outcome).hash(hasher);
         ahead(self.scheduled_at, now).hash(hasher);
-        // The number of a request for the snapshot is the version that it was asked at.
         self.started_at.map_or(Some(self.version), |_| None).hash(hasher);
         self.targets.hash_order(hasher);
         let interval = self.limits().operation.progress_interval;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::CampaignDefinition;
 use crate::{
     BaseImage, CampaignName, Channel, DeviceId, GatePolicy, OperationId, OperationLimits,
-    OperationReport, Percentage, RolloutLimits, Timestamp,
+    OperationReport, Percentage, Question, RolloutLimits, Timestamp,
 };
 
 /// Something that a campaign at work is told.
@@ -17,20 +17,20 @@ pub enum Input {
     Command(Command),
     /// Part of the snapshot that [`Effect::TakeSnapshot`](super::Effect::TakeSnapshot) asked for.
     SnapshotChunk {
-        /// As in the effect; the answer to an older request is passed over.
-        asked: u64,
+        /// As in the effect.
+        question: Question,
         /// Devices, in snapshot order; one that is a target already is passed over.
         devices: Vec<DeviceId>,
     },
     /// The snapshot is complete.
     SnapshotComplete {
         /// As in the effect.
-        asked: u64,
+        question: Question,
     },
     /// The snapshot could not be taken; it is asked for again later.
     SnapshotUnavailable {
         /// As in the effect.
-        asked: u64,
+        question: Question,
     },
     /// A device connected or disconnected, or its presence was looked up.
     Presence {
@@ -62,6 +62,8 @@ pub enum Input {
         device: DeviceId,
         /// As in the effect.
         purpose: ReadPurpose,
+        /// As in the effect.
+        question: Question,
         /// What was read.
         answer: BaseImageAnswer,
     },
@@ -71,6 +73,8 @@ pub enum Input {
         device: DeviceId,
         /// The operation.
         operation: OperationId,
+        /// As in the effect.
+        question: Question,
         /// What the transport said.
         answer: RequestAnswer,
     },
@@ -80,6 +84,8 @@ pub enum Input {
         device: DeviceId,
         /// The operation.
         operation: OperationId,
+        /// As in the effect.
+        question: Question,
         /// What the transport said.
         answer: RequestAnswer,
     },
@@ -88,6 +94,22 @@ pub enum Input {
     Recovered,
     /// Time has passed.
     Tick,
+}
+
+impl Input {
+    /// The question that it answers, if it is an answer (E11).
+    #[must_use]
+    pub fn question(&self) -> Option<Question> {
+        match self {
+            Self::SnapshotChunk { question, .. }
+            | Self::SnapshotComplete { question }
+            | Self::SnapshotUnavailable { question }
+            | Self::BaseImageRead { question, .. }
+            | Self::RequestAnswered { question, .. }
+            | Self::CancelAnswered { question, .. } => Some(*question),
+            _ => None,
+        }
+    }
 }
 
 /// What a person wants of a campaign.

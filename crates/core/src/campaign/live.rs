@@ -11,10 +11,12 @@ use super::observations::Observations;
 use super::turn::Turn;
 use super::{Campaign, CampaignStatus};
 use crate::event::CampaignEvent;
-use crate::{DeviceId, ImageUrl, OperationId, Timestamp};
+use crate::question::Questions;
+use crate::{DeviceId, ImageUrl, OperationId, Question, Timestamp};
 
 /// Something to do in the world, after the events decided with it are durable (E4). Each is
-/// answered by an input.
+/// answered by an input that carries its number: an answer to another question than the one that is
+/// open is void (E11).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Resolve the channel and select the targets (D1, D2). Answered by
@@ -22,7 +24,7 @@ pub enum Effect {
     /// told in between.
     TakeSnapshot {
         /// To be handed back with the answer.
-        asked: u64,
+        question: Question,
     },
     /// Read the version that a device reports. Answered by [`Input::BaseImageRead`].
     ReadBaseImage {
@@ -30,6 +32,8 @@ pub enum Effect {
         device: DeviceId,
         /// What for.
         purpose: ReadPurpose,
+        /// To be handed back with the answer.
+        question: Question,
     },
     /// Send an Update request. Answered by [`Input::RequestAnswered`].
     SendUpdate {
@@ -39,6 +43,8 @@ pub enum Effect {
         operation: OperationId,
         /// The image's URL, byte for byte the same whenever this operation is sent (D8).
         url: ImageUrl,
+        /// To be handed back with the answer.
+        question: Question,
     },
     /// Send a Cancel request. Answered by [`Input::CancelAnswered`].
     SendCancel {
@@ -48,6 +54,8 @@ pub enum Effect {
         operation: OperationId,
         /// The image's URL, as in its Update.
         url: ImageUrl,
+        /// To be handed back with the answer.
+        question: Question,
     },
 }
 
@@ -96,6 +104,7 @@ pub struct Decision {
 pub struct LiveCampaign {
     pub(super) campaign: Campaign,
     pub(super) observations: Observations,
+    pub(super) questions: Questions,
     /// Until a loaded campaign knows who is online, nothing is due.
     pub(super) recovered: bool,
 }
@@ -104,7 +113,12 @@ impl LiveCampaign {
     /// Puts a new campaign to work.
     #[must_use]
     pub fn new(campaign: Campaign) -> Self {
-        Self { campaign, observations: Observations::default(), recovered: true }
+        Self {
+            campaign,
+            observations: Observations::default(),
+            questions: Questions::default(),
+            recovered: true,
+        }
     }
 
     /// Puts a campaign to work that was loaded. Tell it the presence of its devices, then
@@ -112,6 +126,19 @@ impl LiveCampaign {
     #[must_use]
     pub fn loaded(campaign: Campaign) -> Self {
         Self { recovered: false, ..Self::new(campaign) }
+    }
+
+    /// The number of the latest question that was asked.
+    #[must_use]
+    pub fn latest_question(&self) -> Question {
+        self.questions.latest()
+    }
+
+    /// Numbers its questions after `latest`: of a campaign that is loaded again while answers to
+    /// what it asked before are still under way, which are void from now on (E11).
+    #[must_use]
+    pub fn asking_after(self, latest: Question) -> Self {
+        Self { questions: Questions::after(latest), ..self }
     }
 
     /// The folded state.
@@ -152,11 +179,13 @@ impl LiveCampaign {
     /// starts (D13, D16).
     #[must_use]
     pub fn would_start(&self, input: &Input) -> bool {
-        let Input::BaseImageRead { device, purpose: ReadPurpose::Gate, answer } = input else {
-            return false;
-        };
+        let Input::BaseImageRead { device, question, answer, .. } = input else { return false };
         let BaseImageAnswer::Version(version) = answer else { return false };
         self.campaign.targets.find(*device).is_some_and(|target| {
+            let reading = self.observations.look(target).and_then(|watch| watch.reading);
+            if reading != Some((ReadPurpose::Gate, *question)) {
+                return false;
+            }
             let event = pass_gates(&self.campaign, target, version.as_deref());
             matches!(event, CampaignEvent::OperationStarted(_))
         })
@@ -177,22 +206,24 @@ impl LiveCampaign {
         let turn = &mut Turn { live: self, decision: &mut decision, now, stale: None };
         match input {
             Input::Command(command) => turn.command(&command)?,
-            Input::SnapshotChunk { asked, devices } => turn.snapshot_chunk(asked, &devices)?,
-            Input::SnapshotComplete { asked } => turn.snapshot_complete(asked),
-            Input::SnapshotUnavailable { asked } => turn.snapshot_unavailable(asked),
+            Input::SnapshotChunk { question, devices } => {
+                turn.snapshot_chunk(question, &devices)?;
+            }
+            Input::SnapshotComplete { question } => turn.snapshot_complete(question),
+            Input::SnapshotUnavailable { question } => turn.snapshot_unavailable(question),
             Input::Presence { device, presence } => turn.presence(device, presence),
             Input::BaseImageChanged { device } => turn.base_image_changed(device),
             Input::DeviceRemoved { device } => turn.device_removed(device),
             Input::DeviceFreed { device } => turn.device_freed(device),
             Input::Report(report) => turn.report(&report)?,
-            Input::BaseImageRead { device, purpose, answer } => {
-                turn.base_image_read(device, purpose, &answer);
+            Input::BaseImageRead { device, question, answer, .. } => {
+                turn.base_image_read(device, question, &answer);
             }
-            Input::RequestAnswered { device, operation, answer } => {
-                turn.request_answered(device, operation, &answer);
+            Input::RequestAnswered { device, question, answer, .. } => {
+                turn.request_answered(device, question, &answer);
             }
-            Input::CancelAnswered { device, operation, answer } => {
-                turn.cancel_answered(device, operation, &answer);
+            Input::CancelAnswered { device, question, answer, .. } => {
+                turn.cancel_answered(device, question, &answer);
             }
             Input::Recovered => turn.recovered(),
             Input::Tick => turn.fire_timers(),

@@ -13,7 +13,7 @@ use super::outage::Outage;
 use super::ready::ReadyQueue;
 use super::target_map::TargetMap;
 use super::{Campaign, ReadPurpose, TargetStatus};
-use crate::Timestamp;
+use crate::{Question, Timestamp};
 
 /// How long a base image must have been shown before it is believed (D12): an old value can come
 /// first after a connection.
@@ -27,11 +27,11 @@ pub(crate) const AFTER_RESTART: Duration = Duration::from_millis(500);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Watch {
     /// A read under way.
-    pub(super) reading: Option<ReadPurpose>,
+    pub(super) reading: Option<(ReadPurpose, Question)>,
     /// An Update call under way.
-    pub(super) calling: bool,
+    pub(super) calling: Option<Question>,
     /// A Cancel call under way.
-    pub(super) cancelling: bool,
+    pub(super) cancelling: Option<Question>,
     /// When the base image will have settled.
     pub(super) settled_at: Option<Timestamp>,
     /// When the device will have been back for `reboot_timeout`.
@@ -49,13 +49,14 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// All of it, times as distances from `now`.
+    /// All of it, times as distances from `now`, and questions without their numbers.
     fn seen_from(&self, now: Timestamp) -> impl Hash + use<> {
         let Self { settled_at, reboot_at, deadline_rests, cancel_at, not_before, armed, .. } =
             *self;
         let times = [settled_at, reboot_at, deadline_rests, cancel_at, not_before, armed];
         let times = times.map(|at| ahead(at, now));
-        (self.reading, self.calling, self.cancelling, times, self.failures)
+        let reading = self.reading.map(|(purpose, _)| purpose);
+        (reading, self.calling.is_some(), self.cancelling.is_some(), times, self.failures)
     }
 }
 
@@ -94,7 +95,7 @@ pub(super) struct Observations {
     /// Which statuses have been recorded as late since the campaign was loaded.
     pub(super) late: TargetMap<u16>,
     /// The request for the snapshot that is under way.
-    pub(super) snapshot_asked: Option<u64>,
+    pub(super) snapshot_asked: Option<Question>,
     /// When the snapshot is asked for again.
     pub(super) snapshot_at: Option<Timestamp>,
 }
@@ -168,7 +169,7 @@ impl Observations {
         }
         (&self.busy, &self.running, self.gate_reads).hash(hasher);
         self.outage.hash_from(now, hasher);
-        (self.snapshot_asked, ahead(self.snapshot_at, now)).hash(hasher);
+        (self.snapshot_asked.is_some(), ahead(self.snapshot_at, now)).hash(hasher);
     }
 
     /// Brings queue and timers in step with the state of one target.
@@ -250,8 +251,10 @@ impl Observations {
         if let Some(at) = watch.armed {
             self.timers.remove(&Timer::new(at, target));
         }
-        if watch.reading == Some(ReadPurpose::Gate) {
+        if matches!(watch.reading, Some((ReadPurpose::Gate, _))) {
+            // The answer will be void.
             self.gate_reads = self.gate_reads.saturating_sub(1);
+            self.outage.turn_ended(target);
         }
     }
 }

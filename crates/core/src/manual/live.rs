@@ -7,10 +7,11 @@ use crate::event::{
     ManualReported, ManualRequestAccepted, ManualRequestFailed, ManualRequestReissued,
     ManualRequestResent, ManualStarted, ManualSucceeded, ManualUpdateEvent, OperationFailure,
 };
+use crate::question::Questions;
 use crate::{
     BaseImageAnswer, Cancellation, Delivery, DeviceId, Effect, Input, OperationId, OperationReport,
-    Phase, Presence, Reaction, ReadPurpose, RequestAnswer, RolloutError, SETTLING, Timestamp,
-    Verdict,
+    Phase, Presence, Question, Reaction, ReadPurpose, RequestAnswer, RolloutError, SETTLING,
+    Timestamp, Verdict,
 };
 
 /// What an input led to.
@@ -50,13 +51,15 @@ pub enum ManualRejection {
 
 /// A manual OTA update at work.
 #[derive(Clone, Debug, PartialEq)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, observed anew")]
 pub struct LiveManualUpdate {
     update: ManualUpdate,
     online: bool,
-    calling: bool,
-    cancelling: bool,
-    reading: Option<ReadPurpose>,
+    calling: Option<Question>,
+    cancelling: Option<Question>,
+    reading: Option<(ReadPurpose, Question)>,
+    questions: Questions,
+    /// Until when nothing is done at the deadline, as the device could not be read.
+    deadline_rests: Option<Timestamp>,
     settled_at: Option<Timestamp>,
     reboot_at: Option<Timestamp>,
     cancel_at: Option<Timestamp>,
@@ -85,9 +88,11 @@ impl LiveManualUpdate {
         Self {
             update,
             online: false,
-            calling: false,
-            cancelling: false,
+            calling: None,
+            cancelling: None,
             reading: None,
+            questions: Questions::default(),
+            deadline_rests: None,
             settled_at: None,
             reboot_at: None,
             cancel_at: None,
@@ -103,6 +108,19 @@ impl LiveManualUpdate {
         Self { recovered: false, ..Self::new(update) }
     }
 
+    /// The number of the latest question that was asked.
+    #[must_use]
+    pub fn latest_question(&self) -> Question {
+        self.questions.latest()
+    }
+
+    /// Numbers its questions after `latest`, as
+    /// [`LiveCampaign::asking_after`](crate::LiveCampaign::asking_after) does.
+    #[must_use]
+    pub fn asking_after(self, latest: Question) -> Self {
+        Self { questions: Questions::after(latest), ..self }
+    }
+
     /// The folded state.
     #[must_use]
     pub fn update(&self) -> &ManualUpdate {
@@ -111,16 +129,18 @@ impl LiveManualUpdate {
 
     /// The effect of the event that began it.
     pub fn first_request(&mut self) -> Effect {
-        self.calling = true;
         self.send_update()
     }
 
-    fn send_update(&self) -> Effect {
+    fn send_update(&mut self) -> Effect {
+        let question = self.questions.ask();
+        self.calling = Some(question);
         let definition = &self.update.definition;
         Effect::SendUpdate {
             device: definition.device,
             operation: self.update.id,
             url: definition.url.clone(),
+            question,
         }
     }
 
@@ -131,7 +151,9 @@ impl LiveManualUpdate {
         if self.reading.is_some() || !self.recovered {
             return None;
         }
-        let timers = [operation.deadline, self.settled_at, self.reboot_at, self.cancel_at];
+        let deadline =
+            operation.deadline.map(|at| self.deadline_rests.map_or(at, |rests| at.max(rests)));
+        let timers = [deadline, self.settled_at, self.reboot_at, self.cancel_at];
         timers.into_iter().flatten().min()
     }
 
@@ -161,14 +183,14 @@ impl LiveManualUpdate {
                 let reason = OperationFailure::DeviceRemoved;
                 self.record(&mut decision, ManualFailed { reason }, now);
             }
-            Input::BaseImageRead { purpose, answer, .. } => {
-                self.base_image_read(&mut decision, purpose, &answer, now);
+            Input::BaseImageRead { question, answer, .. } => {
+                self.base_image_read(&mut decision, question, &answer, now);
             }
-            Input::RequestAnswered { answer, .. } => {
-                self.request_answered(&mut decision, &answer, now);
+            Input::RequestAnswered { question, answer, .. } => {
+                self.request_answered(&mut decision, question, &answer, now);
             }
-            Input::CancelAnswered { answer, .. } => {
-                self.cancel_answered(&mut decision, &answer, now);
+            Input::CancelAnswered { question, answer, .. } => {
+                self.cancel_answered(&mut decision, question, &answer, now);
             }
             Input::Recovered => {
                 self.recovered = true;
@@ -214,14 +236,17 @@ impl LiveManualUpdate {
     /// A Cancel must not overtake its Update: it waits for that call's answer.
     fn send_wanted_cancel(&mut self, decision: &mut ManualDecision) {
         let wanted = self.update.operation().map(|operation| operation.cancellation);
-        if wanted == Some(Cancellation::Wanted) && !self.calling && !self.cancelling {
-            self.cancelling = true;
+        let calling = self.calling.is_some() || self.cancelling.is_some();
+        if wanted == Some(Cancellation::Wanted) && !calling {
+            let question = self.questions.ask();
+            self.cancelling = Some(question);
             self.cancel_at = None;
             let definition = &self.update.definition;
             decision.effects.push(Effect::SendCancel {
                 device: definition.device,
                 operation: self.update.id,
                 url: definition.url.clone(),
+                question,
             });
         }
     }
@@ -316,10 +341,14 @@ impl LiveManualUpdate {
     fn request_answered(
         &mut self,
         decision: &mut ManualDecision,
+        question: Question,
         answer: &RequestAnswer,
         now: Timestamp,
     ) {
-        self.calling = false;
+        if self.calling.take_if(|open| *open == question).is_none() {
+            decision.reaction = Reaction::Unchanged;
+            return;
+        }
         let Some(operation) = self.update.operation() else { return };
         if operation.delivery == Delivery::Unanswered {
             let is_first = operation.sends == 1 && !operation.is_reported();
@@ -341,10 +370,14 @@ impl LiveManualUpdate {
     fn cancel_answered(
         &mut self,
         decision: &mut ManualDecision,
+        question: Question,
         answer: &RequestAnswer,
         now: Timestamp,
     ) {
-        self.cancelling = false;
+        if self.cancelling.take_if(|open| *open == question).is_none() {
+            decision.reaction = Reaction::Unchanged;
+            return;
+        }
         let wanted = self.update.operation().map(|operation| operation.cancellation);
         if wanted != Some(Cancellation::Wanted) {
             return;
@@ -366,7 +399,9 @@ impl LiveManualUpdate {
             return;
         }
         let is_due = |at: Option<Timestamp>| at.is_some_and(|at| at <= now);
-        let purpose = if is_due(operation.deadline) {
+        let rests = self.deadline_rests.is_some_and(|rests| rests > now);
+        let purpose = if is_due(operation.deadline) && !rests {
+            self.deadline_rests = None;
             ReadPurpose::Deadline
         } else if is_due(self.reboot_at) {
             ReadPurpose::RebootTimeout
@@ -379,21 +414,23 @@ impl LiveManualUpdate {
             }
             return;
         };
-        self.reading = Some(purpose);
+        let question = self.questions.ask();
+        self.reading = Some((purpose, question));
         let device = self.update.definition.device;
-        decision.effects.push(Effect::ReadBaseImage { device, purpose });
+        decision.effects.push(Effect::ReadBaseImage { device, purpose, question });
     }
 
     fn base_image_read(
         &mut self,
         decision: &mut ManualDecision,
-        purpose: ReadPurpose,
+        question: Question,
         answer: &BaseImageAnswer,
         now: Timestamp,
     ) {
-        if self.reading.take() != Some(purpose) {
+        let Some((purpose, _)) = self.reading.take_if(|(_, open)| *open == question) else {
+            decision.reaction = Reaction::Unchanged;
             return;
-        }
+        };
         let Some(operation) = self.update.operation() else { return };
         let version = match answer {
             BaseImageAnswer::Version(version) => Some(version.as_deref()),
@@ -404,7 +441,7 @@ impl LiveManualUpdate {
             let confirmation = Confirmation::BaseImage;
             return self.record(decision, ManualSucceeded { confirmation }, now);
         }
-        let owed = operation.may_not_have_left() && !self.calling && self.online;
+        let owed = operation.may_not_have_left() && self.calling.is_none() && self.online;
         match (purpose, version) {
             (ReadPurpose::Deadline, version) => {
                 if operation.deadline.is_none_or(|deadline| deadline > now) {
@@ -412,16 +449,20 @@ impl LiveManualUpdate {
                 }
                 let resend = operation.resends < definition.limits.request_retries
                     && operation.cancellation == Cancellation::NotWanted;
-                if owed && version.is_some() {
+                if owed {
                     // The engine was down for so long: no time-out of a request that never left.
-                    self.reissue(decision, now);
+                    if version.is_some() {
+                        self.reissue(decision, now);
+                    } else {
+                        self.deadline_rests = Some(now + SETTLING);
+                    }
                 } else if operation.is_reported() {
                     let reason = OperationFailure::Stalled;
                     self.record(decision, ManualFailed { reason }, now);
                 } else if resend {
                     self.record(decision, ManualRequestResent {}, now);
-                    self.calling = true;
-                    decision.effects.push(self.send_update());
+                    let effect = self.send_update();
+                    decision.effects.push(effect);
                 } else {
                     let reason = OperationFailure::RequestTimeout;
                     self.record(decision, ManualFailed { reason }, now);
@@ -452,8 +493,8 @@ impl LiveManualUpdate {
     /// Sends a request that may never have left before a restart (E4).
     fn reissue(&mut self, decision: &mut ManualDecision, now: Timestamp) {
         self.record(decision, ManualRequestReissued {}, now);
-        self.calling = true;
-        decision.effects.push(self.send_update());
+        let effect = self.send_update();
+        decision.effects.push(effect);
     }
 
     /// Whether it has ended.

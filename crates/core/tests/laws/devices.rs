@@ -107,6 +107,7 @@ impl Law for OneOperation {
                 device,
                 purpose: ReadPurpose::Gate,
                 answer: BaseImageAnswer::Busy,
+                ..
             } => {
                 let moves = |event: &CampaignEvent| {
                     event.device() == Some(*device)

@@ -99,7 +99,7 @@ fn compare_effects(reference: &mut Reference, seen: &Step<'_>) {
     let mut calls = Vec::new();
     for effect in seen.effects() {
         match effect {
-            Effect::ReadBaseImage { device, purpose } => match purpose {
+            Effect::ReadBaseImage { device, purpose, .. } => match purpose {
                 ReadPurpose::Gate => turns.push(place(device)),
                 ReadPurpose::Deadline => reads.push(place(device)),
                 _ => others.push((place(device), *purpose)),

@@ -205,9 +205,12 @@ struct Gates {
 impl Law for Gates {
     fn event(&mut self, seen: &Recorded<'_>) {
         let version = match seen.input {
-            Input::BaseImageRead { device, purpose, answer: BaseImageAnswer::Version(version) }
-                if *purpose == ReadPurpose::Gate && self.turns.contains(device) =>
-            {
+            Input::BaseImageRead {
+                device,
+                purpose,
+                answer: BaseImageAnswer::Version(version),
+                ..
+            } if *purpose == ReadPurpose::Gate && self.turns.contains(device) => {
                 Some(version.as_deref())
             }
             _ => None,

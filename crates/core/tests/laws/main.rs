@@ -22,6 +22,7 @@ mod differential;
 mod gates;
 mod limits;
 mod manual;
+mod questions;
 mod reference;
 mod replay;
 mod reports;

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 use crate::gates::parts;
+use crate::questions::{Questions, nothing};
 use crate::reference::{Became, Sent};
 use crate::story::{Act, How, Mix, Of, Setup, Story, VERSIONS, Wish, rebooting, story};
 use crate::support::cases;
@@ -49,6 +50,7 @@ struct World<'a> {
     now: Timestamp,
     live: LiveManualUpdate,
     waiting: Vec<Effect>,
+    questions: Questions,
     version: Option<&'static str>,
     online_since: Option<Timestamp>,
     latest_report: Option<OperationReport>,
@@ -83,7 +85,10 @@ fn play(story: &Story, expected: bool, law: &mut dyn Law) {
     let version = VERSIONS[usize::from(story.setup.versions[0])];
     let online_since = Some(now);
     let latest_report = None;
-    let mut world = World { now, live, waiting, version, online_since, latest_report, law };
+    let mut questions = Questions::default();
+    questions.asked(&waiting);
+    let mut world =
+        World { now, live, waiting, questions, version, online_since, latest_report, law };
     world.tell_presence();
     for act in &story.acts {
         world.act(act);
@@ -94,11 +99,25 @@ fn play(story: &Story, expected: bool, law: &mut dyn Law) {
 impl World<'_> {
     fn tell(&mut self, input: &Input) {
         let before = self.live.update().clone();
+        let open = before.operation().map(|operation| operation.id);
+        let void = self.questions.is_void(input, |_| false, |_| open.or(Some(before.id())));
+        let void = void.then(nothing);
+        if let Some(nothing) = &void {
+            let mut untold = self.live.clone();
+            let mut told = self.live.clone();
+            let expected = untold.handle(nothing.clone(), self.now).map(|d| (d.events, d.effects));
+            let decided = told.handle(input.clone(), self.now).map(|d| (d.events, d.effects));
+            assert_eq!(decided, expected, "E11: {input:?} is void");
+            assert_eq!(told, untold, "E11: {input:?} is void");
+        }
+        let input = void.as_ref().unwrap_or(input);
         let decided = self.live.handle(input.clone(), self.now);
         let step =
             Step { now: self.now, input, before: &before, decided: &decided, live: &self.live };
         self.law.step(&step);
-        self.waiting.extend(decided.into_iter().flat_map(|decision| decision.effects));
+        let effects = decided.map(|decision| decision.effects).unwrap_or_default();
+        self.questions.asked(&effects);
+        self.waiting.extend(effects);
     }
 
     fn tell_presence(&mut self) {
@@ -179,19 +198,19 @@ impl World<'_> {
             How::Well | How::Halfway => RequestAnswer::Accepted,
         };
         match effect.clone() {
-            Effect::ReadBaseImage { device, purpose } => {
+            Effect::ReadBaseImage { device, purpose, question } => {
                 let version = self.version.map(str::to_owned);
                 let answer = match how {
                     How::Temporary => BaseImageAnswer::Failed(TransportError::new("down")),
                     _ => BaseImageAnswer::Version(version),
                 };
-                self.tell(&Input::BaseImageRead { device, purpose, answer });
+                self.tell(&Input::BaseImageRead { device, purpose, question, answer });
             }
-            Effect::SendUpdate { device, operation, .. } => {
-                self.tell(&Input::RequestAnswered { device, operation, answer });
+            Effect::SendUpdate { device, operation, question, .. } => {
+                self.tell(&Input::RequestAnswered { device, operation, question, answer });
             }
-            Effect::SendCancel { device, operation, .. } => {
-                self.tell(&Input::CancelAnswered { device, operation, answer });
+            Effect::SendCancel { device, operation, question, .. } => {
+                self.tell(&Input::CancelAnswered { device, operation, question, answer });
             }
             Effect::TakeSnapshot { .. } => panic!("a manual update has no snapshot"),
         }
@@ -208,12 +227,16 @@ impl World<'_> {
     }
 
     fn crash(&mut self) {
-        self.waiting.clear();
+        if self.waiting.len() % 2 == 0 {
+            self.waiting.clear();
+        }
+        self.questions.forget();
+        let latest = self.live.latest_question();
         let bytes = serde_json::to_vec(self.live.update()).unwrap();
         let restored: ManualUpdate = serde_json::from_slice(&bytes).unwrap();
         assert_eq!(&restored, self.live.update(), "E1: through a state snapshot");
         self.law.restarted(&restored);
-        self.live = LiveManualUpdate::loaded(restored);
+        self.live = LiveManualUpdate::loaded(restored).asking_after(latest);
         self.tell_presence();
         self.tell(&Input::Recovered);
     }
@@ -284,7 +307,8 @@ impl Law for Replay {
     }
 
     fn restarted(&mut self, state: &ManualUpdate) {
-        self.twin = Some(LiveManualUpdate::loaded(state.clone()));
+        let latest = self.twin.as_ref().unwrap().latest_question();
+        self.twin = Some(LiveManualUpdate::loaded(state.clone()).asking_after(latest));
     }
 }
 
@@ -562,6 +586,8 @@ impl Compared {
                 sent.send(seen.now, limits);
                 Became::Resent
             }
+            // Nothing ends for the only reason that the engine was down (D10).
+            ReadPurpose::Deadline if owed && !self.calling && self.online => Became::Unchanged,
             ReadPurpose::Deadline => sent.deadline(seen.now, limits, true),
             ReadPurpose::Settled if leaves => {
                 sent.send(seen.now, limits);

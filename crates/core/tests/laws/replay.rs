@@ -113,7 +113,8 @@ impl Law for Twin {
     }
 
     fn restarted(&mut self, state: &Campaign, _: Timestamp) {
-        self.live = Some(LiveCampaign::loaded(state.clone()));
+        let latest = self.live.as_ref().unwrap().latest_question();
+        self.live = Some(LiveCampaign::loaded(state.clone()).asking_after(latest));
     }
 }
 

@@ -271,7 +271,7 @@ impl Law for Reconciliation {
             _ => {}
         }
         for effect in seen.effects() {
-            if let Effect::ReadBaseImage { device, purpose: ReadPurpose::Settled } = effect
+            if let Effect::ReadBaseImage { device, purpose: ReadPurpose::Settled, .. } = effect
                 && let Some((earliest, _)) = self.settles.remove(device)
             {
                 assert!(seen.now >= earliest, "D12: it has not settled");

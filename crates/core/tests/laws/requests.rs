@@ -157,7 +157,7 @@ impl Law for TimeOuts {
 
         let is_due = |known: &Known| known.due.is_some_and(|due| due <= seen.now);
         for effect in seen.effects() {
-            if let Effect::ReadBaseImage { device, purpose: ReadPurpose::Deadline } = effect {
+            if let Effect::ReadBaseImage { device, purpose: ReadPurpose::Deadline, .. } = effect {
                 assert!(is_due(&self.known[device]), "D8, D9: {device} is read too early");
             }
         }
@@ -248,7 +248,7 @@ impl Law for Transport {
 
     fn step(&mut self, seen: &Step<'_>) {
         match seen.input {
-            Input::RequestAnswered { device, operation, answer } => {
+            Input::RequestAnswered { device, operation, answer, .. } => {
                 let before = seen.before.target(*device).and_then(|target| target.operation);
                 let before = before.filter(|before| before.id == *operation);
                 Self::request_answered(seen, *device, before, answer);
@@ -267,7 +267,7 @@ impl Law for Transport {
         }
         let failed = match seen.input {
             Input::RequestAnswered { answer: RequestAnswer::Temporary(_), .. } => true,
-            Input::BaseImageRead { device, purpose: ReadPurpose::Gate, answer } => {
+            Input::BaseImageRead { device, purpose: ReadPurpose::Gate, answer, .. } => {
                 let is_open = !seen.before.target(*device).unwrap().status.is_final();
                 is_open && matches!(answer, BaseImageAnswer::Failed(_))
             }

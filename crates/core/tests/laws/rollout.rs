@@ -147,7 +147,7 @@ impl Law for Order {
                     target.busy = false;
                 }
             }
-            Input::BaseImageRead { device, purpose, answer } => {
+            Input::BaseImageRead { device, purpose, answer, .. } => {
                 let recorded = !seen.events().is_empty();
                 if let Some(target) = self.find(*device) {
                     (target.reading, target.gate) = (false, false);
@@ -162,7 +162,7 @@ impl Law for Order {
         }
         let mut ready = self.ready(seen.after, seen.now);
         for effect in seen.effects() {
-            if let Effect::ReadBaseImage { device, purpose } = effect
+            if let Effect::ReadBaseImage { device, purpose, .. } = effect
                 && *purpose != ReadPurpose::Gate
             {
                 self.find(*device).unwrap().reading = true;

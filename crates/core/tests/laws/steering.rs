@@ -131,13 +131,13 @@ impl Law for Ends {
         }
         for effect in seen.effects() {
             match effect {
-                Effect::SendUpdate { device, operation, url } => {
+                Effect::SendUpdate { device, operation, url, .. } => {
                     let stopped = self.stopped.contains(&(*device, *operation));
                     assert!(!stopped, "D17: sent again after a Cancel");
                     self.calling.insert(*operation);
                     self.urls.insert(*operation, url.clone());
                 }
-                Effect::SendCancel { device, operation, url } => {
+                Effect::SendCancel { device, operation, url, .. } => {
                     assert!(self.stopped.contains(&(*device, *operation)), "D17: nobody asked");
                     assert!(!self.calling.contains(operation), "D17: it overtakes its Update");
                     assert!(self.cancelling.insert(*operation), "D17: one at a time");

@@ -7,6 +7,7 @@ use hedgerow_core::event::CampaignEvent;
 use hedgerow_core::*;
 use uuid::Uuid;
 
+use crate::questions::{Questions, nothing};
 use crate::story::{Act, How, MOST_DEVICES, Of, Setup, Story, VERSIONS};
 
 /// A rule that is watched while a story is played. It keeps its own books, made of what it is
@@ -80,7 +81,7 @@ impl Step<'_> {
     /// The devices whose versions are read for the gates, in order.
     pub(crate) fn turns(&self) -> impl Iterator<Item = DeviceId> {
         self.effects().iter().filter_map(|effect| match effect {
-            Effect::ReadBaseImage { device, purpose: ReadPurpose::Gate } => Some(*device),
+            Effect::ReadBaseImage { device, purpose: ReadPurpose::Gate, .. } => Some(*device),
             _ => None,
         })
     }
@@ -88,7 +89,7 @@ impl Step<'_> {
     /// The Update requests that may leave.
     pub(crate) fn sent(&self) -> impl Iterator<Item = (DeviceId, OperationId, &ImageUrl)> {
         self.effects().iter().filter_map(|effect| match effect {
-            Effect::SendUpdate { device, operation, url } => Some((*device, *operation, url)),
+            Effect::SendUpdate { device, operation, url, .. } => Some((*device, *operation, url)),
             _ => None,
         })
     }
@@ -102,7 +103,7 @@ impl Reads {
     /// Takes a step in. Gives the answer that it brought to one of these reads, if it did.
     pub(crate) fn step<'s>(&mut self, seen: &Step<'s>) -> Option<Read<'s>> {
         let mut read = None;
-        if let Input::BaseImageRead { device, purpose, answer } = seen.input
+        if let Input::BaseImageRead { device, purpose, answer, .. } = seen.input
             && self.0.get(device) == Some(purpose)
         {
             self.0.remove(device);
@@ -110,7 +111,7 @@ impl Reads {
         }
         self.0.retain(|device, _| !seen.after.target(*device).unwrap().status.is_final());
         for effect in seen.effects() {
-            if let Effect::ReadBaseImage { device, purpose } = effect {
+            if let Effect::ReadBaseImage { device, purpose, .. } = effect {
                 let other = self.0.insert(*device, *purpose);
                 assert_eq!(other, None, "one read of {device} at a time");
             }
@@ -142,6 +143,7 @@ pub(crate) struct World<'a> {
     folded: Campaign,
     recovered: bool,
     waiting: Vec<Effect>,
+    questions: Questions,
     devices: u8,
     versions: Vec<Option<&'static str>>,
     online_since: [Option<Timestamp>; MOST_DEVICES as usize],
@@ -181,6 +183,7 @@ impl<'a> World<'a> {
             folded,
             recovered: true,
             waiting: Vec::new(),
+            questions: Questions::default(),
             devices: setup.devices,
             versions: setup.versions.iter().map(|n| VERSIONS[usize::from(*n)]).collect(),
             online_since: [Some(now); MOST_DEVICES as usize],
@@ -194,6 +197,21 @@ impl<'a> World<'a> {
 
     fn tell(&mut self, input: &Input) {
         let before = self.folded.clone();
+        // Those that end with the campaign are not looked at one by one (C1): their reads end.
+        let goes_on = before.outcome().is_none();
+        let is_final =
+            |device| goes_on && before.target(device).is_some_and(|t| t.status.is_final());
+        let active = |device| before.target(device)?.operation.map(|operation| operation.id);
+        let void = self.questions.is_void(input, is_final, active).then(nothing);
+        if let Some(nothing) = &void {
+            let mut untold = self.live.clone();
+            let mut told = self.live.clone();
+            let expected = untold.handle(nothing.clone(), self.now);
+            let decided = told.handle(input.clone(), self.now);
+            assert_eq!(decided, expected, "E11: {input:?} is void");
+            assert_eq!(told, untold, "E11: {input:?} is void");
+        }
+        let input = void.as_ref().unwrap_or(input);
         let knew_of_outage = self.live.knows_of_outage();
         self.recovered |= *input == Input::Recovered;
         let decided = self.live.handle(input.clone(), self.now);
@@ -218,7 +236,9 @@ impl<'a> World<'a> {
             live: &self.live,
             recovered: self.recovered,
         });
-        self.waiting.extend(decided.into_iter().flat_map(|decision| decision.effects));
+        let effects = decided.map(|decision| decision.effects).unwrap_or_default();
+        self.questions.asked(&effects);
+        self.waiting.extend(effects);
     }
 
     fn act(&mut self, act: &Act) {
@@ -300,8 +320,8 @@ impl<'a> World<'a> {
 
     fn answer(&mut self, effect: &Effect, how: How) {
         match effect.clone() {
-            Effect::TakeSnapshot { asked } => self.answer_snapshot(asked, how),
-            Effect::ReadBaseImage { device: of, purpose } => {
+            Effect::TakeSnapshot { question } => self.answer_snapshot(question, how),
+            Effect::ReadBaseImage { device: of, purpose, question } => {
                 let number = (0..MOST_DEVICES).find(|n| Setup::device(*n) == of).unwrap();
                 let version = self.versions[usize::from(number)].map(str::to_owned);
                 let answer = match how {
@@ -309,37 +329,37 @@ impl<'a> World<'a> {
                     How::Permanent if purpose == ReadPurpose::Gate => BaseImageAnswer::Busy,
                     _ => BaseImageAnswer::Version(version),
                 };
-                self.tell(&Input::BaseImageRead { device: of, purpose, answer });
+                self.tell(&Input::BaseImageRead { device: of, purpose, question, answer });
             }
-            Effect::SendUpdate { device, operation, .. } => {
+            Effect::SendUpdate { device, operation, question, .. } => {
                 let answer = request_answer(how);
-                self.tell(&Input::RequestAnswered { device, operation, answer });
+                self.tell(&Input::RequestAnswered { device, operation, question, answer });
             }
-            Effect::SendCancel { device, operation, .. } => {
+            Effect::SendCancel { device, operation, question, .. } => {
                 let answer = request_answer(how);
-                self.tell(&Input::CancelAnswered { device, operation, answer });
+                self.tell(&Input::CancelAnswered { device, operation, question, answer });
             }
         }
     }
 
-    fn answer_snapshot(&mut self, asked: u64, how: How) {
+    fn answer_snapshot(&mut self, question: Question, how: How) {
         if how == How::Temporary {
-            return self.tell(&Input::SnapshotUnavailable { asked });
+            return self.tell(&Input::SnapshotUnavailable { question });
         }
         let there = (0..self.devices).filter(|number| !self.gone.contains(number));
         let devices: Vec<_> = there.map(Setup::device).collect();
         let (first, rest) = devices.split_at(devices.len() / 2);
-        self.tell(&Input::SnapshotChunk { asked, devices: first.to_vec() });
+        self.tell(&Input::SnapshotChunk { question, devices: first.to_vec() });
         if how == How::Halfway {
             return self.crash();
         }
         // The chunks may overlap, as after a crash in the middle.
         let devices = first.iter().chain(rest).copied().collect();
-        self.tell(&Input::SnapshotChunk { asked, devices });
+        self.tell(&Input::SnapshotChunk { question, devices });
         for number in 0..self.devices {
             self.tell_presence(number);
         }
-        self.tell(&Input::SnapshotComplete { asked });
+        self.tell(&Input::SnapshotComplete { question });
     }
 
     fn tell_presence(&mut self, number: u8) {
@@ -373,14 +393,19 @@ impl<'a> World<'a> {
         }
     }
 
+    /// The engine dies, or only loads the campaign again while what it asked is under way.
     fn crash(&mut self) {
-        self.waiting.clear();
+        if self.waiting.len() % 2 == 0 {
+            self.waiting.clear();
+        }
+        self.questions.forget();
+        let latest = self.live.latest_question();
         let bytes = serde_json::to_vec(&self.folded).unwrap();
         let mut restored: Campaign = serde_json::from_slice(&bytes).unwrap();
         assert!(restored.restore(), "a state snapshot reads back");
         assert_eq!(restored, self.folded, "E1: through a state snapshot");
         self.law.restarted(&restored, self.now);
-        self.live = LiveCampaign::loaded(restored);
+        self.live = LiveCampaign::loaded(restored).asking_after(latest);
         self.recovered = false;
         if self.folded.started_at().is_some() {
             for number in 0..self.devices {

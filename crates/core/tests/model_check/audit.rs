@@ -264,7 +264,9 @@ impl Audit {
             });
             let mut sent = 0;
             for effect in &decision.effects {
-                let Effect::SendUpdate { device: of, operation, url } = effect else { continue };
+                let Effect::SendUpdate { device: of, operation, url, .. } = effect else {
+                    continue;
+                };
                 if device_number(*of) == Some(device) {
                     sent += 1;
                     let same = account.operation == Some(*operation) && url.as_str() == URL;

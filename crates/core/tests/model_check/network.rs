@@ -1,16 +1,18 @@
 //! What is under way between the campaign and its devices: calls that were recorded and have not
 //! left, answers of the transport, messages.
 
-use hedgerow_core::{OperationId, OperationReport, ReadPurpose, ReportStatus, StatusCode};
+use hedgerow_core::{
+    OperationId, OperationReport, Question, ReadPurpose, ReportStatus, StatusCode,
+};
 
 use crate::setup::device_id;
 
 /// A call that was recorded and has still to leave (E4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Call {
-    Read { device: usize, purpose: ReadPurpose },
-    Update { device: usize, operation: OperationId },
-    Cancel { device: usize, operation: OperationId },
+    Read { device: usize, purpose: ReadPurpose, question: Question },
+    Update { device: usize, operation: OperationId, question: Question },
+    Cancel { device: usize, operation: OperationId, question: Question },
 }
 
 /// How a call goes.
@@ -35,6 +37,7 @@ pub(crate) enum Course {
 pub(crate) struct Answer {
     pub(crate) device: usize,
     pub(crate) operation: OperationId,
+    pub(crate) question: Question,
     pub(crate) cancels: bool,
     pub(crate) accepted: bool,
 }

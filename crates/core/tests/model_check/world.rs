@@ -50,13 +50,13 @@ impl World {
             broken: None,
         };
         let asked = world.live.handle(Input::Tick, now)?.effects;
-        let Some(Effect::TakeSnapshot { asked }) = asked.first().cloned() else {
+        let Some(Effect::TakeSnapshot { question }) = asked.first().cloned() else {
             return Err("a new campaign asks for its snapshot".into());
         };
         let devices = (0..DEVICES).map(device_id).collect();
-        world.tell(Input::SnapshotChunk { asked, devices });
+        world.tell(Input::SnapshotChunk { question, devices });
         (0..DEVICES).for_each(|device| world.tell_presence(device));
-        world.tell(Input::SnapshotComplete { asked });
+        world.tell(Input::SnapshotComplete { question });
         Ok(world)
     }
 
@@ -274,24 +274,29 @@ impl World {
 
     fn perform(&mut self, call: Call, course: Course) {
         self.calls.retain(|other| *other != call);
-        let (device, operation, body) = match call {
-            Call::Read { device, purpose } => {
+        let (device, operation, question, body) = match call {
+            Call::Read { device, purpose, question } => {
                 let answer = if course == Course::Well {
                     BaseImageAnswer::Version(Some(self.devices[device].version().to_owned()))
                 } else {
                     BaseImageAnswer::Failed(TransportError::new("down"))
                 };
                 let device = device_id(device);
-                return self.tell(Input::BaseImageRead { device, purpose, answer });
+                return self.tell(Input::BaseImageRead { device, purpose, question, answer });
             }
-            Call::Update { device, operation } => (device, operation, Body::Update),
-            Call::Cancel { device, operation } => (device, operation, Body::Cancel),
+            Call::Update { device, operation, question } => {
+                (device, operation, question, Body::Update)
+            }
+            Call::Cancel { device, operation, question } => {
+                (device, operation, question, Body::Cancel)
+            }
         };
         if !matches!(course, Course::Lost | Course::Failed) {
             self.send(device, operation, body);
         }
         let accepted = !matches!(course, Course::Failed | Course::FailedButSent);
-        let answer = Answer { device, operation, cancels: body == Body::Cancel, accepted };
+        let cancels = body == Body::Cancel;
+        let answer = Answer { device, operation, question, cancels, accepted };
         match course {
             Course::CutOff => self.crash(),
             Course::Slow => self.answers.push(answer),
@@ -301,7 +306,7 @@ impl World {
 
     fn answer(&mut self, answer: Answer) {
         self.answers.retain(|other| *other != answer);
-        let Answer { operation, cancels, accepted, .. } = answer;
+        let Answer { operation, question, cancels, accepted, .. } = answer;
         let device = device_id(answer.device);
         let answer = if accepted {
             RequestAnswer::Accepted
@@ -309,9 +314,9 @@ impl World {
             RequestAnswer::Temporary(TransportError::new("HTTP 503"))
         };
         self.tell(if cancels {
-            Input::CancelAnswered { device, operation, answer }
+            Input::CancelAnswered { device, operation, question, answer }
         } else {
-            Input::RequestAnswered { device, operation, answer }
+            Input::RequestAnswered { device, operation, question, answer }
         });
     }
 
@@ -388,7 +393,9 @@ impl Hash for World {
         // Which of two calls was recorded first makes no difference.
         let mut calls: Vec<_> = self.calls.iter().map(order).collect();
         calls.sort_unstable();
-        let mut answers = self.answers.clone();
+        // Nor do the numbers of questions.
+        let mut answers: Vec<_> =
+            self.answers.iter().map(|a| (a.device, a.operation, a.cancels, a.accepted)).collect();
         answers.sort_unstable();
         (calls, answers).hash(hasher);
         self.audit.hash_from(self.now, hasher);
@@ -403,9 +410,9 @@ impl PartialEq for World {
 
 fn order(call: &Call) -> (u8, usize, Option<u8>, Option<OperationId>) {
     match call {
-        Call::Read { device, purpose } => (0, *device, Some(*purpose as u8), None),
-        Call::Update { device, operation } => (1, *device, None, Some(*operation)),
-        Call::Cancel { device, operation } => (2, *device, None, Some(*operation)),
+        Call::Read { device, purpose, .. } => (0, *device, Some(*purpose as u8), None),
+        Call::Update { device, operation, .. } => (1, *device, None, Some(*operation)),
+        Call::Cancel { device, operation, .. } => (2, *device, None, Some(*operation)),
     }
 }
 
@@ -431,14 +438,18 @@ fn device_acts(number: usize, device: &Device, faults: bool, acts: &mut Vec<Act>
 fn call(effect: &Effect) -> Option<Call> {
     Some(match effect {
         Effect::TakeSnapshot { .. } => return None,
-        Effect::ReadBaseImage { device, purpose } => {
-            Call::Read { device: device_number(*device)?, purpose: *purpose }
+        Effect::ReadBaseImage { device, purpose, question } => {
+            Call::Read { device: device_number(*device)?, purpose: *purpose, question: *question }
         }
-        Effect::SendUpdate { device, operation, .. } => {
-            Call::Update { device: device_number(*device)?, operation: *operation }
-        }
-        Effect::SendCancel { device, operation, .. } => {
-            Call::Cancel { device: device_number(*device)?, operation: *operation }
-        }
+        Effect::SendUpdate { device, operation, question, .. } => Call::Update {
+            device: device_number(*device)?,
+            operation: *operation,
+            question: *question,
+        },
+        Effect::SendCancel { device, operation, question, .. } => Call::Cancel {
+            device: device_number(*device)?,
+            operation: *operation,
+            question: *question,
+        },
     })
 }

@@ -1,5 +1,5 @@
-//! Deciding a batch and making it durable: one commit for all its events, and what follows when it
-//! is refused, fails, or was written although its answer was lost (E4, E5, E8).
+//! Deciding a batch and making it durable: one commit for all its events, then answers and effects
+//! (E4, E8).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,13 +10,11 @@ use hedgerow_core::{
     ClaimChange, DeviceId, Effect, Input, NewEvent, ReadPurpose, Rejection, StreamId,
 };
 
-use super::{Answer, FOREIGN_CLAIM, Flow, STORE_PAUSE, Task, cause, stamp};
+use super::{Answer, FOREIGN_CLAIM, Flow, Task, cause, stamp};
+use crate::EngineError;
 use crate::live::EncodedEvent;
-use crate::registry::StreamState;
-use crate::shared::Shared;
 use crate::store::{AppendError, Claim, StoreError, StreamAppend};
 use crate::subscription::RecordedEvent;
-use crate::{EngineError, LoadError, load};
 
 /// An input of a batch, with whoever waits for its end.
 pub(super) struct Pending {
@@ -26,7 +24,7 @@ pub(super) struct Pending {
 
 /// What a batch of inputs led to.
 #[derive(Default)]
-struct Outcome {
+pub(super) struct Outcome {
     events: Vec<EncodedEvent>,
     claims: Vec<ClaimChange>,
     effects: Vec<Effect>,
@@ -61,15 +59,16 @@ impl Task {
             if outcome.answers.iter().any(is_unknown_operation) {
                 match self.is_behind(expected).await {
                     // Another engine may have started the operation: look at what it wrote.
-                    Ok(true) => {
-                        if !self.reload().await {
-                            answer_all(pending, &StoreError::Closed);
-                            return Flow::End;
+                    Ok(Some(actual)) => {
+                        let stream = self.stream;
+                        let refusal = AppendError::VersionConflict { stream, expected, actual };
+                        match self.append_refused(refusal, pending).await {
+                            Ok(again) => pending = again,
+                            Err(flow) => return flow,
                         }
-                        pending.push(Pending { input: Input::Recovered, reply: None });
                         continue;
                     }
-                    Ok(false) => {}
+                    Ok(None) => {}
                     // Not known to be unknown: whoever reports sends it again.
                     Err(failure) => {
                         for answer in outcome.answers.iter_mut().filter(|a| is_unknown_operation(a))
@@ -79,50 +78,36 @@ impl Task {
                     }
                 }
             }
-            let cause = cause(&self.shared, self.stream, expected);
+            let cause = cause(&self.shared, &self.tenant, self.stream, expected);
             let events = stamp(std::mem::take(&mut outcome.events), &events, cause, now);
             match self.append(expected, &events, &outcome).await {
-                Ok(()) => {
+                Ok(is_recorded) => {
+                    if is_recorded {
+                        self.mending.append_worked();
+                    }
                     self.committed(expected, events, outcome, pending);
                     return Flow::Go;
                 }
                 Err(AppendError::Store(failure)) => {
-                    tracing::warn!(stream = %self.stream, error = %failure, "an append failed");
-                    if self.was_written(expected, &events).await {
-                        // Only its answer was lost.
-                        self.committed(expected, events, outcome, pending);
-                        return Flow::Go;
-                    }
-                    // Whoever waits outside sends again; answers to our own effects are kept.
-                    pending = answer_all(pending, &failure);
-                    let at = self.shared.now() + STORE_PAUSE;
-                    self.shared.clock.sleep_until(at).await;
-                    if !self.reload().await {
-                        return Flow::End;
-                    }
-                    pending.push(Pending { input: Input::Recovered, reply: None });
+                    return self.append_failed(failure, expected, events, outcome, pending).await;
                 }
-                Err(error) => {
-                    tracing::warn!(stream = %self.stream, %error, "an append was refused");
-                    self.believe(error);
-                    if !self.reload().await {
-                        answer_all(pending, &StoreError::Closed);
-                        return Flow::End;
-                    }
-                    pending.push(Pending { input: Input::Recovered, reply: None });
-                }
+                Err(refusal) => match self.append_refused(refusal, pending).await {
+                    Ok(again) => pending = again,
+                    Err(flow) => return flow,
+                },
             }
         }
     }
 
+    /// `false`: there was nothing to record.
     async fn append(
         &mut self,
         expected_version: u64,
         events: &[NewEvent],
         outcome: &Outcome,
-    ) -> Result<(), AppendError> {
+    ) -> Result<bool, AppendError> {
         if events.is_empty() && outcome.claims.is_empty() {
-            return Ok(());
+            return Ok(false);
         }
         let mut held: BTreeMap<Claim, bool> = BTreeMap::new();
         let mut operations = Vec::new();
@@ -156,11 +141,11 @@ impl Task {
             operations,
             activity: self.live.activity(),
         };
-        self.shared.store.append(vec![append]).await
+        self.shared.store.append(vec![append]).await.map(|()| true)
     }
 
     /// The events are durable: publish them, answer, give back what ended, let the effects go.
-    fn committed(
+    pub(super) fn committed(
         &mut self,
         expected: u64,
         events: Vec<NewEvent>,
@@ -216,98 +201,15 @@ impl Task {
         self.queued.extend(outcome.effects);
     }
 
-    /// Whether an append that was answered by an error was written all the same: the store is
-    /// asked until it answers.
-    async fn was_written(&mut self, expected: u64, events: &[NewEvent]) -> bool {
-        loop {
-            let read =
-                self.shared.store.read_stream(&self.tenant, self.stream, expected, events.len());
-            match read.await {
-                Ok(found) => {
-                    return !events.is_empty()
-                        && found.iter().map(|stored| &stored.event).eq(events);
-                }
-                Err(error) if !error.may_pass() => return false,
-                Err(_) => {}
-            }
-            if self.shared.registry().shutting_down {
-                return false;
-            }
-            let at = self.shared.now() + STORE_PAUSE;
-            self.shared.clock.sleep_until(at).await;
-        }
-    }
-
-    /// Whether the store has more events than this task knows of.
-    async fn is_behind(&mut self, known: u64) -> Result<bool, StoreError> {
+    /// The version of the newest event that the store has beyond what this task knows of, if there is
+    /// any among the next.
+    async fn is_behind(&mut self, known: u64) -> Result<Option<u64>, StoreError> {
         let newer = self.shared.store.read_stream(&self.tenant, self.stream, known, 1).await?;
-        Ok(!newer.is_empty())
-    }
-
-    /// Notes what a refused append tells about other streams.
-    fn believe(&self, error: AppendError) {
-        match error {
-            AppendError::ClaimConflict { claim: Claim::Device(device), holder } => {
-                self.believe_foreign_claim(device, holder);
-            }
-            AppendError::ClaimConflict { claim, holder } => {
-                self.shared.registry().set_rollout(&self.tenant, claim.key(), holder);
-            }
-            _ => {}
-        }
-    }
-
-    /// Tells the registry which operations the stream has, after it was loaded again: another
-    /// engine may have started or ended some.
-    fn sync_registry(&self) {
-        let operations = self.live.operations();
-        let known = self.shared.registry().operated(&self.tenant, self.stream);
-        for device in known {
-            if !operations.iter().any(|(own, _)| *own == device) {
-                self.shared.release_device(&self.tenant, device, self.stream);
-            }
-        }
-        let mut registry = self.shared.registry();
-        for (device, operation) in operations {
-            registry.set_holder(&self.tenant, device, self.stream, Some(operation));
-        }
-    }
-
-    /// Throws the state away and loads it again. `false`: the stream cannot be loaded and is out
-    /// of service.
-    async fn reload(&mut self) -> bool {
-        loop {
-            let Shared { store, clock, .. } = &*self.shared;
-            let loaded = load::load(&**store, clock, &self.tenant, self.stream).await;
-            match loaded {
-                Ok(Some(live)) => {
-                    self.live = live;
-                    self.queued.clear();
-                    self.sync_registry();
-                    self.ask_for_presence();
-                    return true;
-                }
-                Err(LoadError::Store(error)) if error.may_pass() => {
-                    let at = self.shared.now() + STORE_PAUSE;
-                    self.shared.clock.sleep_until(at).await;
-                    if self.shared.registry().shutting_down {
-                        return false;
-                    }
-                }
-                Ok(None) => return false,
-                Err(error) => {
-                    tracing::error!(stream = %self.stream, %error, "out of service");
-                    let mut registry = self.shared.registry();
-                    let key = (self.tenant.clone(), self.stream);
-                    registry.streams.insert(key, StreamState::Quarantined(error));
-                    return false;
-                }
-            }
-        }
+        Ok(newer.last().map(|stored| stored.version))
     }
 
     /// Another engine has the device: it is looked at again after a while.
-    fn believe_foreign_claim(&self, device: DeviceId, holder: StreamId) {
+    pub(super) fn believe_foreign_claim(&self, device: DeviceId, holder: StreamId) {
         let shared = Arc::clone(&self.shared);
         let tenant = self.tenant.clone();
         shared.registry().set_holder(&tenant, device, holder, None);
@@ -329,14 +231,11 @@ fn is_unknown_operation(answer: &Answer) -> bool {
     matches!(answer, Err(EngineError::Rejected(Rejection::UnknownOperation { .. })))
 }
 
-/// Tells the senders outside that the store failed; what has no sender is kept.
-fn answer_all(pending: Vec<Pending>, failure: &StoreError) -> Vec<Pending> {
-    let mut kept = Vec::new();
-    for waiting in pending {
-        match waiting.reply {
-            Some(reply) => drop(reply.send(Err(failure.clone().into()))),
-            None => kept.push(waiting),
-        }
+/// Tells the senders outside why nothing came of it. What has no sender is dropped: the answers to
+/// effects are void once the state is loaded again (E11).
+pub(super) fn refuse(pending: Vec<Pending>, failure: &EngineError) {
+    for reply in pending.into_iter().filter_map(|waiting| waiting.reply) {
+        // A sender that has gone does not want to know.
+        let _ = reply.send(Err(failure.clone()));
     }
-    kept
 }

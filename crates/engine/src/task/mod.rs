@@ -1,10 +1,14 @@
 //! The task that runs one stream: it drains its inbox in batches, decides each input, appends all
 //! resulting events in one commit, then answers the senders and lets the effects go (E4, E8).
-//! [`commit`] has the deciding and the commit.
+//! [`commit`] has the deciding and the commit, [`mend`] what follows when the store refuses or fails,
+//! [`look_up`] who is online.
 
 mod commit;
+mod look_up;
+mod mend;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,37 +16,42 @@ use futures::channel::{mpsc, oneshot};
 use futures::future::{BoxFuture, Either, select};
 use futures::{FutureExt, StreamExt};
 use hedgerow_core::{
-    DeviceId, Effect, Input, NewEvent, Presence, Reaction, StreamId, TenantId, Timestamp,
+    BaseImageAnswer, DeviceId, Effect, Input, NewEvent, Reaction, ReadPurpose, StreamId, TenantId,
+    Timestamp,
 };
 use uuid::Uuid;
 
 use self::commit::Pending;
+pub(crate) use self::look_up::LookUp;
+use self::look_up::LookUps;
+use self::mend::Mending;
 use crate::live::{EncodedEvent, Live};
-use crate::registry::StreamState;
+use crate::registry::{Reserved, StreamState};
 use crate::shared::Shared;
 use crate::store::Activity;
-use crate::{EngineError, effects, load};
+use crate::{EngineError, LoadError, effects, load};
 
 /// The most inputs of one batch.
 const BATCH: usize = 4_096;
-/// How long to wait before a store that failed is tried again.
-const STORE_PAUSE: Duration = Duration::from_secs(2);
 /// How long another engine's claim is believed before it is looked at again.
 const FOREIGN_CLAIM: Duration = Duration::from_secs(15);
 /// How long a settled stream stays in memory.
 const LINGER: Duration = Duration::from_secs(600);
+/// After how many events the state is saved when a stream settles or the engine stops: fewer are
+/// read as fast.
+const SHORT_TAIL: u64 = 1_000;
 /// The namespace of correlation and causation ids.
 const CAUSES: Uuid = Uuid::from_u128(0x3c1f_0b8e_66a5_5c0d_a1f4_7f7a_0c93_d2b1);
 
 pub(crate) type Answer = Result<Reaction, EngineError>;
-type Query = Box<dyn FnOnce(&Live) + Send>;
+type Query = Box<dyn FnOnce(Result<&Live, EngineError>) + Send>;
 
 /// What a task can be sent.
 pub(crate) enum Message {
     /// Something to decide on, from outside or in answer to an effect.
     Input { input: Input, reply: Option<oneshot::Sender<Answer>>, ends_effect: bool },
-    /// The snapshot or the presence that was asked for, several inputs at once.
-    Inputs { inputs: Vec<Input>, ends_effect: bool },
+    /// Part of what a look-up of presence or a snapshot gave, or the last of it.
+    LookUp { look_up: LookUp, inputs: Vec<Input>, is_last: bool },
     /// A look at the state, as of the last commit.
     Query(Query),
     /// Finish what runs and end.
@@ -70,9 +79,8 @@ pub(crate) struct Task {
     running: usize,
     stopping: bool,
     snapshot_version: u64,
-    /// Presence told while a look-up of it is under way, `None` for a removed device: newer than
-    /// what the look-up will say.
-    fresh_presence: Option<BTreeMap<DeviceId, Option<Presence>>>,
+    look_ups: LookUps,
+    mending: Mending,
     /// The sleep until the next deadline.
     alarm: Option<(Timestamp, BoxFuture<'static, ()>)>,
     /// When a settled stream leaves the memory.
@@ -102,7 +110,10 @@ impl Task {
                 let _ = own_inbox.unbounded_send(Message::Stop);
             }
         }
-        let snapshot_version = live.version();
+        let snapshot_version = match first {
+            Start::Created(_) => 0,
+            Start::Loaded { saved } => saved,
+        };
         let task = Self {
             shared: Arc::clone(shared),
             tenant,
@@ -114,17 +125,28 @@ impl Task {
             running: 0,
             stopping: false,
             snapshot_version,
-            fresh_presence: None,
+            look_ups: LookUps::default(),
+            mending: Mending::default(),
             alarm: None,
             unload_at: None,
         };
-        shared.spawner.spawn(task.run(first).boxed());
+        shared.spawner.spawn(task.run_safely(first).boxed());
+    }
+
+    /// Runs the stream; should its task panic, it is out of service, and whoever asks is told so.
+    async fn run_safely(self, first: Start) {
+        let (shared, key) = (Arc::clone(&self.shared), (self.tenant.clone(), self.stream));
+        let Err(panic) = AssertUnwindSafe(self.run(first)).catch_unwind().await else { return };
+        let detail = effects::panic_message(&*panic);
+        tracing::error!(stream = %key.1, %detail, "a task panicked; its stream is out of service");
+        let quarantined = StreamState::Quarantined(LoadError::Panicked { detail });
+        shared.registry().streams.insert(key, quarantined);
     }
 
     async fn run(mut self, first: Start) {
         match first {
             Start::Created(effects) => self.queued.extend(effects),
-            Start::Loaded => self.ask_for_presence(),
+            Start::Loaded { .. } => self.ask_for_presence(),
         }
         self.launch();
         loop {
@@ -155,7 +177,6 @@ impl Task {
     /// that were only reserved.
     async fn finish(mut self) {
         if self.stopping {
-            self.snapshot_version = 0;
             self.save_snapshot().await;
         }
         let kept: Vec<DeviceId> = self.live.operations().into_iter().map(|(d, _)| d).collect();
@@ -175,7 +196,10 @@ impl Task {
     async fn next_batch(&mut self) -> Vec<Message> {
         // While a call is under way the stream stays, so that there is nothing to wake for.
         let unload_at = self.unload_at.filter(|_| self.running == 0);
-        let deadline = self.live.next_deadline().filter(|_| !self.stopping).or(unload_at);
+        let deadline = match self.mending.next_try() {
+            Some(at) => Some(at),
+            None => self.live.next_deadline().filter(|_| !self.stopping).or(unload_at),
+        };
         if self.alarm.as_ref().map(|(at, _)| *at) != deadline {
             self.alarm = deadline.map(|at| (at, self.shared.clock.sleep_until(at)));
         }
@@ -199,7 +223,9 @@ impl Task {
         self.drain(&mut batch);
         if rang {
             self.alarm = None;
-            batch.push(Message::input(Input::Tick));
+            if self.mending.next_try().is_none() {
+                batch.push(Message::input(Input::Tick));
+            }
         }
         batch
     }
@@ -219,68 +245,43 @@ impl Task {
             match message {
                 Message::Input { input, reply, ends_effect } => {
                     self.running -= usize::from(ends_effect);
-                    self.keep_fresh(&input);
+                    self.look_ups.note(&input);
                     if matches!(input, Input::Report(_)) {
                         // Loaded again, it would record a late report that is repeated once more.
                         self.unload_at = None;
                     }
                     pending.push(Pending { input, reply });
                 }
-                Message::Inputs { inputs, ends_effect } => {
-                    self.running -= usize::from(ends_effect);
-                    let inputs = self.with_fresh_presence(inputs, ends_effect);
+                Message::LookUp { look_up, inputs, is_last } => {
+                    self.running -= usize::from(is_last);
+                    let inputs = self.look_ups.answered(look_up, inputs, is_last);
                     pending.extend(inputs.into_iter().map(|input| Pending { input, reply: None }));
                 }
                 Message::Query(query) => queries.push(query),
                 Message::Stop => self.stopping = true,
             }
         }
-        let flow = self.decide_and_commit(pending).await;
+        let flow = match self.mend(pending, !queries.is_empty()).await {
+            Ok(pending) => self.decide_and_commit(pending).await,
+            Err(flow) => flow,
+        };
         for query in queries {
-            query(&self.live);
+            query(self.mending.failure().map_or(Ok(&self.live), Err));
         }
         self.launch();
         flow
     }
 
-    fn keep_fresh(&mut self, input: &Input) {
-        let Some(fresh) = &mut self.fresh_presence else { return };
-        match input {
-            Input::Presence { device, presence } => {
-                fresh.insert(*device, Some(*presence));
-            }
-            Input::DeviceRemoved { device } => {
-                fresh.insert(*device, None);
-            }
-            _ => {}
-        }
-    }
-
-    /// Replaces what a look-up says of a device's presence by what was told since it began.
-    fn with_fresh_presence(&mut self, mut inputs: Vec<Input>, is_last: bool) -> Vec<Input> {
-        let Some(fresh) = self.fresh_presence.take_if(|_| is_last) else { return inputs };
-        for input in &mut inputs {
-            if let Input::Presence { device, presence } = input
-                && let Some(Some(newer)) = fresh.get(device)
-            {
-                *presence = *newer;
-            }
-        }
-        let removed = fresh.into_iter().filter(|(_, presence)| presence.is_none());
-        inputs.extend(removed.map(|(device, _)| Input::DeviceRemoved { device }));
-        inputs
-    }
-
     fn ask_for_presence(&mut self) {
-        self.fresh_presence = Some(BTreeMap::new());
         self.running += 1;
-        let lookup = effects::presence(
+        let look_up = effects::presence(
             Arc::clone(&self.shared),
             self.tenant.clone(),
             self.live.devices(),
+            self.look_ups.begin(),
             self.own_inbox.clone(),
         );
-        self.shared.spawner.spawn(lookup.boxed());
+        self.shared.spawner.spawn(look_up.boxed());
     }
 
     /// Whether an Update waited so long to leave that its operation has ended: the device would
@@ -301,35 +302,55 @@ impl Task {
             if self.comes_too_late(&effect) {
                 continue;
             }
-            // Only the snapshot needs to know what the campaign is to do.
-            let mut definition = None;
-            if matches!(effect, Effect::TakeSnapshot { .. }) {
-                self.fresh_presence = Some(BTreeMap::new());
-                definition = self.live.campaign().map(|live| live.campaign().definition().clone());
-            }
             self.running += 1;
-            let performed = effects::perform(
-                Arc::clone(&self.shared),
-                self.tenant.clone(),
-                self.stream,
-                definition,
-                effect,
-                self.own_inbox.clone(),
-            );
-            self.shared.spawner.spawn(performed.boxed());
+            if self.is_busy(&effect) {
+                continue;
+            }
+            let (shared, inbox) = (Arc::clone(&self.shared), self.own_inbox.clone());
+            let (tenant, stream) = (self.tenant.clone(), self.stream);
+            let performed = match (&effect, self.live.campaign()) {
+                (Effect::TakeSnapshot { question }, Some(live)) => {
+                    let definition = live.campaign().definition().clone();
+                    let (question, look_up) = (*question, self.look_ups.begin());
+                    effects::snapshot(shared, tenant, stream, definition, question, look_up, inbox)
+                        .boxed()
+                }
+                _ => effects::perform(shared, tenant, stream, effect, inbox).boxed(),
+            };
+            self.shared.spawner.spawn(performed);
         }
     }
 
+    /// Reserves the device whose version is to be read for the gates (D14). If it is another's, that
+    /// is answered at once, while the registry is locked: what is told of the device after that,
+    /// such as that it is free, arrives after that.
+    fn is_busy(&self, effect: &Effect) -> bool {
+        let &Effect::ReadBaseImage { device, purpose: purpose @ ReadPurpose::Gate, question } =
+            effect
+        else {
+            return false;
+        };
+        let mut registry = self.shared.registry();
+        if let Reserved::Ours = registry.reserve(&self.tenant, device, self.stream) {
+            return false;
+        }
+        let answer = BaseImageAnswer::Busy;
+        let busy = Input::BaseImageRead { device, purpose, question, answer };
+        // The task holds the other end.
+        let _ = self.own_inbox.unbounded_send(Message::answer(busy));
+        true
+    }
+
+    /// Saves the state if the log has grown by so much that reading it would take long.
     async fn save_snapshot(&mut self) {
-        let Some(live) = self.live.campaign() else { return };
-        let version = live.campaign().version();
-        let settled_now = live.campaign().is_settled() && version != self.snapshot_version;
-        let grown = version.saturating_sub(self.snapshot_version);
-        let large = live.campaign().counts().total > 1_000;
-        if grown < self.shared.settings.snapshot_every && !(settled_now && large) {
+        let Some(live) = self.live.campaign().filter(|_| self.mending.is_sound()) else { return };
+        let grown = live.campaign().version().saturating_sub(self.snapshot_version);
+        let every = self.shared.settings.snapshot_every;
+        let ends = self.stopping || live.campaign().is_settled();
+        if grown < if ends { every.min(SHORT_TAIL) } else { every } {
             return;
         }
-        self.snapshot_version = version;
+        self.snapshot_version = live.campaign().version();
         if let Some(snapshot) = load::snapshot(live.campaign()) {
             let saved = self.shared.store.save_snapshot(&self.tenant, self.stream, snapshot).await;
             if let Err(error) = saved {
@@ -344,15 +365,18 @@ pub(crate) enum Start {
     /// Its first event was just recorded; these effects follow from it.
     Created(Vec<Effect>),
     /// It was loaded: its devices' presence is to be looked up (E7).
-    Loaded,
+    Loaded {
+        /// The version of its newest state snapshot, or 0.
+        saved: u64,
+    },
 }
 
 /// The id of an append: the same whenever this engine tries the same append again, and another one
-/// for another engine, which may decide the very same at the very same instant. Without that, a
-/// writer whose append failed would take the other's events for its own.
-pub(crate) fn cause(shared: &Shared, stream: StreamId, expected: u64) -> Uuid {
-    let writer = shared.started_at.as_millis();
-    Uuid::new_v5(&CAUSES, format!("{stream}@{expected} by {writer}").as_bytes())
+/// for another engine, which may decide the very same at the very same instant (E13). Without that,
+/// a writer whose append failed would take the other's events for its own.
+pub(crate) fn cause(shared: &Shared, tenant: &TenantId, stream: StreamId, expected: u64) -> Uuid {
+    let writer = shared.writer;
+    Uuid::new_v5(&CAUSES, format!("{tenant}/{stream}@{expected} by {writer}").as_bytes())
 }
 
 /// Puts the surroundings to encoded events; `inputs[i]` is the number of the input that led to

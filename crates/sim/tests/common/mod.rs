@@ -99,6 +99,8 @@ pub struct Scene {
     pub reads_hang: bool,
     /// Update requests are never answered, though they arrive.
     pub updates_hang: bool,
+    /// Reads of base images wait here while this is some: they have looked already.
+    pub held_reads: Option<Vec<oneshot::Sender<()>>>,
 }
 
 #[derive(Clone, Default)]
@@ -191,7 +193,20 @@ impl DeviceTransport for World {
     ) -> BoxFuture<'static, Result<Option<String>, TransportError>> {
         let (world, key) = (self.clone(), (tenant.clone(), device));
         async move {
-            let hangs = world.scene().reads_hang;
+            let (hangs, gate, shown) = {
+                let mut scene = world.scene();
+                let shown = scene.things.get(&key).map(|thing| thing.version.clone());
+                let gate = scene.held_reads.as_mut().map(|held| {
+                    let (open, gate) = oneshot::channel();
+                    held.push(open);
+                    gate
+                });
+                (scene.reads_hang, gate, shown)
+            };
+            if let Some(gate) = gate {
+                let _ = gate.await;
+                return shown.ok_or_else(|| TransportError::new("cannot read"));
+            }
             if hangs {
                 futures::future::pending::<()>().await;
             }
@@ -270,6 +285,10 @@ type Seen = Arc<dyn Fn(StoredEvent) -> Option<StoredEvent> + Send + Sync>;
 #[derive(Default)]
 struct Faults {
     appends: VecDeque<Fault>,
+    /// Appends that were asked for.
+    asked: u32,
+    /// Every append fails while this is set.
+    is_full: bool,
     /// Reads fail so many times.
     failing_reads: usize,
     seen: Option<Seen>,
@@ -286,6 +305,16 @@ impl FaultyStore {
     /// What becomes of the next appends.
     pub fn next(&self, faults: impl IntoIterator<Item = Fault>) {
         self.faults.lock().unwrap().appends.extend(faults);
+    }
+
+    /// Whether every append fails from now on.
+    pub fn set_full(&self, is_full: bool) {
+        self.faults.lock().unwrap().is_full = is_full;
+    }
+
+    /// How many appends were asked for since the last look.
+    pub fn take_asked(&self) -> u32 {
+        std::mem::take(&mut self.faults.lock().unwrap().asked)
     }
 
     pub fn fail_reads(&self, times: usize) {
@@ -307,7 +336,15 @@ impl FaultyStore {
 
 impl EventStore for FaultyStore {
     fn append(&self, batch: Vec<StreamAppend>) -> BoxFuture<'_, Result<(), AppendError>> {
-        let fault = self.faults.lock().unwrap().appends.pop_front().unwrap_or(Fault::Works);
+        let fault = {
+            let mut faults = self.faults.lock().unwrap();
+            faults.asked += 1;
+            assert!(faults.asked < 3_000, "it appends again and again");
+            if faults.is_full {
+                return ready(Err(unavailable().into())).boxed();
+            }
+            faults.appends.pop_front().unwrap_or(Fault::Works)
+        };
         match fault {
             Fault::Works => self.memory.append(batch),
             Fault::Fails(error) => ready(Err(error.into())).boxed(),

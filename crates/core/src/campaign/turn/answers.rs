@@ -9,25 +9,22 @@ use crate::campaign::observations::SETTLING;
 use crate::campaign::outage::Call;
 use crate::campaign::{CampaignStatus, TargetStatus, backoff};
 use crate::event::{CampaignEvent, RequestReissued};
-use crate::{Cancellation, Delivery, DeviceId, Operation, OperationId, Phase};
+use crate::{Cancellation, Delivery, DeviceId, Operation, Phase, Question};
 
 impl Turn<'_> {
     pub(in crate::campaign) fn base_image_read(
         &mut self,
         device: DeviceId,
-        purpose: ReadPurpose,
+        question: Question,
         answer: &BaseImageAnswer,
     ) {
         let Some(target) = self.find(device) else { return };
-        let watch = self.live.observations.watch(target);
-        if watch.reading != Some(purpose) {
-            // The target was settled while its version was read.
-            if purpose == ReadPurpose::Gate {
-                self.live.observations.outage.turn_ended(target);
-            }
-            return self.sync(target);
-        }
-        watch.reading = None;
+        let open = self.live.observations.look(target).and_then(|watch| watch.reading);
+        let Some((purpose, _)) = open.filter(|(_, open)| *open == question) else {
+            self.decision.reaction = Reaction::Unchanged;
+            return;
+        };
+        self.live.observations.watch(target).reading = None;
         if purpose == ReadPurpose::Gate {
             self.live.observations.gate_reads -= 1;
             self.gate_read(target, answer);
@@ -171,7 +168,7 @@ impl Turn<'_> {
 
     fn is_owed(&self, target: u32) -> bool {
         let observations = &self.live.observations;
-        let calling = observations.look(target).is_some_and(|watch| watch.calling);
+        let calling = observations.look(target).is_some_and(|watch| watch.calling.is_some());
         let operation = self.live.campaign.operations.get(target);
         operation.is_some_and(Operation::may_not_have_left)
             && !calling
@@ -181,10 +178,16 @@ impl Turn<'_> {
     pub(in crate::campaign) fn request_answered(
         &mut self,
         device: DeviceId,
-        id: OperationId,
+        question: Question,
         answer: &RequestAnswer,
     ) {
         let Some(target) = self.find(device) else { return };
+        let open = self.live.observations.look(target).and_then(|watch| watch.calling);
+        if open != Some(question) {
+            self.decision.reaction = Reaction::Unchanged;
+            return;
+        }
+        self.live.observations.watch(target).calling = None;
         match answer {
             RequestAnswer::Temporary(_) => {
                 self.live.observations.outage.failed(Call::Send, target, self.now);
@@ -194,12 +197,7 @@ impl Turn<'_> {
             }
         }
         let campaign = &self.live.campaign;
-        let operation = campaign.operations.get(target).filter(|operation| operation.id == id);
-        let Some(operation) = operation else {
-            self.decision.reaction = Reaction::Unchanged;
-            return;
-        };
-        self.live.observations.watch(target).calling = false;
+        let Some(operation) = campaign.operations.get(target) else { return self.sync(target) };
         if operation.delivery == Delivery::Unanswered {
             let event = decide::request::answered(campaign, target, operation, answer, self.now);
             self.record(event);
@@ -214,18 +212,20 @@ impl Turn<'_> {
     pub(in crate::campaign) fn cancel_answered(
         &mut self,
         device: DeviceId,
-        id: OperationId,
+        question: Question,
         answer: &RequestAnswer,
     ) {
         let Some(target) = self.find(device) else { return };
+        let open = self.live.observations.look(target).and_then(|watch| watch.cancelling);
         let campaign = &self.live.campaign;
-        let operation = campaign.operations.get(target).filter(|operation| operation.id == id);
-        if operation.is_none_or(|operation| operation.cancellation != Cancellation::Wanted) {
+        let operation = campaign.operations.get(target);
+        let wanted = operation.is_some_and(|o| o.cancellation == Cancellation::Wanted);
+        if open != Some(question) || !wanted {
             self.decision.reaction = Reaction::Unchanged;
             return;
         }
         let watch = self.live.observations.watch(target);
-        watch.cancelling = false;
+        watch.cancelling = None;
         let refused = match answer {
             RequestAnswer::Temporary(_) => {
                 watch.cancel_at =

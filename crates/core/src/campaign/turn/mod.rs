@@ -93,6 +93,8 @@ impl Turn<'_> {
             if had_operation && !campaign.operations.contains(target) {
                 // Its request may not have left yet, and then nobody answers for it.
                 observations.outage.turn_ended(target);
+                let watch = observations.watch(target);
+                (watch.calling, watch.cancelling) = (None, None);
                 let device = campaign.targets.device(target);
                 self.decision.claims.push(ClaimChange::ReleaseDevice(device));
             }
@@ -138,38 +140,43 @@ impl Turn<'_> {
     pub(in crate::campaign) fn send_cancel(&mut self, target: u32) {
         let watch = self.live.observations.watch(target);
         // A Cancel must not overtake its Update: it waits for that call's answer.
-        if watch.calling || watch.cancelling {
+        if watch.calling.is_some() || watch.cancelling.is_some() {
             return;
         }
-        watch.cancelling = true;
         watch.cancel_at = None;
         let campaign = &self.live.campaign;
         if let Some(operation) = campaign.operations.get(target) {
+            let question = self.live.questions.ask();
+            watch.cancelling = Some(question);
             self.decision.effects.push(Effect::SendCancel {
                 device: campaign.targets.device(target),
                 operation: operation.id,
                 url: campaign.definition.base_image.url.clone(),
+                question,
             });
         }
         self.sync(target);
     }
 
     pub(in crate::campaign) fn send_update(&mut self, target: u32) {
-        self.live.observations.watch(target).calling = true;
         let campaign = &self.live.campaign;
         if let Some(operation) = campaign.operations.get(target) {
+            let question = self.live.questions.ask();
+            self.live.observations.watch(target).calling = Some(question);
             self.decision.effects.push(Effect::SendUpdate {
                 device: campaign.targets.device(target),
                 operation: operation.id,
                 url: campaign.definition.base_image.url.clone(),
+                question,
             });
         }
     }
 
     pub(in crate::campaign) fn read(&mut self, target: u32, purpose: ReadPurpose) {
-        self.live.observations.watch(target).reading = Some(purpose);
+        let question = self.live.questions.ask();
+        self.live.observations.watch(target).reading = Some((purpose, question));
         let device = self.campaign().targets.device(target);
-        self.decision.effects.push(Effect::ReadBaseImage { device, purpose });
+        self.decision.effects.push(Effect::ReadBaseImage { device, purpose, question });
         self.sync(target);
     }
 

@@ -1,18 +1,18 @@
 //! The snapshot: asking for it, and taking it in chunk by chunk (D1, E9).
 
 use super::Turn;
-use crate::DeviceId;
 use crate::campaign::decide::{self, Rejection};
 use crate::campaign::live::{Effect, Reaction};
 use crate::campaign::observations::SETTLING;
+use crate::{DeviceId, Question};
 
 impl Turn<'_> {
     pub(in crate::campaign) fn snapshot_chunk(
         &mut self,
-        asked: u64,
+        question: Question,
         devices: &[DeviceId],
     ) -> Result<(), Rejection> {
-        if self.live.observations.snapshot_asked != Some(asked) {
+        if self.live.observations.snapshot_asked != Some(question) {
             self.decision.reaction = Reaction::Unchanged;
             return Ok(());
         }
@@ -22,8 +22,8 @@ impl Turn<'_> {
         Ok(())
     }
 
-    pub(in crate::campaign) fn snapshot_complete(&mut self, asked: u64) {
-        if self.live.observations.snapshot_asked != Some(asked) {
+    pub(in crate::campaign) fn snapshot_complete(&mut self, question: Question) {
+        if self.live.observations.snapshot_asked != Some(question) {
             self.decision.reaction = Reaction::Unchanged;
             return;
         }
@@ -32,8 +32,8 @@ impl Turn<'_> {
         self.record(event);
     }
 
-    pub(in crate::campaign) fn snapshot_unavailable(&mut self, asked: u64) {
-        if self.live.observations.snapshot_asked == Some(asked) {
+    pub(in crate::campaign) fn snapshot_unavailable(&mut self, question: Question) {
+        if self.live.observations.snapshot_asked == Some(question) {
             self.live.observations.snapshot_asked = None;
             self.live.observations.snapshot_at = Some(self.now + SETTLING);
         }
@@ -47,9 +47,9 @@ impl Turn<'_> {
         }
         observations.snapshot_at = None;
         if observations.snapshot_asked.is_none() {
-            let asked = self.live.campaign.version;
-            observations.snapshot_asked = Some(asked);
-            self.decision.effects.push(Effect::TakeSnapshot { asked });
+            let question = self.live.questions.ask();
+            observations.snapshot_asked = Some(question);
+            self.decision.effects.push(Effect::TakeSnapshot { question });
         }
     }
 }

@@ -55,10 +55,10 @@ impl Reference {
             Input::DeviceFreed { device: d } => {
                 place(d).is_none_or(|n| self.targets[n].is_busy(false))
             }
-            Input::BaseImageRead { device: d, purpose, answer } => {
+            Input::BaseImageRead { device: d, purpose, answer, .. } => {
                 place(d).is_none_or(|n| self.read(n, *purpose, answer))
             }
-            Input::RequestAnswered { device: d, operation, answer } => {
+            Input::RequestAnswered { device: d, operation, answer, .. } => {
                 place(d).is_none_or(|n| self.answered(n, *operation, answer))
             }
             _ => true,

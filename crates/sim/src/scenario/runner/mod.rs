@@ -68,6 +68,8 @@ struct Run<'a> {
     engine: Option<Engine>,
     /// When the engine comes back.
     back_at: Option<i64>,
+    /// How many engines were started.
+    starts: u128,
     /// What arrived while it was down.
     queued: VecDeque<Observation>,
     /// The campaigns as they are now defined.
@@ -93,6 +95,7 @@ pub fn run(scenario: &Scenario, store: Arc<dyn EventStore>) -> Result<Vec<Value>
         executor: Executor::default(),
         engine: None,
         back_at: None,
+        starts: 0,
         queued: VecDeque::new(),
         campaigns: BTreeMap::new(),
         now_ms: 0,
@@ -167,6 +170,8 @@ impl Run<'_> {
             Arc::new(self.clock.clone()),
             Arc::new(self.executor.spawner()),
         );
+        self.starts += 1;
+        let builder = builder.writer(Uuid::from_u128(self.starts));
         let started = self.executor.run(builder.start());
         let engine = started
             .ok_or_else(|| RunError::NoStart { detail: "it waits for its store".to_owned() })?

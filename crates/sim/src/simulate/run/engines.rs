@@ -8,6 +8,7 @@ use hedgerow_core::{CampaignId, Presence};
 use hedgerow_engine::ports::Spawner;
 use hedgerow_engine::store::StoreError;
 use hedgerow_engine::{EngineBuilder, Observation};
+use uuid::Uuid;
 
 use super::{Run, Slot};
 use crate::blocking::BlockingStore;
@@ -36,6 +37,7 @@ impl Run<'_> {
             engine.doomed = false;
             Lens { world: self.world.clone(), slot, generation: engine.generation }
         };
+        let writer = Uuid::from_u64_pair(slot as u64, lens.generation);
         self.slots[slot].executor = Executor::default();
         let executor = &mut self.slots[slot].executor;
         let store = FaultyStore {
@@ -50,6 +52,7 @@ impl Run<'_> {
             Arc::new(self.clock.clone()),
             Arc::new(executor.spawner()),
         )
+        .writer(writer)
         .concurrent_calls(self.calls)
         .call_timeout(CALL_TIMEOUT)
         .snapshot_every(self.setup.snapshot_every);

@@ -60,6 +60,14 @@ pub enum SettingsError {
         /// What was given, without its query.
         text: String,
     },
+    /// No realm has such a name: not every tenant of Hedgerow can be one.
+    #[error(
+        "{text:?} is not the name of an Astarte realm: give a lower case letter followed by at most 63 lower case letters, digits or underscores"
+    )]
+    Realm {
+        /// What was given, cut after 64 characters.
+        text: String,
+    },
     /// A root certificate is none.
     #[error("root certificate {index} cannot be read: give it in PEM")]
     RootCertificate {
@@ -72,6 +80,14 @@ pub enum SettingsError {
         /// What the library said.
         detail: String,
     },
+}
+
+/// Astarte's own rule. What else could be a tenant would be another place in the paths of its APIs.
+fn is_realm_name(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    let starts_well = bytes.next().is_some_and(|first| first.is_ascii_lowercase());
+    let goes_on_well = bytes.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+    starts_well && goes_on_well && text.len() <= 64
 }
 
 /// Connections that the clients of several realms can share.
@@ -190,13 +206,16 @@ impl RealmClient {
     /// `{base_url}/appengine/v1/{realm}`.
     ///
     /// # Errors
-    /// [`SettingsError::BaseUrl`].
+    /// [`SettingsError::BaseUrl`], [`SettingsError::Realm`].
     pub fn new(
         connections: &HttpConnections,
         base_url: &str,
         realm: &str,
         credentials: Credentials,
     ) -> Result<Self, SettingsError> {
+        if !is_realm_name(realm) {
+            return Err(SettingsError::Realm { text: excerpt(realm, 64) });
+        }
         let refused = || SettingsError::BaseUrl { text: excerpt(&without_queries(base_url), 200) };
         let base = Url::parse(base_url).map_err(|_| refused())?;
         let is_http = matches!(base.scheme(), "http" | "https");
@@ -377,6 +396,23 @@ mod tests {
             };
             let refused = HttpConnections::new(&settings).err();
             assert_eq!(refused, Some(SettingsError::RootCertificate { index: 0 }), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_tenant_that_no_realm_can_be_is_refused_before_it_gets_into_a_path() {
+        let connections = HttpConnections::new(&HttpSettings::default()).expect("connections");
+        let client = |realm: &str| {
+            let token = Credentials::token("a.b.c").expect("a token");
+            RealmClient::new(&connections, "https://api.astarte.example", realm, token)
+        };
+        for realm in ["gardens", "g", "g_1"] {
+            assert!(client(realm).is_ok(), "{realm}");
+        }
+        for realm in ["", "Gardens", "gar.dens", "gar-dens", "..", "_g", "1g", &"g".repeat(65)] {
+            let text = realm.chars().take(64).collect();
+            let refused = client(realm).err();
+            assert_eq!(refused, Some(SettingsError::Realm { text }), "{realm:?}");
         }
     }
 }

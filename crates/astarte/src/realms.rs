@@ -54,7 +54,7 @@ impl Astarte {
     /// With these realms.
     ///
     /// # Errors
-    /// [`SettingsError::BaseUrl`].
+    /// [`SettingsError::BaseUrl`]; [`SettingsError::Realm`] for a tenant that no realm can be.
     pub fn new(
         connections: &HttpConnections,
         realms: impl IntoIterator<Item = Realm>,

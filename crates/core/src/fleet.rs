@@ -209,9 +209,26 @@ impl ImageUrl {
 
 /// A named set of groups.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "GivenChannel")]
 pub struct Channel {
+    pub(crate) name: ChannelName,
+    pub(crate) groups: BTreeSet<GroupName>,
+}
+
+/// A channel as it is given: not yet known to be one.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GivenChannel {
     name: ChannelName,
     groups: BTreeSet<GroupName>,
+}
+
+impl TryFrom<GivenChannel> for Channel {
+    type Error = FleetError;
+
+    fn try_from(given: GivenChannel) -> Result<Self, FleetError> {
+        Self::new(given.name, given.groups)
+    }
 }
 
 impl Channel {
@@ -284,6 +301,7 @@ impl Channels {
 
 /// One firmware or OS image of a System Model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct BaseImage {
     /// The System Model that it is for.
     pub system_model: SystemModelHandle,

@@ -14,6 +14,7 @@ const LONGEST_VERSION: usize = 256;
 
 /// What the gates let pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct GatePolicy {
     /// Lifts the gates against downgrades, and the version requirement with them.
     #[serde(default)]

@@ -22,9 +22,9 @@ pub enum IdError {
         /// What was given, cut after 64 characters.
         text: String,
     },
-    /// A tenant's name is 1 to 64 characters, lower case letters, digits and `_` after a letter.
+    /// A tenant's name is 1 to 128 characters: letters, digits, `.`, `_` and `-` (D21).
     #[error(
-        "{text:?} is not a tenant: give an Astarte realm name, a lower case letter followed by at most 63 lower case letters, digits or underscores"
+        "{text:?} is not a tenant: give 1 to 128 of the letters a to z and A to Z, digits, dots, underscores and hyphens"
     )]
     Tenant {
         /// What was given, cut after 64 characters.
@@ -45,13 +45,17 @@ pub(crate) fn excerpt(text: &str) -> String {
     text.chars().take(64).collect()
 }
 
-/// A tenant: one Astarte realm (D21).
+/// The longest name of a tenant, in characters.
+const LONGEST_TENANT: usize = 128;
+
+/// A tenant (D21): 1 to 128 letters, digits, `.`, `_`, `-`. With Astarte it is a realm, whose names
+/// are a part of these. Names that differ in anything, also in their case, are different tenants.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct TenantId(String);
 
 impl TenantId {
-    /// The realm's name.
+    /// The tenant's name.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -62,10 +66,9 @@ impl FromStr for TenantId {
     type Err = IdError;
 
     fn from_str(text: &str) -> Result<Self, IdError> {
-        let mut bytes = text.bytes();
-        let starts_well = bytes.next().is_some_and(|first| first.is_ascii_lowercase());
-        let goes_on_well = bytes.all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
-        if starts_well && goes_on_well && text.len() <= 64 {
+        // No slash: what is derived from a tenant puts one behind its name.
+        let is_taken = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+        if (1..=LONGEST_TENANT).contains(&text.len()) && text.bytes().all(is_taken) {
             Ok(Self(text.to_owned()))
         } else {
             Err(IdError::Tenant { text: excerpt(text) })
@@ -98,6 +101,9 @@ impl<'de> Deserialize<'de> for TenantId {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DeviceId([u8; 16]);
 
+/// The namespace of the ids of devices that have another name.
+const NAMED_DEVICES: Uuid = Uuid::from_u128(0x139e_3442_81e1_4209_971f_7164_3148_7974);
+
 /// The URL-safe alphabet of RFC 4648.
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 /// The inverse of [`ALPHABET`]; 255 where a byte is not in it.
@@ -119,6 +125,22 @@ impl DeviceId {
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
+    }
+
+    /// The device id of a device whose own name is something else, such as a serial number: the
+    /// UUID, version 5, of the name's UTF-8 bytes in the namespace
+    /// `139e3442-81e1-4209-971f-716431487974`. It never changes, and other names have other ids.
+    /// It cannot be turned back into the name: keep that beside it.
+    ///
+    /// ```
+    /// use hedgerow_core::DeviceId;
+    ///
+    /// let device = DeviceId::from_name("SN-0042");
+    /// assert_eq!(device.to_string(), "MWh1Hc7OUeWxaDxuV0shNw");
+    /// ```
+    #[must_use]
+    pub fn from_name(name: &str) -> Self {
+        Self(Uuid::new_v5(&NAMED_DEVICES, name.as_bytes()).into_bytes())
     }
 
     /// The 128 bits.

@@ -85,9 +85,11 @@ mod gate;
 mod id;
 mod manual;
 mod operation;
+mod outside;
 mod percentage;
 mod question;
 mod rollout;
+mod stored_form;
 mod time;
 mod version;
 mod version_requirement;
@@ -114,6 +116,7 @@ pub use operation::{
     Cancellation, Delivery, Operation, OperationReport, Phase, ReportStatus, StatusCode,
     UnknownStatus, Verdict,
 };
+pub use outside::JsonError;
 pub use percentage::{Percentage, PercentageError};
 pub use question::Question;
 pub use rollout::{OperationLimits, PushRollout, RolloutError, RolloutLimits, RolloutMechanism};

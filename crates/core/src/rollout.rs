@@ -39,6 +39,7 @@ impl RolloutMechanism {
 
 /// A push rollout: its limits, which may be changed while it runs, and what is fixed at its start.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct PushRollout {
     /// What D19 lets an operator change at any time.
     pub limits: RolloutLimits,
@@ -48,6 +49,7 @@ pub struct PushRollout {
 
 /// The limits of a push rollout. They may be changed while the campaign runs (D19).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RolloutLimits {
     /// The most targets in progress at any instant (D7).
     pub max_pending_operations: NonZeroU32,
@@ -59,6 +61,7 @@ pub struct RolloutLimits {
 
 /// The retries and time-outs of one operation, of a campaign or of a manual OTA update (D20).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct OperationLimits {
     /// How often a request is sent again at most (D8).
     pub request_retries: u16,

@@ -21,8 +21,8 @@ fn letters(count: usize) -> String {
 
 #[test]
 fn names_are_taken_up_to_their_longest() {
-    assert!(letters(64).parse::<TenantId>().is_ok());
-    assert!(letters(65).parse::<TenantId>().is_err());
+    assert!(letters(128).parse::<TenantId>().is_ok());
+    assert!(letters(129).parse::<TenantId>().is_err());
     assert!(letters(255).parse::<CampaignName>().is_ok());
     assert!(letters(256).parse::<CampaignName>().is_err());
     assert!(letters(255).parse::<SystemModelHandle>().is_ok());
@@ -59,20 +59,34 @@ fn handles_have_digits_and_hyphens_after_a_letter() {
 }
 
 #[test]
-fn a_tenant_is_a_realm_s_name() {
-    let tenant: TenantId = "realm_1".parse().expect("a tenant");
-    assert_eq!(tenant.as_str(), "realm_1");
-    assert_eq!(tenant.to_string(), "realm_1");
-    for text in ["", "1realm", "Realm", "re-alm", "_realm"] {
+fn d21_a_tenant_has_letters_digits_dots_underscores_and_hyphens() {
+    for text in ["realm_1", "Realm", "1", "Acme-Gardens.eu", "_", "-x", ".."] {
+        let tenant: TenantId = text.parse().expect("a tenant");
+        assert_eq!(tenant.as_str(), text);
+        assert_eq!(tenant.to_string(), text);
+        let json = serde_json::to_string(&tenant).unwrap();
+        assert_eq!(serde_json::from_str::<TenantId>(&json).unwrap(), tenant);
+    }
+    for text in ["", "a b", "a/b", "a@b", "ä", "a\n", "a%2f", "a:b", "a\u{0}"] {
         let refused = text.parse::<TenantId>().map_err(|error| error.to_string());
         assert!(refused.is_err_and(|error| error.contains(&format!("{text:?}"))), "{text}");
     }
-    assert!(serde_json::from_str::<TenantId>("\"Realm\"").is_err());
+    assert!(serde_json::from_str::<TenantId>("\"a/b\"").is_err());
+}
+
+#[test]
+fn d21_what_is_derived_from_a_tenant_and_a_request_id_is_of_this_pair_alone() {
+    let id = |tenant: &str, request: &str| {
+        OperationId::of_manual_update(&tenant.parse().expect("a tenant"), request)
+    };
+    assert_ne!(id("a", "b/1"), id("b", "a/1"));
+    assert_ne!(id("a", "1"), id("A", "1"), "in another case it is another tenant");
+    assert_ne!(id("a", "b/1"), id("a-b", "1"));
 }
 
 #[test]
 fn a_text_in_an_error_is_cut_after_64_characters() {
-    let error = letters(65).parse::<TenantId>().expect_err("too long").to_string();
+    let error = letters(129).parse::<TenantId>().expect_err("too long").to_string();
     assert!(error.contains(&letters(64)) && !error.contains(&letters(65)), "{error}");
 }
 

@@ -81,13 +81,6 @@ impl Engine {
         let event = Campaign::create(definition, scheduled_at, now)?;
         let campaign = Campaign::begin(tenant.clone(), id, &event, now)
             .map_err(|_| EngineError::CampaignExists { campaign: id })?;
-        let definition = campaign.definition();
-        if definition.when_running == WhenRunning::Refuse && campaign.scheduled_at().is_none() {
-            let claim = crate::live::rollout_claim(&campaign).key();
-            if let Some(running) = self.shared.rollout_holder(tenant, &claim).await {
-                return Err(EngineError::RolloutTaken { running });
-            }
-        }
         let exists = EngineError::CampaignExists { campaign: id };
         let Some(beginning) = Beginning::of(&self.shared, tenant, stream) else {
             // Of one that is being loaded, or was tried to be written, it is not known yet.
@@ -96,6 +89,16 @@ impl Engine {
             let loading = matches!(state, Some(StreamState::Loading));
             return Err(if loading { EngineError::NotReady { stream } } else { exists });
         };
+        let definition = campaign.definition();
+        if definition.when_running == WhenRunning::Refuse && campaign.scheduled_at().is_none() {
+            let claim = crate::live::rollout_claim(&campaign).key();
+            if let Some(running) = self.shared.rollout_holder(tenant, &claim).await {
+                // A repeated call is told of its own campaign, which may have ended long ago.
+                let own = self.shared.store.read_stream(tenant, stream, 0, 1).await?;
+                let taken = EngineError::RolloutTaken { running };
+                return Err(if own.is_empty() { taken } else { exists });
+            }
+        }
         let append = StreamAppend {
             tenant: tenant.clone(),
             stream,
@@ -337,13 +340,16 @@ impl Engine {
         self.shared.now()
     }
 
-    /// Every event from now on, once it is durable. A subscriber that falls more than `capacity`
-    /// events behind loses its subscription: the stream ends, and it reads on from the store.
+    /// Every event of a tenant from now on, once it is durable. A subscriber that falls more than
+    /// `capacity` events behind loses its subscription: the stream ends, and it reads on from the
+    /// store.
     #[must_use]
-    pub fn subscribe(&self, capacity: usize) -> Subscription {
+    pub fn subscribe(&self, tenant: &TenantId, capacity: usize) -> Subscription {
         let (sender, subscription) = Subscription::new(capacity);
         let subscribers = self.shared.subscribers.lock();
-        subscribers.unwrap_or_else(std::sync::PoisonError::into_inner).push(sender);
+        subscribers
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .push((tenant.clone(), sender));
         subscription
     }
 

@@ -5,6 +5,8 @@ use hedgerow_core::{
     OperationId, OperationLimits, RequestId, RunningOperations, StreamId, TenantId, Version,
 };
 
+use serde::Deserialize;
+
 use crate::begin::Beginning;
 use crate::live::encode_manual;
 use crate::registry::Reserved;
@@ -12,8 +14,9 @@ use crate::store::{Activity, AppendError, Claim, StreamAppend};
 use crate::task::{cause, stamp};
 use crate::{Engine, EngineError, effects};
 
-/// What a manual OTA update is to do (D20).
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What a manual OTA update is to do (D20). Read from outside, a key that is not known is an error.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ManualUpdateRequest {
     /// The caller's id for it: a repeated call with the same one is harmless.
     pub request_id: RequestId,
@@ -24,6 +27,7 @@ pub struct ManualUpdateRequest {
     /// The version that the device is to show afterwards, if outcomes are to be inferred (D12).
     pub expected_version: Option<Version>,
     /// Its retries and time-outs.
+    #[serde(default)]
     pub limits: OperationLimits,
 }
 

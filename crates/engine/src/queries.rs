@@ -6,7 +6,7 @@ use hedgerow_core::{
     Outcome, RolloutLimits, Settlement, StoredEvent, StreamId, TargetCounts, TargetStatus,
     TargetView, TenantId, Timestamp, event::CampaignEvent,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::registry::StreamState;
 use crate::store::StreamSummary;
@@ -65,8 +65,10 @@ impl Progress {
     }
 }
 
-/// Which targets are wanted; `None` lets everything pass.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Which targets are wanted; `None` lets everything pass. Read from outside, a key that is not
+/// known is an error.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct TargetFilter {
     /// Only those of this status.
     pub status: Option<TargetStatus>,

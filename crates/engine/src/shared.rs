@@ -32,7 +32,8 @@ pub(crate) struct Shared {
     /// What tells this engine from any other that ever wrote to the store (E13).
     pub(crate) writer: Uuid,
     pub(crate) registry: Mutex<Registry>,
-    pub(crate) subscribers: Mutex<Vec<mpsc::Sender<RecordedEvent>>>,
+    /// Each with the tenant whose events it gets (D21).
+    pub(crate) subscribers: Mutex<Vec<(TenantId, mpsc::Sender<RecordedEvent>)>>,
 }
 
 impl Shared {
@@ -46,11 +47,18 @@ impl Shared {
         self.clock.now()
     }
 
-    /// Hands an event to all subscribers; one that is too slow loses its subscription, and reads
-    /// on from the store.
+    /// Hands an event to all subscribers of its tenant; one that is too slow loses its subscription,
+    /// and reads on from the store.
     pub(crate) fn publish(&self, event: &RecordedEvent) {
         let mut subscribers = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
-        subscribers.retain_mut(|subscriber| subscriber.try_send(event.clone()).is_ok());
+        subscribers.retain_mut(|(tenant, subscriber)| {
+            if *tenant == event.tenant {
+                subscriber.try_send(event.clone()).is_ok()
+            } else {
+                // One that has gone is forgotten also if its tenant is quiet.
+                !subscriber.is_closed()
+            }
+        });
     }
 
     /// Which stream has the claim of a rollout (D18). Another engine may have released it, so the

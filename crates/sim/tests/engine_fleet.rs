@@ -67,6 +67,23 @@ fn d18_a_campaign_that_is_to_be_refused_beside_another_is_not_created() {
 }
 
 #[test]
+fn d18_a_repeated_call_is_told_that_its_campaign_exists_and_not_that_it_is_in_its_own_way() {
+    let mut rig = Rig::new(1);
+    let engine = rig.start();
+    rig.create(&engine, 1, refusing());
+    let exists = EngineError::CampaignExists { campaign: campaign_id(1) };
+    assert_eq!(rig.try_create(&engine, 1, refusing()), Err(exists.clone()));
+    let engine = rig.restart();
+    assert_eq!(rig.try_create(&engine, 1, refusing()), Err(exists.clone()), "after a restart");
+    rig.pass(seconds(10));
+    rig.report(&engine, 1, operation(1, 1), ReportStatus::Success).unwrap();
+    rig.pass(seconds(3_600));
+    rig.world.add(&tenant(), 1, "1.0.0");
+    rig.create(&engine, 2, refusing());
+    assert_eq!(rig.try_create(&engine, 1, refusing()), Err(exists), "also beside another one");
+}
+
+#[test]
 fn d18_a_scheduled_campaign_that_is_to_be_refused_waits_for_the_older_one() {
     let mut rig = Rig::new(1);
     let engine = rig.start();
@@ -174,7 +191,7 @@ fn d11_reports_of_unknown_operations_and_wrong_devices_are_refused_for_good() {
 fn e8_subscribers_see_every_event_in_order_and_once() {
     let mut rig = Rig::new(3);
     let engine = rig.start();
-    let mut events = engine.subscribe(1_000);
+    let mut events = engine.subscribe(&tenant(), 1_000);
     rig.create(&engine, 1, definition(2));
     for number in 1..=3 {
         rig.report(&engine, number, operation(1, number), ReportStatus::Success).unwrap();
@@ -185,12 +202,36 @@ fn e8_subscribers_see_every_event_in_order_and_once() {
 }
 
 #[test]
+fn d21_a_subscriber_sees_the_events_of_its_tenant_alone() {
+    let other: TenantId = "umbrella".parse().unwrap();
+    let mut rig = Rig::new(1);
+    rig.world.add(&other, 1, "1.0.0");
+    let engine = rig.start();
+    let (mut ours, mut theirs) = (engine.subscribe(&tenant(), 100), engine.subscribe(&other, 100));
+    let mut nobodys = engine.subscribe(&"nobody".parse().unwrap(), 100);
+    rig.create(&engine, 1, definition(1));
+    let (creating, of) = (engine.clone(), other.clone());
+    rig.run(async move { creating.create(&of, campaign_id(1), definition(1), None).await })
+        .unwrap();
+    rig.report(&engine, 1, operation(1, 1), ReportStatus::Success).unwrap();
+    for (events, of) in [(&mut ours, &tenant()), (&mut theirs, &other)] {
+        let seen: Vec<_> = std::iter::from_fn(|| events.next_if_ready()).collect();
+        assert!(seen.iter().all(|event| event.tenant == *of), "of {of}");
+        let log = rig.log().into_iter().filter(|stored| stored.tenant == *of);
+        let log: Vec<_> = log.map(|stored| stored.event).collect();
+        assert_eq!(seen.into_iter().map(|event| event.event).collect::<Vec<_>>(), log);
+        assert!(!log.is_empty());
+    }
+    assert_eq!(nobodys.next_if_ready(), None);
+}
+
+#[test]
 fn e8_a_subscriber_that_is_too_slow_loses_its_subscription_and_holds_nobody_up() {
     let mut rig = Rig::new(3);
     let engine = rig.start();
-    let slow = engine.subscribe(2);
-    let mut quick = engine.subscribe(1_000);
-    drop(engine.subscribe(0));
+    let slow = engine.subscribe(&tenant(), 2);
+    let mut quick = engine.subscribe(&tenant(), 1_000);
+    drop(engine.subscribe(&tenant(), 0));
     rig.create(&engine, 1, definition(3));
     for number in 1..=3 {
         rig.report(&engine, number, operation(1, number), ReportStatus::Success).unwrap();

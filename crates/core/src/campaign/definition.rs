@@ -18,8 +18,10 @@ pub enum WhenRunning {
     Refuse,
 }
 
-/// What a campaign is to do. Events embed it whole (E10).
+/// What a campaign is to do. Events embed it whole (E10). An unknown key is refused when it is read
+/// from outside, and passed over in an event (E6).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct CampaignDefinition {
     /// Its name, for people.
     pub name: CampaignName,

@@ -3,7 +3,10 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use serde::{Deserialize, Deserializer};
+
 use super::CampaignDefinition;
+use crate::rollout::optional_millis;
 use crate::{
     BaseImage, CampaignName, Channel, DeviceId, GatePolicy, OperationId, OperationLimits,
     OperationReport, Percentage, Question, RolloutLimits, Timestamp,
@@ -132,8 +135,24 @@ pub enum Command {
     Delete,
 }
 
+impl Command {
+    /// The name, as a verb.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Pause => "pause",
+            Self::Resume => "resume",
+            Self::Cancel { .. } => "cancel",
+            Self::Supersede => "supersede",
+            Self::Edit(_) => "edit",
+            Self::Delete => "delete",
+        }
+    }
+}
+
 /// What happens to operations in progress when their campaign is cancelled (D17).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum RunningOperations {
     /// They run to their end and are recorded.
     Finish,
@@ -142,7 +161,11 @@ pub enum RunningOperations {
 }
 
 /// What is to change (D19); `None` leaves a thing as it is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+///
+/// Read from outside, a key that is left out leaves a thing as it is, and one that is not known is
+/// an error.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct CampaignEdit {
     /// The name.
     pub name: Option<CampaignName>,
@@ -150,7 +173,8 @@ pub struct CampaignEdit {
     pub base_image: Option<BaseImage>,
     /// The channel.
     pub channel: Option<Channel>,
-    /// When it starts; `Some(None)`: at once.
+    /// When it starts; `Some(None)`, read from `null`: at once.
+    #[serde(deserialize_with = "given")]
     pub scheduled_at: Option<Option<Timestamp>>,
     /// What the gates let pass.
     pub gates: Option<GatePolicy>,
@@ -158,8 +182,19 @@ pub struct CampaignEdit {
     pub limits: LimitsEdit,
 }
 
-/// Limits that are to change (D19); `None` leaves one as it is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// A key that is there, even if it is `null`.
+fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(from).map(Some)
+}
+
+fn given_millis<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Option<Duration>>, D::Error> {
+    optional_millis::deserialize(from).map(Some)
+}
+
+/// Limits that are to change (D19); `None` leaves one as it is. Its keys are those of
+/// [`RolloutLimits`] and [`OperationLimits`], side by side.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct LimitsEdit {
     /// See [`RolloutLimits::max_pending_operations`].
     pub max_pending_operations: Option<NonZeroU32>,
@@ -168,12 +203,16 @@ pub struct LimitsEdit {
     /// See [`OperationLimits::request_retries`].
     pub request_retries: Option<u16>,
     /// See [`OperationLimits::request_timeout`].
+    #[serde(rename = "request_timeout_ms", deserialize_with = "optional_millis::deserialize")]
     pub request_timeout: Option<Duration>,
-    /// See [`OperationLimits::stall_timeout`]; `Some(None)` disables it.
+    /// See [`OperationLimits::stall_timeout`]; `Some(None)`, read from `null`, disables it.
+    #[serde(rename = "stall_timeout_ms", deserialize_with = "given_millis")]
     pub stall_timeout: Option<Option<Duration>>,
     /// See [`OperationLimits::reboot_timeout`].
+    #[serde(rename = "reboot_timeout_ms", deserialize_with = "optional_millis::deserialize")]
     pub reboot_timeout: Option<Duration>,
     /// See [`OperationLimits::progress_interval`].
+    #[serde(rename = "progress_interval_ms", deserialize_with = "optional_millis::deserialize")]
     pub progress_interval: Option<Duration>,
 }
 

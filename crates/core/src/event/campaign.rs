@@ -6,7 +6,7 @@ use super::codec::{DecodeError, decode_payload, events};
 use super::{Confirmation, EventError, OperationFailure, TargetFailure};
 use crate::{
     CampaignDefinition, DeviceId, NewEvent, OperationId, Outcome, Phase, ReportStatus,
-    RolloutLimits, StatusCode, StoredEvent, StreamId, Timestamp,
+    RolloutLimits, StatusCode, StoredEvent, StreamId, Timestamp, stored_form,
 };
 
 events! {
@@ -18,6 +18,7 @@ events! {
     CampaignCreated = "campaign_created", schema 2 {
         /// Everything that it is to do.
         // Boxed: it is large, and most events are not.
+        #[serde(deserialize_with = "stored_form::definition")]
         definition: Box<CampaignDefinition>,
         /// When it is to start; none: at once.
         scheduled_at: Option<Timestamp>,
@@ -25,6 +26,7 @@ events! {
     /// The scheduled campaign was changed (D19).
     CampaignEdited = "campaign_edited", schema 2 {
         /// Everything that it is to do now.
+        #[serde(deserialize_with = "stored_form::definition")]
         definition: Box<CampaignDefinition>,
         /// When it is to start now; none: at once.
         scheduled_at: Option<Timestamp>,
@@ -50,6 +52,7 @@ events! {
     /// The limits of the running campaign were changed (D19).
     LimitsChanged = "limits_changed", schema 1 {
         /// All limits, as they are now.
+        #[serde(deserialize_with = "stored_form::rollout_limits")]
         limits: RolloutLimits,
     }
     /// The campaign has its outcome. Operations in progress are followed to their end (D13, D17).

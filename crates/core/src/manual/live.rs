@@ -9,9 +9,9 @@ use crate::event::{
 };
 use crate::question::Questions;
 use crate::{
-    BaseImageAnswer, Cancellation, Delivery, DeviceId, Effect, Input, OperationId, OperationReport,
-    Phase, Presence, Question, Reaction, ReadPurpose, RequestAnswer, RolloutError, SETTLING,
-    Timestamp, Verdict,
+    BaseImageAnswer, Cancellation, Command, Delivery, DeviceId, Effect, Input, OperationId,
+    OperationReport, Phase, Presence, Question, Reaction, ReadPurpose, RequestAnswer, RolloutError,
+    SETTLING, Timestamp, Verdict,
 };
 
 /// What an input led to.
@@ -35,6 +35,14 @@ pub enum ManualRejection {
     Ended {
         /// Its operation.
         id: OperationId,
+    },
+    /// A command that only a campaign takes.
+    #[error("manual update {id} cannot {command}: it can only be cancelled")]
+    NotForManualUpdates {
+        /// Its operation.
+        id: OperationId,
+        /// The command: `pause`, `resume`, `supersede`, `edit` or `delete`.
+        command: &'static str,
     },
     /// A report of another device or operation (D11).
     #[error("operation {operation} is none of device {device}: the report is refused")]
@@ -173,7 +181,11 @@ impl LiveManualUpdate {
             return Ok(decision);
         }
         match input {
-            Input::Command(_) => self.cancel(&mut decision, now)?,
+            Input::Command(Command::Cancel { .. }) => self.cancel(&mut decision, now)?,
+            Input::Command(command) => {
+                let (id, command) = (self.update.id, command.name());
+                return Err(ManualRejection::NotForManualUpdates { id, command });
+            }
             Input::Report(report) => self.report(&mut decision, &report, now)?,
             Input::Presence { presence, .. } => self.presence(presence, now),
             Input::BaseImageChanged { .. } => {

@@ -696,3 +696,41 @@ proptest! {
         prop_assert_eq!(id(&request) == id(&other), request == other);
     }
 }
+
+#[test]
+fn d20_a_manual_update_can_be_cancelled_and_takes_no_other_command() {
+    let setup = definition_of_no_story();
+    let update = begin(setup, Timestamp::from_millis(0));
+    let mut live = LiveManualUpdate::new(update.clone());
+    live.first_request();
+    let before = live.clone();
+    for (command, name) in [
+        (Command::Pause, "pause"),
+        (Command::Resume, "resume"),
+        (Command::Supersede, "supersede"),
+        (Command::Edit(Box::default()), "edit"),
+        (Command::Delete, "delete"),
+    ] {
+        let refused = live.handle(Input::Command(command), Timestamp::from_millis(1));
+        let rejection = ManualRejection::NotForManualUpdates { id: update.id(), command: name };
+        assert_eq!(refused, Err(rejection));
+        assert_eq!(live, before, "nothing has changed");
+    }
+    for running in [RunningOperations::Finish, RunningOperations::Stop] {
+        let mut live = before.clone();
+        let command = Input::Command(Command::Cancel { running });
+        let decided = live.handle(command, Timestamp::from_millis(1)).unwrap();
+        assert_eq!(decided.events.len(), 1);
+    }
+}
+
+fn definition_of_no_story() -> ManualUpdateDefinition {
+    ManualUpdateDefinition {
+        request_id: RequestId::new("ticket-4711").unwrap(),
+        device: Setup::device(0),
+        url: "https://images.example/2".parse().unwrap(),
+        expected_version: None,
+        version_before: None,
+        limits: OperationLimits::default(),
+    }
+}

@@ -149,7 +149,11 @@ fn definition(arguments: &Arguments) -> Result<CampaignDefinition, Error> {
             starting_version_requirement: None,
         },
         channel: Channel::new("stable".parse()?, ["gardens".parse()?])?,
-        rollout: RolloutMechanism::Push(PushRollout { limits, gates: GatePolicy::default() }),
+        rollout: RolloutMechanism::Push(PushRollout {
+            limits,
+            gates: GatePolicy::default(),
+            minimum_targets: 0,
+        }),
         when_running: WhenRunning::Supersede,
     })
 }

@@ -274,7 +274,11 @@ async fn start_campaign(engine: &Engine) -> Result<(), Error> {
             starting_version_requirement: None,
         },
         channel: Channel::new("stable".parse()?, ["all".parse()?])?,
-        rollout: RolloutMechanism::Push(PushRollout { limits, gates: GatePolicy::default() }),
+        rollout: RolloutMechanism::Push(PushRollout {
+            limits,
+            gates: GatePolicy::default(),
+            minimum_targets: 0,
+        }),
         when_running: WhenRunning::Supersede,
     };
     Ok(engine.create(&tenant()?, campaign_id(), definition, None).await?)

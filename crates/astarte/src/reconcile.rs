@@ -334,5 +334,7 @@ fn read_row(device: DeviceId, row: serde_json::Map<String, Value>) -> Option<Ope
     let at = row.get("timestamp").and_then(Value::as_str);
     let at = at.and_then(|at| DateTime::parse_from_rfc3339(at).ok());
     let at = at.map(|at| Timestamp::from(at.to_utc()));
-    read_event(device, at, Some(Value::Object(row))).ok()
+    let report = read_event(device, at, Some(Value::Object(row))).ok()?;
+    // Within one phase it is no sign of life: the device may be dead by now (D9).
+    Some(OperationReport { from_storage: true, ..report })
 }

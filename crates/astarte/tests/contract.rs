@@ -83,7 +83,11 @@ fn definition(replay: &Replay) -> CampaignDefinition {
             starting_version_requirement: None,
         },
         channel: channel.expect("a channel"),
-        rollout: RolloutMechanism::Push(PushRollout { limits, gates: GatePolicy::default() }),
+        rollout: RolloutMechanism::Push(PushRollout {
+            limits,
+            gates: GatePolicy::default(),
+            minimum_targets: 0,
+        }),
         when_running: WhenRunning::Supersede,
     }
 }

@@ -193,7 +193,11 @@ fn definition(max_pending: u32, max_failed: u8) -> CampaignDefinition {
             ["gardens".parse().expect("a name")],
         )
         .expect("a channel has a group"),
-        rollout: RolloutMechanism::Push(PushRollout { limits, gates: GatePolicy::default() }),
+        rollout: RolloutMechanism::Push(PushRollout {
+            limits,
+            gates: GatePolicy::default(),
+            minimum_targets: 0,
+        }),
         when_running: WhenRunning::Supersede,
     }
 }

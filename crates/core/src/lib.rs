@@ -25,7 +25,7 @@
 //!         starting_version_requirement: Some(">= 1.0.0".parse()?),
 //!     },
 //!     channel: Channel::new("stable".parse()?, ["gardens".parse()?])?,
-//!     rollout: RolloutMechanism::Push(PushRollout { limits, gates: GatePolicy::default() }),
+//!     rollout: RolloutMechanism::Push(PushRollout { limits, gates: GatePolicy::default(), minimum_targets: 0 }),
 //!     when_running: WhenRunning::Supersede,
 //! };
 //!
@@ -113,7 +113,7 @@ pub use manual::{
     ManualUpdateDefinition, RequestId, RequestIdError,
 };
 pub use operation::{
-    Cancellation, Delivery, Operation, OperationReport, Phase, ReportStatus, StatusCode,
+    Cancellation, Delivery, Heard, Operation, OperationReport, Phase, ReportStatus, StatusCode,
     UnknownStatus, Verdict,
 };
 pub use outside::JsonError;

@@ -45,6 +45,10 @@ pub struct PushRollout {
     pub limits: RolloutLimits,
     /// What the gates let pass (D5).
     pub gates: GatePolicy,
+    /// A snapshot with fewer targets finishes the campaign at once with failure (D3); 0: any will
+    /// do.
+    #[serde(default)]
+    pub minimum_targets: u32,
 }
 
 /// The limits of a push rollout. They may be changed while the campaign runs (D19).
@@ -74,7 +78,8 @@ pub struct OperationLimits {
     /// How long a device that has rebooted may show another base image (D12).
     #[serde(with = "millis", rename = "reboot_timeout_ms")]
     pub reboot_timeout: Duration,
-    /// Within one phase, progress is recorded at most once in this time (D9).
+    /// Within one phase, progress is recorded at most once in this time, or in half of
+    /// `stall_timeout` if that is shorter (D9).
     #[serde(with = "millis", rename = "progress_interval_ms")]
     pub progress_interval: Duration,
 }
@@ -157,6 +162,14 @@ impl Default for OperationLimits {
 }
 
 impl OperationLimits {
+    /// How long after a recorded report of one phase the next may be recorded, so that a device
+    /// that goes on reporting never stalls (D9).
+    #[must_use]
+    pub fn recording_interval(&self) -> Duration {
+        let half = self.stall_timeout.map(|stall| stall / 2);
+        half.map_or(self.progress_interval, |half| half.min(self.progress_interval))
+    }
+
     /// Checks every limit against its range.
     ///
     /// # Errors

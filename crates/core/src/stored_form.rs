@@ -78,6 +78,7 @@ struct StoredPush {
     limits: RolloutLimits,
     #[serde(with = "StoredGates")]
     gates: GatePolicy,
+    minimum_targets: u32,
 }
 
 #[derive(Deserialize)]

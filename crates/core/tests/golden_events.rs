@@ -39,6 +39,7 @@ fn definition() -> CampaignDefinition {
         rollout: RolloutMechanism::Push(PushRollout {
             limits,
             gates: GatePolicy { force_downgrade: true, ..GatePolicy::default() },
+            minimum_targets: 20,
         }),
         when_running: WhenRunning::Refuse,
     }
@@ -259,7 +260,20 @@ fn a_campaign_stored_in_the_first_schema_is_brought_up_to_date() {
         assert_eq!(limits.max_pending_operations.get(), 50);
         assert_eq!(limits.operation.progress_interval, Duration::from_secs(60));
         assert_eq!(definition.when_running, WhenRunning::Supersede);
+        assert_eq!(definition.rollout.push().minimum_targets, 0);
     }
+}
+
+#[test]
+fn a_campaign_stored_in_the_second_schema_asks_for_no_minimum_of_targets() {
+    let second = CREATED_1
+        .replace("max_in_progress_operations", "max_pending_operations")
+        .replace("\"reboot_timeout_ms\"", "\"progress_interval_ms\": 60000, \"reboot_timeout_ms\"");
+    let old = stored(campaign_stream(), "campaign_created", 2, second.as_bytes());
+    let CampaignEvent::CampaignCreated(event) = CampaignEvent::from_stored(&old).unwrap() else {
+        panic!("it was created");
+    };
+    assert_eq!(event.definition.rollout.push().minimum_targets, 0);
 }
 
 #[test]
@@ -278,7 +292,7 @@ fn an_event_from_the_future_is_an_error_that_says_so() {
 
 #[test]
 fn a_damaged_event_is_an_error_with_its_place() {
-    for (schema, data) in [(2, "{"), (2, "[]"), (1, "{}"), (0, CREATED_1)] {
+    for (schema, data) in [(3, "{"), (2, "[]"), (1, "{}"), (0, CREATED_1)] {
         let damaged = stored(campaign_stream(), "campaign_created", schema, data.as_bytes());
         let error = CampaignEvent::from_stored(&damaged).unwrap_err();
         assert!(matches!(error, EventError::Malformed { version: 7, .. }), "{error}");

@@ -53,7 +53,11 @@ fn definition() -> CampaignDefinition {
         },
         channel: Channel::new("c".parse().expect("a name"), ["g".parse().expect("a group")])
             .expect("a channel"),
-        rollout: RolloutMechanism::Push(PushRollout { limits, gates: GatePolicy::default() }),
+        rollout: RolloutMechanism::Push(PushRollout {
+            limits,
+            gates: GatePolicy::default(),
+            minimum_targets: 0,
+        }),
         when_running: WhenRunning::Supersede,
     }
 }

@@ -200,7 +200,11 @@ fn definition() -> Result<CampaignDefinition, Box<dyn std::error::Error>> {
             starting_version_requirement: Some(">= 1.0.0".parse()?),
         },
         channel: Channel::new("stable".parse()?, ["gardens".parse()?])?,
-        rollout: RolloutMechanism::Push(PushRollout { limits, gates: GatePolicy::default() }),
+        rollout: RolloutMechanism::Push(PushRollout {
+            limits,
+            gates: GatePolicy::default(),
+            minimum_targets: 0,
+        }),
         when_running: WhenRunning::Supersede,
     })
 }

@@ -1,6 +1,7 @@
 //! Performing effects: each calls a port and comes back to its task as an input.
 
 use std::any::Any;
+use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
@@ -8,8 +9,8 @@ use futures::FutureExt;
 use futures::channel::mpsc;
 use futures::future::{BoxFuture, Either, select};
 use hedgerow_core::{
-    BaseImageAnswer, CampaignDefinition, Command, DeviceId, Effect, Input, Question, RequestAnswer,
-    StreamId, TenantId, TransportError, WhenRunning,
+    BaseImageAnswer, CampaignDefinition, Command, DeviceId, Effect, Input, Presence, Question,
+    RequestAnswer, StreamId, TenantId, TransportError, WhenRunning,
 };
 
 use crate::Engine;
@@ -86,21 +87,42 @@ pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
         .unwrap_or_else(|| "it did not say why".to_owned())
 }
 
+/// What a snapshot is taken for.
+pub(crate) struct Planned {
+    pub(crate) definition: CampaignDefinition,
+    /// The devices that were recorded of it already, before a crash in its middle.
+    pub(crate) recorded: BTreeSet<DeviceId>,
+}
+
+impl Planned {
+    /// Whether it will have anything to do with these targets (D3).
+    fn begins(&self, targets: &[(DeviceId, Presence)]) -> bool {
+        let new = targets.iter().filter(|(device, _)| !self.recorded.contains(device)).count();
+        let least = self.definition.rollout.push().minimum_targets.max(1);
+        u32::try_from(self.recorded.len() + new).unwrap_or(u32::MAX) >= least
+    }
+}
+
 /// Resolves the channel, makes an older campaign give way (D18), and sends the snapshot in chunks.
 pub(crate) async fn snapshot(
     shared: Arc<Shared>,
     tenant: TenantId,
     stream: StreamId,
-    definition: CampaignDefinition,
+    planned: Planned,
     question: Question,
     look_up: LookUp,
     inbox: Inbox,
 ) {
+    let definition = &planned.definition;
     let system_model = &definition.base_image.system_model;
     let call = || shared.directory.targets(&tenant, &definition.channel, system_model);
     let targets = in_time(&shared, call).await.and_then(|answer| answer);
     let inputs = match targets {
-        Ok(targets) if make_way(&shared, &tenant, stream, &definition).await => {
+        // One with nothing to do supersedes nothing (D3).
+        Ok(targets)
+            if !planned.begins(&targets)
+                || make_way(&shared, &tenant, stream, definition).await =>
+        {
             for chunk in targets.chunks(CHUNK) {
                 let devices = chunk.iter().map(|(device, _)| *device).collect();
                 let inputs = vec![Input::SnapshotChunk { question, devices }];

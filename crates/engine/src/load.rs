@@ -12,7 +12,7 @@ use crate::store::{EventStore, StateSnapshot};
 use crate::time::EngineTime;
 
 /// The format of the state snapshots of campaigns; another one is passed over.
-const SNAPSHOT_FORMAT: u32 = 2;
+const SNAPSHOT_FORMAT: u32 = 3;
 /// Events read at once.
 const PAGE: usize = 10_000;
 

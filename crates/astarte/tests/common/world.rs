@@ -153,7 +153,11 @@ pub fn definition() -> CampaignDefinition {
         },
         channel: Channel::new("stable".parse().expect("a name"), ["g".parse().expect("a name")])
             .expect("a channel"),
-        rollout: RolloutMechanism::Push(PushRollout { limits, gates: GatePolicy::default() }),
+        rollout: RolloutMechanism::Push(PushRollout {
+            limits,
+            gates: GatePolicy::default(),
+            minimum_targets: 0,
+        }),
         when_running: WhenRunning::Supersede,
     }
 }

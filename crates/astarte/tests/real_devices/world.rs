@@ -295,7 +295,11 @@ impl Service {
                 starting_version_requirement: None,
             },
             channel: channel.expect("a channel"),
-            rollout: RolloutMechanism::Push(PushRollout { limits, gates: GatePolicy::default() }),
+            rollout: RolloutMechanism::Push(PushRollout {
+                limits,
+                gates: GatePolicy::default(),
+                minimum_targets: 0,
+            }),
             when_running: WhenRunning::Supersede,
         };
         self.engine.create(&tenant(), campaign(), definition, None).await.expect("a campaign");

@@ -108,8 +108,9 @@ impl Campaign {
                 if self.targets.len() > 0 {
                     return Err("its snapshot has begun");
                 }
-                self.move_to(CampaignStatus::Idle)
-                    .or_else(|_| self.move_to(CampaignStatus::Scheduled))?;
+                if self.status != CampaignStatus::Scheduled {
+                    return Err("only a scheduled campaign can be changed");
+                }
                 self.definition = (*edited.definition).clone();
                 self.scheduled_at = edited.scheduled_at;
                 self.status = initial_status(edited.scheduled_at);

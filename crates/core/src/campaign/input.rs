@@ -178,6 +178,8 @@ pub struct CampaignEdit {
     pub scheduled_at: Option<Option<Timestamp>>,
     /// What the gates let pass.
     pub gates: Option<GatePolicy>,
+    /// See [`PushRollout::minimum_targets`](crate::PushRollout::minimum_targets).
+    pub minimum_targets: Option<u32>,
     /// The limits: the only things that may change while it runs.
     pub limits: LimitsEdit,
 }
@@ -248,6 +250,7 @@ impl CampaignEdit {
             ("channel", self.channel.is_some()),
             ("schedule", self.scheduled_at.is_some()),
             ("force_downgrade", self.gates.is_some()),
+            ("minimum_targets", self.minimum_targets.is_some()),
         ]
         .into_iter()
         .find_map(|(field, changes)| changes.then_some(field))
@@ -261,6 +264,7 @@ impl CampaignEdit {
         edited.channel = self.channel.clone().unwrap_or(edited.channel);
         let push = edited.rollout.push_mut();
         push.gates = self.gates.unwrap_or(push.gates);
+        push.minimum_targets = self.minimum_targets.unwrap_or(push.minimum_targets);
         push.limits = self.limits.of(&push.limits);
         edited
     }

@@ -178,6 +178,13 @@ impl Campaign {
         self.limits().max_failure_percentage.is_exceeded_by(counts.failed, counts.total)
     }
 
+    /// Whether its snapshot is complete and has fewer targets than were asked for (D3).
+    #[must_use]
+    pub fn misses_minimum(&self) -> bool {
+        let least = self.definition.rollout.push().minimum_targets;
+        self.started_at.is_some() && self.counts().total < least
+    }
+
     /// Whether nothing happens by itself any more: only a late report can still be recorded.
     #[must_use]
     pub fn is_settled(&self) -> bool {

@@ -13,7 +13,7 @@ use super::outage::Outage;
 use super::ready::ReadyQueue;
 use super::target_map::TargetMap;
 use super::{Campaign, ReadPurpose, TargetStatus};
-use crate::{Question, Timestamp};
+use crate::{Heard, Question, Timestamp};
 
 /// How long a base image must have been shown before it is believed (D12): an old value can come
 /// first after a connection.
@@ -42,6 +42,8 @@ pub(super) struct Watch {
     pub(super) cancel_at: Option<Timestamp>,
     /// While an outage is known, failed attempts are remembered here and not recorded (D10).
     pub(super) not_before: Option<Timestamp>,
+    /// The newest report of the present phase that came too soon to be recorded (D9, D11).
+    pub(super) heard: Option<Heard>,
     /// Attempts that failed in a row, for growing delays.
     pub(super) failures: u8,
     /// When its timer is due; kept by [`Observations::sync`] alone.
@@ -56,7 +58,8 @@ impl Watch {
         let times = [settled_at, reboot_at, deadline_rests, cancel_at, not_before, armed];
         let times = times.map(|at| ahead(at, now));
         let reading = self.reading.map(|(purpose, _)| purpose);
-        (reading, self.calling.is_some(), self.cancelling.is_some(), times, self.failures)
+        let calls = (self.calling.is_some(), self.cancelling.is_some());
+        (reading, calls, times, self.failures, self.heard)
     }
 }
 

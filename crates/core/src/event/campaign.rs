@@ -15,7 +15,7 @@ events! {
     CampaignEvent;
 
     /// The campaign exists: scheduled, or idle until its snapshot is complete.
-    CampaignCreated = "campaign_created", schema 2 {
+    CampaignCreated = "campaign_created", schema 3 {
         /// Everything that it is to do.
         // Boxed: it is large, and most events are not.
         #[serde(deserialize_with = "stored_form::definition")]
@@ -24,7 +24,7 @@ events! {
         scheduled_at: Option<Timestamp>,
     }
     /// The scheduled campaign was changed (D19).
-    CampaignEdited = "campaign_edited", schema 2 {
+    CampaignEdited = "campaign_edited", schema 3 {
         /// Everything that it is to do now.
         #[serde(deserialize_with = "stored_form::definition")]
         definition: Box<CampaignDefinition>,

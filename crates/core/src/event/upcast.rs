@@ -9,6 +9,7 @@ pub(super) fn upcast(event_type: &str, from: u16, to: u16, data: &mut Value) -> 
             ("campaign_created" | "campaign_edited", 1) => {
                 name_max_pending_operations(data)?;
             }
+            ("campaign_created" | "campaign_edited", 2) => ask_for_no_minimum(data)?,
             _ => return Err(format!("there is no schema {schema} of it")),
         }
     }
@@ -30,5 +31,14 @@ fn name_max_pending_operations(data: &mut Value) -> Result<(), String> {
         .and_then(Value::as_object_mut)
         .ok_or("it has no limits of operations")?
         .insert("progress_interval_ms".to_owned(), Value::from(60_000));
+    Ok(())
+}
+
+/// Schema 2 knew of no `minimum_targets` (D3).
+fn ask_for_no_minimum(data: &mut Value) -> Result<(), String> {
+    data.pointer_mut("/definition/rollout/push")
+        .and_then(Value::as_object_mut)
+        .ok_or("it has no push rollout")?
+        .insert("minimum_targets".to_owned(), Value::from(0));
     Ok(())
 }

@@ -9,7 +9,7 @@ use crate::event::{
 };
 use crate::question::Questions;
 use crate::{
-    BaseImageAnswer, Cancellation, Command, Delivery, DeviceId, Effect, Input, OperationId,
+    BaseImageAnswer, Cancellation, Command, Delivery, DeviceId, Effect, Heard, Input, OperationId,
     OperationReport, Phase, Presence, Question, Reaction, ReadPurpose, RequestAnswer, RolloutError,
     SETTLING, Timestamp, Verdict,
 };
@@ -71,6 +71,8 @@ pub struct LiveManualUpdate {
     settled_at: Option<Timestamp>,
     reboot_at: Option<Timestamp>,
     cancel_at: Option<Timestamp>,
+    /// The newest report of the present phase that came too soon to be recorded (D9, D11).
+    heard: Option<Heard>,
     late: u16,
     /// Until a loaded update knows whether its device is online, nothing is due.
     recovered: bool,
@@ -104,6 +106,7 @@ impl LiveManualUpdate {
             settled_at: None,
             reboot_at: None,
             cancel_at: None,
+            heard: None,
             late: 0,
             recovered: true,
         }
@@ -314,9 +317,14 @@ impl LiveManualUpdate {
             return Ok(());
         };
         let event: ManualUpdateEvent =
-            match operation.judge(report, now, definition.limits.progress_interval) {
-                Verdict::Unchanged | Verdict::TooSoon => {
+            match operation.judge(report, self.heard, now, &definition.limits) {
+                Verdict::Unchanged => {
                     decision.reaction = Reaction::Unchanged;
+                    return Ok(());
+                }
+                Verdict::TooSoon => {
+                    decision.reaction = Reaction::Unchanged;
+                    self.heard = Some(operation.heard(report, self.heard));
                     return Ok(());
                 }
                 Verdict::Now(phase) => ManualReported {
@@ -346,6 +354,7 @@ impl LiveManualUpdate {
             ManualUpdateEvent::ManualReported(reported) if reported.phase == Phase::Rebooting
         );
         self.reboot_at = self.reboot_at.filter(|_| rebooting);
+        self.heard = None;
         self.record(decision, event, now);
         Ok(())
     }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use phase::{Phase, ReportStatus, UnknownStatus};
-pub use report::{OperationReport, Verdict};
+pub use report::{Heard, OperationReport, Verdict};
 pub use status_code::StatusCode;
 
 use crate::{OperationId, OperationLimits, Timestamp};
@@ -63,7 +63,7 @@ pub struct Operation {
     pub reissued: bool,
     /// Whether it is to be cancelled.
     pub cancellation: Cancellation,
-    /// The newest stamp of its reports by the device's own clock (D11).
+    /// The newest stamp of the reports of its present phase, by the device's own clock (D11).
     pub newest_stamp: Option<Timestamp>,
     /// When its latest report was recorded.
     pub reported_at: Option<Timestamp>,
@@ -114,9 +114,10 @@ impl Operation {
 
     /// Takes a recorded report into the state.
     pub(crate) fn reported(&mut self, report: &RecordedReport, stall: Option<Duration>) {
+        let earlier = self.newest_stamp.filter(|_| report.phase == self.phase);
+        self.newest_stamp = earlier.max(report.observed_at);
         self.phase = report.phase;
         self.progress = report.progress;
-        self.newest_stamp = self.newest_stamp.max(report.observed_at);
         self.reported_at = Some(report.at);
         self.deadline = stall.map(|stall| report.at + stall);
     }

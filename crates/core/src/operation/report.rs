@@ -1,9 +1,7 @@
 //! What a device's report does to its operation (D11).
 
-use std::time::Duration;
-
 use super::{Operation, Phase, ReportStatus, StatusCode};
-use crate::{DeviceId, OperationId, Timestamp};
+use crate::{DeviceId, OperationId, OperationLimits, Timestamp};
 
 /// The longest message that is kept, in characters.
 const LONGEST_MESSAGE: usize = 1_000;
@@ -25,10 +23,13 @@ pub struct OperationReport {
     pub message: String,
     /// When the device sent it, by its own clock, which may be years off.
     pub observed_at: Option<Timestamp>,
+    /// Whether it was fetched later from what the platform has stored: within one phase it is no
+    /// sign of life then (D9).
+    pub from_storage: bool,
 }
 
 impl OperationReport {
-    /// A report without progress, code, message or stamp.
+    /// A report without progress, code, message or stamp, as it arrives from the device.
     #[must_use]
     pub fn new(device: DeviceId, operation: OperationId, status: ReportStatus) -> Self {
         Self {
@@ -39,6 +40,7 @@ impl OperationReport {
             code: None,
             message: String::new(),
             observed_at: None,
+            from_storage: false,
         }
     }
 
@@ -51,7 +53,8 @@ impl OperationReport {
 /// What a report does to an active operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It changes nothing: a duplicate, one stamped before the newest seen, a step backwards.
+    /// It changes nothing: a duplicate, one stamped before the newest seen, a step backwards, one
+    /// of the present phase that was only fetched from storage.
     Unchanged,
     /// Progress too soon after the last that was recorded (D9): it changes nothing.
     TooSoon,
@@ -65,10 +68,36 @@ pub enum Verdict {
     Refused,
 }
 
+/// What is newest of the reports of the present phase, recorded or not (D11).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Heard {
+    /// The progress, in per cent.
+    pub progress: u8,
+    /// The stamp, by the device's own clock.
+    pub observed_at: Option<Timestamp>,
+}
+
+impl Heard {
+    /// This report, beside what was heard before it.
+    fn and(self, report: &OperationReport) -> Self {
+        Self {
+            progress: report.progress.min(100),
+            observed_at: self.observed_at.max(report.observed_at),
+        }
+    }
+}
+
 impl Operation {
-    /// What `report`, which arrives at `now`, does to this operation.
+    /// What `report`, which arrives at `now`, does to this operation. `heard`: the newest report of
+    /// the present phase that came too soon to be recorded, since the latest that was.
     #[must_use]
-    pub fn judge(&self, report: &OperationReport, now: Timestamp, interval: Duration) -> Verdict {
+    pub fn judge(
+        &self,
+        report: &OperationReport,
+        heard: Option<Heard>,
+        now: Timestamp,
+        limits: &OperationLimits,
+    ) -> Verdict {
         match report.status {
             // A stamp never decides alone about a final report: clocks jump.
             ReportStatus::Success => return Verdict::Succeeded,
@@ -78,31 +107,54 @@ impl Operation {
             ReportStatus::Failure => return Verdict::Failed,
             _ => {}
         }
-        let stale = match (report.observed_at, self.newest_stamp) {
-            (Some(stamp), Some(newest)) => stamp < newest,
-            _ => false,
-        };
         let next = report.status.phase();
-        if stale {
-            Verdict::Unchanged
-        } else if self.phase.may_become(next) {
-            Verdict::Now(next)
-        } else if self.phase == next && self.is_news(report) {
+        if self.phase == next {
+            if report.from_storage || !self.is_news(report, heard) {
+                return Verdict::Unchanged;
+            }
             let recorded = self.reported_at.unwrap_or(now);
-            if now.since(recorded) >= interval { Verdict::Now(next) } else { Verdict::TooSoon }
+            return if now.since(recorded) >= limits.recording_interval() {
+                Verdict::Now(next)
+            } else {
+                Verdict::TooSoon
+            };
+        }
+        // Where the phases decide, the stamp does not: a clock may have been put back.
+        let phases_decide = self.phase != Phase::Error && next != Phase::Error;
+        if self.phase.may_become(next) && (phases_decide || !self.is_stale(report, heard)) {
+            Verdict::Now(next)
         } else {
             Verdict::Unchanged
         }
     }
 
-    /// Whether a report of the present phase says more than the last one: further progress,
-    /// progress that began anew (a download does after a break), another try that met an error.
-    fn is_news(&self, report: &OperationReport) -> bool {
-        let later = report.observed_at.is_some() && report.observed_at > self.newest_stamp;
+    /// What is known to have been heard in the present phase after one more report that came too
+    /// soon to be recorded.
+    pub(crate) fn heard(&self, report: &OperationReport, heard: Option<Heard>) -> Heard {
+        self.newest(heard).and(report)
+    }
+
+    fn newest(&self, heard: Option<Heard>) -> Heard {
+        let recorded = Heard { progress: self.progress, observed_at: self.newest_stamp };
+        heard.unwrap_or(recorded)
+    }
+
+    /// Whether the device stamped it before the newest one seen in the present phase.
+    fn is_stale(&self, report: &OperationReport, heard: Option<Heard>) -> bool {
+        let newest = self.newest(heard).observed_at;
+        report.observed_at.zip(newest).is_some_and(|(stamp, newest)| stamp < newest)
+    }
+
+    /// Whether a report of the present phase is neither stale nor a duplicate, which has the same
+    /// progress and stamp as the one before.
+    fn is_news(&self, report: &OperationReport, heard: Option<Heard>) -> bool {
+        let newest = self.newest(heard);
         // As it is recorded: what is beyond 100 would be news for ever.
-        let progress = report.progress.min(100);
-        let differs = progress != self.progress || self.phase == Phase::Error;
-        progress > self.progress || (later && differs)
+        let same = report.progress.min(100) == newest.progress;
+        let stamped_alike =
+            report.observed_at.is_none() || report.observed_at == newest.observed_at;
+        let is_duplicate = same && stamped_alike;
+        !is_duplicate && !self.is_stale(report, heard)
     }
 
     /// A device that answers a request sent more than once so is at work on the first one.
@@ -119,11 +171,11 @@ impl Operation {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::OperationLimits;
-    use uuid::Uuid;
+    use std::time::Duration;
 
-    const MINUTE: Duration = Duration::from_secs(60);
+    use super::*;
+    use crate::operation::RecordedReport;
+    use uuid::Uuid;
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_millis(seconds * 1_000)
@@ -145,32 +197,100 @@ mod tests {
         OperationReport::new(DeviceId::from_bytes([0; 16]), operation, status)
     }
 
+    fn judge(operation: &Operation, report: &OperationReport, now: Timestamp) -> Verdict {
+        operation.judge(report, None, now, &OperationLimits::default())
+    }
+
     #[test]
-    fn a_report_stamped_before_the_newest_one_changes_nothing_unless_it_is_final() {
+    fn where_the_phases_do_not_decide_a_report_stamped_before_the_newest_changes_nothing() {
         let operation = operation(Phase::Deploying);
         let stamped = |status| OperationReport { observed_at: Some(at(99)), ..report(status) };
-        let judge = |status| operation.judge(&stamped(status), at(1), MINUTE);
-        assert_eq!(judge(ReportStatus::Error), Verdict::Unchanged);
-        assert_eq!(judge(ReportStatus::Rebooting), Verdict::Unchanged);
+        let judge = |operation, status| judge(operation, &stamped(status), at(60));
+        assert_eq!(judge(&operation, ReportStatus::Error), Verdict::Unchanged);
+        assert_eq!(judge(&operation, ReportStatus::Deploying), Verdict::Unchanged);
+        assert_eq!(judge(&operation, ReportStatus::Rebooting), Verdict::Now(Phase::Rebooting));
+        assert_eq!(judge(&operation, ReportStatus::Success), Verdict::Succeeded);
+        assert_eq!(judge(&operation, ReportStatus::Failure), Verdict::Failed);
+        let error = Operation { phase: Phase::Error, ..operation };
+        assert_eq!(judge(&error, ReportStatus::Downloading), Verdict::Unchanged);
+    }
+
+    #[test]
+    fn only_the_stamps_of_the_present_phase_are_looked_at() {
+        let mut operation = operation(Phase::Acknowledged);
+        let moved = RecordedReport {
+            phase: Phase::Downloading,
+            progress: 0,
+            observed_at: Some(at(50)),
+            at: at(1),
+        };
+        operation.reported(&moved, None);
+        assert_eq!(operation.newest_stamp, Some(at(50)));
+        let error = OperationReport { observed_at: Some(at(51)), ..report(ReportStatus::Error) };
+        assert_eq!(judge(&operation, &error, at(2)), Verdict::Now(Phase::Error));
+    }
+
+    #[test]
+    fn what_was_heard_and_not_recorded_counts_for_stamps_and_duplicates() {
+        let operation = operation(Phase::Downloading);
+        let limits = OperationLimits::default();
+        let stamped = |status, progress, stamp| OperationReport {
+            progress,
+            observed_at: Some(at(stamp)),
+            ..report(status)
+        };
+        let soon = stamped(ReportStatus::Downloading, 40, 120);
+        assert_eq!(operation.judge(&soon, None, at(1), &limits), Verdict::TooSoon);
+        let heard = Some(operation.heard(&soon, None));
+        assert_eq!(operation.judge(&soon, heard, at(60), &limits), Verdict::Unchanged);
+        let error = stamped(ReportStatus::Error, 0, 110);
+        assert_eq!(operation.judge(&error, heard, at(60), &limits), Verdict::Unchanged);
+        assert_eq!(operation.judge(&error, None, at(60), &limits), Verdict::Now(Phase::Error));
+    }
+
+    #[test]
+    fn a_report_from_storage_is_taken_only_if_it_moves_the_operation_forward() {
+        let operation = operation(Phase::Downloading);
+        let stored = |status| OperationReport {
+            progress: 70,
+            observed_at: Some(at(200)),
+            from_storage: true,
+            ..report(status)
+        };
+        let judge = |status| judge(&operation, &stored(status), at(600));
+        assert_eq!(judge(ReportStatus::Downloading), Verdict::Unchanged);
+        assert_eq!(judge(ReportStatus::Deploying), Verdict::Now(Phase::Deploying));
         assert_eq!(judge(ReportStatus::Success), Verdict::Succeeded);
-        assert_eq!(judge(ReportStatus::Failure), Verdict::Failed);
     }
 
     #[test]
     fn progress_within_a_phase_is_recorded_once_a_minute() {
         let operation = operation(Phase::Downloading);
         let progress = OperationReport { progress: 40, ..report(ReportStatus::Downloading) };
-        assert_eq!(operation.judge(&progress, at(59), MINUTE), Verdict::TooSoon);
-        assert_eq!(operation.judge(&progress, at(60), MINUTE), Verdict::Now(Phase::Downloading));
+        assert_eq!(judge(&operation, &progress, at(59)), Verdict::TooSoon);
+        assert_eq!(judge(&operation, &progress, at(60)), Verdict::Now(Phase::Downloading));
         let repeated = report(ReportStatus::Downloading);
-        assert_eq!(operation.judge(&repeated, at(60), MINUTE), Verdict::Unchanged);
+        assert_eq!(judge(&operation, &repeated, at(60)), Verdict::Unchanged);
+        let alive = OperationReport { observed_at: Some(at(101)), ..repeated };
+        assert_eq!(judge(&operation, &alive, at(60)), Verdict::Now(Phase::Downloading));
+    }
+
+    #[test]
+    fn a_short_stall_timeout_makes_the_interval_half_as_long() {
+        let operation = operation(Phase::Downloading);
+        let progress = OperationReport { progress: 40, ..report(ReportStatus::Downloading) };
+        let stall_timeout = Some(Duration::from_secs(40));
+        let limits = OperationLimits { stall_timeout, ..OperationLimits::default() };
+        assert_eq!(operation.judge(&progress, None, at(19), &limits), Verdict::TooSoon);
+        let recorded = Verdict::Now(Phase::Downloading);
+        assert_eq!(operation.judge(&progress, None, at(20), &limits), recorded);
     }
 
     #[test]
     fn progress_beyond_all_bounds_is_no_news_when_it_is_repeated() {
         let operation = Operation { progress: 100, ..operation(Phase::Downloading) };
         let repeated = OperationReport { progress: 255, ..report(ReportStatus::Downloading) };
-        assert_eq!(operation.judge(&repeated, at(60), MINUTE), Verdict::Unchanged);
+        assert_eq!(judge(&operation, &repeated, at(60)), Verdict::Unchanged);
     }
 
     #[test]
@@ -180,10 +300,10 @@ mod tests {
             ..report(ReportStatus::Failure)
         };
         let once = operation(Phase::Pending);
-        assert_eq!(once.judge(&busy, at(1), MINUTE), Verdict::Refused);
+        assert_eq!(judge(&once, &busy, at(1)), Verdict::Refused);
         let twice = Operation { sends: 2, ..once };
-        assert_eq!(twice.judge(&busy, at(1), MINUTE), Verdict::Now(Phase::Acknowledged));
+        assert_eq!(judge(&twice, &busy, at(1)), Verdict::Now(Phase::Acknowledged));
         let running = Operation { phase: Phase::Deploying, ..twice };
-        assert_eq!(running.judge(&busy, at(1), MINUTE), Verdict::Unchanged);
+        assert_eq!(judge(&running, &busy, at(1)), Verdict::Unchanged);
     }
 }

@@ -194,7 +194,11 @@ pub(crate) fn definition() -> CampaignDefinition {
         },
         channel: Channel::new("stable".parse().expect("a name"), ["gardens".parse().expect("one")])
             .expect("a channel"),
-        rollout: RolloutMechanism::Push(PushRollout { limits, gates: GatePolicy::default() }),
+        rollout: RolloutMechanism::Push(PushRollout {
+            limits,
+            gates: GatePolicy::default(),
+            minimum_targets: 0,
+        }),
         when_running: WhenRunning::Supersede,
     }
 }

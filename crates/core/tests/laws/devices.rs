@@ -1,6 +1,7 @@
 //! One operation for each device, and devices that are removed: D14, D15.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use hedgerow_core::event::{CampaignEvent, OperationFailure};
 use hedgerow_core::*;
@@ -48,7 +49,10 @@ impl Law for OneOperation {
                 let refusals = self.refusals.entry(e.device).or_default();
                 assert!(*refusals < retries, "D14: at most request_retries times");
                 *refusals += 1;
-                assert!(e.not_before > seen.now, "D14: with D10's delay");
+                let longest = (60 << (*refusals - 1).min(10)).min(600);
+                let longest = Duration::from_secs(longest);
+                let delay = e.not_before.since(seen.now);
+                assert!(delay <= longest && delay >= longest * 3 / 4, "D14: {delay:?}");
             }
             CampaignEvent::OperationFailed(e) => {
                 let operation = self.active.remove(&e.device).unwrap();

@@ -56,6 +56,7 @@ impl Law for Compared {
             reference.recovered = false;
             for target in &mut reference.targets {
                 target.volatile = Volatile::default();
+                target.operation.iter_mut().for_each(|operation| operation.heard = None);
             }
         }
     }
@@ -77,6 +78,7 @@ impl Compared {
             image: campaign.definition().base_image.clone(),
             gates: push.gates,
             limits: push.limits.clone(),
+            minimum_targets: push.minimum_targets,
             status: CampaignStatus::InProgress,
             outcome: None,
             devices: campaign.devices().to_vec(),

@@ -11,7 +11,7 @@ use crate::gates::parts;
 use crate::questions::{Questions, nothing};
 use crate::reference::{Became, Sent};
 use crate::story::{Act, How, Mix, Of, Setup, Story, VERSIONS, Wish, rebooting, story};
-use crate::support::cases;
+use crate::support::{cases, interval};
 use crate::world::progress_report;
 
 /// One input, with everything that came of it.
@@ -153,12 +153,13 @@ impl World<'_> {
                 self.latest_report = Some(report.clone());
                 self.tell(&Input::Report(report));
             }
-            Act::Progress { progress, stamp, .. } => {
+            Act::Progress { progress, stamp, stored: from_storage, .. } => {
                 let operation = self.live.update().operation();
                 if let Some(report) = operation.and_then(|o| progress_report(o, device, progress)) {
                     let stamped = |s: i8| self.now.as_millis() + i64::from(s) * 1_000;
                     let observed_at = stamp.map(|s| Timestamp::from_millis(stamped(s)));
-                    self.tell(&Input::Report(OperationReport { observed_at, ..report }));
+                    let report = OperationReport { observed_at, from_storage, ..report };
+                    self.tell(&Input::Report(report));
                 }
             }
             Act::ReportAgain => {
@@ -354,7 +355,9 @@ impl Law for TimeOuts {
                     if let Some((phase, at)) = self.reported
                         && phase == e.phase
                     {
-                        assert!(seen.now.since(at) >= limits.progress_interval, "D9: too soon");
+                        assert!(seen.now.since(at) >= interval(limits), "D9: too soon");
+                        let Input::Report(report) = seen.input else { panic!("nobody reported") };
+                        assert!(!report.from_storage, "D9: no sign of life");
                     }
                     self.reported = Some((e.phase, seen.now));
                     self.due = limits.stall_timeout.map(|stall| seen.now + stall);
@@ -508,6 +511,7 @@ impl Law for Compared {
 
     fn restarted(&mut self, _: &ManualUpdate) {
         (self.reading, self.calling, self.online) = (None, false, false);
+        self.sent.iter_mut().for_each(|sent| sent.heard = None);
         self.late.clear();
     }
 }

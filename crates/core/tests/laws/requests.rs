@@ -8,7 +8,7 @@ use hedgerow_core::*;
 use proptest::prelude::*;
 
 use crate::story::{Mix, story};
-use crate::support::cases;
+use crate::support::{cases, interval};
 use crate::world::{Law, Read, Reads, Recorded, Step, play};
 
 /// What the laws about time-outs know of an operation that has not ended.
@@ -109,7 +109,9 @@ impl Law for TimeOuts {
                 let known = self.known.get_mut(&device).unwrap();
                 if let Some(last) = known.reported.as_ref().filter(|last| last.phase == e.phase) {
                     let since = seen.now.since(last.at);
-                    assert!(since >= limits.progress_interval, "D9: progress after {since:?}");
+                    assert!(since >= interval(limits), "D9: progress after {since:?}");
+                    let Input::Report(report) = seen.input else { panic!("nobody reported") };
+                    assert!(!report.from_storage, "D9: fetched later, it is no sign of life");
                 }
                 known.reported = Some(LastReport { at: seen.now, phase: e.phase });
                 known.due = limits.stall_timeout.map(|stall| seen.now + stall);
@@ -224,7 +226,10 @@ impl Law for Transport {
     fn event(&mut self, seen: &Recorded<'_>) {
         match seen.event {
             CampaignEvent::AttemptDeferred(e) => self.waits(e.device, seen.now, e.not_before),
-            CampaignEvent::OperationRefused(e) => self.waits(e.device, seen.now, e.not_before),
+            // Its own delay is D14's; it counts here all the same.
+            CampaignEvent::OperationRefused(e) => {
+                *self.in_a_row.entry(e.device).or_default() += 1;
+            }
             CampaignEvent::OperationDeferred(e) => {
                 self.waits(e.device, seen.now, e.not_before);
                 let is_over = seen.after.outcome().is_some();

@@ -226,6 +226,8 @@ fn in_the_first_schema(mut data: Value) -> Value {
     limits.insert("max_in_progress_operations".to_owned(), limit);
     let operation = limits.get_mut("operation").unwrap().as_object_mut().unwrap();
     operation.remove("progress_interval_ms").unwrap();
+    let push = data.pointer_mut("/definition/rollout/push").unwrap().as_object_mut().unwrap();
+    push.remove("minimum_targets").unwrap();
     data
 }
 
@@ -304,9 +306,10 @@ proptest! {
             CampaignEvent::from_new(campaign_stream(), &new_event(event_type, 1, old.clone()))
         };
         prop_assert_eq!(read(event_type).unwrap().event_type(), event_type);
-        // The first schema had no progress interval; all else is as it was.
+        // The first schema had no progress interval and no minimum; all else is as it was.
         let mut expected = setup;
         expected.progress_interval = 60;
+        expected.minimum = 0;
         let definition = definition_of(&read("campaign_created").unwrap());
         prop_assert_eq!(&definition, &expected.definition());
         let interval = definition.rollout.push().limits.operation.progress_interval;

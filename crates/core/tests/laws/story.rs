@@ -49,6 +49,7 @@ pub(crate) struct Setup {
     pub(crate) image: (&'static str, Option<&'static str>),
     pub(crate) gates: (bool, bool),
     pub(crate) starts_in: Option<u64>,
+    pub(crate) minimum: u32,
 }
 
 /// Something that happens. Numbers are taken modulo what there is.
@@ -68,7 +69,7 @@ pub(crate) enum Act {
     /// The latest report arrives again.
     ReportAgain,
     /// A device reports progress within the phase in which it is.
-    Progress { device: u8, progress: u8, stamp: Option<i8> },
+    Progress { device: u8, progress: u8, stamp: Option<i8>, stored: bool },
     /// A device connects or disconnects.
     Online { device: u8, online: bool },
     /// A device shows another version.
@@ -190,7 +191,7 @@ pub(crate) fn setup() -> impl Strategy<Value = Setup> {
     let policies = (prop::bool::weighted(0.2), prop::bool::weighted(0.3));
     let timeouts = (
         select(vec![30_u64, 60, 300]),
-        select(vec![Some(100_u64), Some(3_600), None]),
+        select(vec![Some(50_u64), Some(100), Some(3_600), None]),
         select(vec![60_u64, 600]),
         select(vec![0_u64, 1, 60]),
     );
@@ -210,6 +211,7 @@ pub(crate) fn setup() -> impl Strategy<Value = Setup> {
         ]),
         policies,
         prop::option::weighted(0.2, 1_u64..300),
+        prop_oneof![12 => Just(0_u32), 1 => 1_u32..=8],
     )
         .prop_map(
             |(
@@ -222,6 +224,7 @@ pub(crate) fn setup() -> impl Strategy<Value = Setup> {
                 image,
                 gates,
                 starts_in,
+                minimum,
             )| {
                 let (request_timeout, stall_timeout, reboot_timeout, progress_interval) = timeouts;
                 Setup {
@@ -237,6 +240,7 @@ pub(crate) fn setup() -> impl Strategy<Value = Setup> {
                     image,
                     gates,
                     starts_in,
+                    minimum,
                 }
             },
         )
@@ -311,8 +315,10 @@ fn report() -> impl Strategy<Value = Act> {
 }
 
 fn progress() -> impl Strategy<Value = Act> {
-    (0..MOST_DEVICES, 0_u8..=110, prop::option::weighted(0.4, -3_i8..=3))
-        .prop_map(|(device, progress, stamp)| Act::Progress { device, progress, stamp })
+    let stamp = prop::option::weighted(0.4, -3_i8..=3);
+    (0..MOST_DEVICES, 0_u8..=110, stamp, prop::bool::weighted(0.2)).prop_map(
+        |(device, progress, stamp, stored)| Act::Progress { device, progress, stamp, stored },
+    )
 }
 
 fn steer() -> impl Strategy<Value = Wish> {
@@ -356,6 +362,7 @@ impl Setup {
             image: ("2.0.0", None),
             gates: (false, false),
             starts_in: None,
+            minimum: 0,
         }
     }
 
@@ -392,7 +399,11 @@ impl Setup {
                 starting_version_requirement: self.image.1.map(|text| text.parse().unwrap()),
             },
             channel: Channel::new("c".parse().unwrap(), ["g".parse().unwrap()]).unwrap(),
-            rollout: RolloutMechanism::Push(PushRollout { limits: self.limits(), gates }),
+            rollout: RolloutMechanism::Push(PushRollout {
+                limits: self.limits(),
+                gates,
+                minimum_targets: self.minimum,
+            }),
             when_running: WhenRunning::Supersede,
         }
     }

@@ -260,14 +260,15 @@ impl<'a> World<'a> {
                 self.latest_report = Some(report.clone());
                 self.tell(&Input::Report(report));
             }
-            Act::Progress { device, progress, stamp } => {
+            Act::Progress { device, progress, stamp, stored: from_storage } => {
                 let device = Setup::device(device);
                 let operation = self.folded.target(device).and_then(|target| target.operation);
                 let report = operation.and_then(|o| progress_report(&o, device, progress));
                 if let Some(report) = report {
                     let stamped = |s: i8| self.now.as_millis() + i64::from(s) * 1_000;
                     let observed_at = stamp.map(|s| Timestamp::from_millis(stamped(s)));
-                    self.tell(&Input::Report(OperationReport { observed_at, ..report }));
+                    let report = OperationReport { observed_at, from_storage, ..report };
+                    self.tell(&Input::Report(report));
                 }
             }
             Act::ReportAgain => {

@@ -57,7 +57,11 @@ pub(crate) fn create(
             starting_version_requirement: None,
         },
         channel: Channel::new("channel".parse()?, ["group".parse()?])?,
-        rollout: RolloutMechanism::Push(PushRollout { limits, gates: GatePolicy::default() }),
+        rollout: RolloutMechanism::Push(PushRollout {
+            limits,
+            gates: GatePolicy::default(),
+            minimum_targets: 0,
+        }),
         when_running: WhenRunning::Supersede,
     };
     let event =

@@ -310,9 +310,13 @@ impl Task {
             let (tenant, stream) = (self.tenant.clone(), self.stream);
             let performed = match (&effect, self.live.campaign()) {
                 (Effect::TakeSnapshot { question }, Some(live)) => {
-                    let definition = live.campaign().definition().clone();
+                    let campaign = live.campaign();
+                    let planned = effects::Planned {
+                        definition: campaign.definition().clone(),
+                        recorded: campaign.devices().iter().copied().collect(),
+                    };
                     let (question, look_up) = (*question, self.look_ups.begin());
-                    effects::snapshot(shared, tenant, stream, definition, question, look_up, inbox)
+                    effects::snapshot(shared, tenant, stream, planned, question, look_up, inbox)
                         .boxed()
                 }
                 _ => effects::perform(shared, tenant, stream, effect, inbox).boxed(),

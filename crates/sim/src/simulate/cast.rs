@@ -168,6 +168,12 @@ impl<'a> Casting<'a> {
         let group =
             if random.chance(40) { "nobody".to_owned() } else { format!("group {channel}") };
         let channel = Channel::new(constant(&format!("channel {channel}")), [constant(&group)]);
+        // Now and then a minimum of targets, which may be missed (D3). Of the name alone, so that
+        // nothing else of a seed depends on it.
+        let mix = Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes());
+        let [first, second, ..] = mix.into_bytes();
+        let minimum = 1 + u32::from(second) % self.devices.max(1);
+        let minimum_targets = if first < 20 { minimum } else { 0 };
         CampaignDefinition {
             name: constant(name),
             base_image: BaseImage {
@@ -183,6 +189,7 @@ impl<'a> Casting<'a> {
                     force_downgrade: random.chance(250),
                     enforce_version_requirement: random.chance(300),
                 },
+                minimum_targets,
             }),
             when_running: if random.chance(300) {
                 WhenRunning::Refuse

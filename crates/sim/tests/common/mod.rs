@@ -68,6 +68,7 @@ pub fn definition(at_once: u32) -> CampaignDefinition {
         rollout: RolloutMechanism::Push(PushRollout {
             limits,
             gates: hedgerow_core::GatePolicy::default(),
+            minimum_targets: 0,
         }),
         when_running: WhenRunning::Supersede,
     }

@@ -1,4 +1,4 @@
-//! What follows from the counts alone: the outcome (D13), a completed pause (D16).
+//! What follows from the counts alone: the outcome (D3, D13), a completed pause (D16).
 
 use crate::campaign::{Campaign, CampaignStatus, Outcome};
 use crate::event::{CampaignEvent, CampaignFinished, CampaignPaused};
@@ -11,7 +11,7 @@ pub(in crate::campaign) fn follow_up(campaign: &Campaign) -> Option<CampaignEven
     }
     let finished = |outcome| Some(CampaignFinished { outcome, stop_operations: false }.into());
     let counts = campaign.counts();
-    if campaign.failure_limit_is_exceeded() {
+    if campaign.misses_minimum() || campaign.failure_limit_is_exceeded() {
         finished(Outcome::Failure)
     } else if counts.idle == 0 && counts.in_progress == 0 {
         finished(Outcome::Success)

@@ -6,19 +6,23 @@ use crate::event::{
     CampaignEvent, Confirmation, LateReportReceived, OperationFailed, OperationFailure,
     OperationRefused, OperationReported, OperationSucceeded,
 };
-use crate::{Operation, OperationId, OperationReport, Phase, Timestamp, Verdict};
+use crate::{Heard, OperationId, OperationReport, Phase, Timestamp, Verdict};
 
 /// What is to be recorded of a report, if anything.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::campaign) enum Judged {
     Event(CampaignEvent),
     Late(u32, CampaignEvent),
+    /// Progress that is not recorded, and heard all the same (D9).
+    TooSoon(u32),
     Unchanged,
 }
 
+/// `heard`: see [`Operation::judge`].
 pub(in crate::campaign) fn judge(
     campaign: &Campaign,
     report: &OperationReport,
+    heard: Option<Heard>,
     now: Timestamp,
 ) -> Result<Judged, Rejection> {
     let refused =
@@ -27,7 +31,8 @@ pub(in crate::campaign) fn judge(
     if let Some(operation) = campaign.operations.get(target)
         && operation.id == report.operation
     {
-        return Ok(active(campaign, target, operation, report, now));
+        let verdict = operation.judge(report, heard, now, &campaign.limits().operation);
+        return Ok(active(campaign, target, report, verdict, now));
     }
     let series = campaign.targets.series(target);
     let is_former = (0..=series)
@@ -47,13 +52,14 @@ pub(in crate::campaign) fn judge(
 fn active(
     campaign: &Campaign,
     target: u32,
-    operation: &Operation,
     report: &OperationReport,
+    verdict: Verdict,
     now: Timestamp,
 ) -> Judged {
     let device = report.device;
-    let event = match operation.judge(report, now, campaign.limits().operation.progress_interval) {
-        Verdict::Unchanged | Verdict::TooSoon => return Judged::Unchanged,
+    let event = match verdict {
+        Verdict::Unchanged => return Judged::Unchanged,
+        Verdict::TooSoon => return Judged::TooSoon(target),
         Verdict::Now(phase) => reported(report, phase),
         Verdict::Succeeded => {
             OperationSucceeded { device, confirmation: Confirmation::Reported }.into()
@@ -84,10 +90,11 @@ fn reported(report: &OperationReport, phase: Phase) -> CampaignEvent {
 /// not, unless that happened too often (D14).
 fn refused(campaign: &Campaign, target: u32, now: Timestamp) -> CampaignEvent {
     let device = campaign.targets.device(target);
-    if campaign.targets.series(target) >= campaign.limits().operation.request_retries {
+    let refusals = campaign.targets.series(target);
+    if refusals >= campaign.limits().operation.request_retries {
         let reason = OperationFailure::UpdateAlreadyInProgress;
         return OperationFailed { device, reason }.into();
     }
-    let delay = backoff::delay(campaign.id, device, campaign.targets.deferrals(target));
+    let delay = backoff::delay_of_busy(campaign.id, device, refusals);
     OperationRefused { device, not_before: now + delay }.into()
 }

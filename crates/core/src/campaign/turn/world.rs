@@ -75,7 +75,9 @@ impl Turn<'_> {
         &mut self,
         report: &OperationReport,
     ) -> Result<(), Rejection> {
-        match decide::report::judge(self.campaign(), report, self.now)? {
+        let target = self.campaign().targets.find(report.device);
+        let heard = target.and_then(|target| self.live.observations.look(target)?.heard);
+        match decide::report::judge(self.campaign(), report, heard, self.now)? {
             Judged::Event(event) => {
                 // A device that went on after a reboot, which it can do only from an error or with
                 // another operation, is not judged by that reboot any more (D12).
@@ -83,10 +85,21 @@ impl Turn<'_> {
                     CampaignEvent::OperationReported(reported) => reported.phase == Phase::Error,
                     event => matches!(event, CampaignEvent::OperationRefused(_)),
                 };
-                if goes_on && let Some(target) = self.campaign().targets.find(report.device) {
-                    self.live.observations.watch(target).reboot_at = None;
+                if let Some(target) = target {
+                    let watch = self.live.observations.watch(target);
+                    watch.heard = None;
+                    if goes_on {
+                        watch.reboot_at = None;
+                    }
                 }
                 self.record(event);
+            }
+            Judged::TooSoon(target) => {
+                self.decision.reaction = Reaction::Unchanged;
+                if let Some(operation) = self.campaign().operations.get(target) {
+                    let heard = operation.heard(report, heard);
+                    self.live.observations.watch(target).heard = Some(heard);
+                }
             }
             Judged::Unchanged => self.decision.reaction = Reaction::Unchanged,
             Judged::Late(target, event) => {

@@ -9,6 +9,8 @@
 mod operation;
 mod target;
 
+use std::time::Duration;
+
 use hedgerow_core::*;
 
 pub(crate) use operation::{Became, Sent};
@@ -16,13 +18,14 @@ pub(crate) use target::{Target, Volatile};
 
 use crate::gates::gate;
 use crate::limits::is_exceeded;
-use crate::support::delay;
+use crate::support::{busy_delay, delay};
 
 pub(crate) struct Reference {
     pub(crate) id: CampaignId,
     pub(crate) image: BaseImage,
     pub(crate) gates: GatePolicy,
     pub(crate) limits: RolloutLimits,
+    pub(crate) minimum_targets: u32,
     pub(crate) status: CampaignStatus,
     pub(crate) outcome: Option<Outcome>,
     pub(crate) devices: Vec<DeviceId>,
@@ -135,7 +138,14 @@ impl Reference {
             Became::Recorded => self.recorded(),
             Became::Succeeded(how) => self.end(n, TargetStatus::Successful, how),
             Became::Failed(reason) => self.end(n, TargetStatus::Failed, reason),
-            Became::Deferred | Became::Refused => self.defer(n),
+            Became::Deferred => {
+                let wait = delay(self.id, self.devices[n], self.targets[n].deferrals);
+                self.defer(n, wait)
+            }
+            Became::Refused => {
+                let wait = busy_delay(self.id, self.devices[n], self.targets[n].refusals);
+                self.defer(n, wait)
+            }
             Became::Resent => {
                 self.calls.push(n);
                 self.recorded()
@@ -144,14 +154,13 @@ impl Reference {
     }
 
     /// Back to idle, to be tried again later; after the outcome nothing is.
-    fn defer(&mut self, n: usize) -> bool {
+    fn defer(&mut self, n: usize, wait: Duration) -> bool {
         if self.outcome.is_some() {
             let (status, how) = self.idle_becomes();
             return self.end(n, status, how);
         }
         self.attempts += 1;
         let target = &mut self.targets[n];
-        let wait = delay(self.id, self.devices[n], target.deferrals);
         (target.status, target.not_before) = (TargetStatus::Idle, Some(self.now + wait));
         (target.attempt, target.deferrals) = (self.attempts, target.deferrals + 1);
         self.recorded()
@@ -201,7 +210,7 @@ impl Reference {
                 let wait = delay(self.id, self.devices[n], target.volatile.tries);
                 target.rests(self.now + wait)
             }
-            _ if is_turn => self.defer(n),
+            _ if is_turn => self.take(n, Became::Deferred),
             _ => {
                 let shown = match answer {
                     BaseImageAnswer::Version(version) => Some(self.gate(version.as_deref())),
@@ -271,7 +280,8 @@ impl Reference {
             [Failed, InProgress, Idle].map(|status| self.count(|target| target.status == status));
         let limit = self.limits.max_failure_percentage.to_string();
         let running = self.status.is_running();
-        if running && is_exceeded(&limit, failed, self.count(|_| true)) {
+        let missed = self.count(|_| true) < self.minimum_targets;
+        if running && (missed || is_exceeded(&limit, failed, self.count(|_| true))) {
             self.finish(Outcome::Failure, false);
         } else if running && idle + in_progress == 0 {
             self.finish(Outcome::Success, false);

@@ -3,6 +3,7 @@
 use hedgerow_core::*;
 
 use crate::reports::is_after;
+use crate::support::interval;
 
 /// An operation that has not ended.
 #[derive(Clone, Debug, Default)]
@@ -20,7 +21,10 @@ pub(crate) struct Sent {
     pub(crate) unanswered: bool,
     pub(crate) accepted: bool,
     pub(crate) reissued: bool,
+    /// The newest stamp that was recorded in the present phase.
     stamp: Option<Timestamp>,
+    /// Progress and newest stamp of reports of the present phase, recorded or not, until a restart.
+    pub(crate) heard: Option<(u8, Option<Timestamp>)>,
     reported_at: Option<Timestamp>,
 }
 
@@ -80,24 +84,31 @@ impl Sent {
             // Sent more than once, it means running.
             ReportStatus::Failure if self.phase.is_some() => return Became::Unchanged,
             ReportStatus::Failure => phase = Phase::Acknowledged,
-            _ if report.observed_at.is_some() && report.observed_at < self.stamp => {
-                return Became::Unchanged;
-            }
             _ => {}
         }
         let progress = report.progress.min(100);
-        if self.phase == Some(phase) {
-            let newer = report.observed_at.is_some() && report.observed_at > self.stamp;
-            let differs = progress != self.progress || phase == Phase::Error;
-            let rested = now.since(self.reported_at.unwrap()) >= limits.progress_interval;
-            if !rested || progress <= self.progress && !(newer && differs) {
+        let (newest_progress, newest_stamp) = self.heard.unwrap_or((self.progress, self.stamp));
+        let stale = report.observed_at.is_some() && report.observed_at < newest_stamp;
+        let before = self.phase.unwrap_or(Phase::Pending);
+        if before == phase {
+            let newer = report.observed_at.is_some() && report.observed_at > newest_stamp;
+            if report.from_storage || stale || progress == newest_progress && !newer {
                 return Became::Unchanged;
             }
-        } else if !is_after(phase, self.phase.unwrap_or(Phase::Pending)) {
-            return Became::Unchanged;
+            self.heard = Some((progress, newest_stamp.max(report.observed_at)));
+            if now.since(self.reported_at.unwrap()) < interval(limits) {
+                return Became::Unchanged;
+            }
+            self.stamp = self.stamp.max(report.observed_at);
+        } else {
+            let decided = phase != Phase::Error && before != Phase::Error;
+            if !is_after(phase, before) || stale && !decided {
+                return Became::Unchanged;
+            }
+            self.stamp = report.observed_at;
         }
+        self.heard = None;
         (self.phase, self.progress, self.reported_at) = (Some(phase), progress, Some(now));
-        self.stamp = self.stamp.max(report.observed_at);
         self.due = limits.stall_timeout.map(|stall| now + stall);
         Became::Recorded
     }

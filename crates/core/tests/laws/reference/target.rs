@@ -189,7 +189,7 @@ impl Target {
             }
             Became::Refused => {
                 (self.operation, self.refusals) = (None, self.refusals + 1);
-                Became::Deferred
+                Became::Refused
             }
             Became::Recorded => {
                 (self.not_before, self.deferrals) = (None, 0);

@@ -37,6 +37,8 @@ pub(super) struct CampaignChecks<'c, 'a> {
     /// When operations of a device ended with `update_already_in_progress`, and which did.
     refused_at: BTreeSet<(Key, Decimal)>,
     refused: BTreeSet<Key>,
+    /// How often each device has ended an operation so, and when it did last.
+    refusals: BTreeMap<Key, (u32, Decimal)>,
     snapshot: Option<&'a Value>,
     status: &'a Value,
     outcome: &'a Value,
@@ -77,6 +79,7 @@ impl<'c, 'a> CampaignChecks<'c, 'a> {
             findings,
             refused_at,
             refused,
+            refusals: BTreeMap::new(),
             snapshot: None,
             status: &NULL,
             outcome: &NULL,
@@ -97,6 +100,7 @@ impl<'c, 'a> CampaignChecks<'c, 'a> {
                 "request" => self.request(entry)?,
                 "operation" => {
                     let operation = entry.key("operation")?;
+                    self.count_refusal(entry, &operation)?;
                     self.operations.set_status(operation, entry.field("status")?);
                 }
                 _ => {}
@@ -171,6 +175,12 @@ impl<'c, 'a> CampaignChecks<'c, 'a> {
             let hundredfold = Decimal::whole(failed).times(100)?;
             beyond.push(total > 0 && hundredfold > percentage(limit)?.times(total)?);
         }
+        let (least, most) = self.settings.range("minimum_targets")?;
+        let targets = Decimal::whole(total);
+        if self.outcome == "success" && targets < least {
+            let expected = "success with at least minimum_targets targets";
+            self.report(4, entry, expected, format!("{total} targets"));
+        }
         let limits = limits.iter().map(|limit| format!("{limit} %")).collect::<Vec<_>>();
         let limits = limits.join(" or ");
         let seen = format!("{failed} of {total} failed, {open} open");
@@ -178,7 +188,7 @@ impl<'c, 'a> CampaignChecks<'c, 'a> {
             let expected = format!("success with at most {limits} failed and nothing open");
             self.report(4, entry, expected, &seen);
         }
-        if self.outcome == "failure" && !beyond.contains(&true) {
+        if self.outcome == "failure" && !beyond.contains(&true) && targets >= most {
             self.report(4, entry, format!("failure with more than {limits} failed"), &seen);
         }
         Ok(())
@@ -255,6 +265,7 @@ impl<'c, 'a> CampaignChecks<'c, 'a> {
         }
         if is_first {
             self.first_request(entry, &device)?;
+            self.delay_of_busy(entry, &device)?;
         }
         let calls = self.calls_at.entry((device, entry.at)).or_default();
         *calls += 1;
@@ -302,6 +313,30 @@ impl<'c, 'a> CampaignChecks<'c, 'a> {
             let expected = format!("at most 1 + {retries} requests, {} crashes", self.crashes);
             let seen = format!("{calls} for {}", entry.get("operation"));
             self.report(9, entry, expected, seen);
+        }
+        Ok(())
+    }
+
+    fn count_refusal(&mut self, entry: &Record<'a>, operation: &Key) -> Usable<()> {
+        let refused = entry.is("status", "failure")?
+            && entry.get("status_code") == "update_already_in_progress";
+        if refused && self.operations.status(operation) != "failure" {
+            let zero = (0, entry.at);
+            let refusals = self.refusals.entry(entry.key("device")?).or_insert(zero);
+            *refusals = (refusals.0 + 1, entry.at);
+        }
+        Ok(())
+    }
+
+    /// I8: a new operation for a device that said that it was busy comes after a delay (D14).
+    fn delay_of_busy(&mut self, entry: &Record<'a>, device: &Key) -> Usable<()> {
+        let Some((refusals, at)) = self.refusals.get(device).copied() else { return Ok(()) };
+        let nominal = (60_000_u64 << refusals.saturating_sub(1).min(10)).min(600_000);
+        let since = entry.at.minus(at)?;
+        if since < Decimal::whole(nominal * 3 / 4) {
+            let expected = format!("no new operation for {} ms", nominal * 3 / 4);
+            let seen = format!("one after refusal {refusals}, at {}", entry.at_ms());
+            self.report(8, entry, expected, seen);
         }
         Ok(())
     }

@@ -45,6 +45,11 @@ impl<'a> Operations<'a> {
         self.targets.get(device).copied().unwrap_or(&super::loose::NULL)
     }
 
+    /// The latest status of an operation.
+    pub(super) fn status(&self, operation: &Key) -> &'a Value {
+        self.status.get(operation).copied().unwrap_or(&super::loose::NULL)
+    }
+
     fn open_for(&self, device: &Key) -> usize {
         if is_one_of(self.target(device), &TARGET_IS_SETTLED) {
             return 0;

@@ -6,17 +6,18 @@ use std::cmp::Ordering;
 use serde_json::{Map, Value};
 
 use super::log::Record;
-use super::loose::{Decimal, Key, Unusable, Usable, compare, object, unusable};
+use super::loose::{Decimal, Key, Unusable, Usable, compare, number, object, unusable};
 use crate::scenario::format::{Action, CampaignDefinition, Scenario};
 
 /// The keys of a rollout that an edit can change.
-const LIMITS: [&str; 6] = [
+const LIMITS: [&str; 7] = [
     "max_failure_percentage",
     "max_in_progress_operations",
     "request_retries",
     "request_timeout_seconds",
     "stall_timeout_seconds",
     "reboot_timeout_seconds",
+    "minimum_targets",
 ];
 
 /// The settings of one campaign, each from some time on.
@@ -40,6 +41,8 @@ impl Settings {
         }
         let mut rollout = Map::new();
         rollout.insert("request_retries".to_owned(), Value::from(3));
+        rollout.insert("request_timeout_seconds".to_owned(), Value::from(300));
+        rollout.insert("minimum_targets".to_owned(), Value::from(0));
         rollout.extend(definition.rollout.clone());
         let beginning = Decimal::whole(-1);
         let mut steps = vec![(beginning, rollout.clone())];
@@ -79,6 +82,17 @@ impl Settings {
                 settings.get(key).ok_or_else(|| Unusable(format!("no {key} in the rollout")))
             })
             .collect()
+    }
+
+    /// The least and the greatest value that a setting ever has; one that is null is 0.
+    pub(super) fn range(&self, key: &str) -> Usable<(Decimal, Decimal)> {
+        let mut values = Vec::new();
+        for (_, settings) in &self.steps {
+            let value = settings.get(key).filter(|value| !value.is_null());
+            values.push(value.map_or(Ok(Decimal::whole(0)), number)?);
+        }
+        let least = values.iter().min().copied().unwrap_or(Decimal::whole(0));
+        Ok((least, values.into_iter().max().unwrap_or(least)))
     }
 
     /// The most generous value of a setting at a time.

@@ -78,6 +78,10 @@ fn seconds(field: &str, value: &Value) -> Read<Duration> {
     whole(field, value).map(Duration::from_secs)
 }
 
+fn minimum(value: &Value) -> Read<u32> {
+    if value.is_null() { Ok(0) } else { whole("minimum_targets", value) }
+}
+
 /// The limits that a rollout's keys set.
 pub(super) fn limits(rollout: &Map<String, Value>) -> Read<LimitsEdit> {
     let mut limits = LimitsEdit::default();
@@ -147,11 +151,10 @@ pub(super) fn definition(
         edit.max_pending_operations.ok_or_else(|| required("max_in_progress_operations"))?,
         edit.max_failure_percentage.ok_or_else(|| required("max_failure_percentage"))?,
     );
-    let mut limits = edit.of(&least);
-    // The format counts the stall from the latest report, whether it is progress or not.
-    limits.operation.progress_interval = Duration::ZERO;
+    let limits = edit.of(&least);
     limits.validate().map_err(|error| refused(limit_field(&error), error))?;
-    let push = PushRollout { limits, gates: gates(rollout) };
+    let minimum_targets = rollout.get("minimum_targets").map_or(Ok(0), minimum)?;
+    let push = PushRollout { limits, gates: gates(rollout), minimum_targets };
     let definition = CampaignDefinition {
         name: name(campaign.get("name").unwrap_or(&Value::Null))?,
         base_image: base_image(object(campaign, "base_image")?)?,
@@ -171,6 +174,7 @@ pub(super) fn edit(set: &Map<String, Value>, edited: &Map<String, Value>) -> Rea
             "base_image" => edit.base_image = Some(base_image(object(edited, "base_image")?)?),
             "channel" => edit.channel = Some(channel(object(edited, "channel")?)?),
             "schedule_at_ms" => edit.scheduled_at = Some(schedule(value)?),
+            "minimum_targets" => edit.minimum_targets = Some(minimum(value)?),
             "force_downgrade" | "enforce_version_requirement" => {
                 edit.gates = Some(gates(object(edited, "rollout")?));
             }

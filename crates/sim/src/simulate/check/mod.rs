@@ -282,10 +282,9 @@ impl Checker {
 
     /// A campaign starts: older ones of the same System Model and channel give way (D18).
     fn rollout_began(&mut self, id: CampaignId) {
-        // One without targets ends in the append that starts it (D3): it is in nobody's way.
-        let Some(model) = self.campaigns.get(&id).filter(|model| !model.targets.is_empty()) else {
-            return;
-        };
+        // One with nothing to do ends in the append that starts it (D3): it is in nobody's way.
+        let stays = |model: &&Model| !model.targets.is_empty() && !model.misses_minimum();
+        let Some(model) = self.campaigns.get(&id).filter(stays) else { return };
         let (image, channel) = (&model.definition.base_image, &model.definition.channel);
         let (system_model, channel) = (image.system_model.clone(), channel.name().clone());
         for other in self.campaigns.values_mut().filter(|other| other.id != id) {

@@ -7,6 +7,7 @@ use hedgerow_core::{
     CampaignStatus, Channel, DeviceId, OperationId, StreamId, SystemModelHandle, Timestamp,
 };
 
+use super::campaign::Model;
 use super::facts::Shown;
 use super::{Checker, Moment, Read, Said, operation};
 use crate::simulate::invariant::Invariant;
@@ -148,11 +149,21 @@ impl Checker {
     ) {
         self.turns.named(targets.iter().copied());
         let waiting = [CampaignStatus::Idle, CampaignStatus::Scheduled];
+        // One with nothing to do supersedes nothing (D3).
+        let begins = |model: &Model| {
+            let minimum = model.definition.rollout.push().minimum_targets.max(1);
+            let all = model.targets.len().max(targets.len());
+            waiting.contains(&model.status)
+                && model.definition.channel == *channel
+                && model.definition.base_image.system_model == *system_model
+                && u32::try_from(all).unwrap_or(u32::MAX) >= minimum
+        };
+        let begins = self.campaigns.values().any(begins);
         for model in self.campaigns.values_mut() {
             let definition = &model.definition;
             let same = definition.channel.name() == channel.name()
                 && definition.base_image.system_model == *system_model;
-            if same && model.is_running() {
+            if same && begins && model.is_running() {
                 model.newer = true;
             }
             if same && waiting.contains(&model.status) && definition.channel == *channel {

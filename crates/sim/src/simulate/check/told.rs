@@ -76,12 +76,12 @@ impl Checker {
                 let (mut events, mut late) = (0, 0);
                 let mut news_under = None;
                 if let Some(operation) = operation.filter(|_| genuine) {
-                    operation.told(report);
                     // One that was not alone may have seen less of the log.
                     news_under = limits.filter(|limits| {
                         self.facts.alone_since.is_some()
                             && operation.is_news(report, moment.now, limits)
                     });
+                    operation.told(report);
                     (events, late) = (operation.events, operation.late);
                 }
                 let busy = report.code == Some(StatusCode::UpdateAlreadyInProgress);

@@ -281,7 +281,11 @@ fn definition(max_pending: u32) -> CampaignDefinition {
             starting_version_requirement: Some(constant(">= 1.2.0")),
         },
         channel: channel.unwrap_or_else(|_| unreachable!("a channel with a group")),
-        rollout: RolloutMechanism::Push(PushRollout { limits, gates: GatePolicy::default() }),
+        rollout: RolloutMechanism::Push(PushRollout {
+            limits,
+            gates: GatePolicy::default(),
+            minimum_targets: 0,
+        }),
         when_running: WhenRunning::default(),
     }
 }

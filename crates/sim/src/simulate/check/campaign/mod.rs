@@ -73,6 +73,9 @@ pub(super) struct Model {
 /// The delay after the first deferral, and the longest, each up to a quarter less or more (D10).
 const FIRST_DELAY: Duration = Duration::from_secs(5);
 const LONGEST_DELAY: Duration = Duration::from_secs(240);
+/// The same for a device that was busy, each up to a quarter less (D14).
+const FIRST_BUSY_DELAY: Duration = Duration::from_secs(60);
+const LONGEST_BUSY_DELAY: Duration = Duration::from_secs(600);
 
 /// Whether the target of `device` may be attempted, and what the gates say.
 fn gates(definition: &CampaignDefinition) -> (Option<&str>, bool, bool) {
@@ -169,6 +172,19 @@ impl Model {
         self.targets[place].not_before = not_before;
     }
 
+    /// The device was busy, and is waited for: longer each time (D14).
+    fn turned_away(&mut self, place: usize, at: Timestamp, not_before: Timestamp) -> Checked {
+        let doublings = u32::from(self.targets[place].series).saturating_sub(1).min(10);
+        let longest = (FIRST_BUSY_DELAY * 2_u32.pow(doublings)).min(LONGEST_BUSY_DELAY);
+        let delay = not_before.since(at);
+        ensure(delay >= longest * 3 / 4 && delay <= longest, Invariant::Deferral, || {
+            format!("refusal {} is waited for {delay:?}, not {longest:?}", doublings + 1)
+        })?;
+        self.targets[place].deferrals += 1;
+        self.attempted(place, Some(not_before));
+        Ok(())
+    }
+
     /// The attempt came to nothing, and the next one waits: longer each time.
     fn deferred(&mut self, place: usize, at: Timestamp, not_before: Timestamp) -> Checked {
         let doublings = self.targets[place].deferrals.min(10);
@@ -245,6 +261,7 @@ impl Model {
                 *push = hedgerow_core::RolloutMechanism::Push(hedgerow_core::PushRollout {
                     limits: changed.limits.clone(),
                     gates: push.push().gates,
+                    minimum_targets: push.push().minimum_targets,
                 });
                 let timeout = changed.limits.operation.reboot_timeout;
                 let (shortest, longest) = self.reboot_timeouts;

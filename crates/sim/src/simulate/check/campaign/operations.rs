@@ -191,7 +191,10 @@ impl Model {
             Some(_) => self.set(place, TargetStatus::Idle),
             None => {
                 self.set(place, TargetStatus::Idle);
-                self.deferred(place, at, not_before)?;
+                match kept {
+                    Some(_) => self.deferred(place, at, not_before)?,
+                    None => self.turned_away(place, at, not_before)?,
+                }
             }
         }
         Ok(())

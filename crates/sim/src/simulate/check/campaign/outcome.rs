@@ -19,6 +19,12 @@ impl Model {
         failed * 100 * scale > digits.saturating_mul(u128::from(total))
     }
 
+    /// Whether there are fewer targets than were asked for (D3).
+    pub(in crate::simulate::check) fn misses_minimum(&self) -> bool {
+        let targets = u32::try_from(self.targets.len()).unwrap_or(u32::MAX);
+        targets < self.definition.rollout.push().minimum_targets
+    }
+
     pub(super) fn finish(
         &mut self,
         outcome: Outcome,
@@ -34,11 +40,16 @@ impl Model {
                 ensure(open == 0 && !exceeded, Invariant::FailureLimit, || {
                     format!("success with {open} open targets, limit exceeded: {exceeded}")
                 })?;
+                ensure(!self.misses_minimum(), Invariant::NothingToDo, || {
+                    format!("success with {} targets, more were asked for", self.targets.len())
+                })?;
             }
-            Outcome::Failure => ensure(exceeded, Invariant::FailureLimit, || {
-                let failed = self.count(TargetStatus::Failed);
-                format!("failure with {failed} of {} failed", self.targets.len())
-            })?,
+            Outcome::Failure => {
+                ensure(exceeded || self.misses_minimum(), Invariant::FailureLimit, || {
+                    let failed = self.count(TargetStatus::Failed);
+                    format!("failure with {failed} of {} failed", self.targets.len())
+                })?;
+            }
             Outcome::Cancelled => ensure(self.cancel_asked, Invariant::Cancel, || {
                 "cancelled, and nobody asked for it".to_owned()
             })?,
@@ -78,6 +89,12 @@ impl Model {
             let open = self.count(TargetStatus::Idle) + self.count(TargetStatus::InProgress);
             ensure(!self.targets.is_empty(), Invariant::NothingToDo, || {
                 "a campaign without targets goes on".to_owned()
+            })?;
+            ensure(!self.misses_minimum(), Invariant::NothingToDo, || {
+                format!(
+                    "a campaign goes on with {} targets, more were asked for",
+                    self.targets.len()
+                )
             })?;
             ensure(open > 0, Invariant::FailureLimit, || {
                 "every target is final and the campaign goes on".to_owned()

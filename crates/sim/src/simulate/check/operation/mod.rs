@@ -54,6 +54,8 @@ pub(super) struct Op {
     phase: Phase,
     progress: u8,
     newest_stamp: Option<Timestamp>,
+    /// The newest stamp of all that its device was heard to say in the present phase.
+    heard_stamp: Option<Timestamp>,
     reported_at: Option<Timestamp>,
     stalls_at: Option<Timestamp>,
     /// When a Cancel was recorded, whether one left, and whether its answer is recorded.
@@ -97,6 +99,7 @@ impl Op {
             phase: Phase::Pending,
             progress: 0,
             newest_stamp: None,
+            heard_stamp: None,
             reported_at: None,
             stalls_at: None,
             cancel_wanted_at: None,
@@ -247,30 +250,39 @@ impl Op {
         ensure(forward || same, Invariant::ForwardOnly, || {
             format!("it goes back from {} to {}", self.phase.name(), phase.name())
         })?;
+        let newest = self.newest_stamp.filter(|_| same);
         if same {
             let since = at.since(self.reported_at.unwrap_or(at));
-            ensure(since >= limits.progress_interval, Invariant::Stall, || {
+            ensure(since >= recording_interval(limits), Invariant::Stall, || {
                 format!(
                     "progress within {} is recorded {since:?} after the last, the interval is {:?}",
                     phase.name(),
-                    limits.progress_interval
+                    recording_interval(limits)
                 )
             })?;
-            ensure(progress != self.progress || phase == Phase::Error, Invariant::Stall, || {
+            let newer = stamp.is_some() && stamp > newest;
+            ensure(progress != self.progress || newer, Invariant::Stall, || {
                 format!("a duplicate of {} {progress} % is a sign of life", phase.name())
             })?;
         }
-        let stale = stamp.zip(self.newest_stamp).is_some_and(|(stamp, newest)| stamp < newest);
-        ensure(!stale, Invariant::ForwardOnly, || {
+        let decided = !same && phase != Phase::Error && self.phase != Phase::Error;
+        let stale = self.is_stale(stamp);
+        ensure(!stale || decided, Invariant::ForwardOnly, || {
             format!("a report stamped before the newest one is recorded as {}", phase.name())
         })?;
         self.phase = phase;
         self.progress = progress;
-        self.newest_stamp = self.newest_stamp.max(stamp);
+        self.newest_stamp = newest.max(stamp);
+        self.heard_stamp = self.heard_stamp.filter(|_| same);
         self.reported_at = Some(at);
         self.deadline = None;
         self.stalls_at = limits.stall_timeout.map(|stall| at + stall);
         Ok(())
+    }
+
+    /// Whether its device stamped it before the newest report recorded in the present phase.
+    fn is_stale(&self, stamp: Option<Timestamp>) -> bool {
+        stamp.zip(self.newest_stamp).is_some_and(|(stamp, newest)| stamp < newest)
     }
 
     pub(super) fn refused_by_device(&self) -> Checked {
@@ -397,6 +409,12 @@ impl Op {
         let last = self.late_at.insert(status as u16, at);
         last.is_some_and(|last| last > since && at.since(last) < LATE_AGAIN)
     }
+}
+
+/// How long after progress was recorded the next may be (D9).
+fn recording_interval(limits: &OperationLimits) -> Duration {
+    let half = limits.stall_timeout.map_or(Duration::MAX, |stall| stall / 2);
+    limits.progress_interval.min(half)
 }
 
 /// How far a phase is; an error can come from everywhere, and everything but an acknowledgement

@@ -96,6 +96,9 @@ impl Op {
             self.told_busy = true;
         } else {
             self.told |= 1 << (report.status as u16);
+            if report.status.phase() == self.phase {
+                self.heard_stamp = self.heard_stamp.max(report.observed_at);
+            }
         }
     }
 
@@ -112,15 +115,22 @@ impl Op {
         now: Timestamp,
         limits: &OperationLimits,
     ) -> bool {
-        let stale =
-            report.observed_at.zip(self.newest_stamp).is_some_and(|(stamp, newest)| stamp < newest);
-        if self.has_ended() || stale || report.status == ReportStatus::Failure {
+        if self.has_ended() || report.status == ReportStatus::Failure {
             return false;
         }
         let phase = report.status.phase();
-        let further = report.progress.min(100) > self.progress;
+        let decided = phase != self.phase && phase != Phase::Error && self.phase != Phase::Error;
+        let newest = self.newest_stamp.max(self.heard_stamp);
+        let stale = report.observed_at.zip(newest).is_some_and(|(stamp, newest)| stamp < newest);
+        if stale && !decided {
+            return false;
+        }
+        // What says the same as one that came too soon to be recorded is a duplicate of it.
+        let newer = report.observed_at > self.heard_stamp;
+        let further = newer && report.progress.min(100) > self.progress && !report.from_storage;
         let since = now.since(self.reported_at.unwrap_or(now));
-        self.goes_on(phase) || phase == self.phase && further && since >= limits.progress_interval
+        let rested = since >= super::recording_interval(limits);
+        self.goes_on(phase) || phase == self.phase && further && rested
     }
 
     pub(super) fn was_told(&self, phase: Phase) -> bool {

@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use crate::authority::{Authority, AuthorityError};
 use crate::clock::Clock;
 use crate::core::Core;
+use crate::edgehog;
 use crate::emulator::Emulator;
 use crate::faults::Faults;
 use crate::http;
@@ -23,7 +24,10 @@ use crate::keys::{KeyError, RealmKeys};
 use crate::realm::Realm;
 use crate::recorder::Recorder;
 use crate::servers::{serve_http, serve_mqtt};
+use crate::trigger::Trigger;
 use crate::trigger::delivery::{DeliverySettings, TriggerEngine};
+use crate::trigger::policy::Policy;
+use crate::version::Version;
 
 /// An emulator cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +47,9 @@ pub enum StartError {
         /// What is wrong with it.
         source: KeyError,
     },
+    /// What is no version of Astarte.
+    #[error("{0:?} is not a version of Astarte, such as 1.2.0")]
+    Version(String),
     /// An interface to install is refused.
     #[error("an interface for realm {realm}: {source}")]
     Interface {
@@ -81,6 +88,9 @@ pub struct EmulatorBuilder {
     trusted: Vec<reqwest::Certificate>,
     delivery: DeliverySettings,
     recorded_max: usize,
+    version: Version,
+    /// Realms that Edgehog has set up, and where its triggers deliver to.
+    edgehog: Vec<(String, String)>,
 }
 
 impl EmulatorBuilder {
@@ -103,6 +113,8 @@ impl EmulatorBuilder {
                 enforce_limits: false,
             },
             recorded_max: 0,
+            version: Version::default(),
+            edgehog: Vec::new(),
         }
     }
 
@@ -127,6 +139,25 @@ impl EmulatorBuilder {
     /// When it breaks a rule.
     pub fn check_interface(definition: &str) -> Result<(), InterfaceError> {
         Installed::parse(definition).map(drop)
+    }
+
+    /// Sets a realm up as Edgehog does, with triggers that deliver to `events_url`.
+    #[must_use]
+    pub fn set_up_by_edgehog(mut self, realm: &str, events_url: &str) -> Self {
+        self.edgehog.push((realm.to_owned(), events_url.to_owned()));
+        self
+    }
+
+    /// Plays that version of Astarte, such as `1.2.0`; 1.3.0 unless said. Before 1.3 there are no
+    /// triggers about registered and deleted devices, before 1.1.1 no delivery policies.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError::Version`].
+    pub fn astarte_version(mut self, version: &str) -> Result<Self, StartError> {
+        self.version =
+            Version::parse(version).ok_or_else(|| StartError::Version(version.to_owned()))?;
+        Ok(self)
     }
 
     /// Where the HTTP APIs listen; any free port of the loopback interface unless said.
@@ -241,6 +272,7 @@ impl EmulatorBuilder {
         let recorder = Arc::new(Recorder::new(self.recorded_max));
         let core = Arc::new(Core {
             clock: Clock::default(),
+            version: self.version.clone(),
             faults: Faults::new(self.seed),
             engine: Arc::new(TriggerEngine::new(
                 self.delivery.clone(),
@@ -287,6 +319,12 @@ impl EmulatorBuilder {
                 .map_err(|source| StartError::Key { realm: name.clone(), source })?;
             realms.insert(name, Arc::new(realm));
         }
+        for (name, events_url) in std::mem::take(&mut self.edgehog) {
+            let realm = realms.get(&name).ok_or_else(|| StartError::RealmName(name.clone()))?;
+            let definitions = edgehog::interfaces().map(|definition| definition.to_string());
+            self.interfaces.extend(definitions.map(|definition| (name.clone(), definition)));
+            set_up_by_edgehog(realm, &events_url);
+        }
         for (name, definition) in &self.interfaces {
             let realm = realms.get(name).ok_or_else(|| StartError::RealmName(name.clone()))?;
             let installed = Installed::parse(definition)
@@ -296,6 +334,25 @@ impl EmulatorBuilder {
             majors.insert(installed.major(), installed);
         }
         Ok(realms)
+    }
+}
+
+/// The policy and the triggers; the interfaces are installed with all others.
+fn set_up_by_edgehog(realm: &Realm, events_url: &str) {
+    let mut state = realm.lock();
+    let definitions = edgehog::interfaces().map(|definition| definition.to_string());
+    let interfaces = definitions.iter().filter_map(|text| Installed::parse(text).ok());
+    let interfaces: BTreeMap<_, _> = interfaces
+        .map(|installed| ((installed.name().to_owned(), installed.major()), installed))
+        .collect();
+    if let Ok(policy) = Policy::parse(&edgehog::policy()) {
+        state.policies.insert(policy.name.clone(), Arc::new(policy));
+    }
+    for definition in edgehog::triggers(events_url) {
+        let find = |name: &str, major| interfaces.get(&(name.to_owned(), major));
+        if let Ok(trigger) = Trigger::parse(&definition, find) {
+            state.triggers.insert(trigger.name.clone(), Arc::new(trigger));
+        }
     }
 }
 

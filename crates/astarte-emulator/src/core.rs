@@ -25,9 +25,11 @@ use crate::mqtt::topic::{self, Incoming};
 use crate::realm::{Realm, State};
 use crate::recorder::{self, Recorder};
 use crate::trigger::delivery::{Delivery, TriggerEngine};
+use crate::version::Version;
 
 pub(crate) struct Core {
     pub(crate) clock: Clock,
+    pub(crate) version: Version,
     pub(crate) faults: Faults,
     pub(crate) authority: Authority,
     pub(crate) engine: Arc<TriggerEngine>,

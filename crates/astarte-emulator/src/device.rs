@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::iso;
 use crate::device_id::DeviceId;
 use crate::mqtt::session::{Fate, Message, Session};
+use crate::properties_list::Format;
 use crate::values::Values;
 
 /// An interface of a device, and how much came over it.
@@ -65,6 +66,8 @@ pub(crate) struct Device {
     pub(crate) values: Values,
     pub(crate) session: Option<Session>,
     pub(crate) link: Option<Link>,
+    /// How lists of its properties are written.
+    pub(crate) properties_format: Format,
     /// How much the device's own timestamps are shifted, to emulate a wrong clock.
     pub(crate) clock_offset: TimeDelta,
 }
@@ -90,6 +93,7 @@ impl Device {
             values: Values::default(),
             session: None,
             link: None,
+            properties_format: Format::default(),
             clock_offset: TimeDelta::zero(),
         }
     }

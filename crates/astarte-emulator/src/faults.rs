@@ -159,6 +159,9 @@ pub struct RequestRule {
     /// Only when the path after the realm contains this.
     #[serde(default)]
     pub path_contains: Option<String>,
+    /// Only when the body contains this: the name of what is to be installed, say.
+    #[serde(default)]
+    pub body_contains: Option<String>,
     /// How often.
     #[serde(default, flatten)]
     pub frequency: Frequency,
@@ -170,13 +173,24 @@ impl RequestRule {
     /// The fault for every request.
     #[must_use]
     pub const fn new(fault: RequestFault) -> Self {
-        Self { api: None, method: None, path_contains: None, frequency: Frequency::ALWAYS, fault }
+        Self {
+            api: None,
+            method: None,
+            path_contains: None,
+            body_contains: None,
+            frequency: Frequency::ALWAYS,
+            fault,
+        }
     }
 
-    fn fits(&self, api: Api, method: &str, path: &str) -> bool {
+    fn fits(&self, api: Api, method: &str, path: &str, body: &[u8]) -> bool {
         self.api.is_none_or(|wanted| wanted == api)
             && self.method.as_ref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(method))
             && self.path_contains.as_ref().is_none_or(|part| path.contains(part.as_str()))
+            && self
+                .body_contains
+                .as_ref()
+                .is_none_or(|part| String::from_utf8_lossy(body).contains(part.as_str()))
     }
 }
 
@@ -271,10 +285,16 @@ impl Faults {
     }
 
     /// What becomes of the request: the first rule that fits and strikes.
-    pub(crate) fn on_request(&self, api: Api, method: &str, path: &str) -> Option<RequestFault> {
+    pub(crate) fn on_request(
+        &self,
+        api: Api,
+        method: &str,
+        path: &str,
+        body: &[u8],
+    ) -> Option<RequestFault> {
         let State { random, requests, .. } = &mut *self.lock();
         let struck = requests.iter_mut().find_map(|counted| {
-            (counted.rule.fits(api, method, path)
+            (counted.rule.fits(api, method, path, body)
                 && strikes(random, counted.rule.frequency, &mut counted.applied))
             .then_some(counted.rule.fault)
         });
@@ -357,15 +377,25 @@ mod tests {
         };
         faults.add_request_rule(rule).expect("a rule");
         let path = "devices/x/interfaces/io.edgehog.devicemanager.OTARequest/request";
-        assert_eq!(faults.on_request(Api::AppEngine, "GET", path), None);
-        assert_eq!(faults.on_request(Api::Pairing, "POST", path), None);
-        assert_eq!(faults.on_request(Api::AppEngine, "POST", "devices"), None);
+        assert_eq!(faults.on_request(Api::AppEngine, "GET", path, b""), None);
+        assert_eq!(faults.on_request(Api::Pairing, "POST", path, b""), None);
+        assert_eq!(faults.on_request(Api::AppEngine, "POST", "devices", b""), None);
         assert_eq!(
-            faults.on_request(Api::AppEngine, "POST", path),
+            faults.on_request(Api::AppEngine, "POST", path, b""),
             Some(RequestFault::LoseMessage)
         );
         faults.clear();
-        assert_eq!(faults.on_request(Api::AppEngine, "POST", path), None);
+        assert_eq!(faults.on_request(Api::AppEngine, "POST", path, b""), None);
+        let rule = RequestRule {
+            body_contains: Some("the second".to_owned()),
+            ..RequestRule::new(RequestFault::Status { code: 422 })
+        };
+        faults.add_request_rule(rule).expect("a rule");
+        let post = |body: &str| {
+            faults.on_request(Api::RealmManagement, "POST", "triggers", body.as_bytes())
+        };
+        assert_eq!(post("the first"), None);
+        assert_eq!(post("the second"), Some(RequestFault::Status { code: 422 }));
     }
 
     #[test]

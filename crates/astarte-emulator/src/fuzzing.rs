@@ -26,6 +26,7 @@ use crate::mqtt::frame;
 use crate::realm::{Realm, State};
 use crate::recorder::Recorder;
 use crate::trigger::delivery::{DeliverySettings, TriggerEngine};
+use crate::version::Version;
 
 const REALM: &str = "test";
 const DEVICE: DeviceId = DeviceId::from_bytes([1; 16]);
@@ -115,6 +116,7 @@ impl Bench {
         };
         let engine = TriggerEngine::new(settings, Vec::new(), Arc::clone(&recorder), stop.clone())?;
         let core = Arc::new(Core {
+            version: Version::default(),
             clock: Clock::default(),
             faults: Faults::new(0),
             authority: Authority::generate(TimeDelta::days(1))?,

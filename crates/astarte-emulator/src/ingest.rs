@@ -14,7 +14,7 @@ use crate::event::{Data, DeviceEvent, Event, EventKind};
 use crate::interface::{Endpoint, Installed};
 use crate::mqtt::session::Message;
 use crate::mqtt::topic::Incoming;
-use crate::properties_list;
+use crate::properties_list::{self, Format};
 use crate::value::{Payload, ValueError, checked};
 use crate::values::InterfaceKey;
 
@@ -76,7 +76,7 @@ pub(crate) fn ingest(
             }
         }
         Incoming::Capabilities => {
-            bson::RawDocument::from_bytes(payload).map_err(|_| refuse("invalid_capabilities"))?;
+            capabilities(device, payload).ok_or_else(|| refuse("invalid_capabilities"))?;
         }
         Incoming::UnknownControl => return Err(refuse("unexpected_control_message")),
         Incoming::Data { interface, path } => {
@@ -93,6 +93,15 @@ pub(crate) fn ingest(
         }
     }
     Ok(outcome)
+}
+
+/// What the device says that it can do; `None` if that cannot be read.
+fn capabilities(device: &mut Device, payload: &[u8]) -> Option<()> {
+    let said = bson::RawDocument::from_bytes(payload).ok()?;
+    if let Some(format) = said.get("purge_properties_compression_format").ok()? {
+        device.properties_format = Format::named(format.as_str()?)?;
+    }
+    Some(())
 }
 
 fn introspection(device: &mut Device, payload: &[u8]) -> Result<Vec<Event>, Refusal> {
@@ -180,7 +189,7 @@ fn server_properties(
     }
     let list = Message {
         topic: format!("{prefix}/control/consumer/properties"),
-        payload: properties_list::encode(&set).into(),
+        payload: properties_list::encode(&set, device.properties_format).into(),
         quality: mqttbytes::QoS::ExactlyOnce,
     };
     messages.insert(0, list);
@@ -200,8 +209,9 @@ fn purge(
     interfaces: &Interfaces,
     payload: &[u8],
 ) -> Result<Vec<Event>, Refusal> {
-    let list = properties_list::decode(payload, PROPERTIES_LIST_LENGTH_MAX)
-        .ok_or_else(|| refuse("invalid_properties"))?;
+    let list =
+        properties_list::decode(payload, device.properties_format, PROPERTIES_LIST_LENGTH_MAX)
+            .ok_or_else(|| refuse("invalid_properties"))?;
     let set: BTreeSet<&str> = list.split(';').collect();
     let gone: Vec<(InterfaceKey, String)> = known_interfaces(device, interfaces)
         .filter(|installed| installed.is_properties() && !installed.is_server_owned())
@@ -415,6 +425,31 @@ mod tests {
     }
 
     #[test]
+    fn a_device_that_asks_for_plain_lists_sends_and_gets_them() {
+        let (mut device, interfaces) = world();
+        let mut send = |incoming, payload: Vec<u8>| {
+            let payload = payload.into();
+            ingest(&mut device, &interfaces, "p", incoming, &payload, at_millis(0))
+                .map_err(|refusal| refusal.name)
+        };
+        let said = |format: &str| {
+            doc! {"purge_properties_compression_format": format}.to_vec().expect("BSON")
+        };
+        let told = send(Incoming::Capabilities, said("brotli"));
+        assert_eq!(told.map(|_| ()), Err("invalid_capabilities"));
+        assert!(send(Incoming::ProducerProperties, b"org.example.Image/name".to_vec()).is_err());
+        send(Incoming::Capabilities, said("plaintext")).expect("capabilities");
+        let value = doc! {"v": "a"}.to_vec().expect("BSON");
+        send(Incoming::Data { interface: NAME, path: "/name" }, value).expect("a property");
+        let kept = send(Incoming::ProducerProperties, b"org.example.Image/name".to_vec());
+        assert!(kept.expect("a list").events.is_empty());
+        let gone = send(Incoming::ProducerProperties, Vec::new()).expect("a list").events;
+        assert_eq!(gone.len(), 1, "nothing is set any more: {gone:?}");
+        let answer = send(Incoming::EmptyCache, b"1".to_vec()).expect("an answer").messages;
+        assert!(answer[0].payload.is_empty(), "a plain list of nothing");
+    }
+
+    #[test]
     fn server_owned_properties_are_sent_with_their_list() {
         let (mut device, mut interfaces) = world();
         let definition = DEFINITION.replace("device", "server");
@@ -424,7 +459,7 @@ mod tests {
         let messages = server_properties(&device, &interfaces, "p").expect("messages");
         let topics: Vec<&str> = messages.iter().map(|message| message.topic.as_str()).collect();
         assert_eq!(topics, ["p/control/consumer/properties", "p/org.example.Image/name"]);
-        let list = properties_list::decode(&messages[0].payload, 100);
+        let list = properties_list::decode(&messages[0].payload, Format::Zlib, 100);
         assert_eq!(list.as_deref(), Some("org.example.Image/name"));
     }
 }

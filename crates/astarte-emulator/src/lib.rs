@@ -34,6 +34,7 @@ mod clock;
 mod core;
 mod device;
 mod device_id;
+mod edgehog;
 mod emulator;
 mod event;
 mod faults;
@@ -53,6 +54,7 @@ mod servers;
 mod trigger;
 mod value;
 mod values;
+mod version;
 
 pub use authority::AuthorityError;
 pub use builder::{EmulatorBuilder, StartError};

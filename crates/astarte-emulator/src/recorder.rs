@@ -13,7 +13,7 @@ use crate::clock::iso;
 use crate::device_id::DeviceId;
 use crate::faults::Api;
 use crate::mqtt::topic::Incoming;
-use crate::properties_list;
+use crate::properties_list::{self, Format};
 use crate::value::{LongIntegers, Payload, to_json};
 
 /// Lists of properties that are longer are recorded as they came.
@@ -156,7 +156,12 @@ fn readable(topic: &str, prefix: &str, bytes: &[u8]) -> (String, Value) {
             Err(_) => base64(),
         },
         _ if rest.ends_with("/properties") => {
-            properties_list::decode(bytes, PROPERTIES_LIST_LENGTH_MAX)
+            // In the format that fits: which one was agreed upon does not stand in the message.
+            [Format::Zlib, Format::Plain]
+                .into_iter()
+                .find_map(|format| {
+                    properties_list::decode(bytes, format, PROPERTIES_LIST_LENGTH_MAX)
+                })
                 .map_or_else(base64, |list| json!(list.split(';').collect::<Vec<_>>()))
         }
         _ => std::str::from_utf8(bytes).map_or_else(|_| base64(), |text| json!(text)),
@@ -183,7 +188,7 @@ mod tests {
         assert_eq!(payload("/org.example.A/path", b""), Value::Null);
         assert_eq!(payload("/org.example.A/path", b"x"), json!({"base64": "eA=="}));
         assert_eq!(payload("", b"org.example.A:1:0"), json!("org.example.A:1:0"));
-        let list = properties_list::encode(&["org.example.A/a".to_owned()]);
+        let list = properties_list::encode(&["org.example.A/a".to_owned()], Format::Zlib);
         assert_eq!(payload("/control/consumer/properties", &list), json!(["org.example.A/a"]));
     }
 

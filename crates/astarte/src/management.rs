@@ -29,6 +29,15 @@ impl RealmManagement {
         }
     }
 
+    /// Which version of Astarte this is, as it tells; `None` if it does not tell this token.
+    pub(crate) async fn version(&self) -> Result<Option<String>, ApiError> {
+        match self.get(&["version"]).await {
+            Ok(version) => Ok(version.and_then(|version| version.as_str().map(str::to_owned))),
+            Err(ApiError::Refused { status, .. }) if status != 401 => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Adds something to a collection, and waits until it is there.
     pub(crate) async fn post(&self, collection: &str, body: &Value) -> Result<(), ApiError> {
         self.write(Method::POST, &[collection], body).await

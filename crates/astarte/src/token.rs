@@ -145,6 +145,7 @@ impl Api {
                 "GET::groups/.+/devices",
             ],
             Self::RealmManagement => &[
+                "GET::version",
                 "(GET|POST)::interfaces",
                 "(GET|PUT)::interfaces/[^/]+/[0-9]+",
                 "(GET|POST)::policies",

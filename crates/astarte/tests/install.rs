@@ -6,7 +6,7 @@ use hedgerow_astarte::provisioning::{
 use hedgerow_astarte::{
     ApiError, Credentials, HttpConnections, HttpSettings, RealmClient, RealmManagement,
 };
-use hedgerow_astarte_emulator::{Emulator, RealmKeys};
+use hedgerow_astarte_emulator::{Emulator, RealmKeys, Recorded, RequestFault, RequestRule};
 use serde_json::json;
 
 const REALM: &str = "gardens";
@@ -137,7 +137,7 @@ async fn every_permission_that_is_missing_is_named_with_its_claim() {
     let Err(InstallError::Forbidden { claim, entries }) = installation.plan(&blind).await else {
         panic!("forbidden")
     };
-    assert_eq!((claim, entries.len()), ("a_rma", 10));
+    assert_eq!((claim, entries.len()), ("a_rma", 12));
     assert!(entries.contains(&"GET::policies/hedgerow-keep-trying".to_owned()), "{entries:?}");
 
     let reading = with_claims(&emulator, &["GET::.*", "POST::interfaces", "POST::policies"]);
@@ -170,8 +170,194 @@ async fn a_token_of_another_realm_and_another_definition_are_told_apart() {
     let keys = RealmKeys::generate().expect("keys");
     let emulator = Emulator::builder().realm(REALM, keys).interface(REALM, &other).start().await;
     let emulator = emulator.expect("an emulator");
-    let conflict = Installation::new(&settings()).plan(&with_key(&emulator)).await;
-    let Err(InstallError::Conflict { name, .. }) = conflict else { panic!("{conflict:?}") };
+    let realm = with_key(&emulator);
+    let installation = Installation::new(&settings());
+    let plan = installation.plan(&realm).await.expect("a plan");
+    let conflict = plan.apply(&realm).await;
+    let Err(InstallError::Conflict { name, .. }) = &conflict else { panic!("{conflict:?}") };
     assert_eq!(name, "io.edgehog.devicemanager.OTARequest");
+    assert_eq!(plan.check(), conflict, "known before");
+    // Everything else is there, and this is still told.
+    let plan = installation.plan(&realm).await.expect("a plan");
+    let open = plan.changes().iter().filter(|change| change.action != Action::Keep);
+    assert_eq!(open.count(), 1, "{plan:?}");
+    assert!(!plan.is_done());
+    emulator.shutdown().await;
+}
+
+/// An emulator of an older Astarte.
+async fn older(version: &str) -> Emulator {
+    let keys = RealmKeys::generate().expect("keys");
+    let builder = Emulator::builder().realm(REALM, keys).record(1_000);
+    builder.astarte_version(version).expect("a version").start().await.expect("an emulator")
+}
+
+/// What was written to Realm Management so far: method, path, name.
+fn written(emulator: &Emulator) -> Vec<String> {
+    let wrote = emulator.recording().into_iter().filter_map(|recorded| match recorded {
+        Recorded::Request { method, path, body, status, .. } if method != "GET" => {
+            let name = body["name"].as_str().unwrap_or_default().to_owned();
+            Some(format!("{method} {path} {name} {status}"))
+        }
+        _ => None,
+    });
+    wrote.collect()
+}
+
+#[tokio::test]
+async fn an_older_astarte_gets_everything_that_it_has_and_what_it_lacks_is_named() {
+    for (version, lacks) in [
+        ("1.2.0", &["hedgerow-deletion-finished", "hedgerow-registered"][..]),
+        (
+            "1.0.4",
+            &["hedgerow-keep-trying", "hedgerow-deletion-finished", "hedgerow-registered"][..],
+        ),
+    ] {
+        let emulator = older(version).await;
+        let realm = with_key(&emulator);
+        let installation = Installation::new(&settings());
+        let plan = installation.plan(&realm).await.expect("a plan");
+        assert_eq!(plan.astarte_version(), Some(version));
+        let lacking = actions(&plan).into_iter();
+        let lacking = lacking.filter(|(_, _, action)| matches!(action, Action::Unsupported { .. }));
+        let lacking: Vec<_> = lacking.map(|(_, name, _)| name).collect();
+        assert_eq!(lacking, lacks, "{version}");
+        plan.apply(&realm).await.expect("an installation");
+        let plan = installation.plan(&realm).await.expect("a plan");
+        assert!(plan.is_done(), "{plan:?}");
+        let triggers = written(&emulator).into_iter().filter(|it| it.starts_with("POST triggers"));
+        let triggers: Vec<_> = triggers.collect();
+        assert_eq!(
+            triggers,
+            ["ota-event", "base-image", "connected", "disconnected"]
+                .map(|name| format!("POST triggers hedgerow-{name} 201")),
+            "{version}"
+        );
+        emulator.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn of_an_astarte_that_does_not_tell_its_version_everything_is_tried_and_refusals_stop_nothing()
+ {
+    for (version, refused) in [("1.2.0", 2), ("1.0.4", 3)] {
+        let emulator = older(version).await;
+        let everything_else = ["(GET|POST|PUT|DELETE)::(interfaces|policies|triggers).*"];
+        let realm = with_claims(&emulator, &everything_else);
+        let installation = Installation::new(&settings());
+        let plan = installation.plan(&realm).await.expect("a plan");
+        assert_eq!(plan.astarte_version(), None);
+        let refusal = plan.apply(&realm).await.expect_err("some are refused");
+        let text = refusal.to_string();
+        let InstallError::Incomplete { causes } = refusal else { panic!("{refusal}") };
+        assert!(causes.len() >= refused, "{text}");
+        for name in ["hedgerow-registered", "hedgerow-deletion-finished"] {
+            assert!(text.contains(&format!("trigger {name}: POST triggers")), "{text}");
+        }
+        for name in ["ota-event", "base-image", "connected", "disconnected"] {
+            let made = format!("POST triggers hedgerow-{name} 201");
+            assert!(written(&emulator).contains(&made), "{version}: {made}");
+        }
+        // Told how it is now, nothing is left to do, and nothing that is there is touched.
+        let plan = installation.plan(&with_key(&emulator)).await.expect("a plan");
+        assert!(plan.is_done(), "{version}: {plan:?}");
+        emulator.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn a_thing_that_is_refused_is_named_and_all_others_are_done() {
+    let names =
+        ["io.edgehog.devicemanager.BaseImage", "hedgerow-keep-trying", "hedgerow-connected"];
+    for name in names {
+        let emulator = start().await;
+        let realm = with_key(&emulator);
+        let rule = RequestRule {
+            method: Some("POST".to_owned()),
+            body_contains: Some(format!("name\":\"{name}\"")),
+            ..RequestRule::new(RequestFault::Status { code: 422 })
+        };
+        emulator.add_request_rule(rule).expect("a rule");
+        let installation = Installation::new(&settings());
+        let plan = installation.plan(&realm).await.expect("a plan");
+        let refusal = plan.apply(&realm).await.expect_err("one is refused").to_string();
+        assert!(refusal.contains(name) && refusal.contains("422"), "{refusal}");
+        let plan = installation.plan(&realm).await.expect("a plan");
+        let open = actions(&plan).into_iter().filter(|(_, _, action)| **action != Action::Keep);
+        let open: Vec<_> = open.collect();
+        // A trigger on an interface that is not there is refused as well; without the policy the
+        // triggers are there, and get it later.
+        let expected = match name {
+            "io.edgehog.devicemanager.BaseImage" => 2,
+            "hedgerow-keep-trying" => 7,
+            _ => 1,
+        };
+        assert_eq!(open.len(), expected, "{open:?}");
+        emulator.clear_rules();
+        plan.apply(&realm).await.expect("the rest");
+        let plan = installation.plan(&realm).await.expect("a plan");
+        assert!(plan.is_done(), "{plan:?}");
+        emulator.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn a_trigger_goes_only_when_its_successor_is_there_under_another_name() {
+    let emulator = older("1.3.0").await;
+    let realm = with_key(&emulator);
+    let first = Installation::new(&settings());
+    first.plan(&realm).await.expect("a plan").apply(&realm).await.expect("an installation");
+    let before = written(&emulator).len();
+    let second = Installation::new(&InstallSettings::new(URL).expect("a URL"));
+    second.plan(&realm).await.expect("a plan").apply(&realm).await.expect("an installation");
+    let wrote = written(&emulator).split_off(before);
+    assert_eq!(
+        wrote[..2],
+        ["POST triggers hedgerow-ota-event-2 201", "DELETE triggers/hedgerow-ota-event  204"],
+        "{wrote:?}"
+    );
+    assert_eq!(wrote.len(), 12);
+    // One that is refused leaves its predecessor where it is.
+    let rule = RequestRule {
+        body_contains: Some("hedgerow-connected".to_owned()),
+        ..RequestRule::new(RequestFault::Status { code: 422 })
+    };
+    emulator.add_request_rule(rule).expect("a rule");
+    let before = written(&emulator).len();
+    let plan = first.plan(&realm).await.expect("a plan");
+    plan.apply(&realm).await.expect_err("one is refused");
+    let wrote = written(&emulator).split_off(before);
+    assert_eq!(wrote.len(), 10, "{wrote:?}");
+    assert!(!wrote.iter().any(|it| it.starts_with("DELETE triggers/hedgerow-connected")));
+    emulator.clear_rules();
+    // What an installation that was cut short has left over goes.
+    let plan = first.plan(&realm).await.expect("a plan");
+    plan.apply(&realm).await.expect("the rest");
+    assert!(first.plan(&realm).await.expect("a plan").is_done());
+    emulator.shutdown().await;
+}
+
+#[tokio::test]
+async fn stored_events_in_a_realm_that_edgehog_set_up_keep_its_retention_and_say_so() {
+    let keys = RealmKeys::generate().expect("keys");
+    let builder =
+        Emulator::builder().realm(REALM, keys).set_up_by_edgehog(REALM, URL).record(1_000);
+    let emulator = builder.start().await.expect("an emulator");
+    let realm = with_key(&emulator);
+    let installation = Installation::new(&settings().with_stored_events());
+    let plan = installation.plan(&realm).await.expect("a plan");
+    let updated =
+        plan.changes().iter().find(|change| matches!(change.action, Action::Update { .. }));
+    let kept = updated.expect("an update").kept.join("; ");
+    assert!(kept.contains("database_retention_ttl stays 31556952 (mappings: 5)"), "{kept}");
+    plan.apply(&realm).await.expect("an installation");
+    let plan = installation.plan(&realm).await.expect("a plan");
+    assert!(plan.is_done(), "{plan:?}");
+    // What is Edgehog's is left alone.
+    assert!(
+        !written(&emulator).iter().any(|it| it.contains("edgehog-")),
+        "{:?}",
+        written(&emulator)
+    );
     emulator.shutdown().await;
 }

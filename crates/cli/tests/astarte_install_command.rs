@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use hedgerow_astarte_emulator::{Emulator, RealmKeys};
+use hedgerow_astarte_emulator::{Emulator, RealmKeys, RequestFault, RequestRule};
 use serde_json::{Value, json};
 
 fn command(url: &str, more: &[&str]) -> Output {
@@ -77,6 +77,39 @@ async fn it_installs_once_looks_without_touching_and_names_what_a_token_lacks() 
     assert!(status == Some(0) && text.contains("6 done"), "{status:?} {text}");
     let (status, text) = run(&["--key", &key, "--check"]);
     assert!(status == Some(0) && text.contains("has everything"), "{status:?} {text}");
+    emulator.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_older_astarte_lacks_is_named_and_a_refusal_is_told_after_all_else_is_done() {
+    let keys = RealmKeys::generate().expect("keys");
+    let builder = Emulator::builder().realm("gardens", keys).astarte_version("1.2.0");
+    let emulator = builder.expect("a version").start().await.expect("an emulator");
+    let keys = emulator.realm_keys("gardens").expect("the realm");
+    let folder = tempfile::tempdir().expect("a folder");
+    let key = file(folder.path(), "key.pem", keys.private_key_pem().expect("a private key"));
+    let run = |more: &[&str]| {
+        let all = [&["--key", &key], more].concat();
+        let output = tokio::task::block_in_place(|| command(emulator.base_url(), &all));
+        (output.status.code(), shown(&output))
+    };
+    let rule = RequestRule {
+        body_contains: Some("hedgerow-connected".to_owned()),
+        ..RequestRule::new(RequestFault::Status { code: 422 })
+    };
+    emulator.add_request_rule(rule).expect("a rule");
+    let (status, text) = run(&[]);
+    assert_eq!(status, Some(3), "{text}");
+    assert!(text.contains("trigger hedgerow-connected: POST triggers was answered 422"), "{text}");
+    emulator.clear_rules();
+    let (status, text) = run(&["--check"]);
+    assert!(status == Some(1) && text.contains("1 to do"), "{status:?} {text}");
+    let (status, text) = run(&[]);
+    assert!(status == Some(0) && text.contains("1 done"), "{status:?} {text}");
+    let (status, text) = run(&["--check"]);
+    assert_eq!(status, Some(0), "{text}");
+    assert!(text.contains("lacking   trigger hedgerow-registered"), "{text}");
+    assert!(text.contains("Astarte 1.2.0 does not have 2 of these"), "{text}");
     emulator.shutdown().await;
 }
 

@@ -12,6 +12,7 @@ mod model;
 mod msrv;
 mod mutants;
 mod public_api;
+mod python_device;
 mod real_processes;
 mod report;
 mod sabotage;
@@ -57,6 +58,8 @@ enum ProjectCommand {
     Clippy,
     /// Run the unit, integration and documentation tests
     Tests,
+    /// Try a device on the Python SDK, which is installed into target/ the first time
+    PythonDevice,
     /// Build the documentation; warnings are errors
     Docs,
     /// Build the book in docs/ into target/book and check its links
@@ -145,6 +148,7 @@ impl ProjectCommand {
             Self::Msrv => &[Step::Msrv],
             Self::Clippy => &[Step::Clippy],
             Self::Tests => &[Step::Tests],
+            Self::PythonDevice => &[Step::PythonDevice],
             Self::Docs => &[Step::Docs],
             Self::Book { .. } => &[Step::Book],
             Self::Api { .. } => &[Step::Api],

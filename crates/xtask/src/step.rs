@@ -13,6 +13,7 @@ use crate::licenses;
 use crate::model;
 use crate::msrv::{self, MsrvError};
 use crate::public_api::{self, PublicApiError};
+use crate::python_device::{self, PythonError};
 use crate::report;
 use crate::sabotage::{self, SabotageError};
 use crate::simulate;
@@ -35,6 +36,7 @@ pub(crate) enum Step {
     Msrv,
     Clippy,
     Tests,
+    PythonDevice,
     Docs,
     Book,
     Api,
@@ -62,6 +64,8 @@ pub(crate) enum Failure {
     #[error(transparent)]
     PublicApi(#[from] PublicApiError),
     #[error(transparent)]
+    Python(#[from] PythonError),
+    #[error(transparent)]
     Fuzz(#[from] FuzzError),
     #[error(transparent)]
     Guarantees(#[from] GuaranteesError),
@@ -75,12 +79,13 @@ pub(crate) enum Failure {
 
 impl Step {
     /// In the order of running: what is fast or fails most often comes first.
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::Format,
         Self::Dependencies,
         Self::Msrv,
         Self::Clippy,
         Self::Tests,
+        Self::PythonDevice,
         Self::Docs,
         Self::Book,
         Self::Api,
@@ -101,6 +106,7 @@ impl Step {
             Self::Msrv => "msrv",
             Self::Clippy => "clippy",
             Self::Tests => "tests",
+            Self::PythonDevice => "python-device",
             Self::Docs => "docs",
             Self::Book => "book",
             Self::Api => "api",
@@ -121,6 +127,7 @@ impl Step {
             Self::Msrv => "No dependency demands a newer Rust than is stated",
             Self::Clippy => "No lint has anything to say",
             Self::Tests => "The tests pass",
+            Self::PythonDevice => "A device on the published Python SDK works with the emulator",
             Self::Docs => "The documentation builds without warnings",
             Self::Book => "The book builds, and what it refers to is there",
             Self::Api => "The public API is as listed",
@@ -157,6 +164,7 @@ impl Step {
                 }
             }
             Self::Tests => External::cargo(["test", "--workspace"]).directory(root).run()?,
+            Self::PythonDevice => python_device::check(root)?,
             Self::Docs => External::cargo(["doc", "--workspace", "--no-deps"])
                 .environment("RUSTDOCFLAGS", "-D warnings")
                 .directory(root)

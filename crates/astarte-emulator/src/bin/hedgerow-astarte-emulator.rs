@@ -48,6 +48,13 @@ struct Arguments {
     /// How many trigger engines consume each queue; with more than one, events overtake each other.
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     trigger_engines: usize,
+    /// The version of Astarte to play: before 1.3 there are no triggers about registered and deleted
+    /// devices, before 1.1.1 no delivery policies.
+    #[arg(long, value_name = "VERSION", default_value = "1.3.0")]
+    astarte_version: String,
+    /// Set every realm up as Edgehog does, with triggers that deliver to this URL.
+    #[arg(long, value_name = "URL")]
+    edgehog: Option<String>,
     /// Do not serve the endpoint for faults at /emulator, which asks for no token.
     #[arg(long)]
     no_admin: bool,
@@ -117,7 +124,14 @@ async fn run(arguments: &Arguments) -> Result<(), Error> {
         .seed(arguments.seed)
         .enforce_policy_limits(arguments.enforce_policy_limits)
         .trigger_engines(arguments.trigger_engines)
-        .admin_endpoint(!arguments.no_admin);
+        .admin_endpoint(!arguments.no_admin)
+        .astarte_version(&arguments.astarte_version)?;
+    if let Some(url) = &arguments.edgehog {
+        builder = arguments
+            .realms
+            .iter()
+            .fold(builder, |builder, realm| builder.set_up_by_edgehog(realm, url));
+    }
     for realm in &arguments.realms {
         builder = builder.realm(realm, keys(directory, realm)?);
     }

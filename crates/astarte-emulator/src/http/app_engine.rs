@@ -29,7 +29,7 @@ pub(super) fn handle(
     loses_message: bool,
 ) -> Result<Reply, ApiError> {
     match (request.method.as_str(), rest) {
-        ("GET", ["version"]) => Ok(version()),
+        ("GET", ["version"]) => Ok(version(core)),
         ("GET", ["stats", "devices"]) => {
             let state = realm.lock();
             let connected = state.devices.values().filter(|device| device.link.is_some()).count();

@@ -27,9 +27,6 @@ pub(crate) use reply::Fields;
 use reply::{ApiError, Reply};
 use request::Request;
 
-/// The version of Astarte that the emulator says it is.
-const VERSION: &str = "1.3.0";
-
 /// The router of all APIs.
 pub(crate) fn router(core: Arc<Core>, with_admin: bool) -> axum::Router {
     axum::Router::new().fallback(
@@ -57,7 +54,7 @@ async fn answer(core: &Core, request: &Request, with_admin: bool) -> Response {
     let segments: Vec<&str> = request.segments.iter().map(String::as_str).collect();
     let result = match segments.as_slice() {
         ["appengine" | "realmmanagement" | "pairing", "version"]
-        | ["appengine" | "realmmanagement" | "pairing", "v1", "version"] => Ok(version()),
+        | ["appengine" | "realmmanagement" | "pairing", "v1", "version"] => Ok(version(core)),
         ["appengine", "v1", realm, rest @ ..] => {
             api(core, request, Api::AppEngine, realm, rest).await
         }
@@ -71,8 +68,8 @@ async fn answer(core: &Core, request: &Request, with_admin: bool) -> Response {
     result.into_response()
 }
 
-fn version() -> Reply {
-    Reply::data(VERSION)
+fn version(core: &Core) -> Reply {
+    Reply::data(core.version.text())
 }
 
 async fn api(
@@ -82,7 +79,8 @@ async fn api(
     realm: &str,
     rest: &[&str],
 ) -> Result<Reply, ApiError> {
-    let fault = core.faults.on_request(api, request.method.as_str(), &request.path_in_realm);
+    let fault =
+        core.faults.on_request(api, request.method.as_str(), &request.path_in_realm, &request.body);
     match fault {
         Some(RequestFault::Status { code }) => return Err(ApiError::injected(code)),
         Some(RequestFault::Delay { milliseconds }) => {

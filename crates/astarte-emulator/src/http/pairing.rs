@@ -23,7 +23,7 @@ pub(super) fn agent(
     rest: &[&str],
 ) -> Result<Reply, ApiError> {
     match (request.method.as_str(), rest) {
-        ("GET", ["version"]) => Ok(version()),
+        ("GET", ["version"]) => Ok(version(core)),
         ("POST", ["agent", "devices"]) => {
             let data = request.data()?;
             let id: DeviceId =
@@ -98,7 +98,7 @@ pub(super) fn device(
                 (false, None) => "pending",
             };
             Ok(Reply::data(json!({
-                "version": super::VERSION,
+                "version": core.version.text(),
                 "status": status,
                 "protocols": {"astarte_mqtt_v1": {"broker_url": core.broker_url}},
             })))

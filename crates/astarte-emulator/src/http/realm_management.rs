@@ -24,7 +24,7 @@ pub(super) fn handle(
     rest: &[&str],
 ) -> Result<Reply, ApiError> {
     match (request.method.as_str(), rest) {
-        ("GET", ["version"]) => Ok(version()),
+        ("GET", ["version"]) => Ok(version(core)),
         ("DELETE", ["devices", id]) => {
             if core.delete_device(realm, parse_id(id)?) {
                 Ok(Reply::no_content())
@@ -36,8 +36,10 @@ pub(super) fn handle(
             Ok(Reply::data(json!({"jwt_public_key_pem": realm.keys.public_key_pem()})))
         }
         (_, ["interfaces", rest @ ..]) => interfaces(realm, request, rest),
-        (_, ["triggers", rest @ ..]) => triggers::handle(realm, request, rest),
-        (_, ["policies", rest @ ..]) => policies(realm, request, rest),
+        (_, ["triggers", rest @ ..]) => triggers::handle(core, realm, request, rest),
+        (_, ["policies", rest @ ..]) if core.version.has_policies() => {
+            policies(realm, request, rest)
+        }
         _ => Err(ApiError::endpoint_not_found()),
     }
 }

@@ -128,6 +128,12 @@ impl ApiError {
         Self::form(&fields)
     }
 
+    /// A complaint about a field of the only element of a list.
+    pub(super) fn nested(list: &str, field: &str, complaint: &str) -> Self {
+        let errors = json!({list: [{field: [complaint]}]});
+        Self { status: StatusCode::UNPROCESSABLE_ENTITY, errors }
+    }
+
     /// The fault of a rule.
     pub(super) fn injected(code: u16) -> Self {
         Self::detail(code, "Injected by a fault rule of the emulator")

@@ -5,11 +5,17 @@ use std::sync::Arc;
 use super::realm_management::INSTALLED_MAX;
 use super::reply::{ApiError, Reply};
 use super::request::Request;
+use crate::core::Core;
 use crate::realm::Realm;
 use crate::trigger::{Trigger, TriggerError};
 
 /// `rest` is what follows `triggers`.
-pub(super) fn handle(realm: &Realm, request: &Request, rest: &[&str]) -> Result<Reply, ApiError> {
+pub(super) fn handle(
+    core: &Core,
+    realm: &Realm,
+    request: &Request,
+    rest: &[&str],
+) -> Result<Reply, ApiError> {
     let mut state = realm.lock();
     match (request.method.as_str(), rest) {
         ("GET", []) => Ok(Reply::data(state.triggers.keys().collect::<Vec<_>>())),
@@ -19,12 +25,21 @@ pub(super) fn handle(realm: &Realm, request: &Request, rest: &[&str]) -> Result<
             Ok(Reply::data(trigger.definition()))
         }
         ("POST", []) => {
-            let definition = request.data()?;
+            let mut definition = request.data()?;
+            if let Some(definition) = definition.as_object_mut()
+                && !core.version.has_policies()
+            {
+                // What a version does not know it passes over.
+                definition.remove("policy");
+            }
             let trigger = Trigger::parse(&definition, |name, major| state.interface(name, major))
                 .map_err(|error| match error {
                 TriggerError::Fields(fields) => ApiError::form(&fields),
                 TriggerError::Unsupported(detail) => ApiError::detail(400, detail),
             })?;
+            if !trigger.is_known_to(&core.version) {
+                return Err(ApiError::nested("simple_triggers", "on", "is invalid"));
+            }
             if state.triggers.contains_key(&trigger.name) {
                 return Err(ApiError::detail(409, "Trigger already exists"));
             }

@@ -69,9 +69,11 @@ pub(crate) async fn serve(
         .await
         .map_err(|_| ConnectionError::GreetingTimeout)??;
     let Packet::Connect(connect) = greeting else { return Err(ConnectionError::NoConnect) };
+    // Astarte takes the device from the certificate, whatever the client calls itself.
     let accepted = if connect.protocol != mqttbytes::Protocol::V4 {
         Err(ConnectReturnCode::RefusedProtocolVersion)
-    } else if connect.client_id != name {
+    } else if connect.client_id.is_empty() && !connect.clean_session {
+        // MQTT itself forbids a session that outlives its connection and has no name.
         Err(ConnectReturnCode::BadClientId)
     } else {
         core.connect(&realm, device, connect.clean_session, peer.ip())

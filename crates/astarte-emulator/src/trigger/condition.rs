@@ -87,6 +87,12 @@ impl Condition {
         }
     }
 
+    /// The kind of event.
+    pub(super) fn on(&self) -> EventKind {
+        let (Self::Device { on, .. } | Self::Data { on, .. }) = self;
+        *on
+    }
+
     /// Whether it is about `interface` in its major version.
     pub(super) fn is_about(&self, name: &str, major: i32) -> bool {
         matches!(self, Self::Data { interface: Some((other, their)), .. }

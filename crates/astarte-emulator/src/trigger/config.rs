@@ -11,6 +11,7 @@ use super::condition::Condition;
 use crate::event::DeviceEvent;
 use crate::http::Fields;
 use crate::interface::Installed;
+use crate::version::Version;
 
 /// An installed trigger.
 #[derive(Debug, Clone)]
@@ -79,6 +80,11 @@ impl Trigger {
         let action = Arc::new(action);
         let trigger = Self { definition: definition.clone(), name, policy, action, condition };
         fields.or(trigger).map_err(TriggerError::Fields)
+    }
+
+    /// Whether that version of Astarte has such triggers.
+    pub(crate) fn is_known_to(&self, version: &Version) -> bool {
+        version.has_triggers_on(self.condition.on())
     }
 
     /// The definition as it was given.

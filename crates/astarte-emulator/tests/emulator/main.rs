@@ -10,6 +10,7 @@ mod app_engine;
 mod mqtt;
 mod pairing;
 mod program;
+mod python_device;
 mod real_devices;
 mod realm_management;
 mod recording;

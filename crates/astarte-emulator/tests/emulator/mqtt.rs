@@ -11,11 +11,18 @@ use mqttbytes::v4::{ConnectReturnCode, Packet, Publish, SubscribeReasonCode};
 use serde_json::json;
 
 #[tokio::test]
-async fn a_device_whose_certificate_is_anothers_is_refused() {
+async fn a_device_is_the_one_of_its_certificate_whatever_it_calls_itself() {
     let (emulator, api) = start().await;
+    Paired::new(&emulator, &api, device(2)).await;
     let first = Paired::new(&emulator, &api, device(1)).await;
-    let (_, answer) = first.try_connect(&format!("{REALM}/{}", device(2)), false).await;
-    assert_eq!(answer.code, ConnectReturnCode::BadClientId);
+    for client_id in ["", "anything", &format!("{REALM}/{}", device(2))] {
+        let (_connection, answer) = first.try_connect(client_id, false).await;
+        assert_eq!(answer.code, ConnectReturnCode::Success, "{client_id:?}");
+        assert_eq!(emulator.is_connected(REALM, device(1)), Ok(true), "{client_id:?}");
+        assert_eq!(emulator.is_connected(REALM, device(2)), Ok(false), "{client_id:?}");
+    }
+    let (_, answer) = first.try_connect("", true).await;
+    assert_eq!(answer.code, ConnectReturnCode::BadClientId, "a session needs a name");
 }
 
 #[tokio::test]

@@ -1,6 +1,8 @@
 //! How what is in a realm differs from what is wanted. What Astarte adds of its own, such as
 //! defaults, is no difference.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 /// Where the values of a trigger's headers stand, which may be secret.
@@ -76,6 +78,48 @@ pub(super) fn interface_differences(wanted: &Value, there: &Value) -> Vec<String
     found
 }
 
+/// What a minor version may change of a mapping; Astarte refuses any other change.
+const CHANGEABLE: [&str; 5] = ["doc", "description", "explicit_timestamp", "retention", "expiry"];
+
+/// How an older definition differs in what no newer one can change, and updates cannot do with.
+pub(super) fn unchangeable_differences(wanted: &Value, there: &Value) -> Vec<String> {
+    let newer = kept_as_it_is(wanted, there).0;
+    let mut differences = interface_differences(wanted, &newer);
+    differences.sort();
+    differences
+}
+
+/// The wanted definition as one that Astarte takes for an update of the one that is there: with what
+/// a minor version cannot change as it is there, such as how long values are stored. And that, in
+/// words, where it is not what is wanted.
+pub(super) fn kept_as_it_is(wanted: &Value, there: &Value) -> (Value, Vec<String>) {
+    let mut newer = there.clone();
+    newer["version_minor"] = wanted["version_minor"].clone();
+    let mut kept = BTreeMap::new();
+    let none = Vec::new();
+    let mappings = |of: &Value| of["mappings"].as_array().unwrap_or(&none).clone();
+    let mut merged = mappings(there);
+    for wanted in mappings(wanted) {
+        let place = merged.iter_mut().find(|there| there["endpoint"] == wanted["endpoint"]);
+        let Some(mapping) = place.and_then(Value::as_object_mut) else {
+            merged.push(wanted);
+            continue;
+        };
+        for key in CHANGEABLE {
+            match wanted.get(key) {
+                Some(value) => drop(mapping.insert(key.to_owned(), value.clone())),
+                None => drop(mapping.remove(key)),
+            }
+        }
+        for (key, value) in mapping.iter().filter(|(key, _)| wanted.get(key.as_str()).is_none()) {
+            *kept.entry(format!("{key} stays {value}")).or_insert(0) += 1;
+        }
+    }
+    newer["mappings"] = merged.into();
+    let in_words = kept.into_iter().map(|(what, times)| format!("{what} (mappings: {times})"));
+    (newer, in_words.collect())
+}
+
 fn compare_with_default(
     place: &str,
     wanted: &Value,
@@ -139,6 +183,44 @@ mod tests {
             let there = json!({"action": {"http_url": "u", "http_static_headers": none}});
             assert!(differences(&wanted, &there).is_empty());
         }
+    }
+
+    #[test]
+    fn an_update_keeps_what_no_minor_version_can_change_and_says_so() {
+        let there = json!({
+            "version_minor": 1, "type": "datastream", "ownership": "device",
+            "mappings": [
+                {
+                    "endpoint": "/a", "type": "string", "doc": "x", "reliability": "unique",
+                    "database_retention_policy": "use_ttl", "database_retention_ttl": 60,
+                },
+                {"endpoint": "/more", "type": "string"},
+            ],
+        });
+        let wanted = json!({
+            "version_minor": 2, "type": "datastream", "ownership": "device",
+            "mappings": [
+                {"endpoint": "/a", "type": "string", "reliability": "unique", "retention": "stored"},
+                {"endpoint": "/new", "type": "string"},
+            ],
+        });
+        let (newer, kept) = kept_as_it_is(&wanted, &there);
+        let expected = json!([
+            {
+                "endpoint": "/a", "type": "string", "reliability": "unique", "retention": "stored",
+                "database_retention_policy": "use_ttl", "database_retention_ttl": 60,
+            },
+            {"endpoint": "/more", "type": "string"},
+            {"endpoint": "/new", "type": "string"},
+        ]);
+        assert_eq!((&newer["version_minor"], &newer["mappings"]), (&json!(2), &expected));
+        assert_eq!(kept.len(), 2, "{kept:?}");
+        assert!(kept.contains(&"database_retention_ttl stays 60 (mappings: 1)".to_owned()));
+        assert!(unchangeable_differences(&wanted, &there).is_empty());
+        let mut other = there.clone();
+        other["mappings"][0]["type"] = json!("integer");
+        other["ownership"] = json!("server");
+        assert_eq!(unchangeable_differences(&wanted, &other).len(), 2);
     }
 
     #[test]

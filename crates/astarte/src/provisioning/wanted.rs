@@ -7,6 +7,7 @@ use reqwest::Url;
 use reqwest::header::{HeaderName, HeaderValue};
 use serde_json::{Value, json};
 
+use super::release::{Release, WITH_POLICIES, WITH_REGISTRATION};
 use crate::interfaces::{BASE_IMAGE, OTA_EVENT};
 use crate::redact::{excerpt, without_queries};
 
@@ -16,7 +17,7 @@ const STORED_OTA_EVENT_DEFINITION: &str = include_str!("../../interfaces/stored/
 const BASE_IMAGE_DEFINITION: &str = include_str!("../../interfaces/BaseImage.json");
 
 /// The name of the delivery policy.
-pub(super) const POLICY: &str = "hedgerow-keep-trying";
+const POLICY: &str = "hedgerow-keep-trying";
 /// The longest URL that Astarte takes.
 const LONGEST_URL: usize = 8_192;
 
@@ -96,8 +97,18 @@ impl InstallSettings {
 #[derive(Clone)]
 pub struct Installation {
     pub(super) interfaces: Vec<Value>,
-    pub(super) policy: Value,
-    pub(super) triggers: Vec<Value>,
+    pub(super) policy: Wanted,
+    /// What updates cannot do without comes first.
+    pub(super) triggers: Vec<Wanted>,
+}
+
+/// A policy or a trigger as it is to be, apart from its name and its policy.
+#[derive(Clone)]
+pub(super) struct Wanted {
+    pub(super) kind: Kind,
+    pub(super) body: Value,
+    /// The first Astarte that has such.
+    pub(super) since: Option<Release>,
 }
 
 impl fmt::Debug for Installation {
@@ -118,6 +129,17 @@ pub enum Kind {
     Policy,
     /// A trigger.
     Trigger,
+}
+
+impl Kind {
+    /// Where such things stand in Realm Management.
+    pub(super) fn collection(self) -> &'static str {
+        match self {
+            Self::Interface => "interfaces",
+            Self::Policy => "policies",
+            Self::Trigger => "triggers",
+        }
+    }
 }
 
 impl fmt::Display for Kind {
@@ -145,24 +167,24 @@ impl Installation {
                 "interface_major": 0, "match_path": "/*", "value_match_operator": "*",
             })
         };
+        let later = Some(WITH_REGISTRATION);
         let triggers = [
-            ("hedgerow-connected", device("device_connected")),
-            ("hedgerow-disconnected", device("device_disconnected")),
-            ("hedgerow-registered", device("device_registered")),
-            ("hedgerow-deletion-finished", device("device_deletion_finished")),
-            ("hedgerow-ota-event", data(OTA_EVENT)),
-            ("hedgerow-base-image", data(BASE_IMAGE)),
+            ("hedgerow-ota-event", data(OTA_EVENT), None),
+            ("hedgerow-base-image", data(BASE_IMAGE), None),
+            ("hedgerow-connected", device("device_connected"), None),
+            ("hedgerow-disconnected", device("device_disconnected"), None),
+            ("hedgerow-deletion-finished", device("device_deletion_finished"), later),
+            ("hedgerow-registered", device("device_registered"), later),
         ];
-        let triggers = triggers.map(|(name, simple)| {
-            json!({
-                "name": name, "action": action(settings), "policy": POLICY,
-                "simple_triggers": [simple],
-            })
+        let triggers = triggers.map(|(name, simple, since)| {
+            let body =
+                json!({"name": name, "action": action(settings), "simple_triggers": [simple]});
+            Wanted { kind: Kind::Trigger, body, since }
         });
         Self {
             // The definitions are part of this crate, and a test reads each.
             interfaces: interfaces.filter_map(Result::ok).collect(),
-            policy: policy(),
+            policy: Wanted { kind: Kind::Policy, body: policy(), since: Some(WITH_POLICIES) },
             triggers: triggers.to_vec(),
         }
     }
@@ -247,7 +269,7 @@ mod tests {
         let installation = Installation::new(&settings);
         assert_eq!(installation.interfaces.len(), 3);
         assert_eq!(installation.triggers.len(), 6);
-        let headers = &installation.triggers[0]["action"]["http_static_headers"];
+        let headers = &installation.triggers[0].body["action"]["http_static_headers"];
         assert_eq!(headers, &json!({"x-secret": "s3cret"}));
         assert!(!format!("{settings:?} {installation:?}").contains("s3cret"));
     }

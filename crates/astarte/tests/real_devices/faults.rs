@@ -74,6 +74,7 @@ fn let_things_go_wrong(emulator: &Emulator) {
         let rule = RequestRule {
             api: Some(Api::AppEngine),
             path_contains,
+            body_contains: None,
             frequency,
             fault,
             method: None,

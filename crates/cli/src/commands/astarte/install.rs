@@ -27,10 +27,13 @@ Examples:
   hedgerow astarte install ... --check && echo everything is there
 
 Doing it twice changes nothing the second time. Interfaces are added and updated, never removed;
-the policy and the triggers, whose names begin with `hedgerow-`, are made anew if they differ.
+the policy and the triggers, whose names begin with `hedgerow-`, are made anew if they differ, under
+a name with a number, and the old ones are deleted only then. What Astarte refuses stops nothing
+else. What an older Astarte does not have is left out and named.
 Without --secret-file the triggers have no headers: those of an earlier installation are removed.
 
-Exit status: 0 done, or nothing is missing; 1 with --check: something is missing or differs;
+Exit status: 0 done, or nothing is missing that this Astarte has; 1 with --check: something is missing
+or differs;
 2 wrong usage, or a key, token or secret that cannot be used; 3 Astarte refused or failed.")]
 // Each is a switch of the command line.
 #[allow(clippy::struct_excessive_bools)]
@@ -95,7 +98,7 @@ enum CommandError {
     #[error("--events-url: {0}")]
     EventsUrl(#[from] InstallSettingsError),
     #[error(
-        "realm {realm} at {url}: {source}; {}. What is done already stays: run the command again afterwards",
+        "realm {realm} at {url}: {source}; {}. Everything else that could be done is done: run the command again afterwards",
         advice(source)
     )]
     Install { realm: String, url: String, source: Box<InstallError> },
@@ -122,6 +125,9 @@ fn advice(error: &InstallError) -> &'static str {
         }
         InstallError::Conflict { .. } => {
             "ask who made it: devices and data hang on it, so that it is not changed here"
+        }
+        InstallError::Refused { .. } | InstallError::Incomplete { .. } => {
+            "look at what Astarte says of each"
         }
         InstallError::Api(ApiError::Unreachable { .. } | ApiError::NotTried) => {
             "look at --url, the network and, if its certificate is one of your own, at --ca"
@@ -167,6 +173,9 @@ fn install(args: &InstallArgs) -> Result<bool, CommandError> {
             plan.apply(&realm).await.map_err(failed)?;
         }
         print(args, &plan, only_looks).map_err(CommandError::Output)?;
+        if only_looks {
+            plan.check().map_err(failed)?;
+        }
         Ok(plan.is_done() || !only_looks)
     })
 }
@@ -218,7 +227,8 @@ fn print(args: &InstallArgs, plan: &Plan, only_looks: bool) -> std::io::Result<(
     let mut out = std::io::stdout().lock();
     if args.json {
         let report = json!({
-            "realm": args.realm, "changes": plan.changes(), "applied": !only_looks,
+            "realm": args.realm, "astarte": plan.astarte_version(), "changes": plan.changes(),
+            "applied": !only_looks,
             "complete": plan.is_done() || !only_looks,
         });
         return writeln!(out, "{report}");
@@ -226,7 +236,13 @@ fn print(args: &InstallArgs, plan: &Plan, only_looks: bool) -> std::io::Result<(
     for change in plan.changes() {
         print_change(&mut out, change, only_looks)?;
     }
-    let open = plan.changes().iter().filter(|change| change.action != Action::Keep).count();
+    let of = |is: fn(&Action) -> bool| plan.changes().iter().filter(|c| is(&c.action)).count();
+    let lacking = of(|action| matches!(action, Action::Unsupported { .. }));
+    let open = of(|action| !matches!(action, Action::Keep | Action::Unsupported { .. }));
+    if lacking > 0 {
+        let version = plan.astarte_version().unwrap_or("of an unknown version");
+        writeln!(out, "Astarte {version} does not have {lacking} of these: updates go on without")?;
+    }
     match (open, only_looks) {
         (0, _) => writeln!(out, "realm {} has everything that updates need", args.realm),
         (open, true) => writeln!(out, "realm {}: {open} to do; nothing was changed", args.realm),
@@ -240,13 +256,22 @@ fn print_change(out: &mut impl Write, change: &Change, only_looks: bool) -> std:
         Action::Keep => ("there", "there"),
         Action::Create => ("created", "create"),
         Action::Update { .. } => ("updated", "update"),
-        _ => ("replaced", "replace"),
+        Action::Replace { .. } => ("replaced", "replace"),
+        Action::Unsupported { .. } => ("lacking", "lacking"),
+        Action::Conflict { .. } => ("conflict", "conflict"),
+        _ => ("unread", "unread"),
     };
     let word = if only_looks { to_do } else { done };
     writeln!(out, "{word:<9} {kind} {name}")?;
     match action {
-        Action::Update { from } => writeln!(out, "            from version {from}"),
-        Action::Replace { differences } => {
+        Action::Update { from } => {
+            writeln!(out, "            from version {from}")?;
+            change.kept.iter().try_for_each(|line| writeln!(out, "            {line}"))
+        }
+        Action::Unsupported { since } => {
+            writeln!(out, "            Astarte has it from version {since} on")
+        }
+        Action::Replace { differences } | Action::Conflict { differences } => {
             differences.iter().try_for_each(|line| writeln!(out, "            {line}"))
         }
         _ => Ok(()),

@@ -1,0 +1,87 @@
+//! Installs the Astarte device SDK for Python, as it is published, into a virtual environment of its
+//! own, and runs the test of the emulator that needs it.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::external::{External, ExternalError};
+use crate::report;
+
+/// What is installed, with versions.
+const REQUIREMENTS: &str = "crates/astarte-emulator/tests/python/requirements.txt";
+const FOLDER: &str = "target/python-sdk";
+/// Tells the test where the Python with the SDK is.
+const PYTHON: &str = "HEDGEROW_PYTHON_WITH_SDK";
+
+/// Why a device on the Python SDK could not be tried, or does not work.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum PythonError {
+    #[error(
+        "there is no Python 3 with its module for virtual environments; install it, on Debian as \
+         root: apt-get install python3-venv"
+    )]
+    NoPython,
+    #[error("{}: {source}", path.display())]
+    File { path: PathBuf, source: io::Error },
+    #[error("the Python SDK could not be installed from PyPI, which is needed once: {0}")]
+    NotInstalled(ExternalError),
+    #[error(transparent)]
+    External(#[from] ExternalError),
+}
+
+/// Runs the test; what it needs is installed first, unless it is there.
+pub(crate) fn check(root: &Path) -> Result<(), PythonError> {
+    let python = installed(root)?;
+    External::cargo(["test", "--package", "hedgerow-astarte-emulator", "--test", "emulator"])
+        .arguments(["python_device", "--", "--ignored"])
+        .path_environment(PYTHON, &python)
+        .directory(root)
+        .run()?;
+    Ok(())
+}
+
+/// The Python that has the SDK.
+fn installed(root: &Path) -> Result<PathBuf, PythonError> {
+    let failed = |path: &Path| {
+        let path = path.to_path_buf();
+        move |source| PythonError::File { path, source }
+    };
+    let requirements = root.join(REQUIREMENTS);
+    let wanted = fs::read_to_string(&requirements).map_err(failed(&requirements))?;
+    let folder = root.join(FOLDER);
+    let python = folder.join("bin/python");
+    // Written last, so that an installation that was cut short is not taken for one.
+    let mark = folder.join("installed.txt");
+    if python.exists() && fs::read_to_string(&mark).is_ok_and(|there| there == wanted) {
+        return Ok(python);
+    }
+    if !has_virtual_environments() {
+        return Err(PythonError::NoPython);
+    }
+    report::line("installing the Python SDK into target/python-sdk");
+    External::program(Path::new("python3"))
+        .arguments(["-m", "venv", "--clear"])
+        .path(&folder)
+        .directory(root)
+        .run()?;
+    External::program(&python)
+        .arguments(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
+        .arguments(["--timeout", "30", "--retries", "3", "--only-binary", ":all:"])
+        .arguments(["--no-binary", "bson"])
+        .path_argument("--requirement", &requirements)
+        .directory(root)
+        .run()
+        .map_err(PythonError::NotInstalled)?;
+    fs::write(&mark, wanted).map_err(failed(&mark))?;
+    Ok(python)
+}
+
+fn has_virtual_environments() -> bool {
+    let mut command = Command::new("python3");
+    command.args(["-c", "import ensurepip, venv"]);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}

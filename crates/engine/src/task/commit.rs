@@ -83,7 +83,7 @@ impl Task {
             match self.append(expected, &events, &outcome).await {
                 Ok(is_recorded) => {
                     if is_recorded {
-                        self.mending.append_worked();
+                        self.append_worked();
                     }
                     self.committed(expected, events, outcome, pending);
                     return Flow::Go;

@@ -15,7 +15,7 @@ use crate::{EngineError, LoadError, load};
 
 /// The pause after the first failure; it doubles with each that follows.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// How far the state is from what the store has.
 #[derive(Default)]
@@ -32,6 +32,7 @@ enum Standing {
 }
 
 /// An append of which it is not known whether it was written.
+#[derive(Default)]
 struct Unfinished {
     expected: u64,
     events: Vec<NewEvent>,
@@ -66,10 +67,6 @@ impl Mending {
     pub(super) fn failure(&self) -> Option<EngineError> {
         let hidden = matches!(self.standing, Standing::Stale | Standing::Unknown(_));
         self.failure.clone().filter(|_| hidden)
-    }
-
-    pub(super) fn append_worked(&mut self) {
-        *self = Self::default();
     }
 
     /// Notes a failure. The next try is due after a pause.
@@ -115,11 +112,12 @@ impl Task {
 
     /// Reads back what is unknown, then loads what is stale; if it `is_due`, goes on.
     async fn try_again(&mut self, is_due: bool) -> Result<(), Flow> {
-        if let Standing::Unknown(unfinished) = std::mem::take(&mut self.mending.standing) {
+        if let Standing::Unknown(unfinished) = &mut self.mending.standing {
+            let unfinished = std::mem::take(unfinished);
             match self.is_written(unfinished.expected, &unfinished.events).await {
                 Ok(true) => {
                     let Unfinished { expected, events, outcome } = *unfinished;
-                    self.mending.append_worked();
+                    self.mending = Mending::default();
                     self.committed(expected, events, outcome, Vec::new());
                     return Ok(());
                 }
@@ -147,6 +145,13 @@ impl Task {
         Ok(())
     }
 
+    /// The store takes appends: there is nothing to rest for any more.
+    pub(super) fn append_worked(&mut self) {
+        if !std::mem::take(&mut self.mending).is_sound() {
+            self.ask_for_presence();
+        }
+    }
+
     fn failed(&mut self, standing: Standing, failure: EngineError) {
         let now = self.shared.now();
         self.mending.failed(standing, failure, now);
@@ -165,7 +170,7 @@ impl Task {
         match self.is_written(expected, &events).await {
             // Only its answer was lost.
             Ok(true) => {
-                self.mending.append_worked();
+                self.append_worked();
                 self.committed(expected, events, outcome, pending);
                 return Flow::Go;
             }

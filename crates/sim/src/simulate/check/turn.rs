@@ -16,8 +16,8 @@ use super::campaign::Model;
 use super::facts::Facts;
 use crate::simulate::invariant::{Checked, Invariant, ensure};
 
-/// How long nothing is said after the store was in trouble.
-const QUIET: Duration = Duration::from_secs(30);
+/// How long nothing is said after the store was in trouble: longer than the engine rests at most.
+const QUIET: Duration = Duration::from_secs(45);
 /// The longest delay that the engine keeps to itself while the transport is down.
 const LONGEST_DELAY: Duration = Duration::from_secs(301);
 

@@ -133,3 +133,110 @@ fn a_second_process_that_wants_to_run_campaigns_on_a_file_is_refused() {
     assert!(text(&output.stderr).contains("in use"), "{}", text(&output.stderr));
     drop(store);
 }
+
+#[test]
+fn what_a_demo_says_to_do_next_can_be_pasted_also_for_a_device_that_begins_with_a_hyphen() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let db = folder.path().join("it's a log.db");
+    let shown = hedgerow(&["demo", "--devices", "20", "--seed", "22", "--db", path(&db)]);
+    let shown = text(&shown.stdout);
+    let next: Vec<&str> =
+        shown.lines().map(str::trim).filter(|line| line.starts_with("hedgerow ")).collect();
+    assert!(next.iter().any(|line| line.contains("--device -")), "{shown}");
+    for line in next {
+        let command = line.replacen("hedgerow", env!("CARGO_BIN_EXE_hedgerow"), 1);
+        let output = Command::new("sh").args(["-c", &command]).output().expect("a shell");
+        assert!(output.status.success(), "{command}: {}", text(&output.stderr));
+        assert!(!output.stdout.is_empty(), "{command}");
+    }
+    let device = shown.rsplit(' ').next().expect("a device").trim();
+    let output = hedgerow(&["log", path(&db), &format!("--device={device}"), "--json"]);
+    assert!(text(&output.stdout).lines().all(|line| line.contains(device)));
+    let output = hedgerow(&["log", path(&db), "--device", "--json"]);
+    assert_eq!(output.status.code(), Some(2), "an option is no device");
+}
+
+/// A log of one scheduled campaign, of one id, in each of these tenants.
+fn scheduled(db: &Path, tenants: &[&str]) -> String {
+    use hedgerow_core::{Campaign, CampaignDefinition, NewEvent, StreamId, Timestamp};
+    use hedgerow_engine::store::{Activity, EventStore, StreamAppend};
+
+    let id = "5f0c7a0e-3d0b-5a7e-9f6d-8a41c2d410aa";
+    let definition = serde_json::json!({
+        "name": "to 2.0.0",
+        "base_image": {"system_model": "gateway", "version": "2.0.0", "url": "https://host/2.bin",
+            "starting_version_requirement": null},
+        "channel": {"name": "stable", "groups": ["gardens"]},
+        "rollout": {"push": {"gates": {}, "limits": {
+            "max_pending_operations": 10, "max_failure_percentage": "5", "operation": {
+                "request_retries": 3, "request_timeout_ms": 300_000, "stall_timeout_ms": null,
+                "reboot_timeout_ms": 600_000, "progress_interval_ms": 60_000}}}},
+    });
+    let definition =
+        CampaignDefinition::from_json(definition.to_string().as_bytes()).expect("a definition");
+    let (now, at) = (Timestamp::from_millis(1_000), Timestamp::from_millis(86_400_000));
+    let created = Campaign::create(definition, Some(at), now).expect("it can be created");
+    let store = hedgerow_sqlite::SqliteStore::open(db).expect("it opens");
+    for tenant in tenants {
+        let event = NewEvent {
+            event_type: created.event_type().to_owned(),
+            schema_version: created.schema_version(),
+            recorded_at: now,
+            correlation_id: uuid::Uuid::nil(),
+            causation_id: uuid::Uuid::nil(),
+            data: created.to_json(),
+        };
+        let append = StreamAppend {
+            tenant: tenant.parse().expect("a tenant"),
+            stream: StreamId::Campaign(id.parse().expect("an id")),
+            expected_version: 0,
+            events: vec![event],
+            claims_taken: Vec::new(),
+            claims_released: Vec::new(),
+            operations: Vec::new(),
+            activity: Activity::Active,
+        };
+        hedgerow_sim::runtime::wait(store.append(vec![append])).expect("it is recorded");
+    }
+    id.to_owned()
+}
+
+#[test]
+fn a_scheduled_campaign_is_shown_with_the_time_at_which_it_starts() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let db = folder.path().join("scheduled.db");
+    let id = scheduled(&db, &["gardens"]);
+    for args in [vec!["show", path(&db)], vec!["show", path(&db), &id]] {
+        let shown = text(&hedgerow(&args).stdout);
+        assert!(shown.contains("  status      scheduled"), "{shown}");
+        assert!(shown.contains("  starts      1970-01-02T00:00:00.000Z"), "{shown}");
+    }
+    let all = json(&["show", path(&db), "--json"]);
+    assert_eq!(all[0]["scheduled_at"], "1970-01-02T00:00:00.000Z");
+    assert!(!text(&hedgerow(&["show", path(demo())]).stdout).contains("starts "));
+}
+
+#[test]
+fn d21_a_campaign_that_exists_in_two_tenants_is_shown_of_the_one_that_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let db = folder.path().join("tenants.db");
+    let id = scheduled(&db, &["gardens", "-Acme.Parks"]);
+    for args in [vec!["show", path(&db), &id], vec!["log", path(&db), "--campaign", &id]] {
+        let output = hedgerow(&args);
+        assert_eq!(output.status.code(), Some(2));
+        let error = text(&output.stderr);
+        assert!(error.contains("--tenant and one of gardens, -Acme.Parks"), "{error}");
+        for tenant in ["gardens", "-Acme.Parks"] {
+            let output = hedgerow(&[args.as_slice(), &["--tenant", tenant, "--json"]].concat());
+            let printed = text(&output.stdout);
+            assert!(output.status.success(), "{}", text(&output.stderr));
+            assert!(printed.contains(&format!("\"{tenant}\"")), "{printed}");
+        }
+    }
+    for command in ["show", "log"] {
+        let of_one = hedgerow(&[command, path(&db), "--tenant", "gardens", "--json"]);
+        assert!(!text(&of_one.stdout).contains("Acme"), "{}", text(&of_one.stdout));
+    }
+    let nobody = hedgerow(&["show", path(&db), &id, "--tenant", "nobody"]);
+    assert_eq!(nobody.status.code(), Some(1));
+}

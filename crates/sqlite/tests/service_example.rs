@@ -158,5 +158,15 @@ fn what_is_refused_says_why() {
     refused(service.call("POST", FIRST, &report(&unknown, "success")), "unknown");
     let (status, _) = service.call("PUT", CAMPAIGN, &json!({"name": ""}));
     assert_eq!(status, 422);
+    let mut misspelt = definition();
+    let image = misspelt["base_image"].as_object_mut().expect("an image");
+    let requirement = image.remove("starting_version_requirement").expect("one");
+    image.insert("starting_version_requirment".to_owned(), requirement);
+    let (status, why) = service.call("PUT", CAMPAIGN, &misspelt);
+    let why = why.as_str().unwrap_or_default().to_owned();
+    assert_eq!(status, 422, "{why}");
+    for key in ["`starting_version_requirment`", "`starting_version_requirement`"] {
+        assert!(why.contains(key), "{why}");
+    }
     service.kill();
 }

@@ -11,9 +11,10 @@ use hedgerow_engine::store::{EventStore, StoreError};
 use hedgerow_sim::runtime::wait;
 use hedgerow_sim::simulate::{Audit, Evidence, Finding, Invariant, Subject, audit};
 use hedgerow_sqlite::{OpenError, SqliteStore};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use serde::Serialize;
 
+use super::bar::{self, clock};
 use super::output;
 
 /// Findings that people are shown.
@@ -67,7 +68,11 @@ fn look(args: &AuditArgs) -> Result<Audit, AuditError> {
     let began = Instant::now();
     let store = SqliteStore::open_read_only(&args.file)?;
     let bar = if std::io::stderr().is_terminal() { bar(&store)? } else { ProgressBar::hidden() };
-    let audited = audit(&store, &mut |events| bar.set_position(events));
+    let audited = audit(&store, &mut |events| {
+        bar.set_position(events);
+        let (all, left) = (bar.length().unwrap_or(0), clock(bar.eta()));
+        bar.set_message(format!("{events} of {all} events, {left} left"));
+    });
     bar.finish_and_clear();
     let audited = audited?;
     let seconds = began.elapsed().as_secs_f64();
@@ -84,12 +89,7 @@ fn look(args: &AuditArgs) -> Result<Audit, AuditError> {
 
 fn bar(store: &SqliteStore) -> Result<ProgressBar, StoreError> {
     let streams = wait(store.streams())?;
-    let bar = ProgressBar::new(streams.iter().map(|stream| stream.version).sum());
-    let template = "{bar:40.green} {percent:>3}%  {human_pos} of {human_len} events, {eta} left";
-    if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style);
-    }
-    Ok(bar)
+    Ok(bar::of(streams.iter().map(|stream| stream.version).sum()))
 }
 
 /// The invariants that a log can show, in their order.
@@ -169,7 +169,7 @@ fn counted(count: u64, what: &str) -> String {
 }
 
 fn print_finding(file: &Path, finding: &Finding, out: &mut dyn Write) -> std::io::Result<()> {
-    let log = file.display();
+    let log = output::to_paste(file);
     let invariant = finding.invariant;
     writeln!(out, "\n{} ({}): {}", invariant.name(), finding.rule, finding.message)?;
     writeln!(out, "  rule    {}", invariant.describe())?;

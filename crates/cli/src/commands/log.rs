@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use hedgerow_core::event::{CampaignEvent, EventError};
 use hedgerow_core::{
-    Campaign, CampaignId, DeviceId, StoredEvent, StreamId, TargetStatus, TenantId,
+    Campaign, CampaignId, CampaignStatus, DeviceId, StoredEvent, StreamId, TargetStatus, TenantId,
 };
 use hedgerow_engine::store::{EventStore, StoreError, StreamSummary};
 use hedgerow_engine::{LoadError, campaign_at, manual_update_at};
@@ -39,8 +39,12 @@ pub(crate) struct LogArgs {
     #[arg(long, value_name = "ID")]
     campaign: Option<CampaignId>,
     /// Only the events about this device
-    #[arg(long, value_name = "ID")]
+    // One id in 64 begins with a hyphen.
+    #[arg(long, value_name = "ID", allow_hyphen_values = true)]
     device: Option<DeviceId>,
+    /// Only the events of this tenant
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
+    tenant: Option<TenantId>,
     /// One JSON object a line
     #[arg(long)]
     json: bool,
@@ -60,6 +64,9 @@ pub(crate) struct ShowArgs {
     file: PathBuf,
     /// The campaign; all of them if left out
     campaign: Option<CampaignId>,
+    /// Only what this tenant has
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
+    tenant: Option<TenantId>,
     /// As of this event of the campaign, counted from 1
     #[arg(long, value_name = "N", requires = "campaign", value_parser = clap::value_parser!(u64).range(1..))]
     at: Option<u64>,
@@ -80,6 +87,8 @@ enum ReadError {
     Event(#[from] EventError),
     #[error("there is no campaign {campaign} in {}: `hedgerow show {}` lists what there is", file.display(), file.display())]
     NoCampaign { file: PathBuf, campaign: CampaignId },
+    #[error("campaign {campaign} exists in several tenants: give --tenant and one of {}", tenants.join(", "))]
+    SeveralTenants { campaign: CampaignId, tenants: Vec<String> },
     #[error("campaign {campaign} has no event {at}, only {events}: give --at 1 to {events}")]
     NoEvent { campaign: CampaignId, at: u64, events: u64 },
     #[error("the output cannot be written: {0}")]
@@ -97,6 +106,10 @@ fn finish(result: Result<(), ReadError>) -> ExitCode {
             eprintln!("error: {error}");
             ExitCode::from(1)
         }
+        Err(error @ ReadError::SeveralTenants { .. }) => {
+            eprintln!("error: {error}");
+            ExitCode::from(2)
+        }
         Err(error) => {
             eprintln!("error: {error}");
             ExitCode::from(3)
@@ -113,7 +126,7 @@ fn print_log(args: &LogArgs) -> Result<(), ReadError> {
     let store = SqliteStore::open_read_only(&args.file)?;
     let mut out = BufWriter::new(std::io::stdout().lock());
     if let Some(campaign) = args.campaign {
-        let stream = find(&store, &args.file, campaign)?;
+        let stream = find(&store, &args.file, args.tenant.as_ref(), campaign)?;
         let mut after = 0;
         loop {
             let page = wait(store.read_stream(&stream.tenant, stream.stream, after, PAGE))?;
@@ -135,7 +148,9 @@ fn print_log(args: &LogArgs) -> Result<(), ReadError> {
 
 fn print_page(args: &LogArgs, page: &[StoredEvent], out: &mut impl Write) -> Result<(), ReadError> {
     for stored in page {
-        if args.device.is_some_and(|device| !is_about(stored, device)) {
+        if args.device.is_some_and(|device| !is_about(stored, device))
+            || args.tenant.as_ref().is_some_and(|tenant| stored.tenant != *tenant)
+        {
             continue;
         }
         let event = &stored.event;
@@ -203,11 +218,17 @@ fn is_about(stored: &StoredEvent, device: DeviceId) -> bool {
 fn find(
     store: &SqliteStore,
     file: &Path,
+    tenant: Option<&TenantId>,
     campaign: CampaignId,
 ) -> Result<StreamSummary, ReadError> {
     let stream = StreamId::Campaign(campaign);
-    let found = wait(store.streams())?.into_iter().find(|summary| summary.stream == stream);
-    found.ok_or_else(|| ReadError::NoCampaign { file: file.to_owned(), campaign })
+    let mut found = wait(store.streams())?;
+    found.retain(|of| of.stream == stream && tenant.is_none_or(|tenant| of.tenant == *tenant));
+    if found.len() > 1 {
+        let tenants = found.iter().map(|summary| summary.tenant.to_string()).collect();
+        return Err(ReadError::SeveralTenants { campaign, tenants });
+    }
+    found.pop().ok_or_else(|| ReadError::NoCampaign { file: file.to_owned(), campaign })
 }
 
 /// Runs `hedgerow show`.
@@ -220,7 +241,7 @@ fn print_state(args: &ShowArgs) -> Result<(), ReadError> {
     let mut out = BufWriter::new(std::io::stdout().lock());
     match args.campaign {
         Some(id) => {
-            let summary = find(&store, &args.file, id)?;
+            let summary = find(&store, &args.file, args.tenant.as_ref(), id)?;
             if let Some(at) = args.at.filter(|at| *at > summary.version) {
                 let events = summary.version;
                 return Err(ReadError::NoEvent { campaign: id, at, events });
@@ -243,7 +264,8 @@ fn print_state(args: &ShowArgs) -> Result<(), ReadError> {
 
 fn print_all(args: &ShowArgs, store: &SqliteStore, out: &mut impl Write) -> Result<(), ReadError> {
     let mut all = Vec::new();
-    let streams = wait(store.streams())?;
+    let mut streams = wait(store.streams())?;
+    streams.retain(|of| args.tenant.as_ref().is_none_or(|tenant| of.tenant == *tenant));
     if streams.is_empty() && !args.json {
         writeln!(out, "{} holds no campaign", args.file.display())?;
     }
@@ -342,6 +364,9 @@ fn describe(campaign: &Campaign, details: bool, out: &mut impl Write) -> std::io
         outcome.unwrap_or_default(),
         campaign.version()
     )?;
+    if let (CampaignStatus::Scheduled, Some(at)) = (campaign.status(), campaign.scheduled_at()) {
+        writeln!(out, "  starts      {at}")?;
+    }
     writeln!(
         out,
         "  targets     {}: {} idle, {} in progress, {} successful, {} failed, {} cancelled",

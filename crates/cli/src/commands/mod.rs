@@ -2,6 +2,7 @@
 
 pub(crate) mod astarte;
 pub(crate) mod audit;
+pub(crate) mod bar;
 pub(crate) mod demo;
 pub(crate) mod log;
 pub(crate) mod output;

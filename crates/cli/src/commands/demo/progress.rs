@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use hedgerow_core::Timestamp;
 use hedgerow_engine::Progress;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 
 use super::world_file::Settings;
+use crate::commands::bar::{self, clock};
 
 /// How often a line is printed where there is no terminal.
 const EVERY: Duration = Duration::from_secs(1);
@@ -54,12 +55,7 @@ impl Display {
             let now = Instant::now();
             return Self::Lines { next: now, last: None, began: now };
         }
-        let bar = ProgressBar::new(u64::from(settings.devices));
-        // indicatif honours NO_COLOR and terminals that cannot do it.
-        let template = "{bar:40.green} {percent:>3}%  {msg}";
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style);
-        }
+        let bar = bar::of(u64::from(settings.devices));
         Self::Bar { bar, began: Instant::now(), done_at_first: None }
     }
 
@@ -126,15 +122,4 @@ fn pace(done: u64, left: u64, elapsed: Duration) -> String {
     let rate = done / seconds.max(1);
     let eta = Duration::from_secs(left.saturating_mul(seconds) / done);
     format!(", {rate}/s, {} left", clock(eta))
-}
-
-/// A duration as `1:02:03` or `2:03`.
-pub(super) fn clock(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    let (hours, minutes, seconds) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
-    if hours > 0 {
-        format!("{hours}:{minutes:02}:{seconds:02}")
-    } else {
-        format!("{minutes}:{seconds:02}")
-    }
 }

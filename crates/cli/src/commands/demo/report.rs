@@ -11,8 +11,9 @@ use hedgerow_sim::fleet_run::FleetRun;
 use serde::Serialize;
 
 use super::DemoError;
-use super::progress::clock;
 use super::world_file::WorldFile;
+use crate::commands::bar::clock;
+use crate::commands::output::to_paste;
 
 /// How many devices are named for each reason.
 const EXAMPLES: usize = 3;
@@ -106,8 +107,8 @@ impl Report {
             clock(Duration::from_secs(self.simulated_seconds)),
             self.real_seconds
         )?;
-        let log = self.log.display();
-        writeln!(out, "  the log is in {log}; next:")?;
+        writeln!(out, "  the log is in {}; next:", self.log.display())?;
+        let log = to_paste(&self.log);
         writeln!(out, "    hedgerow show {log}")?;
         if let Some(device) = examples.values().next() {
             writeln!(out, "    hedgerow log {log} --device {device}")?;

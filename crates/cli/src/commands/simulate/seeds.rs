@@ -6,9 +6,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hedgerow_sim::simulate::{Coverage, Report, Setup, simulate};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 
 use super::{CommandError, storage};
+use crate::commands::bar::{self, clock};
 
 /// What is to be tried.
 pub(super) struct Plan {
@@ -91,6 +92,9 @@ pub(super) fn run(
             }
             if let Some(bar) = &bar {
                 bar.inc(1);
+                let (done, all) = (bar.position(), plan.to - plan.from);
+                let (rate, left) = (bar.per_sec(), clock(bar.eta()));
+                bar.set_message(format!("{done}/{all} seeds, {rate:.1}/s, {left} left"));
             }
             let failure = match again {
                 _ if report.violation.is_some() => Some(Outcome::Broken(Box::new(report.clone()))),
@@ -136,11 +140,5 @@ fn bar(plan: &Plan) -> Option<ProgressBar> {
     if plan.quiet || !std::io::stderr().is_terminal() || plan.to - plan.from < 2 {
         return None;
     }
-    let bar = ProgressBar::new(plan.to - plan.from);
-    // indicatif honours NO_COLOR and terminals that cannot do it.
-    let template = "{bar:40.green} {pos}/{len} seeds, {per_sec}, {eta} left";
-    if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style);
-    }
-    Some(bar)
+    Some(bar::of(plan.to - plan.from))
 }

@@ -25,13 +25,13 @@ use hedgerow_engine::ports::tokio_runtime::TokioRuntime;
 use hedgerow_engine::store::StoreError;
 use hedgerow_engine::{Engine, EngineBuilder, EngineError, Progress};
 use hedgerow_sqlite::{OpenError, SqliteStore};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use serde_json::json;
 use uuid::Uuid;
 
 use self::world::{ATTRIBUTE, GROUP, IMAGE, SYSTEM_MODEL, World};
-use super::progress::clock;
 use super::{DemoArgs, constant, tenant};
+use crate::commands::bar::{self, clock};
 use crate::commands::output;
 
 /// How many devices there are unless that is given.
@@ -181,10 +181,7 @@ async fn follow(
     devices: u32,
     quiet: bool,
 ) -> Result<Progress, AstarteDemoError> {
-    let bar = if quiet { ProgressBar::hidden() } else { ProgressBar::new(devices.into()) };
-    if let Ok(style) = ProgressStyle::with_template("{bar:40.green} {percent:>3}%  {msg}") {
-        bar.set_style(style);
-    }
+    let bar = if quiet { ProgressBar::hidden() } else { bar::of(devices.into()) };
     loop {
         let progress = engine.progress(tenant, id).await?;
         let targets = progress.targets;

@@ -211,6 +211,26 @@ fn e5_while_nothing_can_be_read_whoever_asks_is_told_so_and_after_that_everythin
     assert_eq!(rig.progress(&engine, 1).targets.successful, 1);
 }
 
+#[test]
+fn e11_an_answer_that_comes_while_it_is_not_known_what_was_written_is_asked_for_anew() {
+    let mut rig = Rig::new(2);
+    rig.world.set_presence(2, Presence::Offline);
+    let engine = rig.start();
+    rig.create(&engine, 1, definition(2));
+    rig.world.take_sent();
+    rig.world.scene().held_reads = Some(Vec::new());
+    connects(&mut rig, &engine, 2);
+    rig.store.next([Fault::LosesAnswer]);
+    rig.store.fail_reads(1);
+    rig.report(&engine, 1, operation(1, 1), ReportStatus::Acknowledged).expect_err("not known");
+    let reads = rig.world.scene().held_reads.take().expect("held");
+    for read in reads {
+        let _ = read.send(());
+    }
+    rig.pass(seconds(20));
+    assert_eq!(rig.world.take_sent(), [update(1, 2)], "its version is read again");
+}
+
 /// A hundred requests left; then the platform goes down, and on top the engine loads its state
 /// again or starts anew.
 fn outage(restarts: bool) -> hedgerow_engine::Progress {

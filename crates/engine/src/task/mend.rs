@@ -115,13 +115,14 @@ impl Task {
         if let Standing::Unknown(unfinished) = &mut self.mending.standing {
             let unfinished = std::mem::take(unfinished);
             match self.is_written(unfinished.expected, &unfinished.events).await {
-                Ok(true) => {
-                    let Unfinished { expected, events, outcome } = *unfinished;
-                    self.mending = Mending::default();
-                    self.committed(expected, events, outcome, Vec::new());
-                    return Ok(());
+                Ok(is_written) => {
+                    if is_written {
+                        let Unfinished { expected, events, outcome } = *unfinished;
+                        self.committed(expected, events, outcome, Vec::new());
+                    }
+                    // What was told since then was passed over.
+                    self.mending.standing = Standing::Stale;
                 }
-                Ok(false) => self.mending.standing = Standing::Stale,
                 Err(failure) => {
                     self.failed(Standing::Unknown(unfinished), failure.into());
                     return Ok(());

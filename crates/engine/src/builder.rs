@@ -47,6 +47,7 @@ impl EngineBuilder {
             concurrent_calls: 64,
             call_timeout: Duration::from_secs(20),
             snapshot_every: 50_000,
+            chunk: 10_000,
         };
         Self { store, transport, directory, clock, spawner, writer, settings }
     }
@@ -75,6 +76,13 @@ impl EngineBuilder {
     /// After how many events the state of a campaign is saved beside its log; default 50,000.
     pub fn snapshot_every(mut self, events: u64) -> Self {
         self.settings.snapshot_every = events.max(1);
+        self
+    }
+
+    /// How many devices one event of a snapshot names (E9), and one look-up of presence asks for; at
+    /// least 1, default 10,000.
+    pub fn chunk(mut self, devices: usize) -> Self {
+        self.settings.chunk = devices.max(1);
         self
     }
 

@@ -20,9 +20,6 @@ use crate::task::{LookUp, Message};
 
 type Inbox = mpsc::UnboundedSender<Message>;
 
-/// Devices of one chunk of a snapshot or of one look-up of presence.
-const CHUNK: usize = 10_000;
-
 /// Performs one effect and sends its answer.
 pub(crate) async fn perform(
     shared: Arc<Shared>,
@@ -123,7 +120,7 @@ pub(crate) async fn snapshot(
             if !planned.begins(&targets)
                 || make_way(&shared, &tenant, stream, definition).await =>
         {
-            for chunk in targets.chunks(CHUNK) {
+            for chunk in targets.chunks(shared.settings.chunk) {
                 let devices = chunk.iter().map(|(device, _)| *device).collect();
                 let inputs = vec![Input::SnapshotChunk { question, devices }];
                 // If the task has ended nobody misses it.
@@ -175,7 +172,7 @@ pub(crate) async fn presence(
     inbox: Inbox,
 ) {
     let mut inputs = Vec::with_capacity(devices.len() + 1);
-    for chunk in devices.chunks(CHUNK) {
+    for chunk in devices.chunks(shared.settings.chunk) {
         let presences = ask_presence(&shared, &tenant, chunk).await;
         inputs.extend(chunk.iter().zip(presences).map(|(device, presence)| match presence {
             Some(presence) => Input::Presence { device: *device, presence },

@@ -20,6 +20,8 @@ pub(crate) struct Settings {
     pub(crate) concurrent_calls: usize,
     pub(crate) call_timeout: Duration,
     pub(crate) snapshot_every: u64,
+    /// Devices of one chunk of a snapshot or of one look-up of presence.
+    pub(crate) chunk: usize,
 }
 
 pub(crate) struct Shared {

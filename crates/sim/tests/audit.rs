@@ -73,7 +73,7 @@ fn store_of(events: Vec<StoredEvent>) -> MemoryStore {
     let store = MemoryStore::new();
     let mut versions = std::collections::BTreeMap::new();
     for stored in events {
-        let version: &mut u64 = versions.entry(stored.stream).or_default();
+        let version: &mut u64 = versions.entry((stored.tenant.clone(), stored.stream)).or_default();
         let append = StreamAppend {
             tenant: stored.tenant,
             stream: stored.stream,

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use hedgerow_core::{
     BaseImage, CampaignDefinition, CampaignId, Channel, DeviceId, GatePolicy, GroupName,
-    OperationLimits, PushRollout, RolloutLimits, RolloutMechanism, SystemModelHandle, Timestamp,
-    WhenRunning,
+    OperationLimits, PushRollout, RolloutLimits, RolloutMechanism, SystemModelHandle, TenantId,
+    Timestamp, WhenRunning,
 };
 use uuid::Uuid;
 
@@ -17,6 +17,9 @@ use crate::random::Random;
 
 /// When a simulated world begins: 2026-01-01T00:00:00Z.
 pub(super) const BEGINNING: Timestamp = Timestamp::from_millis(1_767_225_600_000);
+
+/// The devices of a second tenant are counted from here: what happens to them is chance of their own.
+const TWINS: u32 = 1 << 20;
 
 /// Versions that images have.
 const IMAGES: [&str; 5] = ["2.0.0", "2.1.0", "2.0.0+build.7", "3.0.0-rc.1", "1.5.0"];
@@ -37,8 +40,18 @@ const REQUIREMENTS: [Option<&str>; 5] =
     [None, None, Some(">= 1.0.0"), Some(">= 1.2.0 and < 3.0.0"), Some("~> 1.4.0 or == 1.0.0")];
 const FAILURE_LIMITS: [&str; 6] = ["100", "100", "50", "33.3", "12.5", "0"];
 
+/// The tenants that a simulation may have.
+const TENANTS: [&str; 2] = ["simulated", "twin"];
+
+/// The tenant of that number.
+pub(super) fn tenant(number: usize) -> TenantId {
+    constant(TENANTS[number])
+}
+
 /// A device as it is at first.
 pub(super) struct DevicePart {
+    /// The number of its tenant.
+    pub(super) tenant: usize,
     pub(super) device: SimulatedDevice,
     pub(super) system_model: SystemModelHandle,
     pub(super) groups: BTreeSet<GroupName>,
@@ -49,14 +62,17 @@ pub(super) struct DevicePart {
 /// A campaign and when it is created.
 #[derive(Clone)]
 pub(super) struct CampaignPart {
+    /// The number of its tenant.
+    pub(super) tenant: usize,
     pub(super) id: CampaignId,
     pub(super) definition: CampaignDefinition,
     pub(super) created_at: Timestamp,
     pub(super) scheduled_at: Option<Timestamp>,
 }
 
-/// Draws the cast of a seed.
+/// Draws the cast of a seed, for one tenant.
 pub(super) struct Casting<'a> {
+    tenant: usize,
     seed: u64,
     profile: &'a Profile,
     random: Random,
@@ -85,6 +101,12 @@ pub(super) fn installs(found: &str) -> Option<String> {
     IMAGES.into_iter().find(|version| url(version) == found).map(str::to_owned)
 }
 
+/// Whether everybody's presence is told anew once everything has healed, or only what the platform
+/// still owes: what an engine lost by itself then stays lost.
+pub(super) fn tells_all_again(seed: u64) -> bool {
+    Random::for_device(seed, 4, 1 << 41).chance(500)
+}
+
 /// How many calls an engine makes at once for each campaign: so few that others wait behind them, or
 /// as many as it likes.
 pub(super) fn concurrent_calls(seed: u64) -> usize {
@@ -98,14 +120,30 @@ impl<'a> Casting<'a> {
         let random = Random::for_device(seed, 1, 1 << 41);
         // Fewer channels than campaigns, so that some supersede others (D18).
         let channels = (campaigns * 2 / 3).max(1);
-        Self { seed, profile, random, devices, channels, campaigns }
+        Self { tenant: 0, seed, profile, random, devices, channels, campaigns }
+    }
+
+    /// That of a second tenant, smaller, with ids of the first: its devices and campaigns have
+    /// nothing else in common with those of the first.
+    pub(super) fn twin(&self) -> Self {
+        let random = Random::for_device(self.seed, 6, 1 << 41);
+        let (devices, campaigns) = ((self.devices / 3).max(1), (self.campaigns / 2).max(1));
+        Self { tenant: 1, random, devices, campaigns, ..*self }
     }
 
     pub(super) fn devices(&mut self) -> Vec<DevicePart> {
-        (0..self.devices).map(|index| self.device(index)).collect()
+        let ids: Vec<_> = (0..self.devices).map(|_| None).collect();
+        (0..).zip(ids).map(|(index, id)| self.device(index, id)).collect()
     }
 
-    fn device(&mut self, index: u32) -> DevicePart {
+    /// Devices with the ids of others.
+    pub(super) fn devices_like(&mut self, others: &[DevicePart]) -> Vec<DevicePart> {
+        let ids: Vec<_> = others.iter().map(|part| Some(part.device.id())).collect();
+        let ids = ids.into_iter().take(self.devices as usize);
+        (TWINS..).zip(ids).map(|(index, id)| self.device(index, id)).collect()
+    }
+
+    fn device(&mut self, index: u32, id: Option<DeviceId>) -> DevicePart {
         let random = &mut self.random;
         let mut bytes = [0; 16];
         bytes[..8].copy_from_slice(&random.next_u64().to_be_bytes());
@@ -115,7 +153,7 @@ impl<'a> Casting<'a> {
         // Most run something that can be updated.
         let usual = random.chance(750);
         let version = if usual { pick(random, &VERSIONS[..5]) } else { pick(random, &VERSIONS) };
-        let id = DeviceId::from_bytes(bytes);
+        let id = id.unwrap_or(DeviceId::from_bytes(bytes));
         let device =
             SimulatedDevice::new(self.seed, index, id, flavour, version, self.profile.devices);
         let sensor = random.chance(80);
@@ -126,6 +164,7 @@ impl<'a> Casting<'a> {
             }
         }
         DevicePart {
+            tenant: self.tenant,
             device,
             system_model: constant(if sensor { "sensor" } else { "gateway" }),
             groups,
@@ -151,6 +190,7 @@ impl<'a> Casting<'a> {
         let wait = Duration::from_millis(random.between(1_000..=minutes * 20_000));
         let definition = self.definition(&name);
         CampaignPart {
+            tenant: self.tenant,
             id: CampaignId::from_uuid(Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes())),
             definition,
             created_at,
@@ -231,6 +271,11 @@ impl<'a> Casting<'a> {
     pub(super) fn image(&mut self) -> (&'static str, String) {
         let version = pick(&mut self.random, &IMAGES);
         (version, url(version))
+    }
+
+    /// How many campaigns are created in any case.
+    pub(super) fn planned(&self) -> u32 {
+        self.campaigns
     }
 
     pub(super) fn random(&mut self) -> &mut Random {

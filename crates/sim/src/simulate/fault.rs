@@ -84,6 +84,10 @@ faults! {
         "The platform cannot be reached for one to ten minutes.";
     DirectoryFails = "directory_fails", PerMille,
         "The directory of devices fails. Of its calls.";
+    DirectorySlow = "directory_slow", PerMille,
+        "The directory answers in pages within up to 22 seconds, each as of its own moment. Of its calls.";
+    DirectoryShuffles = "directory_shuffles", PerMille,
+        "The directory names targets in another order than before, some of them twice. Of its answers.";
     PowerLoss = "power_loss", PerMilleOfMinutes,
         "A device loses its power, in whatever phase it is, for up to ten minutes.";
     NetworkLoss = "network_loss", PerMilleOfMinutes,
@@ -128,6 +132,10 @@ faults! {
         "A second engine runs on the same store for up to ten minutes.";
     EngineClockSteps = "engine_clock_steps", PerMilleOfMinutes,
         "The engine's clock steps forward, by up to an hour.";
+    SecondTenant = "second_tenant", PerMille,
+        "A second tenant has devices, campaigns and manual updates with the same ids. Of the runs.";
+    SmallChunks = "small_chunks", PerMille,
+        "Snapshots are recorded and presence is looked up for three devices at a time. Of the runs.";
     AppendFails = "append_fails", PerMille,
         "The store fails an append before anything is written. Of the appends.";
     AppendAnswerLost = "append_answer_lost", PerMille,

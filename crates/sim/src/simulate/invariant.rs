@@ -100,16 +100,20 @@ invariants! {
         "No operation starts after a recorded pause, and a pause ends when nothing is in progress.";
     Cancel = "cancel", "D17", Log,
         "No operation starts after the outcome, idle targets are cancelled, and after a recorded Cancel, which leaves, no Update is sent again.";
+    Tenants = "tenants", "D21", World,
+        "Tenants with the same devices, campaigns and requests have nothing of each other.";
     StateIsFold = "state_is_fold", "E1", Log,
         "The state that the engine shows is the fold of its log, at every commit, and after every restart.";
     DerivedId = "derived_id", "E3", Log,
-        "An operation's id is the UUID derived from campaign, device and series.";
+        "An operation's id is the UUID derived from campaign, device and series, or from tenant and request.";
     RecordThenAct = "record_then_act", "E4", World,
         "No request leaves before the event that decides it is durable, none twice for one decision, none after the end of its operation; and what is decided leaves.";
     ExpectedVersion = "expected_version", "E5", Log,
         "Every append continues its stream at the version that it expects.";
     Claims = "claims", "E5", Log,
         "The store's claims are those of the active operations and the running rollouts.";
+    Subscribers = "subscribers", "E4", World,
+        "What a subscriber is told is durable, of its tenant and as it is recorded; in order, once, and nothing is left out.";
     Acknowledged = "acknowledged", "E8", World,
         "What was acknowledged is in the log, a report as far as it says more than the log.";
     NeverUnknown = "never_unknown", "E10", Log,

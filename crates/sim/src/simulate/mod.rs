@@ -14,7 +14,7 @@
 //! |---|---|
 //! | `profile`, `fault` | what goes wrong and how often; the dice |
 //! | `cast`, `operator` | devices, images, campaigns; what people do |
-//! | `world`, `ports`, `store` | devices and platform; the engine's ports, with faults |
+//! | `world`, `ports`, `directory`, `store` | devices and platform; the engine's ports, with faults |
 //! | `run` | one run, step by step |
 //! | `invariant`, `check` | what must hold; the judge |
 //! | `audit` | the judge over the log of a real store |
@@ -24,6 +24,7 @@ mod audit;
 mod cast;
 mod check;
 mod coverage;
+mod directory;
 mod fault;
 mod invariant;
 mod operator;
@@ -187,7 +188,7 @@ pub fn simulate(setup: &Setup, storage: &mut dyn Storage) -> Result<Report, Simu
     let (events, log_hash) = hash(&**run.store())?;
     let violation = run.violation();
     let mut inner = run.world().inner();
-    let mut coverage = std::mem::take(&mut inner.checker.coverage);
+    let mut coverage = inner.judges.take_coverage();
     let passed = inner.now.since(cast::BEGINNING).as_millis();
     coverage.virtual_ms = u64::try_from(passed).unwrap_or(u64::MAX);
     let injected = inner.faults.injected();

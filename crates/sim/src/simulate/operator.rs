@@ -8,12 +8,14 @@ use hedgerow_core::{
 };
 use hedgerow_engine::{Engine, EngineError, ManualUpdateRequest};
 
-use super::cast::{CampaignPart, Casting, constant};
+use super::cast::{self, CampaignPart, Casting, constant};
 use super::check::{Asked, Checker};
 use super::fault::FaultKind;
 
 /// Something that a person asks for.
 pub(super) struct Request {
+    /// The number of the tenant.
+    pub(super) tenant: usize,
     pub(super) asked: Asked,
     pub(super) text: String,
     pub(super) ask: Ask,
@@ -26,6 +28,7 @@ pub(super) type Ask =
 /// What a person does for this kind of fault, if there is anything to do it to.
 pub(super) fn draw(
     kind: FaultKind,
+    tenant: usize,
     casting: &mut Casting<'_>,
     checker: &Checker,
     devices: &[hedgerow_core::DeviceId],
@@ -41,36 +44,41 @@ pub(super) fn draw(
         found.get(usize::try_from(place).unwrap_or(0)).copied()
     };
     match kind {
-        FaultKind::OperatorPauses => Some(pause(one_of(&[InProgress])?)),
-        FaultKind::OperatorResumes => Some(resume(one_of(&[Pausing, Paused])?)),
+        FaultKind::OperatorPauses => Some(pause(tenant, one_of(&[InProgress])?)),
+        FaultKind::OperatorResumes => Some(resume(tenant, one_of(&[Pausing, Paused])?)),
         FaultKind::OperatorCancels => {
             let id = one_of(&[Scheduled, CampaignStatus::Idle, InProgress, Pausing, Paused])?;
             let scheduled = checker.status(id) == Some(Scheduled);
             if scheduled && casting.random().chance(700) {
-                return Some(delete(id));
+                return Some(delete(tenant, id));
             }
             let stop = casting.random().chance(600);
-            Some(cancel(id, if stop { RunningOperations::Stop } else { RunningOperations::Finish }))
+            Some(cancel(
+                tenant,
+                id,
+                if stop { RunningOperations::Stop } else { RunningOperations::Finish },
+            ))
         }
         FaultKind::OperatorEdits => {
             let id = one_of(&[Scheduled, InProgress, Pausing, Paused])?;
-            Some(edit(id, checker.status(id) == Some(Scheduled), casting))
+            Some(edit(tenant, id, checker.status(id) == Some(Scheduled), casting))
         }
         FaultKind::OperatorStartsManual => {
             let place = casting.random().below(devices.len() as u64);
             let device = *devices.get(usize::try_from(place).unwrap_or(0))?;
-            Some(start_manual(device, number, casting))
+            Some(start_manual(tenant, device, number, casting))
         }
         FaultKind::OperatorCancelsManual => {
             let active = checker.active_manuals();
             let place = casting.random().below(active.len() as u64);
-            Some(cancel_manual(*active.get(usize::try_from(place).unwrap_or(0))?))
+            Some(cancel_manual(tenant, *active.get(usize::try_from(place).unwrap_or(0))?))
         }
         _ => None,
     }
 }
 
 pub(super) fn create(part: CampaignPart) -> Request {
+    let tenant = part.tenant;
     let text = format!(
         "operator creates campaign {} of {} in {}{}",
         part.id,
@@ -90,36 +98,46 @@ pub(super) fn create(part: CampaignPart) -> Request {
         }
         .boxed()
     });
-    Request { asked, text, ask }
+    Request { tenant, asked, text, ask }
 }
 
-fn pause(id: CampaignId) -> Request {
+fn pause(tenant: usize, id: CampaignId) -> Request {
     let ask: Ask =
         Box::new(move |engine, tenant| async move { engine.pause(&tenant, id).await }.boxed());
-    Request { asked: Asked::Pause(id), text: format!("operator pauses campaign {id}"), ask }
+    Request { tenant, asked: Asked::Pause(id), text: format!("operator pauses campaign {id}"), ask }
 }
 
-pub(super) fn resume(id: CampaignId) -> Request {
+pub(super) fn resume(tenant: usize, id: CampaignId) -> Request {
     let ask: Ask =
         Box::new(move |engine, tenant| async move { engine.resume(&tenant, id).await }.boxed());
-    Request { asked: Asked::Resume(id), text: format!("operator resumes campaign {id}"), ask }
+    Request {
+        tenant,
+        asked: Asked::Resume(id),
+        text: format!("operator resumes campaign {id}"),
+        ask,
+    }
 }
 
-fn cancel(id: CampaignId, running: RunningOperations) -> Request {
+fn cancel(tenant: usize, id: CampaignId, running: RunningOperations) -> Request {
     let ask: Ask = Box::new(move |engine, tenant| {
         async move { engine.cancel(&tenant, id, running).await }.boxed()
     });
     let text = format!("operator cancels campaign {id}, what runs is to {running:?}");
-    Request { asked: Asked::Cancel(id), text, ask }
+    Request { tenant, asked: Asked::Cancel(id), text, ask }
 }
 
-fn delete(id: CampaignId) -> Request {
+fn delete(tenant: usize, id: CampaignId) -> Request {
     let ask: Ask =
         Box::new(move |engine, tenant| async move { engine.delete(&tenant, id).await }.boxed());
-    Request { asked: Asked::Delete(id), text: format!("operator deletes campaign {id}"), ask }
+    Request {
+        tenant,
+        asked: Asked::Delete(id),
+        text: format!("operator deletes campaign {id}"),
+        ask,
+    }
 }
 
-fn edit(id: CampaignId, scheduled: bool, casting: &mut Casting<'_>) -> Request {
+fn edit(tenant: usize, id: CampaignId, scheduled: bool, casting: &mut Casting<'_>) -> Request {
     let limits = casting.limits();
     let part = casting.random().below(3);
     let mut change = LimitsEdit::default();
@@ -148,10 +166,11 @@ fn edit(id: CampaignId, scheduled: bool, casting: &mut Casting<'_>) -> Request {
         let edit = edit.clone();
         async move { engine.edit(&tenant, id, edit).await }.boxed()
     });
-    Request { asked: Asked::Edit(id), text, ask }
+    Request { tenant, asked: Asked::Edit(id), text, ask }
 }
 
 fn start_manual(
+    tenant: usize,
     device: hedgerow_core::DeviceId,
     number: u32,
     casting: &mut Casting<'_>,
@@ -168,24 +187,19 @@ fn start_manual(
         expected_version: expected.then(|| constant(version)),
         limits,
     };
-    let id = OperationId::of_manual_update(&tenant(), &name);
+    let id = OperationId::of_manual_update(&cast::tenant(tenant), &name);
     let ask: Ask = Box::new(move |engine, tenant| {
         let request = request.clone();
         async move { engine.start_manual_update(&tenant, request).await.map(drop) }.boxed()
     });
     let text = format!("operator starts manual update {id} of {device} to {version}");
-    Request { asked: Asked::StartManual(id, device), text, ask }
+    Request { tenant, asked: Asked::StartManual(id, device), text, ask }
 }
 
-fn cancel_manual(id: OperationId) -> Request {
+fn cancel_manual(tenant: usize, id: OperationId) -> Request {
     let ask: Ask = Box::new(move |engine, tenant| {
         async move { engine.cancel_manual_update(&tenant, id).await }.boxed()
     });
     let text = format!("operator cancels manual update {id}");
-    Request { asked: Asked::CancelManual(id), text, ask }
-}
-
-/// The one tenant of a simulation.
-pub(super) fn tenant() -> TenantId {
-    constant("simulated")
+    Request { tenant, asked: Asked::CancelManual(id), text, ask }
 }

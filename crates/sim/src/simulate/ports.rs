@@ -1,5 +1,5 @@
-//! The platform as an engine calls it: transport and directory, with everything that can go wrong
-//! with a call.
+//! The platform as an engine calls it, and the transport, with everything that can go wrong with a
+//! call. `directory` has the other port.
 
 use std::time::Duration;
 
@@ -7,10 +7,9 @@ use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::{BoxFuture, pending};
 use hedgerow_core::{
-    Channel, DeviceId, FleetDevice, ImageUrl, OperationId, Presence, RequestAnswer,
-    SystemModelHandle, TenantId, Timestamp, TransportError, select_targets,
+    DeviceId, ImageUrl, OperationId, RequestAnswer, TenantId, Timestamp, TransportError,
 };
-use hedgerow_engine::ports::{DeviceTransport, FleetDirectory};
+use hedgerow_engine::ports::DeviceTransport;
 
 use super::cast;
 use super::check::{Read, Said, Unread};
@@ -55,15 +54,15 @@ enum Dies {
 }
 
 /// What becomes of a call: an answer and when it is given, or none.
-struct Outcome<T> {
-    answer: Option<T>,
+pub(super) struct Outcome<T> {
+    pub(super) answer: Option<T>,
     /// Opens when the answer is due.
-    due: Option<oneshot::Receiver<()>>,
+    pub(super) due: Option<oneshot::Receiver<()>>,
 }
 
 impl Inner {
     /// When the answer to a call is given.
-    fn due(&mut self) -> Option<oneshot::Receiver<()>> {
+    pub(super) fn due(&mut self) -> Option<oneshot::Receiver<()>> {
         let mut delay = self.latency();
         if self.faults.happens(FaultKind::CallSlow) {
             delay += self.some_ms(15_000);
@@ -100,7 +99,7 @@ impl Inner {
         }
     }
 
-    fn is_down(&self) -> bool {
+    pub(super) fn is_down(&self) -> bool {
         self.down_until.is_some_and(|until| until > self.now)
     }
 
@@ -133,8 +132,14 @@ impl Inner {
     }
 
     /// A request to a device: what the platform answers, and whether it goes on to the device.
-    fn request(&mut self, device: DeviceId, input: DeviceInput) -> Outcome<RequestAnswer> {
-        let Some(index) = self.thing(device).filter(|(_, thing)| !thing.removed).map(|(i, _)| i)
+    fn request(
+        &mut self,
+        tenant: usize,
+        device: DeviceId,
+        input: DeviceInput,
+    ) -> Outcome<RequestAnswer> {
+        let Some(index) =
+            self.thing(tenant, device).filter(|(_, thing)| !thing.removed).map(|(i, _)| i)
         else {
             let error = TransportError::new("HTTP status 404: Device not found");
             let answer = Some(RequestAnswer::of_http_status(404, error));
@@ -191,13 +196,15 @@ impl Inner {
 }
 
 /// Notes the end of a call, also of one that nobody waits for any more.
-struct Call {
+pub(super) struct Call {
     lens: Lens,
+    /// The number of the tenant.
+    tenant: usize,
     what: What,
     answered: bool,
 }
 
-enum What {
+pub(super) enum What {
     Update(OperationId),
     /// With when it began.
     Read(DeviceId, Timestamp),
@@ -205,17 +212,18 @@ enum What {
 }
 
 impl Call {
-    fn ends(&mut self, said: Said, version: Read) {
+    pub(super) fn ends(&mut self, said: Said, version: Read) {
         self.answered = true;
         let mut inner = self.lens.world.inner();
-        inner.checker.coverage.inputs += 1;
         let moment = inner.moment();
-        inner.checker.call_ends(moment);
+        let judge = inner.judges.of(self.tenant);
+        judge.coverage.inputs += 1;
+        judge.call_ends(moment);
         match self.what {
-            What::Update(operation) => inner.checker.update_answered(operation, said, moment.now),
+            What::Update(operation) => judge.update_answered(operation, said, moment.now),
             What::Read(device, since) => {
                 let slot = self.lens.slot;
-                inner.checker.read_ended(slot, device, since, version, moment);
+                judge.read_ended(slot, device, since, version, moment);
             }
             What::Other => {}
         }
@@ -232,9 +240,10 @@ impl Drop for Call {
 
 impl Lens {
     /// Makes a call; `None`: the engine is dead, or died of it.
-    fn begin<T>(
+    pub(super) fn begin<T>(
         &self,
-        make: impl FnOnce(&mut Inner) -> (What, Outcome<T>),
+        tenant: &TenantId,
+        make: impl FnOnce(&mut Inner, usize) -> (What, Outcome<T>),
     ) -> Option<(Call, Outcome<T>)> {
         let mut inner = self.world.inner();
         if !self.is_alive(&inner) {
@@ -246,26 +255,28 @@ impl Lens {
             return None;
         }
         let moment = inner.moment();
-        inner.checker.call_begins(moment);
-        let (what, outcome) = make(&mut inner);
+        let tenant = inner.judges.number(tenant, moment.now);
+        inner.judges.of(tenant).call_begins(moment);
+        let (what, outcome) = make(&mut inner, tenant);
         if dies == Some(Dies::After) {
             self.die(&mut inner, "after a call");
         }
-        Some((Call { lens: self.clone(), what, answered: false }, outcome))
+        Some((Call { lens: self.clone(), tenant, what, answered: false }, outcome))
     }
 
-    fn lives(&self) -> bool {
+    pub(super) fn lives(&self) -> bool {
         self.is_alive(&self.world.inner())
     }
 
     /// Makes a call when it is first polled, and gives its answer when that is due; a dead engine
     /// never gets one.
-    async fn call<T>(
+    pub(super) async fn call<T>(
         self,
-        make: impl FnOnce(&mut Inner) -> (What, Outcome<T>),
+        tenant: TenantId,
+        make: impl FnOnce(&mut Inner, usize) -> (What, Outcome<T>),
         said: impl FnOnce(&T) -> (Said, Read),
     ) -> T {
-        let Some((mut call, outcome)) = self.begin(make) else { return pending().await };
+        let Some((mut call, outcome)) = self.begin(&tenant, make) else { return pending().await };
         if let Some(due) = outcome.due {
             // The world never forgets an answer that it owes.
             let _ = due.await;
@@ -289,57 +300,59 @@ fn said(answer: &RequestAnswer) -> (Said, Read) {
 impl DeviceTransport for Lens {
     fn send_update(
         &self,
-        _: &TenantId,
+        tenant: &TenantId,
         device: DeviceId,
         operation: OperationId,
         url: &ImageUrl,
     ) -> BoxFuture<'static, RequestAnswer> {
         let url = url.as_str().to_owned();
-        let make = move |inner: &mut Inner| {
+        let make = move |inner: &mut Inner, tenant: usize| {
             let now = inner.engine_now();
-            inner.checker.update_leaves(device, operation, &url, now);
-            inner.note(Some(device), inner.checker.stream_of(operation), || {
+            inner.judges.of(tenant).update_leaves(device, operation, &url, now);
+            inner.note(Some(device), inner.judges.get(tenant).stream_of(operation), || {
                 format!("engine sends Update {operation}")
             });
-            inner.sent.push((device, operation));
+            inner.sent.push((tenant, device, operation));
             let installs = cast::installs(&url);
-            let outcome = inner.request(device, DeviceInput::Update { operation, url, installs });
+            let update = DeviceInput::Update { operation, url, installs };
+            let outcome = inner.request(tenant, device, update);
             (What::Update(operation), outcome)
         };
-        self.clone().call(make, said).boxed()
+        self.clone().call(tenant.clone(), make, said).boxed()
     }
 
     fn send_cancel(
         &self,
-        _: &TenantId,
+        tenant: &TenantId,
         device: DeviceId,
         operation: OperationId,
         url: &ImageUrl,
     ) -> BoxFuture<'static, RequestAnswer> {
         let url = url.as_str().to_owned();
-        let make = move |inner: &mut Inner| {
+        let make = move |inner: &mut Inner, tenant: usize| {
             let now = inner.engine_now();
-            inner.checker.cancel_leaves(device, operation, &url, now);
-            inner.note(Some(device), inner.checker.stream_of(operation), || {
+            inner.judges.of(tenant).cancel_leaves(device, operation, &url, now);
+            inner.note(Some(device), inner.judges.get(tenant).stream_of(operation), || {
                 format!("engine sends Cancel {operation}")
             });
             let url = Some(url);
-            (What::Other, inner.request(device, DeviceInput::Cancel { operation, url }))
+            (What::Other, inner.request(tenant, device, DeviceInput::Cancel { operation, url }))
         };
-        self.clone().call(make, said).boxed()
+        self.clone().call(tenant.clone(), make, said).boxed()
     }
 
     fn base_image_version(
         &self,
-        _: &TenantId,
+        tenant: &TenantId,
         device: DeviceId,
     ) -> BoxFuture<'static, Result<Option<String>, TransportError>> {
-        let make = move |inner: &mut Inner| {
+        let make = move |inner: &mut Inner, tenant: usize| {
             let moment = inner.moment();
-            inner.checker.read_began(device, moment);
+            inner.judges.of(tenant).read_began(device, moment);
             let error = inner.server_error(Some(device));
             let hangs = inner.faults.happens(FaultKind::CallTimesOut);
-            let version = inner.thing(device).filter(|(_, thing)| !thing.removed).map(|(_, t)| {
+            let version = inner.thing(tenant, device);
+            let version = version.filter(|(_, thing)| !thing.removed).map(|(_, t)| {
                 (!t.reports_no_version).then(|| t.device.published_version().to_owned())
             });
             let answer = match (error, version) {
@@ -362,73 +375,7 @@ impl DeviceTransport for Lens {
         let said = |answer: &Result<Option<String>, TransportError>| {
             (Said::Accepted, answer.clone().map_err(|_| Unread))
         };
-        self.clone().call(make, said).boxed()
-    }
-}
-
-impl Inner {
-    fn directory_fails(&mut self) -> Option<TransportError> {
-        let fails = self.faults.happens(FaultKind::DirectoryFails);
-        if fails {
-            self.mark(None, || "directory_fails".to_owned());
-        }
-        (fails || self.is_down()).then(|| TransportError::new("the directory does not answer"))
-    }
-}
-
-impl FleetDirectory for Lens {
-    fn targets(
-        &self,
-        _: &TenantId,
-        channel: &Channel,
-        system_model: &SystemModelHandle,
-    ) -> BoxFuture<'static, Result<Vec<(DeviceId, Presence)>, TransportError>> {
-        let (channel, system_model) = (channel.clone(), system_model.clone());
-        let make = move |inner: &mut Inner| {
-            if let Some(error) = inner.directory_fails() {
-                return (What::Other, Outcome { answer: Some(Err(error)), due: inner.due() });
-            }
-            let fleet: Vec<FleetDevice> = inner
-                .things
-                .iter()
-                .filter(|thing| !thing.removed)
-                .map(|thing| FleetDevice {
-                    id: thing.device.id(),
-                    system_model: Some(thing.system_model.clone()),
-                    groups: thing.groups.clone(),
-                })
-                .collect();
-            let targets: Vec<_> = select_targets(&fleet, &channel, &system_model)
-                .into_iter()
-                .map(|id| (id, inner.presence(id).unwrap_or(Presence::Offline)))
-                .collect();
-            let named: Vec<_> = targets
-                .iter()
-                .map(|(device, presence)| (*device, *presence != Presence::Offline))
-                .collect();
-            inner.checker.targets_named(&channel, &system_model, &named);
-            // Given at once: what is told meanwhile is newer than the answer.
-            (What::Other, Outcome { answer: Some(Ok(targets)), due: None })
-        };
-        self.clone().call(make, |_| (Said::Accepted, Err(Unread))).boxed()
-    }
-
-    fn presence(
-        &self,
-        _: &TenantId,
-        devices: Vec<DeviceId>,
-    ) -> BoxFuture<'static, Result<Vec<Option<Presence>>, TransportError>> {
-        let make = move |inner: &mut Inner| {
-            // A stream was loaded, and starts nothing before it has the answer (E7).
-            let now = inner.engine_now();
-            inner.checker.trouble(now);
-            if let Some(error) = inner.directory_fails() {
-                return (What::Other, Outcome { answer: Some(Err(error)), due: inner.due() });
-            }
-            let presence = devices.iter().map(|device| inner.presence(*device)).collect();
-            (What::Other, Outcome { answer: Some(Ok(presence)), due: inner.due() })
-        };
-        self.clone().call(make, |_| (Said::Accepted, Err(Unread))).boxed()
+        self.clone().call(tenant.clone(), make, said).boxed()
     }
 }
 

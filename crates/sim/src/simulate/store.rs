@@ -41,7 +41,8 @@ fn unavailable() -> StoreError {
     StoreError::Unavailable { detail: "an injected fault".to_owned() }
 }
 
-type Decoded = (StreamId, u64, Vec<(Event, Timestamp)>);
+/// What an append holds: tenant, stream, expected version, events.
+type Decoded = (TenantId, StreamId, u64, Vec<(Event, Timestamp)>);
 
 impl FaultyStore {
     /// Draws what becomes of the next append, and for how long it waits first.
@@ -75,7 +76,7 @@ impl FaultyStore {
         }
         if fate != Fate::Works || !delay.is_zero() {
             let now = inner.engine_now();
-            inner.checker.trouble(now);
+            inner.judges.trouble(now);
         }
         Some((fate, delay))
     }
@@ -84,14 +85,20 @@ impl FaultyStore {
     fn written(&self, decoded: Vec<Decoded>, fate: Fate) {
         let inner = &mut *self.lens.world.inner();
         let moment = inner.moment();
-        for (stream, expected_version, events) in decoded {
+        for (tenant, stream, expected_version, events) in decoded {
+            let tenant = inner.judges.number(&tenant, moment.now);
             for (event, _) in &events {
                 let device = event.device();
                 inner.trace.event(inner.now, device, stream, || event.text());
             }
             let slot = self.lens.slot;
-            inner.checker.recorded(slot, stream, expected_version, &events, moment);
-            inner.touched.insert(stream);
+            inner.judges.of(tenant).recorded(slot, stream, expected_version, &events, moment);
+            inner.touched.insert((tenant, stream));
+            if let Some(subscriber) = inner.subscribers[slot].get_mut(tenant) {
+                for (version, _) in (expected_version + 1..).zip(&events) {
+                    subscriber.is_owed(stream, version);
+                }
+            }
         }
         if fate == Fate::KillsAfter {
             self.lens.die(inner, "after an append is written");
@@ -110,7 +117,7 @@ impl FaultyStore {
             }
             if inner.faults.happens(FaultKind::ReadFails) {
                 let now = inner.engine_now();
-                inner.checker.trouble(now);
+                inner.judges.trouble(now);
                 inner.mark(None, || "read_fails".to_owned());
                 return ready(Err(unavailable())).boxed();
             }
@@ -126,7 +133,7 @@ impl Inner {
     /// An append was refused: whether that goes on and on without any time passing.
     fn is_refused(&mut self, error: &AppendError) -> bool {
         let now = self.engine_now();
-        self.checker.trouble(now);
+        self.judges.trouble(now);
         self.note(None, None, || format!("append refused: {error}"));
         let (step, count) = self.refused;
         self.refused = (self.step, if step == self.step { count + 1 } else { 1 });
@@ -134,14 +141,14 @@ impl Inner {
             return false;
         }
         let message = "it tries an append again and again that is refused each time".to_owned();
-        self.checker.broken((Invariant::Liveness, message), now, None, None);
+        self.judges.of(0).broken((Invariant::Liveness, message), now, None, None);
         true
     }
 
     fn unreadable(&mut self, stream: StreamId, error: &hedgerow_core::event::EventError) {
         let broken = (Invariant::StateIsFold, format!("an event cannot be read back: {error}"));
         let now = self.engine_now();
-        self.checker.broken(broken, now, Some(stream), None);
+        self.judges.of(0).broken(broken, now, Some(stream), None);
     }
 }
 
@@ -153,7 +160,7 @@ impl EventStore for FaultyStore {
                 self.clock.sleep(delay).await;
                 let mut inner = self.lens.world.inner();
                 let now = inner.engine_now();
-                inner.checker.trouble(now);
+                inner.judges.trouble(now);
             }
             match fate {
                 Fate::Fails => return Err(unavailable().into()),
@@ -181,7 +188,8 @@ impl EventStore for FaultyStore {
                         Err(error) => self.lens.world.inner().unreadable(append.stream, &error),
                     }
                 }
-                decoded.push((append.stream, append.expected_version, events));
+                let tenant = append.tenant.clone();
+                decoded.push((tenant, append.stream, append.expected_version, events));
             }
             let result = self.store.append(batch).await;
             match result {

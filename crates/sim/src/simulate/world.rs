@@ -13,7 +13,7 @@ use hedgerow_core::{
 use hedgerow_engine::Observation;
 
 use super::cast::DevicePart;
-use super::check::{Checker, Moment, Told};
+use super::check::{Judges, Moment, Subscriber, Told};
 use super::fault::{FaultKind, Faults};
 use super::trace::Trace;
 use crate::device::{DeviceInput, DeviceOutput, DeviceProfile, SimulatedDevice};
@@ -27,8 +27,8 @@ pub(super) enum Happening {
     Minute,
     /// A fault that was drawn for this moment.
     Fault(FaultKind),
-    /// An observation reaches the engines.
-    Tell(Observation),
+    /// An observation reaches the engines, under the tenant of that number.
+    Tell(usize, Observation),
     /// A request reaches a device.
     Request(u32, DeviceInput),
     /// A device's power or network comes back, or goes away.
@@ -45,12 +45,15 @@ pub(super) enum Happening {
     Heal,
     /// After the faults: what is paused is resumed.
     Resume,
-    /// After the last late notice: where every device is is told once more.
+    /// After the last late notice: where devices are is told once more.
     Notices,
 }
 
 /// A device and what the platform knows of it.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Thing {
+    /// The number of its tenant.
+    pub(super) tenant: usize,
     pub(super) device: SimulatedDevice,
     pub(super) system_model: SystemModelHandle,
     pub(super) groups: BTreeSet<hedgerow_core::GroupName>,
@@ -59,6 +62,8 @@ pub(super) struct Thing {
     pub(super) liar: bool,
     pub(super) removed: bool,
     pub(super) online_since: Option<Timestamp>,
+    /// What was last told of its presence is not so, or was lost: the platform owes a notice.
+    pub(super) notice_owed: bool,
     armed: Option<Timestamp>,
 }
 
@@ -80,22 +85,26 @@ pub(super) struct Inner {
     queue: BTreeMap<(Timestamp, u64), Happening>,
     queued: u64,
     pub(super) things: Vec<Thing>,
-    pub(super) index: BTreeMap<DeviceId, u32>,
+    pub(super) index: BTreeMap<(usize, DeviceId), u32>,
     wakes: BTreeSet<(Timestamp, u32)>,
     pub(super) faults: Faults,
     pub(super) down_until: Option<Timestamp>,
     pub(super) engines: [Alive; 2],
     /// What engines were told and have not acknowledged.
-    pub(super) pending: [BTreeMap<u64, (Observation, Told)>; 2],
+    pub(super) pending: [BTreeMap<u64, (usize, Observation, Told)>; 2],
     /// How many appends were refused in the latest step in which one was.
     pub(super) refused: (u64, u32),
     /// What no engine was there to hear.
-    pub(super) backlog: Vec<Observation>,
-    pub(super) checker: Checker,
+    pub(super) backlog: Vec<(usize, Observation)>,
+    pub(super) judges: Judges,
+    /// What the subscriber of each tenant is told by each engine.
+    pub(super) subscribers: [Vec<Subscriber>; 2],
+    /// Whether everybody's presence is told anew at the end, or only what is owed.
+    tells_all_again: bool,
     /// Streams to which something was appended since the last look.
-    pub(super) touched: BTreeSet<StreamId>,
+    pub(super) touched: BTreeSet<(usize, StreamId)>,
     /// Operations that were sent to devices, for lies about them.
-    pub(super) sent: Vec<(DeviceId, OperationId)>,
+    pub(super) sent: Vec<(usize, DeviceId, OperationId)>,
     pub(super) trace: Trace,
     healthy: DeviceProfile,
 }
@@ -111,8 +120,9 @@ impl World {
         now: Timestamp,
         parts: Vec<DevicePart>,
         faults: Faults,
-        checker: Checker,
+        judges: Judges,
         trace: Trace,
+        tells_all_again: bool,
     ) -> Self {
         let mut things = Vec::with_capacity(parts.len());
         let mut healthy = DeviceProfile::flawless();
@@ -128,6 +138,8 @@ impl World {
                 ..DeviceProfile::flawless()
             };
             things.push(Thing {
+                tenant: part.tenant,
+                notice_owed: false,
                 online_since: part.device.is_connected().then_some(now),
                 device: part.device,
                 system_model: part.system_model,
@@ -139,12 +151,13 @@ impl World {
                 armed: None,
             });
         }
-        let index = (0..).zip(&things).map(|(index, thing)| (thing.device.id(), index)).collect();
-        let online: Vec<_> = things
-            .iter()
-            .filter(|thing| thing.online_since.is_some())
-            .map(|thing| thing.device.id())
+        let index = (0..)
+            .zip(&things)
+            .map(|(index, thing)| ((thing.tenant, thing.device.id()), index))
             .collect();
+        let online: Vec<_> =
+            (0..).zip(&things).filter(|(_, thing)| thing.online_since.is_some()).collect();
+        let online: Vec<u32> = online.into_iter().map(|(index, _)| index).collect();
         let mut inner = Inner {
             now,
             engine_ahead: Duration::ZERO,
@@ -160,14 +173,16 @@ impl World {
             pending: [BTreeMap::new(), BTreeMap::new()],
             refused: (0, 0),
             backlog: Vec::new(),
-            checker,
+            judges,
+            subscribers: [Vec::new(), Vec::new()],
+            tells_all_again,
             touched: BTreeSet::new(),
             sent: Vec::new(),
             trace,
             healthy,
         };
-        for device in online {
-            inner.device_went(device, true);
+        for index in online {
+            inner.device_went(index, true);
         }
         Self { inner: Arc::new(Mutex::new(inner)) }
     }
@@ -249,8 +264,8 @@ impl Inner {
 
     // Devices.
 
-    pub(super) fn thing(&mut self, device: DeviceId) -> Option<(u32, &mut Thing)> {
-        let index = *self.index.get(&device)?;
+    pub(super) fn thing(&mut self, tenant: usize, device: DeviceId) -> Option<(u32, &mut Thing)> {
+        let index = *self.index.get(&(tenant, device))?;
         Some((index, &mut self.things[index as usize]))
     }
 
@@ -262,8 +277,11 @@ impl Inner {
     }
 
     /// Where a device is, as the platform knows; `None`: there is no such device.
-    pub(super) fn presence(&self, device: DeviceId) -> Option<Presence> {
-        let index = *self.index.get(&device)?;
+    pub(super) fn presence(&self, tenant: usize, device: DeviceId) -> Option<Presence> {
+        self.presence_of(*self.index.get(&(tenant, device))?)
+    }
+
+    fn presence_of(&self, index: u32) -> Option<Presence> {
         let thing = &self.things[index as usize];
         let presence =
             thing.online_since.map_or(Presence::Offline, |since| Presence::Online { since });
@@ -298,21 +316,21 @@ impl Inner {
 
     fn output(&mut self, index: u32, output: DeviceOutput) {
         let thing = &mut self.things[index as usize];
-        let device = thing.device.id();
+        let (tenant, device) = (thing.tenant, thing.device.id());
         match output {
             DeviceOutput::Connected => {
                 thing.online_since = Some(self.now);
-                self.device_went(device, true);
-                self.notice(device);
+                self.device_went(index, true);
+                self.notice(index);
             }
             DeviceOutput::Disconnected => {
                 thing.online_since = None;
-                self.device_went(device, false);
-                self.notice(device);
+                self.device_went(index, false);
+                self.notice(index);
             }
             DeviceOutput::BaseImage { version } => {
                 self.note(Some(device), None, || format!("device shows base image {version}"));
-                self.message(Observation::BaseImageChanged { device });
+                self.message(tenant, Observation::BaseImageChanged { device });
             }
             DeviceOutput::Report { operation, status, progress, code, message, stamp } => {
                 let stamp = stamp.as_millis().saturating_add(thing.clock_offset_ms);
@@ -330,13 +348,15 @@ impl Inner {
     }
 
     /// Whoever is told of it.
-    fn device_went(&mut self, device: DeviceId, online: bool) {
+    fn device_went(&mut self, index: u32, online: bool) {
         let moment = self.moment();
-        self.checker.device_went(device, online, moment);
+        let thing = &self.things[index as usize];
+        self.judges.of(thing.tenant).device_went(thing.device.id(), online, moment);
     }
 
     fn report(&mut self, index: u32, mut report: OperationReport) {
         let device = report.device;
+        let tenant = self.things[index as usize].tenant;
         self.note(Some(device), None, || {
             format!(
                 "device reports {:?} {} % of {}",
@@ -344,7 +364,7 @@ impl Inner {
             )
         });
         if !self.things[index as usize].liar {
-            return self.message(Observation::Report(report));
+            return self.message(tenant, Observation::Report(report));
         }
         if self.faults.happens(FaultKind::LieSuccess) {
             self.lied(device, "says Success instead");
@@ -363,13 +383,13 @@ impl Inner {
             ..report.clone()
         });
         let foreign = self.faults.happens(FaultKind::LieForeign);
-        self.message(Observation::Report(report));
+        self.message(tenant, Observation::Report(report));
         if let Some(report) = backwards {
             self.lied(device, "goes back to Downloading");
-            self.message(Observation::Report(report));
+            self.message(tenant, Observation::Report(report));
         }
         if foreign {
-            self.lie_about_another(device);
+            self.lie_about_another(tenant, device);
         }
     }
 
@@ -377,23 +397,26 @@ impl Inner {
         self.mark(Some(device), || format!("lie: device {how}"));
     }
 
-    fn lie_about_another(&mut self, device: DeviceId) {
+    fn lie_about_another(&mut self, tenant: usize, device: DeviceId) {
         let known = self.sent.len() as u64;
         let place = usize::try_from(self.faults.random().below(known)).unwrap_or(0);
-        let Some((other, operation)) = self.sent.get(place).copied() else { return };
-        if other == device {
+        let Some((of, other, operation)) = self.sent.get(place).copied() else { return };
+        if of != tenant || other == device {
             return;
         }
         self.lied(device, "reports the success of another device's operation");
         let status = ReportStatus::Success;
-        self.message(Observation::Report(OperationReport::new(device, operation, status)));
+        self.message(tenant, Observation::Report(OperationReport::new(device, operation, status)));
     }
 
     // Messages on their way to the engine.
 
     /// The platform tells that a device connected or disconnected.
-    pub(super) fn notice(&mut self, device: DeviceId) {
-        let Some(presence) = self.presence(device) else { return };
+    pub(super) fn notice(&mut self, index: u32) {
+        let Some(presence) = self.presence_of(index) else { return };
+        let thing = &mut self.things[index as usize];
+        let (tenant, device) = (thing.tenant, thing.device.id());
+        thing.notice_owed = true;
         let lost = self.faults.happens(FaultKind::NoticeLost);
         let mut delay = self.latency();
         let late = self.faults.happens(FaultKind::NoticeDelayed);
@@ -413,12 +436,15 @@ impl Inner {
             format!("device {word}{fate}")
         });
         if !lost {
-            self.schedule_in(delay, Happening::Tell(Observation::Presence { device, presence }));
+            self.schedule_in(
+                delay,
+                Happening::Tell(tenant, Observation::Presence { device, presence }),
+            );
         }
     }
 
     /// A device sends something.
-    fn message(&mut self, observation: Observation) {
+    fn message(&mut self, tenant: usize, observation: Observation) {
         let device = device_of(&observation);
         if self.faults.happens(FaultKind::MessageLost) {
             self.mark(Some(device), || "message_lost".to_owned());
@@ -436,9 +462,9 @@ impl Inner {
         if self.faults.happens(FaultKind::MessageDuplicated) {
             let again = delay + self.some_ms(30_000);
             self.mark(Some(device), || "message_duplicated".to_owned());
-            self.schedule_in(again, Happening::Tell(observation.clone()));
+            self.schedule_in(again, Happening::Tell(tenant, observation.clone()));
         }
-        self.schedule_in(delay, Happening::Tell(observation));
+        self.schedule_in(delay, Happening::Tell(tenant, observation));
     }
 
     /// A device is removed from the platform (D15).
@@ -446,9 +472,10 @@ impl Inner {
         let thing = &mut self.things[index as usize];
         thing.removed = true;
         thing.online_since = None;
-        let device = thing.device.id();
-        self.device_went(device, false);
-        self.schedule_in(Duration::ZERO, Happening::Tell(Observation::DeviceRemoved { device }));
+        let (tenant, device) = (thing.tenant, thing.device.id());
+        self.device_went(index, false);
+        let removed = Observation::DeviceRemoved { device };
+        self.schedule_in(Duration::ZERO, Happening::Tell(tenant, removed));
     }
 
     // After the faults.
@@ -469,11 +496,21 @@ impl Inner {
         self.notices();
     }
 
-    /// Tells once more where every device is.
+    /// Tells once more where devices are: all of them, or those of which the platform told last what
+    /// is not so.
     pub(super) fn notices(&mut self) {
-        let devices: Vec<DeviceId> = self.things.iter().map(|thing| thing.device.id()).collect();
-        for device in devices {
-            self.notice(device);
+        for index in 0..u32::try_from(self.things.len()).unwrap_or(u32::MAX) {
+            if self.tells_all_again || self.things[index as usize].notice_owed {
+                self.notice(index);
+            }
+        }
+    }
+
+    /// Somebody is told where a device is: as it is, or as it was.
+    pub(super) fn presence_told(&mut self, tenant: usize, device: DeviceId, told: Presence) {
+        let is_online = self.presence(tenant, device).map(|now| now != Presence::Offline);
+        if let Some((_, thing)) = self.thing(tenant, device) {
+            thing.notice_owed = is_online.is_some_and(|now| now != (told != Presence::Offline));
         }
     }
 

@@ -3,10 +3,15 @@
 use hedgerow_core::event::{Confirmation, ManualUpdateEvent};
 use hedgerow_core::{ManualUpdate, ManualUpdateDefinition, OperationId, Timestamp};
 
+use uuid::Uuid;
+
 use super::facts::{Facts, Timeout, Witness};
 use super::gate::shows;
 use super::operation::{Op, of};
 use crate::simulate::invariant::{Checked, Invariant, ensure};
+
+/// The namespace of the operations of manual updates, as the documentation gives it (E3).
+const OPERATIONS: Uuid = Uuid::from_u128(0x0b3d_3a5c_7c52_58f4_8d0e_4b0f_9a6e_77c3);
 
 pub(super) struct Manual {
     pub(super) id: OperationId,
@@ -26,6 +31,11 @@ impl Manual {
     ) -> Result<Self, (Invariant, String)> {
         let id = fold.id();
         let definition = fold.definition().clone();
+        let name = format!("{}/{}", fold.tenant(), definition.request_id);
+        let derived = Uuid::new_v5(&OPERATIONS, name.as_bytes());
+        ensure(derived == id.as_uuid(), Invariant::DerivedId, || {
+            format!("operation {id} of request {name} should be {derived}")
+        })?;
         facts.take_device(definition.device, id)?;
         let mut operation = Op::new(definition.device, fold.stream(), definition.url.as_str());
         let expected = definition.expected_version.as_ref().map(ToString::to_string);

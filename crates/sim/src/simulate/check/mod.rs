@@ -13,6 +13,8 @@
 //! | `calls` | how many calls are under way |
 //! | `outage` | what an outage is like (D10) |
 //! | `told` | what was acknowledged (E8, E10) |
+//! | `subscriber` | what subscribers are told (E4) |
+//! | `judges` | a judge for each tenant |
 //! | `log` | a log alone, without the world that it came from |
 //! | `survey` | how everything stands |
 
@@ -20,11 +22,13 @@ mod calls;
 mod campaign;
 mod facts;
 mod gate;
+mod judges;
 mod log;
 mod manual;
 mod operation;
 mod outage;
 mod passing;
+mod subscriber;
 mod survey;
 mod told;
 mod turn;
@@ -41,13 +45,15 @@ use self::campaign::Model;
 use self::facts::Facts;
 use self::facts::Witness;
 pub(super) use self::facts::{Read, Unread};
+pub(super) use self::judges::Judges;
 use self::manual::Manual;
 use self::operation::Op;
 pub(super) use self::operation::Said;
 use self::outage::Outages;
+pub(super) use self::subscriber::Subscriber;
 pub(super) use self::told::{Asked, Told};
-pub(super) use self::turn::Moment;
 use self::turn::Turns;
+pub(super) use self::turn::{Moment, Named};
 use super::coverage::Coverage;
 use super::invariant::{Broken, Invariant, Violation};
 
@@ -119,7 +125,7 @@ impl Checker {
     }
 
     /// The first thing that did not hold.
-    pub(super) fn violation(&self) -> Option<&Violation> {
+    fn violation(&self) -> Option<&Violation> {
         self.violation.as_ref()
     }
 

@@ -9,7 +9,7 @@ use hedgerow_core::{
 
 use super::campaign::Model;
 use super::facts::Shown;
-use super::{Checker, Moment, Read, Said, operation};
+use super::{Checker, Moment, Named, Read, Said, operation};
 use crate::simulate::invariant::Invariant;
 
 impl Checker {
@@ -145,9 +145,11 @@ impl Checker {
         &mut self,
         channel: &Channel,
         system_model: &SystemModelHandle,
-        targets: &[(DeviceId, bool)],
+        targets: &[Named],
+        began: Moment,
+        now: Timestamp,
     ) {
-        self.turns.named(targets.iter().copied());
+        self.turns.named(targets, began.step, now);
         let waiting = [CampaignStatus::Idle, CampaignStatus::Scheduled];
         // One with nothing to do supersedes nothing (D3).
         let begins = |model: &Model| {
@@ -167,7 +169,7 @@ impl Checker {
                 model.newer = true;
             }
             if same && waiting.contains(&model.status) && definition.channel == *channel {
-                model.named = Some(targets.iter().map(|(device, _)| *device).collect());
+                model.named = Some(targets.iter().map(|named| named.device).collect());
             }
         }
     }

@@ -61,9 +61,9 @@ impl Checker {
     pub(in crate::simulate) fn told(&mut self, observation: &Observation, moment: Moment) -> Told {
         match observation {
             Observation::Presence { device, presence } => {
-                self.turns.notice_told(*device);
-                self.refresh_device(*device, moment);
                 let online = matches!(presence, hedgerow_core::Presence::Online { .. });
+                self.turns.notice_told(*device, online, moment.step);
+                self.refresh_device(*device, moment);
                 Told::Presence { device: *device, online, at: moment.now }
             }
             Observation::DeviceRemoved { device } => {
@@ -119,7 +119,8 @@ impl Checker {
                     *told = (*told).max(*at);
                 }
                 let online = answer.is_ok().then_some(*online);
-                self.turns.notice_acknowledged(*device, online, self.campaigns.values());
+                let models = self.campaigns.values();
+                self.turns.notice_acknowledged(*device, online, models, moment.step);
                 self.refresh_device(*device, moment);
             }
             Told::Report(report) => {

@@ -9,10 +9,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use hedgerow_core::{CampaignId, CampaignStatus, DeviceId, TargetStatus, Timestamp};
+use hedgerow_core::{CampaignId, CampaignStatus, DeviceId, Presence, TargetStatus, Timestamp};
 
 use super::calls::Calls;
-use super::campaign::Model;
+use super::campaign::{Model, Target};
 use super::facts::Facts;
 use crate::simulate::invariant::{Checked, Invariant, ensure};
 
@@ -26,6 +26,30 @@ const LONGEST_DELAY: Duration = Duration::from_secs(301);
 pub(in crate::simulate) struct Moment {
     pub(in crate::simulate) now: Timestamp,
     pub(in crate::simulate) step: u64,
+}
+
+/// What the directory said of a device's presence, and as of which step of the simulation.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::simulate) struct Named {
+    pub(in crate::simulate) device: DeviceId,
+    pub(in crate::simulate) presence: Option<Presence>,
+    pub(in crate::simulate) seen_in: u64,
+}
+
+/// The same, for as long as it may matter; not known for sure if two answers differ.
+struct Known {
+    online: Option<bool>,
+    began_in: u64,
+    seen_in: u64,
+    at: Timestamp,
+}
+
+/// The latest notice of a device's presence.
+struct Heard {
+    /// `None`: the engine refused it.
+    online: Option<bool>,
+    told_in: u64,
+    acknowledged_in: Option<u64>,
 }
 
 /// The targets of one campaign, by whose turn it is.
@@ -72,8 +96,10 @@ pub(super) struct Turns {
     reading: BTreeMap<DeviceId, u32>,
     reads: u32,
     delayed: BTreeMap<DeviceId, Timestamp>,
+    /// The latest notices since the engine started.
+    heard: BTreeMap<DeviceId, Heard>,
     /// What the directory said of presence when it last named targets.
-    named: BTreeMap<DeviceId, bool>,
+    named: BTreeMap<DeviceId, Known>,
 }
 
 impl Turns {
@@ -124,24 +150,45 @@ impl Turns {
     /// The engine died with all its calls.
     pub(super) fn engine_died(&mut self) {
         self.unacknowledged.clear();
+        self.heard.clear();
         self.reading.clear();
         self.reads = 0;
     }
 
-    pub(super) fn named(&mut self, presence: impl Iterator<Item = (DeviceId, bool)>) {
-        self.named.extend(presence);
+    /// The directory named targets, having been asked in step `began_in`.
+    pub(super) fn named(&mut self, named: &[Named], began_in: u64, now: Timestamp) {
+        for named in named {
+            let mut online = Some(matches!(named.presence, Some(Presence::Online { .. })));
+            // Which of two answers a campaign goes by is not known.
+            let differs = |old: &Known| old.online != online && now.since(old.at) < QUIET;
+            if self.named.get(&named.device).is_some_and(differs) {
+                online = None;
+            }
+            let known = Known { online, began_in, seen_in: named.seen_in, at: now };
+            self.named.insert(named.device, known);
+        }
     }
 
     /// A campaign starts: it was told the presence of its devices with their names.
     pub(super) fn started(&mut self, model: &Model) {
         let queue = self.queues.entry(model.id).or_default();
-        for target in &model.targets {
-            let online = self.named.get(&target.device).copied();
-            if let Some(online) =
-                online.filter(|_| !self.unacknowledged.contains_key(&target.device))
-            {
-                queue.is_known(target.device, Some(online));
-            }
+        for Target { device, .. } in &model.targets {
+            let named = self.named.get(device);
+            let Some(named) = named.filter(|_| !self.unacknowledged.contains_key(device)) else {
+                continue;
+            };
+            // What is told while the answer is awaited is newer than what was asked for before.
+            let online = match self.heard.get(device) {
+                Some(heard) if heard.acknowledged_in.is_none_or(|step| step >= named.began_in) => {
+                    if heard.told_in > named.seen_in {
+                        heard.online
+                    } else {
+                        named.online.filter(|online| heard.online == Some(*online))
+                    }
+                }
+                _ => named.online,
+            };
+            queue.is_known(*device, online);
         }
     }
 
@@ -181,7 +228,9 @@ impl Turns {
     }
 
     /// A presence notice is told.
-    pub(super) fn notice_told(&mut self, device: DeviceId) {
+    pub(super) fn notice_told(&mut self, device: DeviceId, online: bool, step: u64) {
+        let heard = Heard { online: Some(online), told_in: step, acknowledged_in: None };
+        self.heard.insert(device, heard);
         *self.unacknowledged.entry(device).or_default() += 1;
     }
 
@@ -191,7 +240,12 @@ impl Turns {
         device: DeviceId,
         online: Option<bool>,
         models: impl Iterator<Item = &'a Model>,
+        step: u64,
     ) {
+        if let Some(heard) = self.heard.get_mut(&device) {
+            heard.acknowledged_in = Some(step);
+            heard.online = heard.online.filter(|_| online.is_some());
+        }
         if let Some(count) = self.unacknowledged.get_mut(&device) {
             *count -= 1;
             if *count == 0 {

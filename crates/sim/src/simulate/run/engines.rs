@@ -14,11 +14,20 @@ use super::{Run, Slot};
 use crate::blocking::BlockingStore;
 use crate::runtime::Executor;
 use crate::simulate::SimulateError;
-use crate::simulate::check::Asked;
+use crate::simulate::cast;
+use crate::simulate::check::{Asked, Subscriber};
 use crate::simulate::operator::Request;
 use crate::simulate::ports::{CALL_TIMEOUT, Lens};
 use crate::simulate::store::FaultyStore;
 use crate::simulate::world::{Happening, device_of};
+
+/// A subscriber that falls further behind than that loses its subscription.
+const SUBSCRIBER_CAPACITY: usize = 1_000_000;
+
+/// Of another tenant than the first, for people.
+fn whose(tenant: usize) -> &'static str {
+    if tenant == 0 { "" } else { " (twin)" }
+}
 
 impl Run<'_> {
     pub(super) fn start_engine(&mut self, slot: usize) -> Result<(), SimulateError> {
@@ -29,7 +38,7 @@ impl Run<'_> {
             }
             let now = inner.engine_now();
             let beside_another = inner.engines[1 - slot].running;
-            inner.checker.engine_starts(beside_another, now);
+            inner.judges.engine_starts(beside_another, now);
             inner.note(None, None, || format!("engine {slot} starts"));
             let engine = &mut inner.engines[slot];
             engine.generation += 1;
@@ -55,15 +64,20 @@ impl Run<'_> {
         .writer(writer)
         .concurrent_calls(self.calls)
         .call_timeout(CALL_TIMEOUT)
-        .snapshot_every(self.setup.snapshot_every);
+        .snapshot_every(self.setup.snapshot_every)
+        .chunk(self.chunk);
         let started = executor.run(builder.start());
         match started {
             Some(Ok(engine)) => {
+                let subscription = engine.subscribe(SUBSCRIBER_CAPACITY);
+                self.slots[slot].subscription = Some(subscription);
                 self.slots[slot].engine = Some(engine);
                 let mut inner = self.world.inner();
-                for observation in std::mem::take(&mut inner.backlog) {
+                let tenants = inner.judges.count();
+                inner.subscribers[slot] = (0..tenants).map(|_| Subscriber::default()).collect();
+                for (tenant, observation) in std::mem::take(&mut inner.backlog) {
                     let delay = inner.some_ms(2_000);
-                    inner.schedule_in(delay, Happening::Tell(observation));
+                    inner.schedule_in(delay, Happening::Tell(tenant, observation));
                 }
             }
             // Its store failed, or it died meanwhile: it is started again.
@@ -93,12 +107,13 @@ impl Run<'_> {
             inner.engines[slot].running = false;
             inner.engines[slot].doomed = false;
             let now = inner.engine_now();
-            inner.checker.engine_died(slot, now);
+            inner.judges.engine_died(slot, now);
+            inner.subscribers[slot].clear();
             let unheard = std::mem::take(&mut inner.pending[slot]);
-            for (observation, _) in unheard.into_values() {
+            for (tenant, observation, _) in unheard.into_values() {
                 if !matches!(observation, Observation::Presence { .. }) {
                     let delay = inner.some_ms(5_000);
-                    inner.schedule_in(delay, Happening::Tell(observation));
+                    inner.schedule_in(delay, Happening::Tell(tenant, observation));
                 }
             }
             if slot == 0 {
@@ -115,63 +130,66 @@ impl Run<'_> {
     }
 
     /// Tells the engines: a report to one of them, everything else to all.
-    pub(super) fn tell(&mut self, observation: Observation) {
+    pub(super) fn tell(&mut self, tenant: usize, observation: Observation) {
         let running: Vec<usize> = {
-            let inner = self.world.inner();
+            let mut inner = self.world.inner();
+            if let Observation::Presence { device, presence } = &observation {
+                inner.presence_told(tenant, *device, *presence);
+            }
             (0..2).filter(|slot| inner.engines[*slot].running).collect()
         };
         let is_presence = matches!(observation, Observation::Presence { .. });
         match running[..] {
             // Presence is looked up after a start.
             [] if is_presence => {}
-            [] => self.world.inner().backlog.push(observation),
-            [one] => self.tell_one(one, observation),
+            [] => self.world.inner().backlog.push((tenant, observation)),
+            [one] => self.tell_one(one, tenant, observation),
             _ if matches!(observation, Observation::Report(_)) => {
                 let slot = usize::from(self.world.inner().faults.random().chance(500));
-                self.tell_one(slot, observation);
+                self.tell_one(slot, tenant, observation);
             }
             _ => {
-                self.tell_one(0, observation.clone());
-                self.tell_one(1, observation);
+                self.tell_one(0, tenant, observation.clone());
+                self.tell_one(1, tenant, observation);
             }
         }
     }
 
-    fn tell_one(&mut self, slot: usize, observation: Observation) {
+    fn tell_one(&mut self, slot: usize, tenant: usize, observation: Observation) {
         let Some(engine) = self.slots[slot].engine.clone() else {
             // It is starting.
-            self.world.inner().backlog.push(observation);
+            self.world.inner().backlog.push((tenant, observation));
             return;
         };
         self.messages += 1;
         let message = self.messages;
         let generation = {
             let inner = &mut *self.world.inner();
-            inner.checker.coverage.inputs += 1;
+            inner.judges.coverage().inputs += 1;
             inner.note(Some(device_of(&observation)), None, || {
-                format!("engine {slot} is told: {}", in_words(&observation))
+                let whose = whose(tenant);
+                format!("engine {slot} is told{whose}: {}", in_words(&observation))
             });
             let moment = inner.moment();
-            let told = inner.checker.told(&observation, moment);
-            inner.pending[slot].insert(message, (observation.clone(), told));
+            let told = inner.judges.of(tenant).told(&observation, moment);
+            inner.pending[slot].insert(message, (tenant, observation.clone(), told));
             inner.engines[slot].generation
         };
         let lens = Lens { world: self.world.clone(), slot, generation };
-        let tenant = self.tenant.clone();
+        let id = cast::tenant(tenant);
         let tell = async move {
-            let answer = engine.observe(&tenant, observation).await;
+            let answer = engine.observe(&id, observation).await;
             let inner = &mut *lens.world.inner();
             if !lens.is_alive(inner) {
                 return;
             }
-            let Some((observation, told)) = inner.pending[slot].remove(&message) else { return };
+            let Some((_, observation, told)) = inner.pending[slot].remove(&message) else { return };
             let moment = inner.moment();
-            if !inner.checker.acknowledged(&told, &answer, moment) {
+            if !inner.judges.of(tenant).acknowledged(&told, &answer, moment) {
                 let delay = inner.some_ms(3_000);
-                inner.schedule_in(
-                    delay,
-                    Happening::Tell(now_of(inner.presence(device_of(&observation)), observation)),
-                );
+                let presence = inner.presence(tenant, device_of(&observation));
+                let again = now_of(presence, observation);
+                inner.schedule_in(delay, Happening::Tell(tenant, again));
             }
         };
         self.slots[slot].executor.spawner().spawn(tell.boxed());
@@ -181,24 +199,24 @@ impl Run<'_> {
     pub(super) fn ask(&mut self, request: Request, insists: bool) {
         let Some(engine) = self.slots[0].engine.clone() else {
             if let (true, Asked::Create(id)) = (insists, request.asked) {
-                self.again(id);
+                self.again(request.tenant, id);
             }
             return;
         };
-        let Request { asked, text, ask } = request;
+        let Request { tenant, asked, text, ask } = request;
         let (generation, before) = {
             let inner = &mut *self.world.inner();
-            inner.checker.coverage.inputs += 1;
-            inner.note(None, None, || text);
+            inner.judges.coverage().inputs += 1;
+            inner.note(None, None, || format!("{text}{}", whose(tenant)));
             let now = inner.engine_now();
-            (inner.engines[0].generation, inner.checker.asked(asked, now))
+            (inner.engines[0].generation, inner.judges.of(tenant).asked(asked, now))
         };
         let lens = Lens { world: self.world.clone(), slot: 0, generation };
-        let number = self
-            .campaigns
-            .iter()
-            .position(|part| matches!(asked, Asked::Create(id) if id == part.id));
-        let call = ask(engine, self.tenant.clone());
+        let number = match asked {
+            Asked::Create(id) => self.planned(tenant, id),
+            _ => None,
+        };
+        let call = ask(engine, cast::tenant(tenant));
         let ask = async move {
             let answer = call.await;
             let inner = &mut *lens.world.inner();
@@ -208,7 +226,7 @@ impl Run<'_> {
             inner.note(None, None, || format!("  answer to {asked:?}: {answer:?}"));
             let moment = inner.moment();
             match answer {
-                Ok(()) => inner.checker.granted(asked, before, moment),
+                Ok(()) => inner.judges.of(tenant).granted(asked, before, moment),
                 Err(error) if error.is_retryable() && insists => {
                     if let Some(number) = number {
                         inner.schedule_in(Duration::from_secs(5), Happening::Create(number));
@@ -220,8 +238,13 @@ impl Run<'_> {
         self.slots[0].executor.spawner().spawn(ask.boxed());
     }
 
-    fn again(&mut self, id: CampaignId) {
-        if let Some(number) = self.campaigns.iter().position(|part| part.id == id) {
+    /// The number of a planned campaign.
+    fn planned(&self, tenant: usize, id: CampaignId) -> Option<usize> {
+        self.campaigns.iter().position(|part| (part.tenant, part.id) == (tenant, id))
+    }
+
+    fn again(&mut self, tenant: usize, id: CampaignId) {
+        if let Some(number) = self.planned(tenant, id) {
             self.world.inner().schedule_in(Duration::from_secs(5), Happening::Create(number));
         }
     }

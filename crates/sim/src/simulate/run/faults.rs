@@ -7,6 +7,7 @@ use hedgerow_core::{CampaignId, CampaignStatus, DeviceId};
 use super::{LATEST, Run};
 use crate::device::DeviceInput;
 use crate::simulate::SimulateError;
+use crate::simulate::check::Checker;
 use crate::simulate::fault::{FaultKind, Unit};
 use crate::simulate::operator;
 use crate::simulate::world::Happening;
@@ -39,8 +40,10 @@ impl Run<'_> {
         use FaultKind as F;
         match kind {
             F::OperatorCreates => {
-                let part = self.casting.campaign(self.created, self.now());
-                self.created += 1;
+                let tenant = self.some_tenant();
+                let now = self.now();
+                let part = self.castings[tenant].campaign(self.created[tenant], now);
+                self.created[tenant] += 1;
                 if self.world.inner().faults.inject(kind) {
                     self.mark(kind, None);
                     self.ask(operator::create(part), false);
@@ -71,7 +74,7 @@ impl Run<'_> {
                 if inner.faults.inject(kind) {
                     inner.engine_ahead += step;
                     let now = inner.engine_now();
-                    inner.checker.clock_steps(step, now);
+                    inner.judges.clock_steps(step, now);
                     let text = move || format!("engine_clock_steps by {step:?}");
                     inner.mark(None, text);
                     self.clock.advance_to(now);
@@ -100,21 +103,34 @@ impl Run<'_> {
     }
 
     fn operate(&mut self, kind: FaultKind) {
+        let tenant = self.some_tenant();
         let devices: Vec<DeviceId> = {
             let inner = self.world.inner();
-            inner.things.iter().filter(|t| !t.removed).map(|t| t.device.id()).collect()
+            let things = inner.things.iter();
+            let own = things.filter(|thing| thing.tenant == tenant && !thing.removed);
+            own.map(|thing| thing.device.id()).collect()
         };
-        self.manuals += 1;
+        self.manuals[tenant] += 1;
         let request = {
             let inner = &mut *self.world.inner();
-            let number = self.manuals;
-            let drawn = operator::draw(kind, &mut self.casting, &inner.checker, &devices, number);
+            let number = self.manuals[tenant];
+            let casting = &mut self.castings[tenant];
+            let judge = inner.judges.get(tenant);
+            let drawn = operator::draw(kind, tenant, casting, judge, &devices, number);
             drawn.filter(|_| inner.faults.inject(kind))
         };
         if let Some(request) = request {
             self.mark(kind, None);
             self.ask(request, false);
         }
+    }
+
+    /// The tenant of which somebody does something.
+    fn some_tenant(&self) -> usize {
+        if self.castings.len() == 1 {
+            return 0;
+        }
+        usize::from(self.world.inner().faults.random().chance(400))
     }
 
     fn start_second_engine(&mut self) -> Result<(), SimulateError> {
@@ -181,7 +197,7 @@ impl Run<'_> {
             }
             inner.schedule_in(Duration::from_secs(60), Happening::Resume);
             inner.schedule_in(LATEST, Happening::Notices);
-            let bound = inner.checker.bound();
+            let bound = inner.judges.bound();
             self.deadline = Some(inner.now + bound);
         }
         self.start_engine(0)
@@ -189,18 +205,21 @@ impl Run<'_> {
 
     /// Nobody leaves a campaign paused.
     pub(super) fn resume(&mut self) {
-        let paused: Vec<CampaignId> = {
+        let paused: Vec<(usize, CampaignId)> = {
             let mut inner = self.world.inner();
             inner.schedule_in(Duration::from_secs(600), Happening::Resume);
-            let checker = &inner.checker;
             let paused = [CampaignStatus::Pausing, CampaignStatus::Paused];
-            checker
-                .campaigns()
-                .filter(|id| checker.status(*id).is_some_and(|status| paused.contains(&status)))
-                .collect()
+            let of = |(tenant, judge): (usize, &Checker)| {
+                let is_paused = |id: &CampaignId| {
+                    judge.status(*id).is_some_and(|status| paused.contains(&status))
+                };
+                let ids: Vec<_> = judge.campaigns().filter(is_paused).collect();
+                ids.into_iter().map(move |id| (tenant, id))
+            };
+            inner.judges.each().flat_map(of).collect()
         };
-        for id in paused {
-            self.ask(operator::resume(id), false);
+        for (tenant, id) in paused {
+            self.ask(operator::resume(tenant, id), false);
         }
     }
 }

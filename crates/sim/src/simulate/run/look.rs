@@ -7,6 +7,9 @@ use hedgerow_engine::{EngineError, TargetFilter};
 
 use super::{CLAIMS_EVERY, Run};
 use crate::runtime::wait;
+use crate::simulate::SimulateError;
+use crate::simulate::cast;
+use crate::simulate::check::Subscriber;
 use crate::simulate::invariant::Invariant;
 use crate::simulate::trace::Sample;
 
@@ -15,30 +18,31 @@ impl Run<'_> {
     pub(super) fn look(&mut self) {
         let (touched, passed_over, moment) = {
             let inner = &mut *self.world.inner();
-            if inner.checker.violation().is_some() || inner.engines[1].running {
+            if inner.judges.has_violation() || inner.engines[1].running {
                 return;
             }
             let moment = inner.moment();
             if inner.trace.keeps_samples {
-                let standing = inner.checker.standing();
+                let standing = inner.judges.standing();
                 let at = inner.now;
                 inner.trace.sample(Sample { at, targets: standing.counts, limit: standing.limit });
             }
-            let passed_over = inner.checker.passed_over(moment);
+            let passed_over = inner.judges.passed_over(moment);
             (std::mem::take(&mut inner.touched), passed_over, moment)
         };
-        for stream in touched {
+        for (tenant, stream) in touched {
             if let StreamId::Campaign(id) = stream {
-                self.compare(id);
+                self.compare(tenant, id);
             }
         }
-        for (id, device) in passed_over {
-            if self.compare(id) == Some(false) {
+        for (tenant, id, device) in passed_over {
+            if self.compare(tenant, id) == Some(false) {
                 let message =
                     "it is ready and a slot is free, and its turn does not come".to_owned();
                 let stream = Some(StreamId::Campaign(id));
                 let broken = (Invariant::NoSlotUnused, message);
-                self.world.inner().checker.broken(broken, moment.now, stream, Some(device));
+                let mut inner = self.world.inner();
+                inner.judges.of(tenant).broken(broken, moment.now, stream, Some(device));
             }
         }
         if moment.step.is_multiple_of(CLAIMS_EVERY) {
@@ -48,25 +52,22 @@ impl Run<'_> {
 
     /// Compares what the engine shows of a campaign with the log, and says whether it believes the
     /// transport to be down; `None`: it does not answer now.
-    fn compare(&mut self, id: CampaignId) -> Option<bool> {
+    fn compare(&mut self, tenant: usize, id: CampaignId) -> Option<bool> {
         let engine = self.slots[0].engine.clone()?;
-        let tenant = self.tenant.clone();
-        let asked = async move { engine.progress(&tenant, id).await };
+        let of = cast::tenant(tenant);
+        let asked = async move { engine.progress(&of, id).await };
         let progress = self.slots[0].executor.run(asked)?.ok()?;
         let mut inner = self.world.inner();
         let now = inner.engine_now();
-        inner.checker.shown_by_engine(&progress, now);
+        inner.judges.of(tenant).shown_by_engine(&progress, now);
         Some(progress.transport_is_down)
     }
 
     fn compare_claims(&mut self) {
-        let mut claims: Vec<(String, StreamId)> = match wait(self.store.claims()) {
-            Ok(claims) => claims.into_iter().map(|(_, key, holder)| (key, holder)).collect(),
-            Err(_) => return,
-        };
+        let Ok(mut claims) = wait(self.store.claims()) else { return };
         claims.sort();
         let mut inner = self.world.inner();
-        let wanted = inner.checker.claims();
+        let wanted = inner.judges.claims();
         if claims != wanted {
             let missing: BTreeSet<_> =
                 wanted.iter().filter(|claim| !claims.contains(claim)).collect();
@@ -74,13 +75,13 @@ impl Run<'_> {
                 claims.iter().filter(|claim| !wanted.contains(claim)).collect();
             let message = format!("the store lacks {missing:?} and has {extra:?} beyond");
             let now = inner.engine_now();
-            inner.checker.broken((Invariant::Claims, message), now, None, None);
+            inner.judges.of(0).broken((Invariant::Claims, message), now, None, None);
         }
     }
 
     pub(super) fn is_over(&self) -> bool {
         let inner = self.world.inner();
-        !inner.checker.is_open()
+        !inner.judges.is_open()
             && inner.pending.iter().all(std::collections::BTreeMap::is_empty)
             && self.slots[0].engine.is_some()
     }
@@ -88,56 +89,116 @@ impl Run<'_> {
     pub(super) fn stuck(&mut self, why: &str) {
         let mut inner = self.world.inner();
         let now = inner.engine_now();
-        let (stream, device, text) = match inner.checker.open() {
-            Some((stream, device, text)) => (Some(stream), device, text),
-            None => (None, None, "messages are unanswered".to_owned()),
+        let open = inner.judges.each().find_map(|(tenant, judge)| Some((tenant, judge.open()?)));
+        let (tenant, stream, device, text) = match open {
+            Some((tenant, (stream, device, text))) => (tenant, Some(stream), device, text),
+            None => (0, None, None, "messages are unanswered".to_owned()),
         };
         let broken = (Invariant::Liveness, format!("{why}: {text}"));
-        inner.checker.broken(broken, now, stream, device);
+        inner.judges.of(tenant).broken(broken, now, stream, device);
     }
 
     /// What must hold when everything is over.
     pub(super) fn look_at_the_end(&mut self) {
         self.compare_claims();
-        let campaigns: Vec<CampaignId> = self.world.inner().checker.campaigns().collect();
-        for id in campaigns {
-            self.compare(id);
-            self.compare_targets(id);
+        let tenants = self.castings.len();
+        for tenant in 0..tenants {
+            let judge = self.world.inner();
+            let campaigns: Vec<CampaignId> = judge.judges.get(tenant).campaigns().collect();
+            drop(judge);
+            for id in campaigns {
+                self.compare(tenant, id);
+                self.compare_targets(tenant, id);
+            }
+            self.compare_streams(tenant);
         }
         let mut inner = self.world.inner();
         let now = inner.engine_now();
-        let removed: Vec<DeviceId> =
-            inner.things.iter().filter(|t| t.removed).map(|t| t.device.id()).collect();
-        for device in removed {
-            if let Some(stream) = inner.checker.open_targets(device).into_iter().next() {
+        let removed: Vec<(usize, DeviceId)> = inner
+            .things
+            .iter()
+            .filter(|thing| thing.removed)
+            .map(|thing| (thing.tenant, thing.device.id()))
+            .collect();
+        for (tenant, device) in removed {
+            let judge = inner.judges.of(tenant);
+            if let Some(stream) = judge.open_targets(device).into_iter().next() {
                 let broken = (Invariant::RemovedDevice, "its target has not ended".to_owned());
-                inner.checker.broken(broken, now, Some(stream), Some(device));
+                judge.broken(broken, now, Some(stream), Some(device));
+            }
+        }
+        for tenant in 0..tenants {
+            let untold = inner.subscribers[0].get(tenant).and_then(Subscriber::untold);
+            if let Some((stream, version)) = untold {
+                let message = format!("a subscriber was never told of event {version}");
+                let broken = (Invariant::Subscribers, message);
+                inner.judges.of(tenant).broken(broken, now, Some(stream), None);
             }
         }
         drop(inner);
-        if let Some(engine) = &self.slots[0].engine {
-            for (stream, error) in engine.quarantined(&self.tenant) {
+        let Some(engine) = &self.slots[0].engine else { return };
+        for tenant in 0..tenants {
+            for (stream, error) in engine.quarantined(&cast::tenant(tenant)) {
                 let broken = (Invariant::StateIsFold, format!("it is out of service: {error}"));
-                self.world.inner().checker.broken(broken, now, Some(stream), None);
+                let mut inner = self.world.inner();
+                inner.judges.of(tenant).broken(broken, now, Some(stream), None);
             }
         }
     }
 
-    /// Compares every target that the engine shows with the fold of the log (E1).
-    fn compare_targets(&mut self, id: CampaignId) {
+    /// What subscribers were told since the last step.
+    pub(super) fn listen(&mut self) -> Result<(), SimulateError> {
+        for slot in 0..2 {
+            let Some(subscription) = &mut self.slots[slot].subscription else { continue };
+            while let Some(told) = subscription.next_if_ready() {
+                let (stream, version) = (told.stream, told.version);
+                let stored =
+                    wait(self.store.read_stream(&told.tenant, stream, version.max(1) - 1, 1))?;
+                let inner = &mut *self.world.inner();
+                let now = inner.engine_now();
+                let tenant = inner.judges.number(&told.tenant, now);
+                let Some(subscriber) = inner.subscribers[slot].get_mut(tenant) else { continue };
+                if let Err(broken) = subscriber.told(stream, version, &told.event, stored.first()) {
+                    inner.judges.of(tenant).broken(broken, now, Some(stream), None);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares the streams that the engine lists with those of the log (D21).
+    fn compare_streams(&mut self, tenant: usize) {
         let Some(engine) = self.slots[0].engine.clone() else { return };
-        let tenant = self.tenant.clone();
+        let of = cast::tenant(tenant);
+        let asked = async move { engine.streams(&of).await };
+        let Some(Ok(listed)) = self.slots[0].executor.run(asked) else { return };
+        let mut inner = self.world.inner();
+        let now = inner.engine_now();
+        let judge = inner.judges.of(tenant);
+        let differs =
+            listed.iter().find(|listed| judge.version_of(listed.stream) != listed.version);
+        if let Some(listed) = differs {
+            let message = format!("it lists {listed:?}, which this tenant does not have so");
+            judge.broken((Invariant::Tenants, message), now, Some(listed.stream), None);
+        }
+    }
+
+    /// Compares every target that the engine shows with the fold of the log (E1).
+    fn compare_targets(&mut self, tenant: usize, id: CampaignId) {
+        let Some(engine) = self.slots[0].engine.clone() else { return };
+        let of = cast::tenant(tenant);
         let filter = TargetFilter { limit: 10_000, ..TargetFilter::default() };
         let asked = async move {
-            let progress = engine.progress(&tenant, id).await?;
-            let page = engine.targets(&tenant, id, filter).await?;
+            let progress = engine.progress(&of, id).await?;
+            let page = engine.targets(&of, id, filter).await?;
             Ok::<_, EngineError>((progress.events, page))
         };
         let Some(Ok((events, page))) = self.slots[0].executor.run(asked) else { return };
         let mut inner = self.world.inner();
         let now = inner.engine_now();
         // An engine that was not alone learns only from its next conflict what another wrote.
-        let Some(fold) = inner.checker.fold(id).filter(|fold| fold.version() == events) else {
+        let judge = inner.judges.of(tenant);
+        let Some(fold) = judge.fold(id).filter(|fold| fold.version() == events) else {
             return;
         };
         let differs =
@@ -146,7 +207,7 @@ impl Run<'_> {
             let message = format!("the engine shows {shown:?}, the log says {told:?}");
             let device = Some(shown.device);
             let stream = Some(StreamId::Campaign(id));
-            inner.checker.broken((Invariant::StateIsFold, message), now, stream, device);
+            judge.broken((Invariant::StateIsFold, message), now, stream, device);
         }
     }
 }

@@ -15,13 +15,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hedgerow_core::{TenantId, Timestamp};
-use hedgerow_engine::Engine;
 use hedgerow_engine::store::EventStore;
+use hedgerow_engine::{Engine, Subscription};
 
 use crate::random::Random;
 use crate::runtime::{Executor, VirtualClock};
-use crate::simulate::cast::{BEGINNING, CampaignPart, Casting, concurrent_calls};
-use crate::simulate::check::Checker;
+use crate::simulate::cast::{
+    self, BEGINNING, CampaignPart, Casting, concurrent_calls, tells_all_again,
+};
+use crate::simulate::check::Judges;
 use crate::simulate::fault::{FaultKind, Faults};
 use crate::simulate::invariant::Violation;
 use crate::simulate::operator;
@@ -29,6 +31,9 @@ use crate::simulate::trace::Trace;
 use crate::simulate::world::{Happening, World};
 use crate::simulate::{Setup, SimulateError, Storage};
 
+/// How many devices engines name at once: usually, and so few that a small fleet takes many.
+const CHUNK: usize = 10_000;
+const SMALL_CHUNK: usize = 3;
 /// So many steps at one instant can only be a circle.
 const MOST_STEPS_AT_ONCE: u64 = 50_000;
 /// So many rounds of tasks that start others, too.
@@ -41,18 +46,23 @@ const CLAIMS_EVERY: u64 = 512;
 #[derive(Default)]
 struct Slot {
     engine: Option<Engine>,
+    subscription: Option<Subscription>,
     executor: Executor,
 }
 
 pub(super) struct Run<'a> {
     setup: &'a Setup,
-    tenant: TenantId,
-    casting: Casting<'a>,
+    /// Those of the tenants.
+    castings: Vec<Casting<'a>>,
     campaigns: Vec<CampaignPart>,
-    created: u32,
+    /// How many campaigns each tenant has created.
+    created: Vec<u32>,
     /// How many calls an engine makes at once for each campaign.
     calls: usize,
-    manuals: u32,
+    /// How many devices an engine names at once.
+    chunk: usize,
+    /// How many manual updates each tenant has started.
+    manuals: Vec<u32>,
     world: World,
     clock: VirtualClock,
     storage: &'a mut dyn Storage,
@@ -73,10 +83,19 @@ impl<'a> Run<'a> {
         let profile = &setup.profile;
         let mut casting = Casting::new(setup.seed, profile, setup.devices, setup.campaigns);
         let mut parts = casting.devices();
-        let campaigns = casting.campaigns();
+        let mut campaigns = casting.campaigns();
         let random = Random::for_device(setup.seed, 2, 1 << 41);
         let mut faults = Faults::new(profile.rates(), random, setup.stop_faults_after);
         let mut liars = Vec::with_capacity(parts.len());
+        let small = faults.happens(FaultKind::SmallChunks);
+        let mut castings = vec![casting];
+        let twin = faults.happens(FaultKind::SecondTenant).then(|| castings[0].twin());
+        if let Some(mut twin) = twin {
+            let twins = twin.devices_like(&parts);
+            parts.extend(twins);
+            campaigns.extend(twin.campaigns());
+            castings.push(twin);
+        }
         for part in &mut parts {
             let wrong = faults.happens(FaultKind::ClockWrong);
             let years = faults.random().between(0..=20);
@@ -85,21 +104,22 @@ impl<'a> Run<'a> {
             }
             liars.push(faults.happens(FaultKind::Liar));
         }
-        let tenant = operator::tenant();
+        let tenants: Vec<TenantId> = (0..castings.len()).map(cast::tenant).collect();
         let calls = concurrent_calls(setup.seed);
-        let checker = Checker::new(tenant.clone(), calls);
-        let world = World::new(BEGINNING, parts, faults, checker, trace);
+        let judges = Judges::new(&tenants, calls);
+        let all = tells_all_again(setup.seed);
+        let world = World::new(BEGINNING, parts, faults, judges, trace, all);
         for (thing, liar) in world.inner().things.iter_mut().zip(liars) {
             thing.liar = liar;
         }
         let store = storage.open()?;
         Ok(Self {
             setup,
-            tenant,
-            casting,
-            created: setup.campaigns,
+            created: castings.iter().map(Casting::planned).collect(),
+            manuals: vec![0; castings.len()],
+            castings,
             calls,
-            manuals: 0,
+            chunk: if small { SMALL_CHUNK } else { CHUNK },
             campaigns,
             world,
             clock: VirtualClock::new(BEGINNING),
@@ -134,7 +154,7 @@ impl<'a> Run<'a> {
         }
         let mut at_once = 0;
         loop {
-            if self.world.inner().checker.violation().is_some() {
+            if self.world.inner().judges.has_violation() {
                 return Ok(());
             }
             if self.deadline.is_some() && self.is_over() {
@@ -173,7 +193,7 @@ impl<'a> Run<'a> {
             let mut inner = self.world.inner();
             inner.now = now;
             inner.step += 1;
-            inner.checker.coverage.steps += 1;
+            inner.judges.coverage().steps += 1;
             self.clock.advance_to(inner.engine_now());
             inner.take_due()
         };
@@ -182,11 +202,12 @@ impl<'a> Run<'a> {
         } else {
             let woken = self.world.inner().wake_device();
             if !woken {
-                self.world.inner().checker.coverage.inputs += 1;
+                self.world.inner().judges.coverage().inputs += 1;
                 self.clock.ring();
             }
         }
         self.work();
+        self.listen()?;
         self.bury()?;
         self.look();
         Ok(())
@@ -205,7 +226,7 @@ impl<'a> Run<'a> {
         match happening {
             Happening::Minute => self.minute(),
             Happening::Fault(kind) => self.fault(kind)?,
-            Happening::Tell(observation) => self.tell(observation),
+            Happening::Tell(tenant, observation) => self.tell(tenant, observation),
             Happening::Request(index, input) | Happening::Device(index, input) => {
                 let mut inner = self.world.inner();
                 let now = inner.now;
@@ -234,7 +255,7 @@ impl<'a> Run<'a> {
     }
 
     pub(super) fn violation(&self) -> Option<Violation> {
-        self.world.inner().checker.violation().cloned()
+        self.world.inner().judges.violation()
     }
 }
 

@@ -1,0 +1,192 @@
+//! The directory as an engine calls it: it fails, it answers in pages, each as of its own moment, and
+//! it names devices in another order each time.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::channel::oneshot;
+use futures::future::{BoxFuture, pending};
+use hedgerow_core::{
+    Channel, DeviceId, FleetDevice, Presence, SystemModelHandle, TenantId, TransportError,
+    select_targets,
+};
+use hedgerow_engine::ports::FleetDirectory;
+
+use super::check::{Moment, Named, Said, Unread};
+use super::fault::FaultKind;
+use super::ports::{Call, Lens, Outcome, What};
+use super::world::{Happening, Inner};
+
+/// The longest that an answer in pages takes: longer than an engine waits.
+const LONGEST_MS: u64 = 22_000;
+
+/// A part of an answer, and when it is put together.
+struct Page {
+    devices: Range<usize>,
+    due: oneshot::Receiver<()>,
+}
+
+impl Inner {
+    fn directory_fails(&mut self) -> Option<TransportError> {
+        let fails = self.faults.happens(FaultKind::DirectoryFails);
+        if fails {
+            self.mark(None, || "directory_fails".to_owned());
+        }
+        (fails || self.is_down()).then(|| TransportError::new("the directory does not answer"))
+    }
+
+    /// The pages of an answer about so many devices, if the directory is slow.
+    fn pages(&mut self, devices: usize) -> Vec<Page> {
+        if !self.faults.happens(FaultKind::DirectorySlow) {
+            return Vec::new();
+        }
+        let count = usize::try_from(self.faults.random().between(1..=4)).unwrap_or(1);
+        let mut moments: Vec<Duration> = (0..count).map(|_| self.some_ms(LONGEST_MS)).collect();
+        moments.sort();
+        self.mark(None, || format!("directory_slow: pages come after {moments:?}"));
+        let size = devices.div_ceil(count).max(1);
+        let mut pages = Vec::with_capacity(count);
+        for (number, moment) in moments.into_iter().enumerate() {
+            let (sender, due) = oneshot::channel();
+            self.schedule_in(moment, Happening::Answer(sender));
+            let devices = (number * size).min(devices)..((number + 1) * size).min(devices);
+            pages.push(Page { devices, due });
+        }
+        pages
+    }
+
+    fn named_now(&self, tenant: usize, device: DeviceId) -> Named {
+        let presence = self.presence(tenant, device);
+        Named { device, presence, seen_in: self.step }
+    }
+}
+
+impl Lens {
+    /// Asks for the presence of devices, perhaps in pages; a dead engine never gets an answer.
+    async fn ask(
+        self,
+        tenant: TenantId,
+        make: impl FnOnce(&mut Inner, usize) -> Result<(Vec<DeviceId>, bool), TransportError>,
+    ) -> Result<(usize, Moment, Vec<Named>), TransportError> {
+        let call = self.begin(&tenant, |inner, tenant| {
+            let began = inner.moment();
+            let (devices, in_time) = match make(inner, tenant) {
+                Ok(asked) => asked,
+                Err(error) => {
+                    let outcome = Outcome { answer: Some(Err(error)), due: inner.due() };
+                    return (What::Other, outcome);
+                }
+            };
+            let pages = inner.pages(devices.len());
+            let named: Vec<Named> =
+                devices.iter().map(|device| inner.named_now(tenant, *device)).collect();
+            let due = if pages.is_empty() && in_time { inner.due() } else { None };
+            let answer = Some(Ok((tenant, began, named, pages)));
+            (What::Other, Outcome { answer, due })
+        });
+        let Some((mut call, outcome)) = call else { return pending().await };
+        if let Some(due) = outcome.due {
+            // The world never forgets an answer that it owes.
+            let _ = due.await;
+        }
+        let (tenant, began, mut named, pages) = match outcome.answer {
+            Some(Ok(answer)) => answer,
+            Some(Err(error)) => return self.give(&mut call, Err(error)).await,
+            None => return pending().await,
+        };
+        for page in pages {
+            let _ = page.due.await;
+            let inner = self.world.inner();
+            for named in &mut named[page.devices] {
+                *named = inner.named_now(tenant, named.device);
+            }
+        }
+        self.give(&mut call, Ok((tenant, began, named))).await
+    }
+
+    async fn give<T>(&self, call: &mut Call, answer: T) -> T {
+        if !self.lives() {
+            return pending().await;
+        }
+        call.ends(Said::Accepted, Err(Unread));
+        answer
+    }
+}
+
+impl FleetDirectory for Lens {
+    fn targets(
+        &self,
+        tenant: &TenantId,
+        channel: &Channel,
+        system_model: &SystemModelHandle,
+    ) -> BoxFuture<'static, Result<Vec<(DeviceId, Presence)>, TransportError>> {
+        let (lens, tenant) = (self.clone(), tenant.clone());
+        let (channel, system_model) = (channel.clone(), system_model.clone());
+        async move {
+            let (wanted, model) = (channel.clone(), system_model.clone());
+            let make = move |inner: &mut Inner, tenant: usize| {
+                if let Some(error) = inner.directory_fails() {
+                    return Err(error);
+                }
+                let fleet: Vec<FleetDevice> = inner
+                    .things
+                    .iter()
+                    .filter(|thing| thing.tenant == tenant && !thing.removed)
+                    .map(|thing| FleetDevice {
+                        id: thing.device.id(),
+                        system_model: Some(thing.system_model.clone()),
+                        groups: thing.groups.clone(),
+                    })
+                    .collect();
+                // Given at once, unless it is slow: what is told meanwhile is newer than the answer.
+                Ok((select_targets(&fleet, &wanted, &model), false))
+            };
+            let (tenant, began, mut named) = lens.clone().ask(tenant, make).await?;
+            let inner = &mut *lens.world.inner();
+            if inner.faults.happens(FaultKind::DirectoryShuffles) {
+                inner.mark(None, || "directory_shuffles".to_owned());
+                shuffle(inner, &mut named);
+            }
+            let now = inner.engine_now();
+            let judge = inner.judges.of(tenant);
+            judge.targets_named(&channel, &system_model, &named, began, now);
+            let target = |named: Named| (named.device, named.presence.unwrap_or(Presence::Offline));
+            Ok(named.into_iter().map(target).collect())
+        }
+        .boxed()
+    }
+
+    fn presence(
+        &self,
+        tenant: &TenantId,
+        devices: Vec<DeviceId>,
+    ) -> BoxFuture<'static, Result<Vec<Option<Presence>>, TransportError>> {
+        let (lens, tenant) = (self.clone(), tenant.clone());
+        async move {
+            let make = move |inner: &mut Inner, tenant: usize| {
+                // A stream was loaded, and starts nothing before it has the answer (E7).
+                let now = inner.engine_now();
+                inner.judges.of(tenant).trouble(now);
+                inner.directory_fails().map_or(Ok((devices, true)), Err)
+            };
+            let (tenant, _, named) = lens.clone().ask(tenant, make).await?;
+            let inner = &mut *lens.world.inner();
+            let now = inner.engine_now();
+            inner.judges.of(tenant).trouble(now);
+            Ok(named.into_iter().map(|named| named.presence).collect())
+        }
+        .boxed()
+    }
+}
+
+/// Puts devices into another order, and names some of them twice.
+fn shuffle(inner: &mut Inner, named: &mut Vec<Named>) {
+    let random = inner.faults.random();
+    for last in (1..named.len()).rev() {
+        let other = usize::try_from(random.below(last as u64 + 1)).unwrap_or(0);
+        named.swap(last, other);
+    }
+    let twice = usize::try_from(random.below(3)).unwrap_or(0);
+    named.extend_from_within(..twice.min(named.len()));
+}

@@ -131,7 +131,9 @@ faults! {
     SecondEngine = "second_engine", PerMilleOfMinutes,
         "A second engine runs on the same store for up to ten minutes.";
     EngineClockSteps = "engine_clock_steps", PerMilleOfMinutes,
-        "The engine's clock steps forward, by up to an hour.";
+        "The wall clock of the engine is put forward, by up to an hour.";
+    EngineClockSetBack = "engine_clock_set_back", PerMilleOfMinutes,
+        "It is put back, by up to a day; the monotonic clock goes on.";
     SecondTenant = "second_tenant", PerMille,
         "A second tenant has devices, campaigns and manual updates with the same ids. Of the runs.";
     SmallChunks = "small_chunks", PerMille,
@@ -144,8 +146,16 @@ faults! {
         "The engine is killed during an append, which may have been written. Of the appends.";
     AppendSlow = "append_slow", PerMille,
         "An append takes up to 20 seconds. Of the appends.";
+    AppendAnsweredLate = "append_answered_late", PerMille,
+        "The store writes an append and answers up to 20 seconds later. Of the appends.";
     ReadFails = "read_fails", PerMille,
         "The store fails to read. Of its reads.";
+    ReadSlow = "read_slow", PerMille,
+        "A read takes up to 20 seconds, and tells what was there when it began. Of the reads.";
+    StoreDown = "store_down", PerMilleOfMinutes,
+        "The store fails all calls for up to two minutes, also those that are under way.";
+    StoreHeld = "store_held", PerMilleOfMinutes,
+        "Another program holds the store for up to a minute: calls wait five seconds for it and fail. Also of the starts.";
 }
 
 /// The number of kinds.

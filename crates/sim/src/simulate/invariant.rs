@@ -108,6 +108,8 @@ invariants! {
         "An operation's id is the UUID derived from campaign, device and series, or from tenant and request.";
     RecordThenAct = "record_then_act", "E4", World,
         "No request leaves before the event that decides it is durable, none twice for one decision, none after the end of its operation; and what is decided leaves.";
+    Time = "time", "E12", World,
+        "The engine's time never goes back while it runs, never goes at less than half speed, and follows a clock that is put forward at once.";
     ExpectedVersion = "expected_version", "E5", Log,
         "Every append continues its stream at the version that it expects.";
     Claims = "claims", "E5", Log,

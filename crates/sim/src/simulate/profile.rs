@@ -134,7 +134,7 @@ impl Profile {
             (F::CallSlow, 30),
             (F::TransportDown, 15),
             (F::DirectoryFails, 50),
-            (F::DirectorySlow, 40),
+            (F::DirectorySlow, 150),
             (F::DirectoryShuffles, 300),
             (F::SecondTenant, 300),
             (F::SmallChunks, 300),
@@ -201,6 +201,11 @@ impl Profile {
             (F::AppendKills, 2),
             (F::AppendSlow, 8),
             (F::ReadFails, 20),
+            (F::EngineClockSetBack, 8),
+            (F::AppendAnsweredLate, 8),
+            (F::ReadSlow, 20),
+            (F::StoreDown, 8),
+            (F::StoreHeld, 8),
         ];
         let lossy = Self::lossy();
         let mut faults = lossy.faults;

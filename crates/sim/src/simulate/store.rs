@@ -33,6 +33,7 @@ enum Fate {
     Works,
     Fails,
     LosesAnswer,
+    AnsweredLate,
     KillsBefore,
     KillsAfter,
 }
@@ -46,10 +47,15 @@ type Decoded = (TenantId, StreamId, u64, Vec<(Event, Timestamp)>);
 
 impl FaultyStore {
     /// Draws what becomes of the next append, and for how long it waits first.
-    fn draw(&self) -> Option<(Fate, Duration)> {
+    fn draw(&self, batch: &[StreamAppend]) -> Option<(Fate, Duration)> {
         let mut inner = self.lens.world.inner();
         if !self.lens.is_alive(&inner) {
             return None;
+        }
+        let moment = inner.moment();
+        for append in batch {
+            let tenant = inner.judges.number(&append.tenant, moment.now);
+            inner.judges.of(tenant).append_begins(self.lens.slot, append.stream, moment.step);
         }
         let mut delay = Duration::ZERO;
         if inner.faults.happens(FaultKind::AppendSlow) {
@@ -63,15 +69,16 @@ impl FaultyStore {
         } else if inner.faults.happens(FaultKind::AppendKills) {
             let before = inner.faults.random().chance(500);
             if before { Fate::KillsBefore } else { Fate::KillsAfter }
+        } else if inner.faults.happens(FaultKind::AppendAnsweredLate) {
+            Fate::AnsweredLate
         } else {
             Fate::Works
         };
         match fate {
             Fate::Works | Fate::KillsAfter => {}
             Fate::Fails => inner.mark(None, || "append_fails".to_owned()),
-            Fate::LosesAnswer => {
-                inner.mark(None, || "append_answer_lost".to_owned());
-            }
+            Fate::LosesAnswer => inner.mark(None, || "append_answer_lost".to_owned()),
+            Fate::AnsweredLate => inner.mark(None, || "append_answered_late".to_owned()),
             Fate::KillsBefore => self.lens.die(&mut inner, "before an append is written"),
         }
         if fate != Fate::Works || !delay.is_zero() {
@@ -105,12 +112,45 @@ impl FaultyStore {
         }
     }
 
+    /// Whether the store can be reached; while another program holds it, that is waited for.
+    async fn reach(&self, waits: bool) -> Result<(), StoreError> {
+        let away = |lens: &Lens| {
+            let mut inner = lens.world.inner();
+            let (down, held) = (inner.store_is_down(), inner.store_is_held());
+            if down || held {
+                let now = inner.engine_now();
+                inner.judges.trouble(now);
+            }
+            (down, held)
+        };
+        let (down, held) = away(&self.lens);
+        if !down && !held {
+            return Ok(());
+        }
+        if !down && waits {
+            self.clock.sleep(BUSY).await;
+            if away(&self.lens) == (false, false) {
+                return Ok(());
+            }
+        }
+        Err(unavailable())
+    }
+
+    /// Waits as long as a slow call takes. `false`: its engine has died meanwhile.
+    async fn linger(&self, delay: Duration) -> bool {
+        self.clock.sleep(delay).await;
+        let mut inner = self.lens.world.inner();
+        let now = inner.engine_now();
+        inner.judges.trouble(now);
+        self.lens.is_alive(&inner)
+    }
+
     /// Reads, unless that fails; a dead engine gets no answer.
     fn read<'a, T: Send + 'a>(
         &'a self,
-        read: impl FnOnce(&'a BlockingStore) -> BoxFuture<'a, Result<T, StoreError>>,
+        read: impl FnOnce(&'a BlockingStore) -> BoxFuture<'a, Result<T, StoreError>> + Send + 'a,
     ) -> BoxFuture<'a, Result<T, StoreError>> {
-        {
+        let (starting, delay) = {
             let mut inner = self.lens.world.inner();
             if !self.lens.is_alive(&inner) {
                 return pending().boxed();
@@ -121,11 +161,34 @@ impl FaultyStore {
                 inner.mark(None, || "read_fails".to_owned());
                 return ready(Err(unavailable())).boxed();
             }
+            // An engine starts at one instant, or not at all.
+            let starting = inner.engines[self.lens.slot].starting;
+            let mut delay = Duration::ZERO;
+            if inner.faults.happens(FaultKind::ReadSlow) && !starting {
+                delay = inner.some_ms(20_000);
+                inner.mark(None, || format!("read_slow: {delay:?}"));
+                let now = inner.engine_now();
+                inner.judges.trouble(now);
+            }
+            (starting, delay)
+        };
+        async move {
+            self.reach(!starting).await?;
+            let result = read(&self.store).await;
+            if delay.is_zero() {
+                return result;
+            }
+            if !self.linger(delay).await {
+                return pending().await;
+            }
+            if self.lens.world.inner().store_is_down() { Err(unavailable()) } else { result }
         }
-        read(&self.store)
+        .boxed()
     }
 }
 
+/// How long a call waits for another program to let go of the store.
+const BUSY: Duration = Duration::from_secs(5);
 /// More refused appends at one instant can only be a circle.
 const MOST_REFUSED: u32 = 1_000;
 
@@ -155,17 +218,17 @@ impl Inner {
 impl EventStore for FaultyStore {
     fn append(&self, batch: Vec<StreamAppend>) -> BoxFuture<'_, Result<(), AppendError>> {
         async move {
-            let Some((fate, delay)) = self.draw() else { return pending().await };
+            let Some((mut fate, delay)) = self.draw(&batch) else { return pending().await };
             if !delay.is_zero() {
-                self.clock.sleep(delay).await;
-                let mut inner = self.lens.world.inner();
-                let now = inner.engine_now();
-                inner.judges.trouble(now);
+                self.linger(delay).await;
+            }
+            if self.reach(true).await.is_err() && fate != Fate::KillsBefore {
+                fate = Fate::Fails;
             }
             match fate {
                 Fate::Fails => return Err(unavailable().into()),
                 Fate::KillsBefore => return pending().await,
-                Fate::Works | Fate::LosesAnswer | Fate::KillsAfter => {}
+                Fate::Works | Fate::LosesAnswer | Fate::AnsweredLate | Fate::KillsAfter => {}
             }
             let alive = self.lens.is_alive(&self.lens.world.inner());
             if !alive {
@@ -205,6 +268,10 @@ impl EventStore for FaultyStore {
             match fate {
                 Fate::LosesAnswer => Err(unavailable().into()),
                 Fate::KillsAfter => pending().await,
+                Fate::AnsweredLate => {
+                    let delay = self.lens.world.inner().some_ms(20_000);
+                    if self.linger(delay).await { Ok(()) } else { pending().await }
+                }
                 _ => Ok(()),
             }
         }

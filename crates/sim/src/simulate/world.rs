@@ -73,14 +73,21 @@ pub(super) struct Alive {
     /// Counts the engines of the slot: calls of an earlier one come to nothing.
     pub(super) generation: u64,
     pub(super) running: bool,
+    /// It is being started, and runs nothing yet.
+    pub(super) starting: bool,
     /// It dies as soon as it stops for breath.
     pub(super) doomed: bool,
 }
 
 pub(super) struct Inner {
     pub(super) now: Timestamp,
-    /// How far the engine's clock is ahead.
-    pub(super) engine_ahead: Duration,
+    /// How far the wall clock is ahead, in milliseconds.
+    pub(super) wall_ahead: i64,
+    /// What the engines go by.
+    pub(super) engine_time: Timestamp,
+    /// Until when the store fails, and until when another program holds it.
+    pub(super) store_down_until: Option<Timestamp>,
+    pub(super) store_held_until: Option<Timestamp>,
     pub(super) step: u64,
     queue: BTreeMap<(Timestamp, u64), Happening>,
     queued: u64,
@@ -160,7 +167,10 @@ impl World {
         let online: Vec<u32> = online.into_iter().map(|(index, _)| index).collect();
         let mut inner = Inner {
             now,
-            engine_ahead: Duration::ZERO,
+            wall_ahead: 0,
+            engine_time: now,
+            store_down_until: None,
+            store_held_until: None,
             step: 0,
             queue: BTreeMap::new(),
             queued: 0,
@@ -197,7 +207,25 @@ impl Inner {
 
     /// The engine's time.
     pub(super) fn engine_now(&self) -> Timestamp {
-        self.now + self.engine_ahead
+        self.engine_time
+    }
+
+    /// What the wall clock of the engines shows.
+    pub(super) fn wall(&self) -> Timestamp {
+        Timestamp::from_millis(self.now.as_millis().saturating_add(self.wall_ahead))
+    }
+
+    /// Whether engines go by another time than the wall clock's: it was put back.
+    pub(super) fn is_behind(&self) -> bool {
+        self.wall() < self.engine_time
+    }
+
+    pub(super) fn store_is_down(&self) -> bool {
+        self.store_down_until.is_some_and(|until| until > self.now)
+    }
+
+    pub(super) fn store_is_held(&self) -> bool {
+        self.store_held_until.is_some_and(|until| until > self.now)
     }
 
     pub(super) fn moment(&self) -> Moment {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hedgerow_core::event::OperationFailure;
-use hedgerow_core::{DeviceId, OperationId, ReportStatus, Timestamp};
+use hedgerow_core::{DeviceId, OperationId, ReportStatus, StreamId, Timestamp};
 
 use super::gate::Stated;
 use super::operation::Op;
@@ -26,7 +26,12 @@ pub(in crate::simulate) type Read = Result<Option<String>, Unread>;
 pub(super) struct Shown {
     pub(super) version: Read,
     pub(super) at: Timestamp,
+    /// The step of the simulation in which it was given.
+    pub(super) step: u64,
 }
+
+/// So many answers of each device are remembered.
+const REMEMBERED: usize = 8;
 
 /// What runs out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +70,12 @@ pub(super) struct Facts {
     /// The active operation of each device.
     pub(super) holders: BTreeMap<DeviceId, OperationId>,
     /// What each device last showed, to each of two engines.
-    pub(super) shown: [BTreeMap<DeviceId, Shown>; 2],
+    pub(super) read: [BTreeMap<DeviceId, Vec<Shown>>; 2],
+    /// For each stream and engine the steps in which its latest two appends began: what the later
+    /// one records was decided on what came between them.
+    appends: BTreeMap<(usize, StreamId), (u64, u64)>,
+    /// Those of the append that is just recorded.
+    pub(super) decided_in: (u64, u64),
     /// The engine that records just now.
     pub(super) slot: usize,
     /// When the engine was last told of each device that it is online, as it acknowledged.
@@ -86,30 +96,67 @@ const LEAVES: Duration = Duration::from_secs(30);
 const LOOKS: Duration = Duration::from_secs(60);
 
 impl Facts {
-    /// The version on which the gates are evaluated, which an event may state itself.
+    /// An append begins.
+    pub(super) fn append_begins(&mut self, slot: usize, stream: StreamId, step: u64) {
+        let (_, latest) = self.appends.get(&(slot, stream)).copied().unwrap_or_default();
+        self.appends.insert((slot, stream), (latest, step));
+    }
+
+    /// The engine of this slot records what an append of this stream holds.
+    pub(super) fn records(&mut self, slot: usize, stream: StreamId) {
+        self.slot = slot;
+        self.decided_in = self.appends.get(&(slot, stream)).copied().unwrap_or((0, u64::MAX));
+    }
+
+    /// A version was read, or could not be.
+    pub(super) fn was_read(&mut self, slot: usize, device: DeviceId, shown: Shown) {
+        let all = self.read[slot].entry(device).or_default();
+        if all.len() == REMEMBERED {
+            all.remove(0);
+        }
+        all.push(shown);
+    }
+
+    /// What the device may last have shown to the stream that records: the last answer before its
+    /// append began, and others since the append before, which waited with it. The latest comes
+    /// first.
+    fn seen(&self, device: DeviceId) -> impl Iterator<Item = &Shown> {
+        let (from, until) = self.decided_in;
+        let all = self.read[self.slot].get(&device).map(Vec::as_slice).unwrap_or_default();
+        let before = all.iter().rev().filter(move |shown| shown.step <= until);
+        before
+            .enumerate()
+            .take_while(move |(place, shown)| *place == 0 || shown.step >= from)
+            .map(|(_, shown)| shown)
+    }
+
+    /// The versions on which the gates may have been evaluated, one of which an event may state
+    /// itself.
     pub(super) fn at_turn<'a>(
         &'a self,
         device: DeviceId,
         at: Timestamp,
         stated: Stated<'a>,
-    ) -> Result<Stated<'a>, Broken> {
+    ) -> Result<Vec<Stated<'a>>, Broken> {
         if self.witness == Witness::Log {
-            return Ok(stated);
+            return Ok(vec![stated]);
         }
-        let shown = self.shown[self.slot].get(&device);
-        let read = match shown {
-            Some(Shown { version: Ok(version), at: read_at }) if at.since(*read_at) <= FRESH => {
-                version.as_deref().map_or(Stated::NoVersion, Stated::Version)
-            }
-            _ => {
-                let message = format!("its turn comes, and last was read: {shown:?}");
-                return Err((Invariant::Gates, message));
-            }
-        };
-        ensure(stated.agrees(read), Invariant::Gates, || {
+        let read: Vec<Stated<'a>> = self
+            .seen(device)
+            .filter(|shown| at.since(shown.at) <= FRESH)
+            .filter_map(|shown| shown.version.as_ref().ok())
+            .map(|version| version.as_deref().map_or(Stated::NoVersion, Stated::Version))
+            .collect();
+        ensure(!read.is_empty(), Invariant::Gates, || {
+            let last = self.seen(device).next();
+            format!("its turn comes, and last was read: {last:?}")
+        })?;
+        let agrees: Vec<Stated<'a>> =
+            read.iter().copied().filter(|read| stated.agrees(*read)).collect();
+        ensure(!agrees.is_empty(), Invariant::Gates, || {
             format!("the record states {stated:?}, and last was read: {read:?}")
         })?;
-        Ok(read)
+        Ok(agrees)
     }
 
     /// Before when no roll-back can be inferred: the device was told to be back then, and that is
@@ -156,15 +203,18 @@ impl Facts {
     /// A request is sent again after a restart: not before the device was looked at, which may
     /// have finished it (D12).
     pub(super) fn looked_before_reissue(&self, device: DeviceId) -> Checked {
-        let looked = self.witness == Witness::Log || self.last_shown(device).is_ok();
+        let looked = self.witness == Witness::Log || self.shown(device, |_| true).is_ok();
         ensure(looked, Invariant::Reconciliation, || {
             "sent again after a restart without a look at what the device shows".to_owned()
         })
     }
 
-    /// What the device last showed, however long ago.
-    pub(super) fn last_shown(&self, device: DeviceId) -> Read {
-        self.shown[self.slot].get(&device).map_or(Err(Unread), |shown| shown.version.clone())
+    /// What the device last showed, however long ago; of several answers that may be meant the
+    /// latest that fits.
+    pub(super) fn shown(&self, device: DeviceId, fits: impl Fn(&Option<String>) -> bool) -> Read {
+        let fitting = self.seen(device).find(|shown| shown.version.as_ref().is_ok_and(&fits));
+        let last = fitting.or_else(|| self.seen(device).next());
+        last.map_or(Err(Unread), |shown| shown.version.clone())
     }
 
     pub(super) fn take_device(&mut self, device: DeviceId, operation: OperationId) -> Checked {

@@ -1,6 +1,6 @@
 //! A manual update, as naive bookkeeping sees it (D20).
 
-use hedgerow_core::event::{Confirmation, ManualUpdateEvent};
+use hedgerow_core::event::{Confirmation, ManualUpdateEvent, OperationFailure};
 use hedgerow_core::{ManualUpdate, ManualUpdateDefinition, OperationId, Timestamp};
 
 use uuid::Uuid;
@@ -81,7 +81,9 @@ impl Manual {
             facts.judged_in_time(id, self.definition.limits.reboot_timeout, at)?;
         }
         let limits = &self.definition.limits;
-        let shown = facts.last_shown(self.definition.device);
+        let image = self.definition.expected_version.as_ref().map(ToString::to_string);
+        let explains = |shown: &Option<String>| explains(event, shown.as_deref(), image.as_deref());
+        let shown = facts.shown(self.definition.device, explains);
         let rollback_from = facts.rollback_from(self.definition.device, limits.reboot_timeout);
         let operation = facts.operation(id)?;
         operation.events += 1;
@@ -118,5 +120,17 @@ impl Manual {
             _ => Ok(()),
         }
         .map_err(of(id))
+    }
+}
+
+/// Whether what a device shows is what this event can follow from (D12).
+fn explains(event: &ManualUpdateEvent, shown: Option<&str>, image: Option<&str>) -> bool {
+    match event {
+        ManualUpdateEvent::ManualSucceeded(_) => image.is_some_and(|image| shows(shown, image)),
+        ManualUpdateEvent::ManualFailed(e) => match &e.reason {
+            OperationFailure::SystemRollback { version } => shown == version.as_deref(),
+            _ => true,
+        },
+        _ => true,
     }
 }

@@ -170,7 +170,7 @@ impl Checker {
         events: &[(Event, Timestamp)],
         moment: Moment,
     ) {
-        self.facts.slot = slot;
+        self.facts.records(slot, stream);
         let version = self.version(stream);
         if version != expected_version {
             let message =

@@ -1,6 +1,7 @@
 //! What passes between an engine and the world: requests that leave, answers and versions that come
 //! back, engines that come and go.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hedgerow_core::{
@@ -41,6 +42,11 @@ impl Checker {
     ) {
         self.turns.device_went(device, online);
         self.refresh_device(device, moment);
+    }
+
+    /// An engine begins to append to a stream.
+    pub(in crate::simulate) fn append_begins(&mut self, slot: usize, stream: StreamId, step: u64) {
+        self.facts.append_begins(slot, stream, step);
     }
 
     pub(in crate::simulate) fn update_leaves(
@@ -132,9 +138,11 @@ impl Checker {
             self.facts.unread_at.insert(device, moment.now);
         }
         // One that began before a load and failed takes nothing away from what was read since.
-        let newer = self.facts.shown[slot].get(&device).is_some_and(|shown| shown.at > since);
+        let latest = self.facts.read[slot].get(&device).and_then(|shown| shown.last());
+        let newer = latest.is_some_and(|shown| shown.at > since);
         if !(failed && newer) {
-            self.facts.shown[slot].insert(device, Shown { version, at: moment.now });
+            let shown = Shown { version, at: moment.now, step: moment.step };
+            self.facts.was_read(slot, device, shown);
         }
         self.refresh_device(device, moment);
     }
@@ -183,7 +191,8 @@ impl Checker {
 
     /// The engine's clock steps forward: what was read just before is as fresh as it was.
     pub(in crate::simulate) fn clock_steps(&mut self, by: Duration, now: Timestamp) {
-        for shown in self.facts.shown.iter_mut().flat_map(|shown| shown.values_mut()) {
+        let read = self.facts.read.iter_mut().flat_map(BTreeMap::values_mut);
+        for shown in read.flatten() {
             shown.at = shown.at + by;
         }
         self.trouble(now);
@@ -193,6 +202,11 @@ impl Checker {
     pub(in crate::simulate) fn engine_starts(&mut self, beside_another: bool, now: Timestamp) {
         self.turns.two_engines = beside_another;
         self.facts.alone_since = (!beside_another).then_some(now);
+        if !beside_another {
+            // What another one was told this one does not know.
+            self.facts.told_online.clear();
+            self.facts.told_offline.clear();
+        }
         // What became of a call before the start is not known, and who is offline is not asked.
         for operation in self.facts.operations.values_mut() {
             if !self.turns.is_online(operation.device) {
@@ -203,7 +217,7 @@ impl Checker {
     }
 
     pub(in crate::simulate) fn engine_died(&mut self, slot: usize, now: Timestamp) {
-        self.facts.shown[slot].clear();
+        self.facts.read[slot].clear();
         self.turns.engine_died();
         self.trouble(now);
     }

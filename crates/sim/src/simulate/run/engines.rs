@@ -12,10 +12,11 @@ use uuid::Uuid;
 
 use super::{Run, Slot};
 use crate::blocking::BlockingStore;
-use crate::runtime::Executor;
+use crate::runtime::{Executor, wait};
 use crate::simulate::SimulateError;
 use crate::simulate::cast;
 use crate::simulate::check::{Asked, Subscriber};
+use crate::simulate::fault::FaultKind;
 use crate::simulate::operator::Request;
 use crate::simulate::ports::{CALL_TIMEOUT, Lens};
 use crate::simulate::store::FaultyStore;
@@ -31,18 +32,29 @@ fn whose(tenant: usize) -> &'static str {
 
 impl Run<'_> {
     pub(super) fn start_engine(&mut self, slot: usize) -> Result<(), SimulateError> {
+        let newest = wait(self.store.last_recorded_at())?;
         let lens = {
             let mut inner = self.world.inner();
             if inner.engines[slot].running {
                 return Ok(());
             }
+            if !inner.engines[1 - slot].running {
+                // It begins where the wall clock or the store is, not where another was (E12).
+                inner.engine_time = inner.wall().max(newest.unwrap_or_default());
+            }
             let now = inner.engine_now();
             let beside_another = inner.engines[1 - slot].running;
             inner.judges.engine_starts(beside_another, now);
+            if inner.faults.happens(FaultKind::StoreHeld) {
+                let until = inner.now + inner.some_ms(60_000);
+                inner.mark(None, || format!("store_held until {until}"));
+                inner.store_held_until = inner.store_held_until.max(Some(until));
+            }
             inner.note(None, None, || format!("engine {slot} starts"));
             let engine = &mut inner.engines[slot];
             engine.generation += 1;
             engine.running = true;
+            engine.starting = true;
             engine.doomed = false;
             Lens { world: self.world.clone(), slot, generation: engine.generation }
         };
@@ -67,6 +79,7 @@ impl Run<'_> {
         .snapshot_every(self.setup.snapshot_every)
         .chunk(self.chunk);
         let started = executor.run(builder.start());
+        self.world.inner().engines[slot].starting = false;
         match started {
             Some(Ok(engine)) => {
                 let subscription = engine.subscribe(SUBSCRIBER_CAPACITY);

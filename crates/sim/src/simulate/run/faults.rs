@@ -68,16 +68,22 @@ impl Run<'_> {
                 Ok(())
             }
             F::SecondEngine => self.start_second_engine(),
-            F::EngineClockSteps => {
+            F::EngineClockSteps | F::EngineClockSetBack => {
+                self.put_clock_right(kind);
+                Ok(())
+            }
+            F::StoreDown | F::StoreHeld => {
                 let mut inner = self.world.inner();
-                let step = inner.some_ms(3_600_000);
+                let longest = if kind == F::StoreDown { 120_000 } else { 60_000 };
+                let until = inner.now + inner.some_ms(longest);
                 if inner.faults.inject(kind) {
-                    inner.engine_ahead += step;
-                    let now = inner.engine_now();
-                    inner.judges.clock_steps(step, now);
-                    let text = move || format!("engine_clock_steps by {step:?}");
-                    inner.mark(None, text);
-                    self.clock.advance_to(now);
+                    inner.mark(None, || format!("{} until {until}", kind.name()));
+                    let until_then = if kind == F::StoreDown {
+                        &mut inner.store_down_until
+                    } else {
+                        &mut inner.store_held_until
+                    };
+                    *until_then = (*until_then).max(Some(until));
                 }
                 Ok(())
             }
@@ -95,6 +101,26 @@ impl Run<'_> {
                 Ok(())
             }
         }
+    }
+
+    /// Somebody puts the wall clock forward or back. Two engines would not go by the same time
+    /// then, so there is only one.
+    fn put_clock_right(&mut self, kind: FaultKind) {
+        let mut inner = self.world.inner();
+        let forward = kind == FaultKind::EngineClockSteps;
+        let step = inner.some_ms(if forward { 3_600_000 } else { 86_400_000 });
+        if !forward && inner.engines[1].running || !inner.faults.inject(kind) {
+            return;
+        }
+        let ms = i64::try_from(step.as_millis()).unwrap_or(i64::MAX);
+        inner.wall_ahead += if forward { ms } else { -ms };
+        inner.mark(None, move || format!("{} by {step:?}", kind.name()));
+        let wall = inner.wall();
+        self.clock.put_right(wall);
+        let before = inner.engine_time;
+        inner.engine_time = before.max(wall);
+        let (followed, now) = (inner.engine_time.since(before), inner.engine_time);
+        inner.judges.clock_steps(followed, now);
     }
 
     fn mark(&self, kind: FaultKind, device: Option<DeviceId>) {
@@ -137,7 +163,7 @@ impl Run<'_> {
         {
             let mut inner = self.world.inner();
             let lasts = inner.some_ms(600_000);
-            let may = self.setup.second_engine && !inner.engines[1].running;
+            let may = self.setup.second_engine && !inner.engines[1].running && !inner.is_behind();
             if !may || !inner.faults.inject(FaultKind::SecondEngine) {
                 return Ok(());
             }
@@ -190,6 +216,8 @@ impl Run<'_> {
             let mut inner = self.world.inner();
             inner.faults.end();
             inner.down_until = None;
+            inner.store_down_until = None;
+            inner.store_held_until = None;
             inner.note(None, None, || "faults stop, everything heals".to_owned());
             inner.heal_devices();
             if inner.engines[1].running {

@@ -25,7 +25,7 @@ use crate::simulate::cast::{
 };
 use crate::simulate::check::Judges;
 use crate::simulate::fault::{FaultKind, Faults};
-use crate::simulate::invariant::Violation;
+use crate::simulate::invariant::{Invariant, Violation};
 use crate::simulate::operator;
 use crate::simulate::trace::Trace;
 use crate::simulate::world::{Happening, World};
@@ -161,7 +161,7 @@ impl<'a> Run<'a> {
                 self.look_at_the_end();
                 return Ok(());
             }
-            let ahead = self.world.inner().engine_ahead;
+            let ahead = self.world.inner().wall_ahead;
             let sleep = self.clock.next_sleep().map(|at| back(at, ahead));
             let next = [self.world.inner().next(), sleep].into_iter().flatten().min();
             let Some(next) = next else {
@@ -190,11 +190,10 @@ impl<'a> Run<'a> {
     /// One thing that is due happens, and engines work until nothing is left to do.
     fn step(&mut self, now: Timestamp) -> Result<(), SimulateError> {
         let happening = {
+            self.goes_on_to(now);
             let mut inner = self.world.inner();
-            inner.now = now;
             inner.step += 1;
             inner.judges.coverage().steps += 1;
-            self.clock.advance_to(inner.engine_now());
             inner.take_due()
         };
         if let Some(happening) = happening {
@@ -211,6 +210,30 @@ impl<'a> Run<'a> {
         self.bury()?;
         self.look();
         Ok(())
+    }
+
+    /// Lets time pass, and looks at what the engine makes of it (E12).
+    fn goes_on_to(&mut self, now: Timestamp) {
+        let engine = self.slots[0].engine.clone();
+        let mut inner = self.world.inner();
+        let passed = now.since(inner.now);
+        inner.now = now;
+        let wall = inner.wall();
+        self.clock.advance_to(wall);
+        let before = inner.engine_time;
+        let Some(engine) = engine else {
+            inner.engine_time = wall.max(before + passed);
+            return;
+        };
+        let time = engine.now();
+        inner.engine_time = time;
+        let (least, most) = (wall.max(before + passed / 2), wall.max(before + passed));
+        // What is less than a millisecond adds up.
+        let slack = Duration::from_millis(1);
+        if time + slack < least || time > most + slack {
+            let message = format!("after {passed:?} it is at {time}, and was at {before}");
+            inner.judges.of(0).broken((Invariant::Time, message), time, None, None);
+        }
     }
 
     fn work(&mut self) {
@@ -259,7 +282,6 @@ impl<'a> Run<'a> {
     }
 }
 
-fn back(at: Timestamp, ahead: Duration) -> Timestamp {
-    let ahead = i64::try_from(ahead.as_millis()).unwrap_or(i64::MAX);
+fn back(at: Timestamp, ahead: i64) -> Timestamp {
     Timestamp::from_millis(at.as_millis().saturating_sub(ahead))
 }

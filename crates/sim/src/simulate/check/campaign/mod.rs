@@ -384,16 +384,15 @@ impl Model {
         stated: Stated<'_>,
     ) -> Checked {
         let read = facts.at_turn(device, at, stated)?;
-        if facts.witness == Witness::Log && !read.is_whole() {
+        if facts.witness == Witness::Log && !stated.is_whole() {
             return Ok(());
         }
-        let version = read.version();
         let (requirement, force_downgrade, enforce_requirement) = gates(&self.definition);
         let gates = Gates { image: &self.image, requirement, force_downgrade, enforce_requirement };
-        let wanted = expected(version, &gates);
-        ensure(wanted == *recorded, Invariant::Gates, || {
+        let wanted: Vec<_> = read.iter().map(|read| expected(read.version(), &gates)).collect();
+        ensure(wanted.contains(recorded), Invariant::Gates, || {
             format!(
-                "{version:?} to {} ({requirement:?}, force {force_downgrade}) is {wanted:?}, recorded is {recorded:?}",
+                "{read:?} to {} ({requirement:?}, force {force_downgrade}) is {wanted:?}, recorded is {recorded:?}",
                 self.image
             )
         })

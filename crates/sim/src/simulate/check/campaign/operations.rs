@@ -89,7 +89,7 @@ impl Model {
         if timeout == Some(Timeout::Stall) {
             facts.judged_in_time(id, self.reboot_timeouts.1, at)?;
         }
-        let shown = facts.last_shown(device);
+        let shown = facts.shown(device, |shown| self.explains(event, shown.as_deref()));
         let rollback_from = facts.rollback_from(device, self.reboot_timeouts.0);
         let limits = &self.definition.rollout.push().limits.operation;
         let operation = facts.operation(id)?;
@@ -167,6 +167,19 @@ impl Model {
             _ => {}
         }
         Ok(())
+    }
+
+    /// Whether what a device shows is what this event can follow from (D12).
+    fn explains(&self, event: &CampaignEvent, shown: Option<&str>) -> bool {
+        use CampaignEvent as E;
+        match event {
+            E::OperationSucceeded(_) => shows(shown, &self.image),
+            E::OperationFailed(e) => match &e.reason {
+                OperationFailure::SystemRollback { version } => shown == version.as_deref(),
+                _ => true,
+            },
+            _ => !shows(shown, &self.image),
+        }
     }
 
     /// An attempt came to nothing: the target is idle again, and ends if the campaign has ended.

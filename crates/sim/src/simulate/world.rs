@@ -29,6 +29,8 @@ pub(super) enum Happening {
     Fault(FaultKind),
     /// An observation reaches the engines, under the tenant of that number.
     Tell(usize, Observation),
+    /// The same, to the engine of that slot, which has asked for it.
+    TellAgain(usize, usize, Observation),
     /// A request reaches a device.
     Request(u32, DeviceInput),
     /// A device's power or network comes back, or goes away.
@@ -106,6 +108,8 @@ pub(super) struct Inner {
     pub(super) judges: Judges,
     /// What the subscriber of each tenant is told by each engine.
     pub(super) subscribers: [Vec<Subscriber>; 2],
+    /// When faults stopped.
+    pub(super) healed_at: Option<Timestamp>,
     /// Whether everybody's presence is told anew at the end, or only what is owed.
     tells_all_again: bool,
     /// Streams to which something was appended since the last look.
@@ -185,6 +189,7 @@ impl World {
             backlog: Vec::new(),
             judges,
             subscribers: [Vec::new(), Vec::new()],
+            healed_at: None,
             tells_all_again,
             touched: BTreeSet::new(),
             sent: Vec::new(),

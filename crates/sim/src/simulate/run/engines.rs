@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use hedgerow_core::{CampaignId, Presence};
+use hedgerow_core::{CampaignId, Presence, Reaction};
 use hedgerow_engine::ports::Spawner;
 use hedgerow_engine::store::StoreError;
-use hedgerow_engine::{EngineBuilder, Observation};
+use hedgerow_engine::{EngineBuilder, EngineError, Observation};
 use uuid::Uuid;
 
 use super::{Run, Slot};
@@ -17,10 +17,11 @@ use crate::simulate::SimulateError;
 use crate::simulate::cast;
 use crate::simulate::check::{Asked, Subscriber};
 use crate::simulate::fault::FaultKind;
+use crate::simulate::invariant::Invariant;
 use crate::simulate::operator::Request;
 use crate::simulate::ports::{CALL_TIMEOUT, Lens};
 use crate::simulate::store::FaultyStore;
-use crate::simulate::world::{Happening, device_of};
+use crate::simulate::world::{Happening, Inner, device_of};
 
 /// A subscriber that falls further behind than that loses its subscription.
 const SUBSCRIBER_CAPACITY: usize = 1_000_000;
@@ -82,8 +83,9 @@ impl Run<'_> {
         self.world.inner().engines[slot].starting = false;
         match started {
             Some(Ok(engine)) => {
-                let subscription = engine.subscribe(SUBSCRIBER_CAPACITY);
-                self.slots[slot].subscription = Some(subscription);
+                let tenants = (0..self.castings.len()).map(cast::tenant);
+                self.slots[slot].subscriptions =
+                    tenants.map(|of| engine.subscribe(&of, SUBSCRIBER_CAPACITY)).collect();
                 self.slots[slot].engine = Some(engine);
                 let mut inner = self.world.inner();
                 let tenants = inner.judges.count();
@@ -168,6 +170,17 @@ impl Run<'_> {
         }
     }
 
+    /// Tells an engine what it could not take before; if it is gone, whoever is there.
+    pub(super) fn tell_again(&mut self, slot: usize, tenant: usize, observation: Observation) {
+        if !self.world.inner().engines[slot].running {
+            return self.tell(tenant, observation);
+        }
+        if let Observation::Presence { device, presence } = &observation {
+            self.world.inner().presence_told(tenant, *device, *presence);
+        }
+        self.tell_one(slot, tenant, observation);
+    }
+
     fn tell_one(&mut self, slot: usize, tenant: usize, observation: Observation) {
         let Some(engine) = self.slots[slot].engine.clone() else {
             // It is starting.
@@ -199,10 +212,11 @@ impl Run<'_> {
             let Some((_, observation, told)) = inner.pending[slot].remove(&message) else { return };
             let moment = inner.moment();
             if !inner.judges.of(tenant).acknowledged(&told, &answer, moment) {
+                inner.is_refused_for_ever(tenant, &observation, &answer);
                 let delay = inner.some_ms(3_000);
                 let presence = inner.presence(tenant, device_of(&observation));
                 let again = now_of(presence, observation);
-                inner.schedule_in(delay, Happening::Tell(tenant, again));
+                inner.schedule_in(delay, Happening::TellAgain(slot, tenant, again));
             }
         };
         self.slots[slot].executor.spawner().spawn(tell.boxed());
@@ -259,6 +273,25 @@ impl Run<'_> {
     fn again(&mut self, tenant: usize, id: CampaignId) {
         if let Some(number) = self.planned(tenant, id) {
             self.world.inner().schedule_in(Duration::from_secs(5), Happening::Create(number));
+        }
+    }
+}
+
+/// So long after the last fault nobody is asked to send again any more.
+const PATIENCE: Duration = Duration::from_secs(3_600);
+
+impl Inner {
+    /// Whoever is asked to send again long after everything has healed will be asked for ever.
+    fn is_refused_for_ever(
+        &mut self,
+        tenant: usize,
+        observation: &Observation,
+        answer: &Result<Reaction, EngineError>,
+    ) {
+        if self.healed_at.is_some_and(|healed_at| self.now.since(healed_at) > PATIENCE) {
+            let message = format!("it is still told to be sent again: {answer:?}");
+            let (now, device) = (self.engine_now(), Some(device_of(observation)));
+            self.judges.of(tenant).broken((Invariant::Liveness, message), now, None, device);
         }
     }
 }

@@ -215,6 +215,7 @@ impl Run<'_> {
         {
             let mut inner = self.world.inner();
             inner.faults.end();
+            inner.healed_at = Some(inner.now);
             inner.down_until = None;
             inner.store_down_until = None;
             inner.store_held_until = None;

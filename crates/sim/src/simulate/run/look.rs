@@ -10,7 +10,7 @@ use crate::runtime::wait;
 use crate::simulate::SimulateError;
 use crate::simulate::cast;
 use crate::simulate::check::Subscriber;
-use crate::simulate::invariant::Invariant;
+use crate::simulate::invariant::{Invariant, ensure};
 use crate::simulate::trace::Sample;
 
 impl Run<'_> {
@@ -148,18 +148,26 @@ impl Run<'_> {
 
     /// What subscribers were told since the last step.
     pub(super) fn listen(&mut self) -> Result<(), SimulateError> {
-        for slot in 0..2 {
-            let Some(subscription) = &mut self.slots[slot].subscription else { continue };
-            while let Some(told) = subscription.next_if_ready() {
-                let (stream, version) = (told.stream, told.version);
-                let stored =
-                    wait(self.store.read_stream(&told.tenant, stream, version.max(1) - 1, 1))?;
-                let inner = &mut *self.world.inner();
-                let now = inner.engine_now();
-                let tenant = inner.judges.number(&told.tenant, now);
-                let Some(subscriber) = inner.subscribers[slot].get_mut(tenant) else { continue };
-                if let Err(broken) = subscriber.told(stream, version, &told.event, stored.first()) {
-                    inner.judges.of(tenant).broken(broken, now, Some(stream), None);
+        let Self { slots, store, world, .. } = self;
+        for (slot, engine) in slots.iter_mut().enumerate() {
+            for (tenant, subscription) in engine.subscriptions.iter_mut().enumerate() {
+                while let Some(told) = subscription.next_if_ready() {
+                    let (stream, version) = (told.stream, told.version);
+                    let after = version.max(1) - 1;
+                    let stored = wait(store.read_stream(&told.tenant, stream, after, 1))?;
+                    let inner = &mut *world.inner();
+                    let now = inner.engine_now();
+                    let of = inner.judges.number(&told.tenant, now);
+                    let Some(subscriber) = inner.subscribers[slot].get_mut(tenant) else {
+                        continue;
+                    };
+                    let checked = ensure(of == tenant, Invariant::Tenants, || {
+                        format!("a subscriber is told event {version} of tenant {}", told.tenant)
+                    })
+                    .and_then(|()| subscriber.told(stream, version, &told.event, stored.first()));
+                    if let Err(broken) = checked {
+                        inner.judges.of(tenant).broken(broken, now, Some(stream), None);
+                    }
                 }
             }
         }

@@ -46,7 +46,8 @@ const CLAIMS_EVERY: u64 = 512;
 #[derive(Default)]
 struct Slot {
     engine: Option<Engine>,
-    subscription: Option<Subscription>,
+    /// Those of the tenants.
+    subscriptions: Vec<Subscription>,
     executor: Executor,
 }
 
@@ -250,6 +251,9 @@ impl<'a> Run<'a> {
             Happening::Minute => self.minute(),
             Happening::Fault(kind) => self.fault(kind)?,
             Happening::Tell(tenant, observation) => self.tell(tenant, observation),
+            Happening::TellAgain(slot, tenant, observation) => {
+                self.tell_again(slot, tenant, observation);
+            }
             Happening::Request(index, input) | Happening::Device(index, input) => {
                 let mut inner = self.world.inner();
                 let now = inner.now;

@@ -56,6 +56,9 @@ pub(super) struct Op {
     newest_stamp: Option<Timestamp>,
     /// The newest stamp of all that its device was heard to say in the present phase.
     heard_stamp: Option<Timestamp>,
+    /// Something else than what is recorded was said since: what repeats the record is no duplicate
+    /// of the latest then.
+    heard_other: bool,
     reported_at: Option<Timestamp>,
     stalls_at: Option<Timestamp>,
     /// When a Cancel was recorded, whether one left, and whether its answer is recorded.
@@ -100,6 +103,7 @@ impl Op {
             progress: 0,
             newest_stamp: None,
             heard_stamp: None,
+            heard_other: false,
             reported_at: None,
             stalls_at: None,
             cancel_wanted_at: None,
@@ -261,7 +265,8 @@ impl Op {
                 )
             })?;
             let newer = stamp.is_some() && stamp > newest;
-            ensure(progress != self.progress || newer, Invariant::Stall, || {
+            let other = progress != self.progress || self.heard_other;
+            ensure(other || newer, Invariant::Stall, || {
                 format!("a duplicate of {} {progress} % is a sign of life", phase.name())
             })?;
         }
@@ -272,6 +277,7 @@ impl Op {
         })?;
         self.phase = phase;
         self.progress = progress;
+        self.heard_other = false;
         self.newest_stamp = newest.max(stamp);
         self.heard_stamp = self.heard_stamp.filter(|_| same);
         self.reported_at = Some(at);

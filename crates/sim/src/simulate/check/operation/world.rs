@@ -98,6 +98,7 @@ impl Op {
             self.told |= 1 << (report.status as u16);
             if report.status.phase() == self.phase {
                 self.heard_stamp = self.heard_stamp.max(report.observed_at);
+                self.heard_other |= report.progress.min(100) != self.progress;
             }
         }
     }

@@ -106,6 +106,7 @@ impl Script {
             stream: campaign.stream(),
             version,
             position: version,
+            checksum: None,
             event,
         };
         (2..).zip(&self.events).map(|(at, (event, when))| place(at, encode(event, *when))).collect()

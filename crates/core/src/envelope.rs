@@ -88,6 +88,39 @@ pub struct NewEvent {
     pub data: Vec<u8>,
 }
 
+/// What an event's checksum is: 32 bytes over the event and over the checksum before it in its
+/// stream (E14). Its text is 64 hexadecimal digits.
+///
+/// This crate only carries it; `hedgerow-engine` says how it is computed.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Checksum([u8; 32]);
+
+impl Checksum {
+    /// A checksum of these bytes.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Display for Checksum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Checksum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Checksum({self})")
+    }
+}
+
 /// An event with its place in a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredEvent {
@@ -99,6 +132,9 @@ pub struct StoredEvent {
     pub version: u64,
     /// The event's number in the whole store: it grows, gaps are possible.
     pub position: u64,
+    /// Over the event and the checksum before it (E14). Only events that were recorded by versions
+    /// of Hedgerow without checksums have none.
+    pub checksum: Option<Checksum>,
     /// The event itself.
     pub event: NewEvent,
 }

@@ -101,7 +101,7 @@ pub use campaign::{
     RunningOperations, SETTLING, Settlement, TargetCounts, TargetStatus, TargetView,
     TransportError, WhenRunning,
 };
-pub use envelope::{NewEvent, StoredEvent, StreamId, StreamIdError};
+pub use envelope::{Checksum, NewEvent, StoredEvent, StreamId, StreamIdError};
 pub use fleet::{
     BaseImage, BaseImageCollection, CampaignName, Channel, ChannelName, Channels, FleetDevice,
     FleetError, GroupName, ImageUrl, SystemModelHandle, select_targets,

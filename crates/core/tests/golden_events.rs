@@ -179,6 +179,7 @@ fn stored(stream: StreamId, event_type: &str, schema_version: u16, data: &[u8]) 
         stream,
         version: 7,
         position: 70,
+        checksum: None,
         event: NewEvent {
             event_type: event_type.to_owned(),
             schema_version,

@@ -47,10 +47,15 @@ impl JournalStore {
             let damaged = |what: String| StoreError::Corrupt {
                 detail: format!("line {}: {what}; restore the file from a backup", number + 1),
             };
-            let batch: Vec<Append> =
+            let lines: Vec<Append> =
                 serde_json::from_slice(line).map_err(|error| damaged(error.to_string()))?;
-            let batch = batch.into_iter().map(StreamAppend::from).collect();
-            index.append(batch).await.map_err(|error| damaged(error.to_string()))?;
+            let kept: Vec<_> = lines.iter().map(|append| append.checksums.clone()).collect();
+            let batch: Vec<_> = lines.into_iter().map(StreamAppend::from).collect();
+            index.append(batch.clone()).await.map_err(|error| damaged(error.to_string()))?;
+            // The index computes every checksum again. If one differs, something was changed.
+            if checksums(&index, &batch).await? != kept {
+                return Err(damaged("its events do not fit their checksums".to_owned()));
+            }
         }
         Ok(Self { file: Mutex::new(Some(file)), index })
     }
@@ -60,6 +65,21 @@ impl JournalStore {
         let file = self.file.lock().await;
         if file.is_some() { Ok(file) } else { Err(StoreError::Closed) }
     }
+}
+
+/// The checksums of the events of a batch, which the index computed when it took them.
+async fn checksums(
+    index: &MemoryStore,
+    batch: &[StreamAppend],
+) -> Result<Vec<Vec<String>>, StoreError> {
+    let mut checksums = Vec::new();
+    for append in batch {
+        let (after, events) = (append.expected_version, append.events.len());
+        let stored = index.read_stream(&append.tenant, append.stream, after, events).await?;
+        let texts = stored.iter().filter_map(|stored| stored.checksum).map(|sum| sum.to_string());
+        checksums.push(texts.collect());
+    }
+    Ok(checksums)
 }
 
 fn unavailable(error: &io::Error) -> StoreError {
@@ -72,15 +92,16 @@ impl EventStore for JournalStore {
     fn append(&self, batch: Vec<StreamAppend>) -> BoxFuture<'_, Result<(), AppendError>> {
         async move {
             let mut file = self.open_file().await?;
-            let mut line =
-                serde_json::to_vec(&batch.iter().cloned().map(Append::from).collect::<Vec<_>>())
-                    .map_err(|error| unavailable(&error.into()))?;
-            line.push(b'\n');
             // The index knows every version and claim, so it is what refuses.
-            self.index.append(batch).await?;
+            self.index.append(batch.clone()).await?;
             // Taken out, and put back only if all went well: whoever drops this future, or gets an
             // error, has to open the file again to see what became of the append.
             let mut writable = file.take().ok_or(StoreError::Closed)?;
+            let checksums = checksums(&self.index, &batch).await?;
+            let appends: Vec<Append> = batch.into_iter().zip(checksums).map(Append::from).collect();
+            let mut line =
+                serde_json::to_vec(&appends).map_err(|error| unavailable(&error.into()))?;
+            line.push(b'\n');
             writable
                 .write_all(&line)
                 .and_then(|()| writable.sync_data())
@@ -188,6 +209,8 @@ struct Append {
     stream: StreamId,
     expected_version: u64,
     events: Vec<KeptEvent>,
+    /// Those of the events, in hexadecimal.
+    checksums: Vec<String>,
     claims_taken: Vec<KeptClaim>,
     claims_released: Vec<KeptClaim>,
     operations: Vec<OperationId>,
@@ -211,8 +234,8 @@ enum KeptClaim {
 }
 // ANCHOR_END: line
 
-impl From<StreamAppend> for Append {
-    fn from(append: StreamAppend) -> Self {
+impl From<(StreamAppend, Vec<String>)> for Append {
+    fn from((append, checksums): (StreamAppend, Vec<String>)) -> Self {
         let event = |event: NewEvent| KeptEvent {
             event_type: event.event_type,
             schema_version: event.schema_version,
@@ -232,6 +255,7 @@ impl From<StreamAppend> for Append {
             stream: append.stream,
             expected_version: append.expected_version,
             events: append.events.into_iter().map(event).collect(),
+            checksums,
             claims_taken: append.claims_taken.into_iter().map(claim).collect(),
             claims_released: append.claims_released.into_iter().map(claim).collect(),
             operations: append.operations,

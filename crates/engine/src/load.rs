@@ -1,18 +1,29 @@
-//! Loading a stream: the newest state snapshot, if one can be used, and the events after it (C3).
+//! Loading a stream: the newest state snapshot, if one can be used, and the events after it (C3),
+//! whose checksums must fit (E14).
+//!
+//! A state snapshot is believed only if it is whole, is of this stream, and stands on an event that
+//! the log still has: one that is damaged, or was put there from elsewhere, is passed over.
 
 use hedgerow_core::{
-    Campaign, LiveCampaign, LiveManualUpdate, ManualUpdate, StoredEvent, StreamId, TenantId,
-    Timestamp,
+    Campaign, Checksum, LiveCampaign, LiveManualUpdate, ManualUpdate, StoredEvent, StreamId,
+    TenantId, Timestamp,
     event::{CampaignEvent, ManualUpdateEvent},
 };
 
+use sha2::{Digest, Sha256};
+
 use crate::LoadError;
 use crate::live::Live;
-use crate::store::{EventStore, StateSnapshot};
+use crate::store::checksum::Chain;
+use crate::store::{EventStore, StateSnapshot, StoreError};
 use crate::time::EngineTime;
 
 /// The format of the state snapshots of campaigns; another one is passed over.
-const SNAPSHOT_FORMAT: u32 = 3;
+const SNAPSHOT_FORMAT: u32 = 4;
+/// What the checksum of a state snapshot begins with.
+const SNAPSHOT: &[u8] = b"hedgerow state 1";
+/// The bytes of a checksum. A state snapshot is its own, that of the event it stands on, the state.
+const CHECKSUM: usize = 32;
 /// Events read at once.
 const PAGE: usize = 10_000;
 
@@ -73,22 +84,16 @@ async fn load_upto(
     upto: Option<u64>,
     newest: &mut Option<Timestamp>,
 ) -> Result<Option<(Live, u64)>, LoadError> {
-    let mut version = 0;
-    let mut folding = match stream {
-        StreamId::Campaign(_) => {
-            let snapshot = store.load_snapshot(tenant, stream).await?;
-            let campaign = snapshot
-                .filter(|snapshot| upto.is_none_or(|upto| snapshot.version <= upto))
-                .and_then(|snapshot| campaign_in_snapshot(&snapshot))
-                .filter(|campaign| campaign.stream() == stream && campaign.tenant() == tenant);
-            version = campaign.as_ref().map_or(0, Campaign::version);
-            Folding::Campaign(campaign.map(Box::new))
-        }
-        StreamId::ManualUpdate(_) => Folding::Manual(None),
+    let (mut folding, mut chain) = match stream {
+        StreamId::Campaign(_) => match in_snapshot(store, tenant, stream, upto).await? {
+            Some((campaign, chain)) => (Folding::Campaign(Some(Box::new(campaign))), chain),
+            None => (Folding::Campaign(None), Chain::default()),
+        },
+        StreamId::ManualUpdate(_) => (Folding::Manual(None), Chain::default()),
     };
-    let saved = version;
+    let saved = chain.version();
     'pages: loop {
-        let page = store.read_stream(tenant, stream, version, PAGE).await?;
+        let page = store.read_stream(tenant, stream, chain.version(), PAGE).await?;
         if page.is_empty() {
             break;
         }
@@ -96,13 +101,13 @@ async fn load_upto(
             if upto.is_some_and(|upto| stored.version > upto) {
                 break 'pages;
             }
-            if stored.version != version + 1 {
-                let (expected, found) = (version + 1, stored.version);
+            let (expected, found) = (chain.version() + 1, stored.version);
+            if found != expected {
                 return Err(LoadError::Gap { stream, expected, found });
             }
+            chain.check(stored)?;
             folding.fold(stored)?;
             *newest = (*newest).max(Some(stored.event.recorded_at));
-            version = stored.version;
         }
     }
     let live = match folding {
@@ -114,21 +119,91 @@ async fn load_upto(
     Ok(live.map(|live| (live, saved)))
 }
 
-/// The state snapshot of a campaign.
-pub(crate) fn snapshot(campaign: &Campaign) -> Option<StateSnapshot> {
-    let data = postcard::to_stdvec(campaign).ok()?;
-    Some(StateSnapshot { version: campaign.version(), format: SNAPSHOT_FORMAT, data })
+/// The state of a campaign, for [`save`].
+pub(crate) fn encoded(campaign: &Campaign) -> Option<Vec<u8>> {
+    postcard::to_stdvec(campaign).ok()
 }
 
-/// The campaign as of a state snapshot; `None` if this version does not read it, as then the
-/// stream is folded from its first event.
-#[must_use]
-pub fn campaign_in_snapshot(snapshot: &StateSnapshot) -> Option<Campaign> {
+/// Keeps the state of a campaign as of its event `version`, bound to that event as the store has it.
+pub(crate) async fn save(
+    store: &dyn EventStore,
+    tenant: &TenantId,
+    stream: StreamId,
+    version: u64,
+    state: Vec<u8>,
+) -> Result<(), StoreError> {
+    let page = store.read_stream(tenant, stream, version.saturating_sub(1), 1).await?;
+    let Some(stored) = page.first() else { return Ok(()) };
+    let event = mark_of(stored);
+    let own = digest(version, &event, &state);
+    let data = [&own[..], event.as_bytes(), &state].concat();
+    let snapshot = StateSnapshot { version, format: SNAPSHOT_FORMAT, data };
+    store.save_snapshot(tenant, stream, snapshot).await
+}
+
+/// What a state snapshot knows the event by that it stands on: its checksum, or for an event
+/// without one what a chain that begins there would have.
+fn mark_of(stored: &StoredEvent) -> Checksum {
+    stored.checksum.unwrap_or_else(|| {
+        let mut chain = Chain::after(stored.version.saturating_sub(1), None);
+        chain.extend(&stored.tenant, stored.stream, &stored.event)
+    })
+}
+
+fn digest(version: u64, event: &Checksum, state: &[u8]) -> [u8; CHECKSUM] {
+    let mut hash = Sha256::new_with_prefix(SNAPSHOT);
+    hash.update(version.to_be_bytes());
+    hash.update(event.as_bytes());
+    hash.update(state);
+    hash.finalize().into()
+}
+
+/// The campaign as of a state snapshot, with the mark of the event that it stands on.
+fn opened(snapshot: &StateSnapshot) -> Option<(Campaign, Checksum)> {
     if snapshot.format != SNAPSHOT_FORMAT {
         return None;
     }
-    let mut campaign: Campaign = postcard::from_bytes(&snapshot.data).ok()?;
-    (campaign.restore() && campaign.version() == snapshot.version).then_some(campaign)
+    let (own, rest) = snapshot.data.split_first_chunk::<CHECKSUM>()?;
+    let (event, state) = rest.split_first_chunk::<CHECKSUM>()?;
+    let event = Checksum::from_bytes(*event);
+    if digest(snapshot.version, &event, state) != *own {
+        return None;
+    }
+    let mut campaign: Campaign = postcard::from_bytes(state).ok()?;
+    (campaign.restore() && campaign.version() == snapshot.version).then_some((campaign, event))
+}
+
+/// The campaign of the newest state snapshot and the chain that goes on from there; `None` if there
+/// is none that can be believed and is not newer than event `upto` (E1).
+async fn in_snapshot(
+    store: &dyn EventStore,
+    tenant: &TenantId,
+    stream: StreamId,
+    upto: Option<u64>,
+) -> Result<Option<(Campaign, Chain)>, StoreError> {
+    let snapshot = store.load_snapshot(tenant, stream).await?;
+    let snapshot = snapshot.filter(|snapshot| upto.is_none_or(|upto| snapshot.version <= upto));
+    let Some(snapshot) = snapshot else { return Ok(None) };
+    let version = snapshot.version;
+    let found = opened(&snapshot)
+        .filter(|(campaign, _)| campaign.stream() == stream && campaign.tenant() == tenant);
+    let Some((campaign, mark)) = found else {
+        tracing::warn!(%stream, version, "a state snapshot cannot be used: it is of another version of Hedgerow, or damaged");
+        return Ok(None);
+    };
+    let page = store.read_stream(tenant, stream, version.saturating_sub(1), 1).await?;
+    let stands = page.first().filter(|stored| stored.version == version && mark_of(stored) == mark);
+    if stands.is_none() {
+        tracing::warn!(%stream, version, "a state snapshot is not used: the log has another event there");
+    }
+    Ok(stands.map(|stored| (campaign, Chain::after(version, stored.checksum))))
+}
+
+/// The campaign as of a state snapshot; `None` if this version does not read it or it is damaged,
+/// as then the stream is folded from its first event.
+#[must_use]
+pub fn campaign_in_snapshot(snapshot: &StateSnapshot) -> Option<Campaign> {
+    opened(snapshot).map(|(campaign, _)| campaign)
 }
 
 /// The state of a campaign as of its event `upto`, or as it is now: for reading a log (E1).
@@ -158,3 +233,6 @@ pub async fn manual_update_at(
     let live = load_upto(store, tenant, StreamId::ManualUpdate(update), upto, &mut None).await?;
     Ok(live.and_then(|(live, _)| live.manual().map(|live| live.update().clone())))
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::registry::StreamState;
 use crate::store::StreamSummary;
+use crate::store::checksum::Chain;
 use crate::{Engine, EngineError, LoadError};
 
 /// How a campaign stands.
@@ -181,12 +182,18 @@ impl Engine {
     ) -> Result<Vec<StoredEvent>, EngineError> {
         let stream = StreamId::Campaign(id);
         let mut history = Vec::new();
-        let mut after = 0;
+        let mut chain = Chain::default();
         loop {
+            let after = chain.version();
             let page = self.shared.store.read_stream(tenant, stream, after, 10_000).await?;
-            let Some(last) = page.last() else { return Ok(history) };
-            after = last.version;
+            if page.is_empty() {
+                return Ok(history);
+            }
             for stored in page {
+                chain.check(&stored).map_err(|error| EngineError::Quarantined {
+                    stream,
+                    cause: Box::new(LoadError::Store(error)),
+                })?;
                 let event = CampaignEvent::from_stored(&stored).map_err(|error| {
                     EngineError::Quarantined { stream, cause: Box::new(LoadError::Event(error)) }
                 })?;

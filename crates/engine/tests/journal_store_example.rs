@@ -70,7 +70,15 @@ fn a_second_writer_and_a_damaged_line_are_refused() {
     let path = folder.path().join("store.jsonl");
     let second = block_on(JournalStore::open(&path)).map(drop);
     assert!(matches!(second, Err(StoreError::Unavailable { .. })), "{second:?}");
+    block_on(store.append(vec![append(stream(1), 0, vec![event(1)])])).expect("appended");
     drop(store);
+    let line = std::fs::read_to_string(&path).expect("read");
+    std::fs::write(&path, line.replace("thing_1_happened", "thing_2_happened")).expect("written");
+    let changed = block_on(JournalStore::open(&path)).map(drop);
+    assert!(
+        matches!(&changed, Err(StoreError::Corrupt { detail }) if detail.contains("checksums")),
+        "{changed:?}"
+    );
     std::fs::write(&path, "[]\nno line of ours\n").expect("written");
     let damaged = block_on(JournalStore::open(&path)).map(drop);
     assert!(

@@ -3,11 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use hedgerow_core::{StreamId, TenantId};
+use hedgerow_core::{Checksum, StreamId, TenantId};
+use hedgerow_engine::store::checksum::Chain;
 use hedgerow_engine::store::{Activity, AppendError, Claim, StateSnapshot, StreamAppend};
 use rusqlite::{OptionalExtension, Transaction, params};
 
-use crate::reader::parsed;
+use crate::reader::{checksum, parsed};
+use crate::seal;
 
 /// The numbers that stand for names in the file.
 #[derive(Default)]
@@ -53,7 +55,14 @@ fn number(
 struct Known<'a> {
     append: &'a StreamAppend,
     tenant: i64,
-    stream: Option<i64>,
+    stream: Option<StreamRow>,
+}
+
+/// A stream as its row has it.
+struct StreamRow {
+    id: i64,
+    version: u64,
+    checksum: Option<Checksum>,
 }
 
 /// Writes a batch as a whole, or nothing of it.
@@ -66,18 +75,19 @@ pub(crate) fn append(
     for append in batch {
         let tenant = names.tenant(transaction, &append.tenant)?;
         let row = stream_row(transaction, tenant, append.stream)?;
-        let actual = row.map_or(0, |(_, version)| version);
+        let actual = row.as_ref().map_or(0, |row| row.version);
         if actual != append.expected_version {
             let (stream, expected) = (append.stream, append.expected_version);
             return Ok(Err(AppendError::VersionConflict { stream, expected, actual }));
         }
-        known.push(Known { append, tenant, stream: row.map(|(id, _)| id) });
+        known.push(Known { append, tenant, stream: row });
     }
     if let Some(conflict) = claim_conflict(transaction, &known)? {
         return Ok(Err(conflict));
     }
     // All releases come before anything that is taken.
     for Known { append, tenant, stream } in &known {
+        let stream = stream.as_ref().map(|row| row.id);
         for claim in &append.claims_released {
             transaction
                 .prepare_cached(
@@ -92,15 +102,23 @@ pub(crate) fn append(
     Ok(Ok(()))
 }
 
-/// A stream's row and version.
 fn stream_row(
     transaction: &Transaction<'_>,
     tenant: i64,
     stream: StreamId,
-) -> rusqlite::Result<Option<(i64, u64)>> {
+) -> rusqlite::Result<Option<StreamRow>> {
+    let name = stream.to_string();
     transaction
-        .prepare_cached("SELECT id, version FROM streams WHERE tenant = ?1 AND name = ?2")?
-        .query_row(params![tenant, stream.to_string()], |row| Ok((row.get(0)?, row.get(1)?)))
+        .prepare_cached(
+            "SELECT id, version, checksum, active, seal FROM streams
+             WHERE tenant = ?1 AND name = ?2",
+        )?
+        .query_row(params![tenant, name], |row| {
+            let (id, version, checksum) = (row.get(0)?, row.get(1)?, checksum(row, 2)?);
+            let known = checksum.as_ref().map(|checksum| &checksum.as_bytes()[..]);
+            seal::check(row, 4, seal::of_stream(tenant, &name, version, row.get(3)?, known))?;
+            Ok(StreamRow { id, version, checksum })
+        })
         .optional()
 }
 
@@ -111,10 +129,14 @@ fn holder(
 ) -> rusqlite::Result<Option<StreamId>> {
     transaction
         .prepare_cached(
-            "SELECT streams.name FROM claims JOIN streams ON streams.id = claims.stream
+            "SELECT streams.name, claims.stream, claims.seal
+             FROM claims LEFT JOIN streams ON streams.id = claims.stream
              WHERE claims.tenant = ?1 AND key = ?2",
         )?
-        .query_row(params![tenant, claim], |row| parsed(row, 0))
+        .query_row(params![tenant, claim], |row| {
+            seal::check(row, 2, seal::of_claim(tenant, claim, row.get(1)?))?;
+            parsed(row, 0)
+        })
         .optional()
 }
 
@@ -159,35 +181,58 @@ fn write(
 ) -> rusqlite::Result<()> {
     let Known { append, tenant, stream } = known;
     let active = append.activity == Activity::Active;
-    let version = append.expected_version.saturating_add(append.events.len() as u64);
-    let stream = if let Some(stream) = *stream {
+    let name = append.stream.to_string();
+    let last = stream.as_ref().and_then(|row| row.checksum);
+    let mut chain = Chain::after(append.expected_version, last);
+    let checksums: Vec<Checksum> = append
+        .events
+        .iter()
+        .map(|event| chain.extend(&append.tenant, append.stream, event))
+        .collect();
+    let (version, last) = (chain.version(), chain.last());
+    let last = last.as_ref().map(|checksum| &checksum.as_bytes()[..]);
+    let seal = seal::of_stream(*tenant, &name, version, active, last);
+    let stream = if let Some(StreamRow { id, .. }) = stream {
         transaction
-            .prepare_cached("UPDATE streams SET version = ?2, active = ?3 WHERE id = ?1")?
-            .execute(params![stream, version, active])?;
-        stream
+            .prepare_cached(
+                "UPDATE streams SET version = ?2, active = ?3, checksum = ?4, seal = ?5
+                 WHERE id = ?1",
+            )?
+            .execute(params![id, version, active, last, seal])?;
+        *id
     } else {
         transaction
             .prepare_cached(
-                "INSERT INTO streams (tenant, name, version, active) VALUES (?1, ?2, ?3, ?4)",
+                "INSERT INTO streams (tenant, name, version, active, checksum, seal)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             )?
-            .insert(params![tenant, append.stream.to_string(), version, active])?
+            .insert(params![tenant, name, version, active, last, seal])?
     };
-    write_events(transaction, names, stream, append)?;
+    write_events(transaction, names, stream, append, &checksums)?;
     for claim in &append.claims_taken {
+        let key = claim.key();
         transaction
             .prepare_cached(
-                "INSERT INTO claims (tenant, key, stream) VALUES (?1, ?2, ?3)
+                "INSERT INTO claims (tenant, key, stream, seal) VALUES (?1, ?2, ?3, ?4)
                  ON CONFLICT DO NOTHING",
             )?
-            .execute(params![tenant, claim.key(), stream])?;
+            .execute(params![tenant, key, stream, seal::of_claim(*tenant, &key, stream)])?;
     }
     for operation in &append.operations {
+        let operation = operation.as_uuid();
+        let operation = operation.as_bytes();
         transaction
             .prepare_cached(
-                "INSERT INTO operations (tenant, operation, stream) VALUES (?1, ?2, ?3)
-                 ON CONFLICT DO UPDATE SET stream = excluded.stream",
+                "INSERT INTO operations (tenant, operation, stream, seal)
+                 VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT DO UPDATE SET stream = excluded.stream, seal = excluded.seal",
             )?
-            .execute(params![tenant, operation.as_uuid().as_bytes(), stream])?;
+            .execute(params![
+                tenant,
+                operation,
+                stream,
+                seal::of_operation(*tenant, operation, stream)
+            ])?;
     }
     Ok(())
 }
@@ -197,14 +242,16 @@ fn write_events(
     names: &mut Names,
     stream: i64,
     append: &StreamAppend,
+    checksums: &[Checksum],
 ) -> rusqlite::Result<()> {
     // Looked up once: an append can have thousands of events.
     let mut insert = transaction.prepare_cached(
         "INSERT INTO events (stream, version, event_type, schema_version, recorded_at,
-                             correlation_id, causation_id, data)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                             correlation_id, causation_id, data, checksum)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
     )?;
-    for (version, event) in (append.expected_version + 1..).zip(&append.events) {
+    let events = append.events.iter().zip(checksums);
+    for (version, (event, checksum)) in (append.expected_version + 1..).zip(events) {
         let event_type = names.event_type(transaction, &event.event_type)?;
         insert.execute(params![
             stream,
@@ -215,6 +262,7 @@ fn write_events(
             event.correlation_id.as_bytes(),
             event.causation_id.as_bytes(),
             event.data,
+            checksum.as_bytes(),
         ])?;
     }
     Ok(())
@@ -229,7 +277,9 @@ pub(crate) fn save_snapshot(
     snapshot: &StateSnapshot,
 ) -> rusqlite::Result<()> {
     let tenant = names.tenant(transaction, tenant)?;
-    let Some((stream, _)) = stream_row(transaction, tenant, stream)? else { return Ok(()) };
+    let Some(StreamRow { id: stream, .. }) = stream_row(transaction, tenant, stream)? else {
+        return Ok(());
+    };
     transaction
         .prepare_cached(
             "INSERT INTO snapshots (stream, version, format, data) VALUES (?1, ?2, ?3, ?4)

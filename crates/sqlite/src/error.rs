@@ -16,6 +16,33 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
     },
+    /// It has no bytes.
+    #[error(
+        "{} is empty (0 bytes): if it held a store it was emptied, restore it from a backup; to begin a new one, remove it and the file named like it with .lock behind", path.display()
+    )]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Beside it is a log that is not its own: with it, events of another file would come into this
+    /// one.
+    #[error(
+        "{} is not the log of {}: that file was removed, replaced or restored, and this one stayed; if what is in it is not wanted any more, remove it, and the -shm file beside it; if it is, put back the file that it belongs to", log.display(), path.display()
+    )]
+    LeftLog {
+        /// The file.
+        path: PathBuf,
+        /// What lies beside it.
+        log: PathBuf,
+    },
+    /// Another program has it locked.
+    #[error(
+        "{} is held by another program, such as one that looks into SQLite files or copies them: let it end, then try again", path.display()
+    )]
+    Held {
+        /// The file.
+        path: PathBuf,
+    },
     /// There is no folder to create the file in.
     #[error("{} cannot be created, its folder does not exist: create the folder first", path.display())]
     NoFolder {
@@ -56,18 +83,6 @@ pub enum OpenError {
         /// Its schema.
         found: i64,
         /// The newest one that is known.
-        newest: i64,
-    },
-    /// It was written by an older version, and may not be changed to be read.
-    #[error(
-        "{} has schema {found}, this version reads {newest}: run campaigns on it once, which brings it up to date", path.display()
-    )]
-    Older {
-        /// The file.
-        path: PathBuf,
-        /// Its schema.
-        found: i64,
-        /// The one that can be read.
         newest: i64,
     },
     /// A process that was killed left events in the log beside the file, and they cannot be read
@@ -122,8 +137,11 @@ impl OpenError {
         let (path, detail) = (path.to_owned(), error.to_string());
         match error.sqlite_error_code() {
             Some(ErrorCode::NotADatabase) => Self::Foreign { path, what: "something else" },
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Held { path },
             // The unknown is SQL that does not fit: a table is not there.
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::Unknown) => Self::Damaged { path, detail },
+            // A mark that is none, or is not there.
+            None => Self::Damaged { path, detail },
             Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
                 Self::NotPermitted { path, detail }
             }
@@ -139,7 +157,14 @@ pub(crate) fn store_error(path: &Path, error: &Error) -> StoreError {
         Error::SqliteFailure(failure, _) => match failure.code {
             ErrorCode::DiskFull => StoreError::Full { detail },
             ErrorCode::ReadOnly | ErrorCode::PermissionDenied => StoreError::ReadOnly { detail },
-            ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => corrupt(&detail),
+            // The unknown is SQL that does not fit: a table or a column is not there. A row that is
+            // there twice, or one of a size that nobody wrote, is damage, too.
+            ErrorCode::DatabaseCorrupt
+            | ErrorCode::NotADatabase
+            | ErrorCode::Unknown
+            | ErrorCode::ConstraintViolation
+            | ErrorCode::TypeMismatch
+            | ErrorCode::TooBig => corrupt(&detail),
             // SQLite says so also where a quota or a limit leaves no room.
             ErrorCode::SystemIoFailure => StoreError::Unavailable {
                 detail: format!(
@@ -158,6 +183,16 @@ pub(crate) fn store_error(path: &Path, error: &Error) -> StoreError {
         | Error::QueryReturnedNoRows
         | Error::Utf8Error(..) => corrupt(&detail),
         _ => StoreError::Unavailable { detail },
+    }
+}
+
+/// Adds to damage where it is.
+pub(crate) fn placed(error: StoreError, place: impl FnOnce() -> String) -> StoreError {
+    match error {
+        StoreError::Corrupt { detail } => {
+            StoreError::Corrupt { detail: format!("{}: {detail}", place()) }
+        }
+        error => error,
     }
 }
 

@@ -23,9 +23,11 @@
 
 mod append;
 mod error;
+mod left_log;
 mod open;
 mod reader;
 mod schema;
+mod seal;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -82,11 +84,11 @@ impl SqliteStore {
     /// # Errors
     /// [`OpenError`]; what was found was left as it is.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
-        let Opened { connection, path, lock } = open::to_write(path.as_ref())?;
+        let Opened { connection, mark, path, lock } = open::to_write(path.as_ref())?;
         let sources =
             (0..READERS).map(|_| Source::beside_writer(&path)).collect::<Result<Vec<_>, _>>()?;
         let (reads, readers) = reader::spawn(sources, &path)?;
-        let (writes, thread) = writer::spawn(connection, &path)?;
+        let (writes, thread) = writer::spawn(connection, mark, &path)?;
         let threads = Threads { reads, readers, writer: Some(Writer { writes, thread, lock }) };
         Ok(Self { path, threads: Mutex::new(Some(threads)) })
     }
@@ -103,8 +105,13 @@ impl SqliteStore {
             error => error,
         })?;
         if open::look_at(&path)?.is_none() {
-            return Err(OpenError::NoFile { path });
+            left_log::of_no_file(&path)?;
+            return Err(match path.exists() {
+                true => OpenError::Empty { path },
+                false => OpenError::NoFile { path },
+            });
         }
+        left_log::of_file(&path)?;
         let (reads, readers) = reader::spawn([Source::alone(&path)?], &path)?;
         Ok(Self { path, threads: Mutex::new(Some(Threads { reads, readers, writer: None })) })
     }
@@ -113,6 +120,15 @@ impl SqliteStore {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Looks at every page of the file, also at those that reading passes by: for an audit. It reads
+    /// the whole file.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] with the first damage; any [`StoreError`] if the file cannot be read.
+    pub fn look_at_all(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.read(Reader::look_at_all)
     }
 
     /// Finishes what was asked for, closes the file and lets another process have it. Blocks until

@@ -4,23 +4,29 @@
 //! the locks that SQLite has on the same file in this process.
 
 use std::ffi::OsStr;
-use std::fmt::Write;
+use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
 use crate::OpenError;
+use crate::left_log::{self, Mark};
 use crate::schema;
 
 /// How long a statement waits for another connection to the file.
-const BUSY: Duration = Duration::from_secs(5);
+pub(crate) const BUSY: Duration =
+    if cfg!(test) { Duration::from_millis(200) } else { Duration::from_secs(5) };
+/// What the lock of a file that was a store says; nobody reads it but people.
+const LOCK: &[u8] =
+    b"Says who may write to the Hedgerow store beside it. May be removed with it.\n";
 
 /// The writer's connection, and what it is on.
 pub(crate) struct Opened {
     pub(crate) connection: Connection,
+    pub(crate) mark: Mark,
     /// The file without links, so that every name of it leads to the same lock.
     pub(crate) path: PathBuf,
     /// The system gives it back when the process ends, however it ends.
@@ -32,11 +38,14 @@ pub(crate) fn to_write(path: &Path) -> Result<Opened, OpenError> {
     let path = located(path)?;
     // Before the lock: nothing is put beside a file that is not ours.
     look_at(&path)?;
-    let lock = lock(&path)?;
+    let mut lock = lock(&path)?;
     // Another process may have created it, or migrated it, in between.
     if look_at(&path)?.is_none() {
+        left_log::of_no_file(&path)?;
+        refuse_emptied(&path, &lock)?;
         create(&path)?;
     }
+    left_log::of_file(&path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let failed = |error: rusqlite::Error| OpenError::of_sqlite(&path, &error);
     let mut connection = Connection::open_with_flags(&path, flags).map_err(failed)?;
@@ -47,18 +56,43 @@ pub(crate) fn to_write(path: &Path) -> Result<Opened, OpenError> {
     connection.busy_timeout(BUSY).map_err(failed)?;
     let (_, found) = schema::marks(&connection).map_err(failed)?;
     check(&path, found)?;
-    schema::migrate(&mut connection).map_err(failed)?;
-    schema::look(&connection).map_err(failed)?;
     write_ahead(&path, &connection)?;
-    connection.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
-    connection.pragma_update(None, "cache_size", -65_536).map_err(failed)?;
-    connection.pragma_update(None, "cell_size_check", "ON").map_err(failed)?;
+    settle(&connection).map_err(failed)?;
+    let folded_in = |connection: &Connection| match left_log::fold_in(connection) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(OpenError::Held { path: path.clone() }),
+        Err(error) => Err(failed(error)),
+    };
+    folded_in(&connection)?;
+    let mark = left_log::begin_session(&mut connection, schema::migrate).map_err(failed)?;
+    folded_in(&connection)?;
+    schema::look(&connection).map_err(failed)?;
+    if lock.metadata().is_ok_and(|lock| lock.len() == 0) {
+        // Without it an emptied file would be taken for a new one; with a full disk, so be it.
+        drop(lock.write_all(LOCK));
+    }
+    Ok(Opened { connection, mark, path, lock })
+}
+
+/// How the writer's connection is set. What was answered must survive a power cut (E8).
+fn settle(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "cache_size", -65_536)?;
+    connection.pragma_update(None, "cell_size_check", "ON")?;
     // In pages: operations and claims lie all over the file, and the more of them are folded in at
     // once the more share a page.
-    connection.pragma_update(None, "wal_autocheckpoint", 4_000).map_err(failed)?;
+    connection.pragma_update(None, "wal_autocheckpoint", 4_000)?;
     // The writer refers only to rows that it has just found or made.
-    connection.pragma_update(None, "foreign_keys", "OFF").map_err(failed)?;
-    Ok(Opened { connection, path, lock })
+    connection.pragma_update(None, "foreign_keys", "OFF")
+}
+
+/// Refuses an empty file whose lock says that it was a store; one that was made empty becomes one.
+fn refuse_emptied(path: &Path, lock: &File) -> Result<(), OpenError> {
+    let was_a_store = lock.metadata().is_ok_and(|lock| lock.len() > 0);
+    if was_a_store && path.exists() {
+        return Err(OpenError::Empty { path: path.to_owned() });
+    }
+    Ok(())
 }
 
 /// Opens a file to read that may have a writer now.
@@ -82,10 +116,7 @@ fn readable(path: &Path, connection: Connection) -> Result<Connection, OpenError
     connection.pragma_update(None, "cell_size_check", "ON").map_err(failed)?;
     let (_, found) = schema::marks(&connection).map_err(failed)?;
     check(path, found)?;
-    if found < schema::NEWEST {
-        let newest = schema::NEWEST;
-        return Err(OpenError::Older { path: path.to_owned(), found, newest });
-    }
+    schema::look_newer(&connection, found).map_err(failed)?;
     schema::look(&connection).map_err(failed)?;
     Ok(connection)
 }
@@ -146,7 +177,7 @@ fn check(path: &Path, found: i64) -> Result<(), OpenError> {
 }
 
 /// A connection that takes no locks, recovers nothing and creates nothing.
-fn immutable(path: &Path) -> rusqlite::Result<Connection> {
+pub(crate) fn immutable(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
         | OpenFlags::SQLITE_OPEN_URI;
@@ -179,7 +210,7 @@ fn write_draft(draft: &Path, path: &Path) -> Result<(), OpenError> {
     // What a process left that was killed right here.
     discard(draft);
     let mut connection = Connection::open(draft).map_err(of_sqlite)?;
-    schema::migrate(&mut connection).map_err(of_sqlite)?;
+    left_log::begin_session(&mut connection, schema::migrate).map_err(of_sqlite)?;
     write_ahead(path, &connection)?;
     connection.close().map_err(|(_, error)| of_sqlite(error))?;
     if let Ok(empty) = fs::metadata(path) {

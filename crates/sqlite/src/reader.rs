@@ -6,15 +6,16 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use hedgerow_core::{NewEvent, OperationId, StoredEvent, StreamId, TenantId, Timestamp};
+use hedgerow_core::{Checksum, NewEvent, OperationId, StoredEvent, StreamId, TenantId, Timestamp};
 use hedgerow_engine::store::{Activity, HeldClaim, StateSnapshot, StoreError, StreamSummary};
 use rusqlite::types::Type;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, Error, OptionalExtension, Row, params};
 use uuid::Uuid;
 
 use crate::OpenError;
-use crate::error::corrupt;
+use crate::error::{corrupt, placed};
 use crate::source::Source;
+use crate::{schema, seal};
 
 /// Something to do with a reader.
 pub(crate) type Read = Box<dyn FnOnce(&mut Reader) + Send>;
@@ -27,7 +28,8 @@ pub(crate) fn spawn(
     let (sender, receiver) = channel::<Read>();
     let queue = Arc::new(Mutex::new(receiver));
     let spawn = |source| {
-        let (mut reader, queue) = (Reader { source, types: Types::default() }, Arc::clone(&queue));
+        let queue = Arc::clone(&queue);
+        let mut reader = Reader { source, types: Types::default(), looked_over: false };
         std::thread::Builder::new()
             .name("hedgerow-sqlite-reader".to_owned())
             .spawn(move || {
@@ -49,6 +51,8 @@ fn next(queue: &Mutex<Receiver<Read>>) -> Option<Read> {
 pub(crate) struct Reader {
     source: Source,
     types: Types,
+    /// Whether the tables that rows are looked up in were looked over.
+    looked_over: bool,
 }
 
 /// The names of event types that were met. A name that was given to a number never changes, and
@@ -80,36 +84,45 @@ where
     })
 }
 
+/// A column that is a checksum, or nothing.
+pub(crate) fn checksum(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Checksum>> {
+    row.get::<_, Option<[u8; 32]>>(column).map(|bytes| bytes.map(Checksum::from_bytes))
+}
+
 fn uuid(row: &Row<'_>, column: usize) -> rusqlite::Result<Uuid> {
     row.get(column).map(Uuid::from_bytes)
 }
 
-/// [`event`] reads the first eight columns.
+/// [`event`] reads the first nine columns.
 const EVENTS_OF_STREAM: &str = "
     SELECT version, position, event_type, schema_version, recorded_at,
-           correlation_id, causation_id, data
+           correlation_id, causation_id, data, checksum
     FROM events WHERE stream = ?1 AND version > ?2 ORDER BY version LIMIT ?3";
 const ALL_EVENTS: &str = "
     SELECT events.version, position, event_type, schema_version, recorded_at,
-           correlation_id, causation_id, data, tenants.name, streams.name
-    FROM events JOIN streams ON streams.id = events.stream
-                JOIN tenants ON tenants.id = streams.tenant
+           correlation_id, causation_id, data, events.checksum, tenants.name, streams.name
+    FROM events LEFT JOIN streams ON streams.id = events.stream
+                LEFT JOIN tenants ON tenants.id = streams.tenant
     WHERE position > ?1 ORDER BY position LIMIT ?2";
 const LAST_RECORDED_AT: &str = "SELECT recorded_at FROM events ORDER BY position DESC LIMIT 1";
 const STREAM: &str = "
-    SELECT streams.id, version FROM streams JOIN tenants ON tenants.id = tenant
+    SELECT streams.id, version, checksum FROM streams JOIN tenants ON tenants.id = tenant
     WHERE tenants.name = ?1 AND streams.name = ?2";
+/// What leads nowhere is damage: an inner join would leave it out without a word.
 const STREAMS: &str = "
-    SELECT tenants.name, streams.name, version, active
-    FROM streams JOIN tenants ON tenants.id = tenant ORDER BY streams.id";
+    SELECT tenants.name, streams.name, version, active, streams.id, tenant, checksum, seal
+    FROM streams LEFT JOIN tenants ON tenants.id = tenant ORDER BY streams.id";
+const LAST_STREAM: &str = "SELECT max(stream) FROM events";
+/// In the order of the table: what is damaged must not be sorted first, it may have no end.
 const CLAIMS: &str = "
-    SELECT tenants.name, key, streams.name
-    FROM claims JOIN streams ON streams.id = stream JOIN tenants ON tenants.id = claims.tenant
-    ORDER BY tenants.name, key";
+    SELECT tenants.name, key, streams.name, claims.tenant, claims.stream, claims.seal
+    FROM claims LEFT JOIN streams ON streams.id = stream
+                LEFT JOIN tenants ON tenants.id = claims.tenant
+    ORDER BY claims.tenant, key";
 const STREAM_OF_OPERATION: &str = "
-    SELECT streams.name
-    FROM operations JOIN streams ON streams.id = stream
-                    JOIN tenants ON tenants.id = operations.tenant
+    SELECT streams.name, operations.tenant, operations.stream, operations.seal
+    FROM tenants JOIN operations ON operations.tenant = tenants.id
+                 LEFT JOIN streams ON streams.id = stream
     WHERE tenants.name = ?1 AND operation = ?2";
 const SNAPSHOT: &str = "SELECT version, format, data FROM snapshots WHERE stream = ?1";
 
@@ -124,6 +137,7 @@ fn event(
         stream,
         version: row.get(0)?,
         position: row.get(1)?,
+        checksum: checksum(row, 8)?,
         event: NewEvent {
             event_type,
             schema_version: row.get(3)?,
@@ -140,16 +154,16 @@ fn count(number: impl TryInto<i64>) -> i64 {
     number.try_into().unwrap_or(i64::MAX)
 }
 
-/// A stream's row and version.
+/// A stream's row: its number, its version and its last checksum.
 fn stream_row(
     connection: &Connection,
     tenant: &TenantId,
     stream: StreamId,
-) -> rusqlite::Result<Option<(i64, u64)>> {
+) -> rusqlite::Result<Option<(i64, u64, Option<Checksum>)>> {
     connection
         .prepare_cached(STREAM)?
         .query_row(params![tenant.as_str(), stream.to_string()], |row| {
-            Ok((row.get(0)?, row.get(1)?))
+            Ok((row.get(0)?, row.get(1)?, checksum(row, 2)?))
         })
         .optional()
 }
@@ -162,50 +176,74 @@ impl Reader {
         after: u64,
         limit: usize,
     ) -> Result<Vec<StoredEvent>, StoreError> {
-        let Self { source, types } = self;
-        let (events, last) = source.read(|connection| {
-            let Some((id, last)) = stream_row(connection, tenant, stream)? else {
-                return Ok((Vec::new(), 0));
+        let Self { source, types, .. } = self;
+        let mut reached = after;
+        let read = source.read(|connection| {
+            // The stream's row and its events as of one moment.
+            let transaction = connection.unchecked_transaction()?;
+            let Some((id, last, checksum)) = stream_row(&transaction, tenant, stream)? else {
+                return Ok((Vec::new(), 0, None));
             };
-            let events = connection
-                .prepare_cached(EVENTS_OF_STREAM)?
-                .query_map(params![id, count(after), count(limit)], |row| {
-                    let event_type = types.name(connection, row.get(2)?)?;
-                    event(row, tenant.clone(), stream, event_type)
-                })?
-                .collect::<rusqlite::Result<Vec<_>>>()?;
-            Ok((events, last))
-        })?;
+            let mut statement = transaction.prepare_cached(EVENTS_OF_STREAM)?;
+            let mut rows = statement.query(params![id, count(after), count(limit)])?;
+            let mut events = Vec::new();
+            reached = after;
+            while let Some(row) = rows.next()? {
+                let event_type = types.name(connection, row.get(2)?)?;
+                events.push(event(row, tenant.clone(), stream, event_type)?);
+                reached = reached.saturating_add(1);
+            }
+            Ok((events, last, checksum))
+        });
+        let place = || format!("event {} of {stream} of tenant {tenant}", reached + 1);
+        let (events, last, checksum) = read.map_err(|error| placed(error, place))?;
         // A state folded over a gap would be wrong without a sign of it.
         let mut expected = after;
         for event in &events {
             expected = expected.saturating_add(1);
             if event.version != expected {
-                return Err(self.missing(stream, expected));
+                return Err(self.missing(tenant, stream, expected));
             }
         }
         if events.len() < limit && expected < last {
-            return Err(self.missing(stream, expected + 1));
+            return Err(self.missing(tenant, stream, expected + 1));
+        }
+        let ends = events.last().filter(|event| event.version >= last);
+        if ends.is_some_and(|event| event.version > last || event.checksum != checksum) {
+            let path = self.source.path().display();
+            return Err(corrupt(&format!(
+                "{path}: event {expected} of {stream} of tenant {tenant} is not the last one, event {last}, that the store knows of"
+            )));
         }
         Ok(events)
     }
 
-    fn missing(&self, stream: StreamId, version: u64) -> StoreError {
+    fn missing(&self, tenant: &TenantId, stream: StreamId, version: u64) -> StoreError {
         let path = self.source.path().display();
-        corrupt(&format!("{path}: event {version} of {stream} is missing"))
+        corrupt(&format!("{path}: event {version} of {stream} of tenant {tenant} is missing"))
     }
 
     pub(crate) fn all(&mut self, after: u64, limit: usize) -> Result<Vec<StoredEvent>, StoreError> {
-        let Self { source, types } = self;
-        source.read(|connection| {
-            connection
-                .prepare_cached(ALL_EVENTS)?
-                .query_map(params![count(after), count(limit)], |row| {
-                    let event_type = types.name(connection, row.get(2)?)?;
-                    event(row, parsed(row, 8)?, parsed(row, 9)?, event_type)
-                })?
-                .collect()
-        })
+        let Self { source, types, .. } = self;
+        let mut reached = after;
+        let read = source.read(|connection| {
+            let mut statement = connection.prepare_cached(ALL_EVENTS)?;
+            let mut rows = statement.query(params![count(after), count(limit)])?;
+            let mut events = Vec::new();
+            reached = after;
+            while let Some(row) = rows.next()? {
+                let event_type = types.name(connection, row.get(2)?)?;
+                let event = event(row, parsed(row, 9)?, parsed(row, 10)?, event_type)?;
+                if event.position <= reached {
+                    // Whoever reads on after it would never come to an end.
+                    return Err(Error::IntegralValueOutOfRange(1, row.get(1)?));
+                }
+                reached = event.position;
+                events.push(event);
+            }
+            Ok(events)
+        });
+        read.map_err(|error| placed(error, || format!("the event behind position {reached}")))
     }
 
     pub(crate) fn last_recorded_at(&mut self) -> Result<Option<Timestamp>, StoreError> {
@@ -217,30 +255,80 @@ impl Reader {
         })
     }
 
+    /// Looks at the whole file.
+    pub(crate) fn look_at_all(&mut self) -> Result<(), StoreError> {
+        self.look(schema::look_at_all)
+    }
+
+    fn look(
+        &mut self,
+        look: impl Fn(&Connection) -> rusqlite::Result<Option<String>>,
+    ) -> Result<(), StoreError> {
+        let damage = self.source.read(look)?;
+        let path = self.source.path().display();
+        damage.map_or(Ok(()), |damage| Err(corrupt(&format!("{path}: {damage}"))))
+    }
+
+    /// Also the first look at a file by whoever reads all of it or starts an engine on it.
     pub(crate) fn streams(&mut self) -> Result<Vec<StreamSummary>, StoreError> {
-        self.source.read(|connection| {
-            connection
-                .prepare_cached(STREAMS)?
-                .query_map([], |row| {
-                    let active: bool = row.get(3)?;
-                    Ok(StreamSummary {
-                        tenant: parsed(row, 0)?,
-                        stream: parsed(row, 1)?,
-                        version: row.get(2)?,
-                        activity: if active { Activity::Active } else { Activity::Settled },
-                    })
-                })?
-                .collect()
-        })
+        if !self.looked_over {
+            self.look(schema::look_over)?;
+            self.looked_over = true;
+        }
+        let read = self.source.read(|connection| {
+            let transaction = connection.unchecked_transaction()?;
+            let mut statement = transaction.prepare_cached(STREAMS)?;
+            let mut rows = statement.query([])?;
+            let mut streams = Vec::new();
+            let mut number = 0;
+            while let Some(row) = rows.next()? {
+                // They are numbered as they are created, and none is ever removed.
+                let id: i64 = row.get(4)?;
+                number += 1;
+                if id != number {
+                    return Err(Error::IntegralValueOutOfRange(4, id));
+                }
+                let (version, active) = (row.get(2)?, row.get(3)?);
+                let checksum = checksum(row, 6)?;
+                let checksum = checksum.as_ref().map(|checksum| &checksum.as_bytes()[..]);
+                let (tenant, name) = (row.get(5)?, row.get_ref(1)?.as_str()?);
+                seal::check(row, 7, seal::of_stream(tenant, name, version, active, checksum))?;
+                streams.push(StreamSummary {
+                    tenant: parsed(row, 0)?,
+                    stream: parsed(row, 1)?,
+                    version,
+                    activity: if active { Activity::Active } else { Activity::Settled },
+                });
+            }
+            let last: Option<i64> = transaction.query_row(LAST_STREAM, [], |row| row.get(0))?;
+            match last {
+                Some(last) if last > number => Err(Error::IntegralValueOutOfRange(0, last)),
+                _ => Ok(streams),
+            }
+        });
+        read.map_err(|error| placed(error, || "the list of streams".to_owned()))
     }
 
     pub(crate) fn claims(&mut self) -> Result<Vec<HeldClaim>, StoreError> {
-        self.source.read(|connection| {
-            connection
-                .prepare_cached(CLAIMS)?
-                .query_map([], |row| Ok((parsed(row, 0)?, row.get(1)?, parsed(row, 2)?)))?
-                .collect()
-        })
+        let read = self.source.read(|connection| {
+            let mut statement = connection.prepare_cached(CLAIMS)?;
+            let mut rows = statement.query([])?;
+            let mut claims: Vec<HeldClaim> = Vec::new();
+            let mut last: Option<(i64, String)> = None;
+            while let Some(row) = rows.next()? {
+                let (key, tenant, stream) = (row.get::<_, String>(1)?, row.get(3)?, row.get(4)?);
+                seal::check(row, 5, seal::of_claim(tenant, &key, stream))?;
+                claims.push((parsed(row, 0)?, key.clone(), parsed(row, 2)?));
+                let this = Some((tenant, key));
+                if this <= last {
+                    return Err(Error::IntegralValueOutOfRange(3, tenant));
+                }
+                last = this;
+            }
+            claims.sort_unstable();
+            Ok(claims)
+        });
+        read.map_err(|error| placed(error, || "the list of claims".to_owned()))
     }
 
     pub(crate) fn stream_of_operation(
@@ -252,6 +340,9 @@ impl Reader {
             connection
                 .prepare_cached(STREAM_OF_OPERATION)?
                 .query_row(params![tenant.as_str(), operation.as_uuid().as_bytes()], |row| {
+                    let id = operation.as_uuid();
+                    let wanted = seal::of_operation(row.get(1)?, id.as_bytes(), row.get(2)?);
+                    seal::check(row, 3, wanted)?;
                     parsed(row, 0)
                 })
                 .optional()
@@ -264,7 +355,7 @@ impl Reader {
         stream: StreamId,
     ) -> Result<Option<StateSnapshot>, StoreError> {
         self.source.read(|connection| {
-            let Some((id, _)) = stream_row(connection, tenant, stream)? else { return Ok(None) };
+            let Some((id, ..)) = stream_row(connection, tenant, stream)? else { return Ok(None) };
             connection
                 .prepare_cached(SNAPSHOT)?
                 .query_row([id], |row| {

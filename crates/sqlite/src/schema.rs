@@ -1,13 +1,13 @@
 //! The tables, and the migrations that lead to them.
 
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::Connection;
 
 /// Marks a SQLite file as a store of Hedgerow: "Hdgr".
 pub(crate) const APPLICATION_ID: i32 = 0x4864_6772;
 
 /// Each brings a file from the schema of its place to the next one. What was released is never
 /// changed: a file that was written then must come to the same tables.
-const MIGRATIONS: [&str; 1] = [
+const MIGRATIONS: [&str; 2] = [
     // An event repeats nothing that its stream or its type can say once, and has one index: a
     // million events are written and kept as cheaply as two identifiers in each of them allow.
     "CREATE TABLE tenants (
@@ -56,6 +56,15 @@ const MIGRATIONS: [&str; 1] = [
         format INTEGER NOT NULL,
         data BLOB NOT NULL
     ) STRICT;",
+    // Checksums (E14): of each event, and in its stream's row that of the last one, on which the
+    // next one builds. Events that are there already stay without. Seals are for the rows that no
+    // event's checksum covers, the session for the log beside the file.
+    "ALTER TABLE events ADD COLUMN checksum BLOB;
+    ALTER TABLE streams ADD COLUMN checksum BLOB;
+    ALTER TABLE streams ADD COLUMN seal INTEGER;
+    ALTER TABLE operations ADD COLUMN seal INTEGER;
+    ALTER TABLE claims ADD COLUMN seal INTEGER;
+    CREATE TABLE session (id INTEGER PRIMARY KEY, mark BLOB NOT NULL) STRICT;",
 ];
 
 /// The newest schema.
@@ -74,34 +83,81 @@ pub(crate) fn marks(connection: &Connection) -> rusqlite::Result<(i32, i64)> {
     Ok((application, schema))
 }
 
-/// Brings a file to the newest schema, in one transaction.
-pub(crate) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
-    migrate_by(connection, &MIGRATIONS)
+/// Brings a file to the newest schema, within a transaction of the caller.
+pub(crate) fn migrate(transaction: &Connection) -> rusqlite::Result<()> {
+    migrate_by(transaction, &MIGRATIONS)
 }
 
-fn migrate_by(connection: &mut Connection, migrations: &[&str]) -> rusqlite::Result<()> {
-    let (_, found) = marks(connection)?;
+fn migrate_by(transaction: &Connection, migrations: &[&str]) -> rusqlite::Result<()> {
+    let (_, found) = marks(transaction)?;
     if found >= newest(migrations) {
         return Ok(());
     }
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     for migration in migrations.iter().skip(usize::try_from(found).unwrap_or(0)) {
         transaction.execute_batch(migration)?;
     }
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-    transaction.pragma_update(None, "user_version", newest(migrations))?;
-    transaction.commit()
+    transaction.pragma_update(None, "user_version", newest(migrations))
 }
+
+/// What the tables of an older file lack, as a reader sees them: the file itself stays as it is.
+const LACKS: [&str; 1] = ["PRAGMA temp_store = MEMORY;
+    CREATE TEMP VIEW events AS SELECT *, NULL AS checksum FROM main.events;
+    CREATE TEMP VIEW streams AS SELECT *, NULL AS checksum, NULL AS seal FROM main.streams;
+    CREATE TEMP VIEW operations AS SELECT *, NULL AS seal FROM main.operations;
+    CREATE TEMP VIEW claims AS SELECT *, NULL AS seal FROM main.claims;
+    CREATE TEMP VIEW session AS SELECT 1 AS id, NULL AS mark;"];
+
+/// Makes an older file look like one of the newest schema on this connection, without changing it.
+pub(crate) fn look_newer(connection: &Connection, found: i64) -> rusqlite::Result<()> {
+    let lacking = usize::try_from(found - 1).ok().and_then(|schema| LACKS.get(schema));
+    lacking.map_or(Ok(()), |views| connection.execute_batch(views))
+}
+
+/// Every table with the columns that are used.
+const TABLES: [(&str, &str); 8] = [
+    ("tenants", "id, name"),
+    ("streams", "id, tenant, name, version, active, checksum, seal"),
+    ("event_types", "id, name"),
+    (
+        "events",
+        "position, stream, version, event_type, schema_version, recorded_at, correlation_id, \
+         causation_id, data, checksum",
+    ),
+    ("operations", "tenant, operation, stream, seal"),
+    ("claims", "tenant, key, stream, seal"),
+    ("snapshots", "stream, version, format, data"),
+    ("session", "id, mark"),
+];
 
 /// Looks at the first page of every table, so that a file that is damaged there is refused.
 pub(crate) fn look(connection: &Connection) -> rusqlite::Result<()> {
-    for table in
-        ["tenants", "streams", "event_types", "events", "operations", "claims", "snapshots"]
-    {
-        let mut statement = connection.prepare(&format!("SELECT * FROM {table} LIMIT 1"))?;
+    for (table, columns) in TABLES {
+        let mut statement =
+            connection.prepare(&format!("SELECT {columns} FROM {table} LIMIT 1"))?;
         statement.exists([])?;
     }
     Ok(())
+}
+
+/// Looks at all of the tables that rows are looked up in, so that none is passed over because of
+/// damage beside it. The first damage that was found.
+pub(crate) fn look_over(connection: &Connection) -> rusqlite::Result<Option<String>> {
+    for table in ["tenants", "streams", "event_types", "operations", "claims"] {
+        let check = format!("PRAGMA main.integrity_check('{table}')");
+        let found: String = connection.query_row(&check, [], |row| row.get(0))?;
+        if found != "ok" {
+            return Ok(Some(format!("the table of {table}: {found}")));
+        }
+    }
+    Ok(None)
+}
+
+/// Looks at the whole file. The first damage that was found.
+pub(crate) fn look_at_all(connection: &Connection) -> rusqlite::Result<Option<String>> {
+    let found: String =
+        connection.query_row("PRAGMA main.integrity_check(1)", [], |row| row.get(0))?;
+    Ok((found != "ok").then_some(found))
 }
 
 #[cfg(test)]
@@ -110,12 +166,12 @@ mod tests {
 
     #[test]
     fn an_older_file_gets_what_it_lacks_and_keeps_what_it_has() {
-        let mut connection = Connection::open_in_memory().expect("opens");
-        migrate(&mut connection).expect("a new file");
+        let connection = Connection::open_in_memory().expect("opens");
+        migrate(&connection).expect("a new file");
         connection.execute("INSERT INTO tenants (name) VALUES ('hedge')", []).expect("written");
-        let longer = [MIGRATIONS[0], "ALTER TABLE tenants ADD COLUMN note TEXT"];
-        migrate_by(&mut connection, &longer).expect("migrated");
-        assert_eq!(marks(&connection), Ok((APPLICATION_ID, 2)));
+        let longer = [MIGRATIONS[0], MIGRATIONS[1], "ALTER TABLE tenants ADD COLUMN note TEXT"];
+        migrate_by(&connection, &longer).expect("migrated");
+        assert_eq!(marks(&connection), Ok((APPLICATION_ID, 3)));
         let name = connection.query_row("SELECT name FROM tenants WHERE note IS NULL", [], |row| {
             row.get::<_, String>(0)
         });
@@ -125,10 +181,12 @@ mod tests {
     #[test]
     fn a_migration_that_fails_changes_nothing() {
         let mut connection = Connection::open_in_memory().expect("opens");
-        migrate(&mut connection).expect("a new file");
-        let wrong = [MIGRATIONS[0], "CREATE TABLE notes (id INTEGER); nonsense"];
-        assert!(migrate_by(&mut connection, &wrong).is_err());
-        assert_eq!(marks(&connection), Ok((APPLICATION_ID, 1)));
+        migrate(&connection).expect("a new file");
+        let wrong = [MIGRATIONS[0], MIGRATIONS[1], "CREATE TABLE notes (id INTEGER); nonsense"];
+        let transaction = connection.transaction().expect("begun");
+        assert!(migrate_by(&transaction, &wrong).is_err());
+        transaction.rollback().expect("taken back");
+        assert_eq!(marks(&connection), Ok((APPLICATION_ID, 2)));
         assert!(connection.prepare("SELECT * FROM notes").is_err());
     }
 }

@@ -64,7 +64,12 @@ impl Source {
                 }
             }
             let reopened = Self::alone(&self.path);
-            *self = reopened.map_err(|e| StoreError::Unavailable { detail: e.to_string() })?;
+            *self = reopened.map_err(|error| match error {
+                OpenError::Damaged { .. } | OpenError::Foreign { .. } => {
+                    StoreError::Corrupt { detail: error.to_string() }
+                }
+                error => StoreError::Unavailable { detail: error.to_string() },
+            })?;
         }
         let detail = format!("{} keeps being opened and closed: try again", self.path.display());
         Err(StoreError::Unavailable { detail })

@@ -13,6 +13,7 @@ use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use crate::OpenError;
 use crate::append::{Names, append, save_snapshot};
 use crate::error::store_error;
+use crate::left_log::{self, Mark};
 
 /// The most requests of one transaction.
 const REQUESTS: usize = 1_024;
@@ -69,10 +70,11 @@ impl Write {
 /// Starts the thread. It ends when every sender is gone and everything was done.
 pub(crate) fn spawn(
     connection: Connection,
+    mark: Mark,
     path: &Path,
 ) -> Result<(Sender<Write>, JoinHandle<()>), OpenError> {
     let (sender, receiver) = channel();
-    let writer = Writer { connection, path: path.to_owned(), names: Names::default() };
+    let writer = Writer { connection, mark, path: path.to_owned(), names: Names::default() };
     let thread = std::thread::Builder::new()
         .name("hedgerow-sqlite-writer".to_owned())
         .spawn(move || writer.run(&receiver))
@@ -82,6 +84,8 @@ pub(crate) fn spawn(
 
 struct Writer {
     connection: Connection,
+    /// That of the last commit.
+    mark: Mark,
     path: PathBuf,
     names: Names,
 }
@@ -101,7 +105,7 @@ impl Writer {
             self.commit(group);
         }
         // So that the file stands alone when nobody uses it; if it fails, the log beside it has all.
-        if let Err(error) = self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE)") {
+        if let Err(error) = left_log::fold_in(&self.connection) {
             tracing::warn!(path = %self.path.display(), %error, "the log could not be folded in");
         }
     }
@@ -131,10 +135,12 @@ impl Writer {
     }
 
     fn attempt(&mut self, group: &[Write]) -> rusqlite::Result<Vec<Result<(), AppendError>>> {
-        let result = write(&mut self.connection, &mut self.names, group);
-        if result.is_err() {
+        let mark = self.mark.next();
+        let result = write(&mut self.connection, &mut self.names, &mark, group);
+        match &result {
+            Ok(_) => self.mark = mark,
             // Names that were new in this transaction have gone with it.
-            self.names = Names::default();
+            Err(_) => self.names = Names::default(),
         }
         result
     }
@@ -143,6 +149,7 @@ impl Writer {
 fn write(
     connection: &mut Connection,
     names: &mut Names,
+    mark: &Mark,
     group: &[Write],
 ) -> rusqlite::Result<Vec<Result<(), AppendError>>> {
     #[cfg(test)]
@@ -163,6 +170,7 @@ fn write(
             Write::Limit { .. } => Ok(Ok(())),
         })
         .collect::<rusqlite::Result<_>>()?;
+    mark.write(&transaction)?;
     transaction.commit()?;
     Ok(results)
 }
@@ -173,6 +181,7 @@ fn may_be_of_one(error: &rusqlite::Error) -> bool {
         matches!(
             code,
             ErrorCode::DiskFull
+                | ErrorCode::DatabaseCorrupt
                 | ErrorCode::TooBig
                 | ErrorCode::OutOfMemory
                 | ErrorCode::ConstraintViolation

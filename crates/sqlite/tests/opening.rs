@@ -4,6 +4,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use hedgerow_core::StoredEvent;
+use hedgerow_engine::store::checksum::Chain;
 use hedgerow_engine::store::conformance::{append, block_on, event, stream, tenant};
 use hedgerow_engine::store::{AppendError, EventStore, StateSnapshot, StoreError};
 use hedgerow_sqlite::{OpenError, SqliteStore};
@@ -170,7 +172,7 @@ fn an_empty_file_becomes_a_store() {
     let path = folder.path().join("hedgerow.db");
     fs::write(&path, "").expect("written");
     let error = SqliteStore::open_read_only(&path).err().expect("nothing to read");
-    assert!(matches!(error, OpenError::NoFile { .. }), "{error}");
+    assert!(matches!(error, OpenError::Empty { .. }), "{error}");
     store_with(&path, 1);
 }
 
@@ -206,7 +208,13 @@ fn a_file_of_a_newer_version_is_refused() {
     let path = folder.path().join("hedgerow.db");
     store_with(&path, 1);
     let newer = Connection::open(&path).expect("opens");
-    newer.pragma_update(None, "user_version", 1_000).expect("set");
+    // Every version marks each of its commits.
+    let mut mark: Vec<u8> =
+        newer.query_row("SELECT mark FROM session", [], |row| row.get(0)).expect("a mark");
+    *mark.last_mut().expect("a number of commits") += 1;
+    newer.execute_batch("BEGIN; PRAGMA user_version = 1000").expect("begun");
+    newer.execute("UPDATE session SET mark = ?1", [mark]).expect("set");
+    newer.execute_batch("COMMIT").expect("committed");
     for marks in ["in the log", "in the file"] {
         let (writing, reading) = refused_beside_a_lock(&path);
         for error in [&writing, &reading] {
@@ -214,6 +222,37 @@ fn a_file_of_a_newer_version_is_refused() {
         }
         newer.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).expect("folded in");
     }
+}
+
+#[test]
+fn a_file_of_the_first_version_is_read_as_it_is_and_brought_up_to_date_by_a_writer() {
+    let folder = folder();
+    let path = folder.path().join("hedgerow.db");
+    fs::write(&path, include_bytes!("first_schema.store")).expect("written");
+    let whole = |store: &SqliteStore, events: usize| {
+        let read = block_on(store.read_stream(&tenant(), stream(1), 0, usize::MAX));
+        let read = read.expect("readable");
+        let all = block_on(store.read_all(0, usize::MAX)).expect("readable");
+        assert_eq!((read.len(), all.len()), (events, events + 1));
+        let of_old: Vec<_> = read.iter().take(9).map(|stored| stored.event.clone()).collect();
+        assert_eq!(of_old, (0..9).map(event).collect::<Vec<_>>());
+        let mut chain = Chain::default();
+        assert_eq!(read.iter().try_for_each(|stored| chain.check(stored)), Ok(()));
+        let with = |stored: &StoredEvent| stored.checksum.is_some();
+        assert_eq!(read.iter().filter(|stored| with(stored)).count(), events - 9);
+        assert_eq!(block_on(store.claims()).expect("readable").len(), 1);
+        assert_eq!(block_on(store.streams()).expect("readable").len(), 2);
+        let snapshot = block_on(store.load_snapshot(&tenant(), stream(1))).expect("readable");
+        assert_eq!(snapshot.map(|snapshot| snapshot.version), Some(9));
+    };
+    whole(&SqliteStore::open_read_only(&path).expect("opens"), 9);
+    assert_eq!(fs::read(&path).expect("readable"), include_bytes!("first_schema.store"));
+    let store = SqliteStore::open(&path).expect("opens");
+    whole(&store, 9);
+    add(&store, 9, 2);
+    whole(&store, 11);
+    drop(store);
+    whole(&SqliteStore::open_read_only(&path).expect("opens"), 11);
 }
 
 /// As [`refused`], where the index of a log may change.

@@ -215,9 +215,9 @@ fn defects(folder: &Path) -> Result<Vec<Defect>, SabotageError> {
         let text = String::from_utf8_lossy(&text);
         let rules = text.lines().find_map(|line| line.strip_prefix("Rules: "));
         let rules = rules.unwrap_or("none named").to_owned();
-        let test = text.lines().find_map(|line| line.strip_prefix("Test: ")).map(str::to_owned);
+        let finder = text.lines().find_map(|line| line.strip_prefix("Test: "));
         let name = patch.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        defects.push(Defect { name, rules, test, patch });
+        defects.push(Defect { name, rules, test: finder.map(str::to_owned), patch });
     }
     defects.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(defects)

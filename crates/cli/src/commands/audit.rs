@@ -27,8 +27,9 @@ Examples:
   hedgerow audit hedgerow-demo.db            is everything in it as it should be?
   hedgerow audit hedgerow-demo.db --json | jq '.findings[] | .invariant'
 
-Reads every event of every campaign and manual update, follows it by the rules alone, and compares
-claims, state snapshots and the index of operations with it. docs/audit.md says what is looked at.
+Reads every event of every campaign and manual update, compares it with its checksum, follows it by
+the rules alone, and compares claims, state snapshots and the index of operations with it.
+docs/audit.md says what is looked at.
 Changes nothing; the log can be audited while a process writes to it.
 
 Exit status: 0 everything holds, 1 something does not, 2 wrong usage, 3 the file, or a part of it,
@@ -75,6 +76,13 @@ fn look(args: &AuditArgs) -> Result<Audit, AuditError> {
     });
     bar.finish_and_clear();
     let audited = audited?;
+    // What is found in the events says more than that some page is damaged.
+    if let Err(damage) = wait(store.look_at_all()) {
+        if audited.findings.is_empty() {
+            return Err(damage.into());
+        }
+        eprintln!("error: {damage}");
+    }
     let seconds = began.elapsed().as_secs_f64();
     let file = &args.file;
     output::print(|out| {
@@ -140,6 +148,13 @@ fn print(file: &Path, audit: &Audit, seconds: f64, out: &mut dyn Write) -> std::
     for finding in audit.findings.iter().take(SHOWN) {
         print_finding(file, finding, out)?;
     }
+    if audit.events_without_checksum > 0 {
+        writeln!(
+            out,
+            "\nnote: {} without a checksum, recorded by a version that had none",
+            counted(audit.events_without_checksum, "event")
+        )?;
+    }
     let more = audit.findings.len().saturating_sub(SHOWN) as u64 + audit.more_findings;
     if more > 0 {
         writeln!(out, "\nand {more} more findings; --json prints them")?;
@@ -200,7 +215,10 @@ fn advice(finding: &Finding) -> &'static str {
         (Subject::Snapshot, _) => {
             "the events are whole; stop the process that uses the file, remove its state snapshots (sqlite3 FILE 'DELETE FROM snapshots'), and they are made anew"
         }
-        (Subject::Event, Invariant::ExpectedVersion | Invariant::StateIsFold) => {
+        (
+            Subject::Event,
+            Invariant::ExpectedVersion | Invariant::StateIsFold | Invariant::Checksums,
+        ) => {
             "the log was damaged or changed: keep a copy of it, and restore the file from a backup"
         }
         (Subject::Event, _) => {

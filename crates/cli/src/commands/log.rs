@@ -8,6 +8,7 @@ use hedgerow_core::event::{CampaignEvent, EventError};
 use hedgerow_core::{
     Campaign, CampaignId, CampaignStatus, DeviceId, StoredEvent, StreamId, TargetStatus, TenantId,
 };
+use hedgerow_engine::store::checksum::{Chain, LogReader};
 use hedgerow_engine::store::{EventStore, StoreError, StreamSummary};
 use hedgerow_engine::{LoadError, campaign_at, manual_update_at};
 use hedgerow_sim::runtime::wait;
@@ -29,9 +30,10 @@ Examples:
   hedgerow log hedgerow-demo.db --device f0VMRgIBAQAAAAAAAAAAAA
   hedgerow log hedgerow-demo.db --campaign 5f0c7a0e-3d0b-5a7e-9f6d-8a41c2d410aa --json | jq .type
 
-With --json each line is one event. A log can be read while a process writes to it.
+With --json each line is one event. A log can be read while a process writes to it. The checksum of
+each event is compared; at the first event that is damaged, changed or missing it stops and says so.
 
-Exit status: 0 printed, 2 wrong usage, 3 the file cannot be read.")]
+Exit status: 0 printed, 2 wrong usage, 3 the file cannot be read, or is damaged.")]
 pub(crate) struct LogArgs {
     /// The file of the log
     file: PathBuf,
@@ -85,6 +87,8 @@ enum ReadError {
     Load(#[from] LoadError),
     #[error(transparent)]
     Event(#[from] EventError),
+    #[error("the data of event {version} of {stream} is no JSON ({source}): it is damaged, restore {} from a backup", file.display())]
+    Data { file: PathBuf, stream: StreamId, version: u64, source: serde_json::Error },
     #[error("there is no campaign {campaign} in {}: `hedgerow show {}` lists what there is", file.display(), file.display())]
     NoCampaign { file: PathBuf, campaign: CampaignId },
     #[error("campaign {campaign} exists in several tenants: give --tenant and one of {}", tenants.join(", "))]
@@ -127,60 +131,74 @@ fn print_log(args: &LogArgs) -> Result<(), ReadError> {
     let mut out = BufWriter::new(std::io::stdout().lock());
     if let Some(campaign) = args.campaign {
         let stream = find(&store, &args.file, args.tenant.as_ref(), campaign)?;
-        let mut after = 0;
+        let mut chain = Chain::default();
         loop {
+            let after = chain.version();
             let page = wait(store.read_stream(&stream.tenant, stream.stream, after, PAGE))?;
-            let Some(last) = page.last() else { break };
-            after = last.version;
-            print_page(args, &page, &mut out)?;
+            if page.is_empty() {
+                break;
+            }
+            for stored in &page {
+                chain.check(stored)?;
+                print_event(args, stored, &mut out)?;
+            }
         }
     } else {
-        let mut after = 0;
+        let mut reader = wait(LogReader::new(&store))?;
         loop {
-            let page = wait(store.read_all(after, PAGE))?;
-            let Some(last) = page.last() else { break };
-            after = last.position;
-            print_page(args, &page, &mut out)?;
+            let page = wait(reader.page(PAGE))?;
+            if page.is_empty() {
+                break;
+            }
+            for stored in &page {
+                print_event(args, stored, &mut out)?;
+            }
         }
     }
     Ok(out.flush()?)
 }
 
-fn print_page(args: &LogArgs, page: &[StoredEvent], out: &mut impl Write) -> Result<(), ReadError> {
-    for stored in page {
-        if args.device.is_some_and(|device| !is_about(stored, device))
-            || args.tenant.as_ref().is_some_and(|tenant| stored.tenant != *tenant)
-        {
-            continue;
-        }
-        let event = &stored.event;
-        let data: Value = serde_json::from_slice(&event.data).unwrap_or(Value::Null);
-        if args.json {
-            let line = json!({
-                "position": stored.position,
-                "tenant": stored.tenant,
-                "stream": stored.stream,
-                "version": stored.version,
-                "recorded_at": event.recorded_at.to_string(),
-                "type": event.event_type,
-                "schema_version": event.schema_version,
-                "correlation_id": event.correlation_id,
-                "causation_id": event.causation_id,
-                "data": data,
-            });
-            writeln!(out, "{line}")?;
+fn print_event(
+    args: &LogArgs,
+    stored: &StoredEvent,
+    out: &mut impl Write,
+) -> Result<(), ReadError> {
+    if args.device.is_some_and(|device| !is_about(stored, device))
+        || args.tenant.as_ref().is_some_and(|tenant| stored.tenant != *tenant)
+    {
+        return Ok(());
+    }
+    let event = &stored.event;
+    let data: Value = serde_json::from_slice(&event.data).map_err(|source| {
+        let (file, stream, version) = (args.file.clone(), stored.stream, stored.version);
+        ReadError::Data { file, stream, version, source }
+    })?;
+    if args.json {
+        let line = json!({
+            "position": stored.position,
+            "tenant": stored.tenant,
+            "stream": stored.stream,
+            "version": stored.version,
+            "recorded_at": event.recorded_at.to_string(),
+            "type": event.event_type,
+            "schema_version": event.schema_version,
+            "correlation_id": event.correlation_id,
+            "causation_id": event.causation_id,
+            "checksum": stored.checksum.map(|checksum| checksum.to_string()),
+            "data": data,
+        });
+        writeln!(out, "{line}")?;
+    } else {
+        let stream = stored.stream.to_string();
+        let (kind, id) = stream.split_once('/').unwrap_or(("", &stream));
+        let id = id.get(..8).unwrap_or(id);
+        let data = if data.as_object().is_some_and(serde_json::Map::is_empty) {
+            String::new()
         } else {
-            let stream = stored.stream.to_string();
-            let (kind, id) = stream.split_once('/').unwrap_or(("", &stream));
-            let id = id.get(..8).unwrap_or(id);
-            let data = if data.as_object().is_some_and(serde_json::Map::is_empty) {
-                String::new()
-            } else {
-                shortened(&as_stored(&event.data, &data))
-            };
-            let (version, at) = (stored.version, event.recorded_at);
-            writeln!(out, "{at}  {kind}/{id} {version:>6}  {:<22} {data}", event.event_type)?;
-        }
+            shortened(&as_stored(&event.data, &data))
+        };
+        let (version, at) = (stored.version, event.recorded_at);
+        writeln!(out, "{at}  {kind}/{id} {version:>6}  {:<22} {data}", event.event_type)?;
     }
     Ok(())
 }
@@ -188,7 +206,7 @@ fn print_page(args: &LogArgs, page: &[StoredEvent], out: &mut impl Write) -> Res
 /// The data with its fields in the order in which they were stored; `read` is what it says.
 fn as_stored(stored: &[u8], read: &Value) -> String {
     match str::from_utf8(stored) {
-        Ok(text) if !read.is_null() && !text.contains(['\n', '\r']) => text.to_owned(),
+        Ok(text) if !text.contains(['\n', '\r']) => text.to_owned(),
         _ => read.to_string(),
     }
 }
@@ -277,13 +295,12 @@ fn print_all(args: &ShowArgs, store: &SqliteStore, out: &mut impl Write) -> Resu
                 match campaign {
                     Some(campaign) if args.json => all.push(brief(&campaign)),
                     Some(campaign) => describe(&campaign, false, out)?,
-                    None => {}
+                    None => return Err(without_events(&summary)),
                 }
             }
             StreamId::ManualUpdate(id) => {
-                let Some(update) = wait(manual_update_at(store, tenant, id, None))? else {
-                    continue;
-                };
+                let update = wait(manual_update_at(store, tenant, id, None))?;
+                let update = update.ok_or_else(|| without_events(&summary))?;
                 let device = update.definition().device;
                 if args.json {
                     all.push(json!({
@@ -311,6 +328,14 @@ fn print_all(args: &ShowArgs, store: &SqliteStore, out: &mut impl Write) -> Resu
         writeln!(out)?;
     }
     Ok(())
+}
+
+/// No stream is there without an event.
+fn without_events(summary: &StreamSummary) -> ReadError {
+    let StreamSummary { tenant, stream, .. } = summary;
+    let detail =
+        format!("{stream} of tenant {tenant} has no event; restore the file from a backup");
+    StoreError::Corrupt { detail }.into()
 }
 
 fn brief(campaign: &Campaign) -> Value {

@@ -16,6 +16,7 @@ use hedgerow_core::{
 };
 use uuid::Uuid;
 
+use super::checksum::Chain;
 use super::{
     Activity, AppendError, Claim, EventStore, HeldClaim, StateSnapshot, StreamAppend, StreamSummary,
 };
@@ -72,6 +73,8 @@ macro_rules! store_conformance_tests {
             any_payload_comes_back_as_it_was
             extreme_values_come_back_as_they_were
             a_large_batch_is_one_append
+            every_event_has_the_checksum_that_follows_from_it_and_the_one_before
+            a_refused_append_leaves_the_checksums_as_they_were
             concurrent_appends_to_many_streams_are_each_seen_once
             of_racing_appends_to_one_stream_exactly_one_wins
             of_racing_claims_exactly_one_wins
@@ -620,6 +623,53 @@ pub async fn a_large_batch_is_one_append(store: &impl EventStore) {
     assert_eq!(holders(store).await.len(), 5_000);
     let found = store.stream_of_operation(&tenant(), operation(4_999)).await;
     assert_eq!(found, Ok(Some(stream(4))));
+}
+
+/// One chain for each stream of each tenant (E14), over appends, within a batch, and in whatever
+/// pages it is read.
+pub async fn every_event_has_the_checksum_that_follows_from_it_and_the_one_before(
+    store: &impl EventStore,
+) {
+    let meadow = named_tenant("meadow");
+    for version in 0..4 {
+        let (first, second) = (event(version * 10), event(version * 10 + 1));
+        let theirs = append(stream(1), version, vec![event(version)]);
+        let batch = vec![
+            append(stream(1), version * 2, vec![first, second]),
+            append(stream(2), version, vec![event(version)]),
+            StreamAppend { tenant: meadow.clone(), ..theirs },
+        ];
+        put(store, batch).await;
+    }
+    let mut chains: BTreeMap<(TenantId, StreamId), Chain> = BTreeMap::new();
+    for stored in all(store).await {
+        assert!(stored.checksum.is_some(), "event {} of {}", stored.version, stored.stream);
+        let chain = chains.entry((stored.tenant.clone(), stored.stream)).or_default();
+        assert_eq!(chain.check(&stored), Ok(()));
+        let after = stored.version - 1;
+        let alone = store.read_stream(&stored.tenant, stored.stream, after, 1).await;
+        assert_eq!(alone, Ok(vec![stored]), "the same, however it is read");
+    }
+    assert_eq!(chains.len(), 3);
+}
+
+/// What was not written is part of no chain, and an append without events is none.
+pub async fn a_refused_append_leaves_the_checksums_as_they_were(store: &impl EventStore) {
+    put(store, vec![taking(stream(1), 0, &[device(1)])]).await;
+    let both = || vec![append(stream(1), 1, vec![event(7)]), taking(stream(2), 0, &[device(1)])];
+    let conflict = AppendError::ClaimConflict { claim: device(1), holder: stream(1) };
+    assert_eq!(store.append(both()).await, Err(conflict));
+    assert!(store.append(vec![append(stream(1), 9, vec![event(8)])]).await.is_err());
+    let released = StreamAppend { events: Vec::new(), ..releasing(stream(1), 1, &[device(1)]) };
+    put(store, vec![released]).await;
+    put(store, both()).await;
+    let mut chains: BTreeMap<StreamId, Chain> = BTreeMap::new();
+    for stored in all(store).await {
+        assert_eq!(chains.entry(stored.stream).or_default().check(&stored), Ok(()));
+        assert!(stored.checksum.is_some());
+    }
+    let versions: Vec<u64> = chains.values().map(Chain::version).collect();
+    assert_eq!(versions, [2, 1]);
 }
 
 /// Appends that wait for the disk together do not get into each other's way.

@@ -8,6 +8,7 @@ use futures::FutureExt;
 use futures::future::ready;
 use hedgerow_core::{OperationId, StoredEvent, StreamId, TenantId, Timestamp};
 
+use super::checksum::Chain;
 use super::{
     Activity, AppendError, EventStore, HeldClaim, StateSnapshot, StoreError, StreamAppend,
     StreamSummary,
@@ -21,6 +22,7 @@ struct Stream {
     positions: Vec<usize>,
     activity: Activity,
     snapshot: Option<StateSnapshot>,
+    chain: Chain,
 }
 
 #[derive(Default)]
@@ -133,15 +135,18 @@ impl Inner {
                 positions: Vec::new(),
                 activity: append.activity,
                 snapshot: None,
+                chain: Chain::default(),
             });
             stream.activity = append.activity;
             for event in append.events {
                 stream.positions.push(self.events.len());
+                let checksum = stream.chain.extend(&append.tenant, append.stream, &event);
                 self.events.push(StoredEvent {
                     tenant: append.tenant.clone(),
                     stream: append.stream,
                     version: stream.positions.len() as u64,
                     position: self.events.len() as u64 + 1,
+                    checksum: Some(checksum),
                     event,
                 });
             }

@@ -1,9 +1,11 @@
 //! The store port: where events, claims and state snapshots are kept.
 //!
 //! A store appends a batch atomically, checks the expected version of every stream and every claim
-//! in the same transaction (E5), and hands events back in order. It does not look into payloads.
+//! in the same transaction (E5), and hands events back in order, each with the [`checksum`] that it
+//! computed when it was appended (E14). It does not look into payloads.
 //! Every implementation runs the suite in [`conformance`], also after `kill -9`.
 
+pub mod checksum;
 pub mod conformance;
 pub mod memory;
 

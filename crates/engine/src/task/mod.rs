@@ -354,10 +354,11 @@ impl Task {
         if grown < if ends { every.min(SHORT_TAIL) } else { every } {
             return;
         }
-        self.snapshot_version = live.campaign().version();
-        if let Some(snapshot) = load::snapshot(live.campaign()) {
-            let saved = self.shared.store.save_snapshot(&self.tenant, self.stream, snapshot).await;
-            if let Err(error) = saved {
+        let version = live.campaign().version();
+        self.snapshot_version = version;
+        if let Some(state) = load::encoded(live.campaign()) {
+            let store = &*self.shared.store;
+            if let Err(error) = load::save(store, &self.tenant, self.stream, version, state).await {
                 tracing::warn!(stream = %self.stream, %error, "a state snapshot was not saved");
             }
         }

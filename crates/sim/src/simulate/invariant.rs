@@ -120,6 +120,8 @@ invariants! {
         "What was acknowledged is in the log, a report as far as it says more than the log.";
     NeverUnknown = "never_unknown", "E10", Log,
         "A report about an operation that the log has is never refused as unknown.";
+    Checksums = "checksums", "E14", Log,
+        "Every event carries the checksum that follows from it and from the event before it in its stream.";
     Liveness = "liveness", "D7 to D17", World,
         "Once faults have stopped and devices are online, every campaign and manual update ends within a bound.";
 }

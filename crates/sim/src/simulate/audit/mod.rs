@@ -15,10 +15,11 @@
 
 mod beside;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use hedgerow_core::event::{CampaignEvent, EventError, ManualUpdateEvent};
 use hedgerow_core::{DeviceId, StoredEvent, StreamId, TenantId, Timestamp};
+use hedgerow_engine::store::checksum::{Chain, goes_on};
 use hedgerow_engine::store::{EventStore, StoreError};
 use serde::Serialize;
 use uuid::Uuid;
@@ -46,6 +47,8 @@ pub struct Audit {
     pub appends: u64,
     /// How many events were read.
     pub events: u64,
+    /// How many of them have no checksum, as they were recorded by a version without.
+    pub events_without_checksum: u64,
     /// The position of the last of them.
     pub position: u64,
     /// What does not hold: the first finding of each stream, and what the store keeps beside the
@@ -126,6 +129,7 @@ pub fn audit(store: &dyn EventStore, progress: &mut dyn FnMut(u64)) -> Result<Au
         given_up: BTreeSet::new(),
         changed: BTreeSet::new(),
         append: None,
+        chains: HashMap::new(),
         audit: Audit::default(),
     };
     auditor.read_on()?;
@@ -161,6 +165,7 @@ struct Auditor<'a> {
     /// Streams that have grown since that was last looked at.
     changed: BTreeSet<(TenantId, StreamId)>,
     append: Option<Append>,
+    chains: HashMap<(TenantId, StreamId), Chain>,
     audit: Audit,
 }
 
@@ -169,9 +174,13 @@ impl Auditor<'_> {
     fn read_on(&mut self) -> Result<(), StoreError> {
         loop {
             let page = wait(self.store.read_all(self.audit.position, PAGE))?;
-            let Some(last) = page.last() else { break };
-            self.audit.position = last.position;
+            if page.is_empty() {
+                break;
+            }
             for stored in &page {
+                goes_on(self.audit.position, stored)?;
+                self.audit.position = stored.position;
+                self.audit.events_without_checksum += u64::from(stored.checksum.is_none());
                 self.take(stored);
             }
             self.audit.events += page.len() as u64;
@@ -252,6 +261,8 @@ impl Auditor<'_> {
             let message = "its append is in the log a second time".to_owned();
             return Err(broken(Invariant::ExpectedVersion, message));
         }
+        let chain = self.chains.entry((stored.tenant.clone(), stream)).or_default();
+        chain.check(stored).map_err(|error| broken(Invariant::Checksums, error.to_string()))?;
         let event = match stream {
             StreamId::Campaign(_) => CampaignEvent::from_stored(stored).map(Event::Campaign),
             StreamId::ManualUpdate(_) => ManualUpdateEvent::from_stored(stored).map(Event::Manual),

@@ -16,6 +16,7 @@ use hedgerow_sim::runtime::wait;
 use hedgerow_sqlite::SqliteStore;
 use rusqlite::{Connection, params};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 fn hedgerow(args: &[&str]) -> Output {
@@ -89,10 +90,19 @@ fn finding(db: &Path) -> Value {
     findings[0].clone()
 }
 
-/// The one finding in a demo whose file somebody changed.
+/// Takes away what tells of a change by itself, so that the rules alone judge the log, as they do one
+/// of a version without checksums.
+fn without_checksums(connection: &Connection) {
+    let all = "UPDATE events SET checksum = NULL; UPDATE claims SET seal = NULL;
+        UPDATE streams SET checksum = NULL, seal = NULL; UPDATE operations SET seal = NULL";
+    connection.execute_batch(all).expect("SQL");
+}
+
+/// The one finding in a demo whose file somebody changed who knew of the checksums.
 fn finding_after(change: impl FnOnce(&Connection)) -> Value {
     let (_folder, db) = demo();
     let connection = Connection::open(&db).expect("it opens");
+    without_checksums(&connection);
     change(&connection);
     connection.close().expect("it closes");
     finding(&db)
@@ -144,11 +154,44 @@ fn the_log_of_a_demo_keeps_every_rule() {
     let text = String::from_utf8(output.stdout).expect("UTF-8");
     assert_eq!(output.status.code(), Some(0), "{text}");
     assert!(text.contains(": 1 campaign, 0 manual updates, "), "{text}");
-    assert!(text.ends_with("all 19 invariants that a log can show hold\n"), "{text}");
+    assert!(text.ends_with("all 20 invariants that a log can show hold\n"), "{text}");
     let (code, audit) = audit(&db);
     assert_eq!(code, Some(0));
     assert_eq!(audit["holds"], true);
     assert_eq!(audit["events"], audit["position"]);
+    assert_eq!(audit["events_without_checksum"], 0);
+}
+
+#[test]
+fn the_first_event_that_does_not_fit_its_checksum_is_told_with_its_place() {
+    for change in [
+        "UPDATE events SET data = CAST(CAST(data AS TEXT) || ' ' AS BLOB) WHERE version = 77",
+        "UPDATE events SET recorded_at = recorded_at + 1 WHERE version = 77",
+        "UPDATE events SET checksum = NULL WHERE version = 77",
+    ] {
+        let (_folder, db) = demo();
+        let connection = Connection::open(&db).expect("it opens");
+        connection.execute_batch(change).expect("SQL");
+        connection.close().expect("it closes");
+        let finding = finding(&db);
+        assert_eq!((&finding["invariant"], &finding["rule"]), (&"checksums".into(), &"E14".into()));
+        assert_eq!((&finding["subject"], &finding["version"]), (&"event".into(), &77.into()));
+        assert!(finding["message"].as_str().is_some_and(|text| text.contains("tenant demo")));
+    }
+}
+
+#[test]
+fn events_without_a_checksum_are_counted_and_are_no_finding() {
+    let (_folder, db) = demo();
+    let connection = Connection::open(&db).expect("it opens");
+    without_checksums(&connection);
+    connection.close().expect("it closes");
+    let (code, report) = audit(&db);
+    assert_eq!(code, Some(0), "{report:#}");
+    assert_eq!(report["events_without_checksum"], report["events"]);
+    let output = hedgerow(&["audit", path(&db)]);
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    assert!(text.contains(" events without a checksum, recorded by a version"), "{text}");
 }
 
 #[test]
@@ -410,7 +453,7 @@ fn a_second_operation_on_a_device_is_told() {
 fn a_claim_that_nobody_needs_and_one_that_is_missing_are_told() {
     let extra = finding_after(|connection| {
         connection
-            .execute("INSERT INTO claims SELECT tenant, 'device/x', id FROM streams", [])
+            .execute("INSERT INTO claims SELECT tenant, 'device/x', id, NULL FROM streams", [])
             .expect("SQL");
     });
     assert_eq!((&extra["invariant"], &extra["subject"]), (&"claims".into(), &"claim".into()));
@@ -437,6 +480,7 @@ fn operations_that_reports_would_not_find_are_told() {
 fn a_campaign_that_no_engine_would_load_is_told() {
     let (_folder, db) = killed_demo();
     let connection = Connection::open(&db).expect("it opens");
+    without_checksums(&connection);
     connection.execute("UPDATE streams SET active = 0", []).expect("SQL");
     drop(connection);
     let finding = finding(&db);
@@ -446,16 +490,32 @@ fn a_campaign_that_no_engine_would_load_is_told() {
     );
 }
 
-/// Saves a state snapshot of event 100 as an engine does, after `change`.
-fn save_snapshot(db: &Path, change: impl FnOnce(&mut StateSnapshot)) {
+/// Saves a state snapshot of event 100 as an engine does, with a state after `change`.
+fn save_snapshot(db: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+    save_changed(db, change, |_| {});
+}
+
+fn save_changed(
+    db: &Path,
+    change: impl FnOnce(&mut Vec<u8>),
+    damage: impl FnOnce(&mut StateSnapshot),
+) {
     let store = SqliteStore::open(db).expect("it opens");
     let stream = wait(store.streams()).expect("it reads").remove(0);
     let StreamId::Campaign(id) = stream.stream else { panic!("a campaign") };
     let campaign = wait(campaign_at(&store, &stream.tenant, id, Some(100)));
     let campaign = campaign.expect("it folds").expect("it is there");
-    let data = postcard::to_stdvec(&campaign).expect("a state");
-    let mut snapshot = StateSnapshot { version: 100, format: 2, data };
-    change(&mut snapshot);
+    let mut state = postcard::to_stdvec(&campaign).expect("a state");
+    change(&mut state);
+    let stands_on = wait(store.read_stream(&stream.tenant, stream.stream, 99, 1));
+    let event = stands_on.expect("it reads")[0].checksum.expect("a new event");
+    let mut hash = Sha256::new_with_prefix("hedgerow state 1");
+    hash.update(100_u64.to_be_bytes());
+    hash.update(event.as_bytes());
+    hash.update(&state);
+    let data = [&hash.finalize()[..], event.as_bytes(), &state].concat();
+    let mut snapshot = StateSnapshot { version: 100, format: 3, data };
+    damage(&mut snapshot);
     wait(store.save_snapshot(&stream.tenant, stream.stream, snapshot)).expect("it is saved");
 }
 
@@ -466,10 +526,10 @@ fn a_state_snapshot_is_compared_with_the_log() {
     let (code, report) = audit(&db);
     assert_eq!((code, &report["remarks"]), (Some(0), &Value::Array(Vec::new())), "{report:#}");
 
-    save_snapshot(&db, |snapshot| {
+    save_snapshot(&db, |state| {
         let name = b"Gateways to 2.0.0";
-        let place = snapshot.data.windows(name.len()).position(|window| window == name);
-        snapshot.data[place.expect("the name")] = b'K';
+        let place = state.windows(name.len()).position(|window| window == name);
+        state[place.expect("the name")] = b'K';
     });
     let finding = finding(&db);
     assert_eq!(
@@ -478,17 +538,25 @@ fn a_state_snapshot_is_compared_with_the_log() {
     );
     assert_eq!(finding["version"], 100);
 
-    // One of another version of Hedgerow harms nobody.
-    save_snapshot(&db, |snapshot| snapshot.format = 999);
-    let (code, report) = audit(&db);
-    assert_eq!(code, Some(0));
-    assert_eq!(report["remarks"].as_array().map(Vec::len), Some(1), "{report:#}");
+    // One of another version of Hedgerow harms nobody, nor does a damaged one.
+    let damages: [fn(&mut StateSnapshot); 3] = [
+        |snapshot| snapshot.format = 999,
+        |snapshot| snapshot.data[70] ^= 1,
+        |snapshot| snapshot.data.truncate(50),
+    ];
+    for damage in damages {
+        save_changed(&db, |_| {}, damage);
+        let (code, report) = audit(&db);
+        assert_eq!(code, Some(0));
+        assert_eq!(report["remarks"].as_array().map(Vec::len), Some(1), "{report:#}");
+    }
 }
 
 #[test]
 fn an_event_of_a_newer_version_is_not_looked_at_and_is_no_finding() {
     let (_folder, db) = demo();
     let connection = Connection::open(&db).expect("it opens");
+    without_checksums(&connection);
     become_another(&connection, 50, "devices_teleported", "{}");
     drop(connection);
     let output = hedgerow(&["audit", path(&db)]);
@@ -502,6 +570,7 @@ fn an_event_of_a_newer_version_is_not_looked_at_and_is_no_finding() {
 fn people_are_told_where_to_look_and_what_to_do() {
     let (_folder, db) = demo();
     let connection = Connection::open(&db).expect("it opens");
+    without_checksums(&connection);
     replace(&connection, 1, "\"max_pending_operations\":10", "\"max_pending_operations\":9");
     drop(connection);
     let output = hedgerow(&["audit", path(&db)]);

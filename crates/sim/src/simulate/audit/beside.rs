@@ -151,7 +151,7 @@ impl Auditor<'_> {
         let known = folded.version();
         let Some(mut campaign) = campaign_in_snapshot(&snapshot) else {
             let message = format!(
-                "its state snapshot at event {} is not one of this version: an engine passes it over and folds the whole log",
+                "its state snapshot at event {} is damaged, or not one of this version: an engine passes it over and folds the whole log",
                 snapshot.version
             );
             let (tenant, stream) = (Some(tenant.clone()), Some(stream));

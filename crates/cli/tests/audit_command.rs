@@ -514,7 +514,7 @@ fn save_changed(
     hash.update(event.as_bytes());
     hash.update(&state);
     let data = [&hash.finalize()[..], event.as_bytes(), &state].concat();
-    let mut snapshot = StateSnapshot { version: 100, format: 3, data };
+    let mut snapshot = StateSnapshot { version: 100, format: 4, data };
     damage(&mut snapshot);
     wait(store.save_snapshot(&stream.tenant, stream.stream, snapshot)).expect("it is saved");
 }

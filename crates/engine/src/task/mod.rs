@@ -399,7 +399,8 @@ pub(crate) fn stamp(
             event_type: event.event_type.to_owned(),
             schema_version: event.schema_version,
             recorded_at: now,
-            correlation_id: Uuid::new_v5(&cause, &input.to_be_bytes()),
+            // As many bytes on every machine.
+            correlation_id: Uuid::new_v5(&cause, &(*input as u64).to_be_bytes()),
             causation_id: cause,
             data: event.data,
         })

@@ -189,6 +189,7 @@ fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(from: D) -> Result<Opti
     T::deserialize(from).map(Some)
 }
 
+#[expect(clippy::option_option, reason = "left out, null and a number are three things")]
 fn given_millis<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Option<Duration>>, D::Error> {
     optional_millis::deserialize(from).map(Some)
 }

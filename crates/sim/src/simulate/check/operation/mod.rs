@@ -56,6 +56,8 @@ pub(super) struct Op {
     newest_stamp: Option<Timestamp>,
     /// The newest stamp of all that its device was heard to say in the present phase.
     heard_stamp: Option<Timestamp>,
+    /// The newest stamp that was told of each status, whatever the phase was then.
+    heard: BTreeMap<u16, Option<Timestamp>>,
     /// Something else than what is recorded was said since: what repeats the record is no duplicate
     /// of the latest then.
     heard_other: bool,
@@ -103,6 +105,7 @@ impl Op {
             progress: 0,
             newest_stamp: None,
             heard_stamp: None,
+            heard: BTreeMap::new(),
             heard_other: false,
             reported_at: None,
             stalls_at: None,

@@ -96,6 +96,8 @@ impl Op {
             self.told_busy = true;
         } else {
             self.told |= 1 << (report.status as u16);
+            let heard = self.heard.entry(report.status as u16).or_default();
+            *heard = (*heard).max(report.observed_at);
             if report.status.phase() == self.phase {
                 self.heard_stamp = self.heard_stamp.max(report.observed_at);
                 self.heard_other |= report.progress.min(100) != self.progress;
@@ -121,13 +123,16 @@ impl Op {
         }
         let phase = report.status.phase();
         let decided = phase != self.phase && phase != Phase::Error && self.phase != Phase::Error;
-        let newest = self.newest_stamp.max(self.heard_stamp);
+        // What waits behind a slow append was heard in the phase that it brings.
+        let heard = self.heard.get(&(report.status as u16)).copied().flatten();
+        let heard_stamp = self.heard_stamp.max(heard.filter(|_| phase == self.phase));
+        let newest = self.newest_stamp.max(heard_stamp);
         let stale = report.observed_at.zip(newest).is_some_and(|(stamp, newest)| stamp < newest);
         if stale && !decided {
             return false;
         }
         // What says the same as one that came too soon to be recorded is a duplicate of it.
-        let newer = report.observed_at > self.heard_stamp;
+        let newer = report.observed_at > heard_stamp;
         let further = newer && report.progress.min(100) > self.progress && !report.from_storage;
         let since = now.since(self.reported_at.unwrap_or(now));
         let rested = since >= super::recording_interval(limits);

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use hedgerow_core::{Checksum, NewEvent, OperationId, StoredEvent, StreamId, TenantId, Timestamp};
+use hedgerow_engine::store::checksum::Chain;
 use hedgerow_engine::store::{Activity, HeldClaim, StateSnapshot, StoreError, StreamSummary};
 use rusqlite::types::Type;
 use rusqlite::{Connection, Error, OptionalExtension, Row, params};
@@ -104,7 +105,8 @@ const ALL_EVENTS: &str = "
     FROM events LEFT JOIN streams ON streams.id = events.stream
                 LEFT JOIN tenants ON tenants.id = streams.tenant
     WHERE position > ?1 ORDER BY position LIMIT ?2";
-const LAST_RECORDED_AT: &str = "SELECT recorded_at FROM events ORDER BY position DESC LIMIT 1";
+/// One look-up at the end of the table.
+const LAST_POSITION: &str = "SELECT max(position) FROM events";
 const STREAM: &str = "
     SELECT streams.id, version, checksum FROM streams JOIN tenants ON tenants.id = tenant
     WHERE tenants.name = ?1 AND streams.name = ?2";
@@ -246,13 +248,22 @@ impl Reader {
         read.map_err(|error| placed(error, || format!("the event behind position {reached}")))
     }
 
+    /// The engine sets its time by this: a damaged stamp would move all deadlines, so the event is
+    /// checked first.
     pub(crate) fn last_recorded_at(&mut self) -> Result<Option<Timestamp>, StoreError> {
-        self.source.read(|connection| {
-            connection
-                .prepare_cached(LAST_RECORDED_AT)?
-                .query_row([], |row| row.get(0).map(Timestamp::from_millis))
-                .optional()
-        })
+        let last: Option<u64> = self.source.read(|connection| {
+            connection.prepare_cached(LAST_POSITION)?.query_row([], |row| row.get(0))
+        })?;
+        let Some(position) = last else { return Ok(None) };
+        let Some(last) = self.all(position.saturating_sub(1), 1)?.pop() else { return Ok(None) };
+        let before = last.version.saturating_sub(1);
+        let mut chain = Chain::default();
+        if before > 0 {
+            let before = self.stream(&last.tenant, last.stream, before - 1, 1)?.pop();
+            chain = before.map_or(chain, |before| Chain::after(before.version, before.checksum));
+        }
+        chain.check(&last)?;
+        Ok(Some(last.event.recorded_at))
     }
 
     /// Looks at the whole file.

@@ -93,6 +93,8 @@ async fn contents(store: &SqliteStore) -> Result<Contents, StoreError> {
         }
         log.extend(page);
     }
+    let last = store.last_recorded_at().await?;
+    assert_eq!(last, log.last().map(|stored: &StoredEvent| stored.event.recorded_at));
     let mut by_stream = Vec::new();
     for StreamSummary { tenant, stream, .. } in &streams {
         let mut chain = Chain::default();
@@ -255,6 +257,21 @@ fn what_was_changed_by_hand_is_told_with_its_place() {
         let error = changed(change).map(drop).expect_err(change);
         assert!(error.contains(place), "{change}: {error}");
     }
+}
+
+#[test]
+fn e12_a_damaged_stamp_of_the_newest_event_is_told_and_sets_no_clock() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("store.db");
+    write(&path);
+    let connection = Connection::open(&path).expect("opens");
+    let last = "WHERE position = (SELECT max(position) FROM events)";
+    let change = format!("UPDATE events SET recorded_at = 9000000000000000 {last}");
+    connection.execute_batch(&change).expect("SQL");
+    drop(connection);
+    let store = SqliteStore::open(&path).expect("it opens");
+    let told = block_on(store.last_recorded_at());
+    assert!(matches!(told, Err(StoreError::Corrupt { .. })), "{told:?}");
 }
 
 #[test]

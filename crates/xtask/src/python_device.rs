@@ -35,7 +35,8 @@ pub(crate) enum PythonError {
 /// Runs the test; what it needs is installed first, unless it is there.
 pub(crate) fn check(root: &Path) -> Result<(), PythonError> {
     let python = installed(root)?;
-    External::cargo(["test", "--package", "hedgerow-astarte-emulator", "--test", "emulator"])
+    // Of the whole workspace, so that what the other tests have built is not built anew.
+    External::cargo(["test", "--workspace", "--test", "emulator"])
         .arguments(["python_device", "--", "--ignored"])
         .path_environment(PYTHON, &python)
         .directory(root)

@@ -99,7 +99,7 @@ pub use campaign::{
     ClaimChange, Command, CreateError, Decision, Effect, FailureReason, Input, LimitsEdit,
     LiveCampaign, OpenTarget, Outcome, Presence, Reaction, ReadPurpose, Rejection, RequestAnswer,
     RunningOperations, SETTLING, Settlement, TargetCounts, TargetStatus, TargetView,
-    TransportError, WhenRunning,
+    TransportError, WATCHED, WhenRunning,
 };
 pub use envelope::{Checksum, NewEvent, StoredEvent, StreamId, StreamIdError};
 pub use fleet::{

@@ -93,6 +93,8 @@ fn campaign_events() -> Vec<CampaignEvent> {
         OperationDeferred { device, not_before: at(5), detail: "HTTP 503".into() }.into(),
         RequestResent { device }.into(),
         ResendMissed { device }.into(),
+        ResendKeptBack { device }.into(),
+        ContradictionSeen { device, version: "1.4.0".into() }.into(),
         RequestReissued { device }.into(),
         ResendFailed { device, detail: "HTTP 500".into() }.into(),
         OperationReported {
@@ -147,6 +149,7 @@ fn manual_events() -> Vec<ManualUpdateEvent> {
         ManualRequestFailed { detail: "HTTP 503".into() }.into(),
         ManualRequestResent {}.into(),
         ManualRequestReissued {}.into(),
+        ManualResendKeptBack {}.into(),
         ManualReported {
             phase: Phase::Deploying,
             progress: 40,

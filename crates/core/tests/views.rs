@@ -892,7 +892,9 @@ fn what_a_device_says_is_kept_in_short_and_an_error_that_it_repeats_with_a_later
     work.tell(600, Input::Report(same(3)));
     let version = work.live.campaign().version();
     work.tell(600, Input::Report(same(4)));
-    assert_eq!(work.live.campaign().version(), version, "the same progress is no news");
+    assert_eq!(work.live.campaign().version(), version + 1, "it is still at it");
+    work.tell(600, Input::Report(same(4)));
+    assert_eq!(work.live.campaign().version(), version + 1, "a duplicate is no sign of life");
 }
 
 #[test]

@@ -4,14 +4,14 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use hedgerow_core::DeviceId;
+use hedgerow_core::{DeviceId, StreamId, Timestamp, WATCHED};
 use uuid::Uuid;
 
 use crate::begin::load_later;
 use crate::ports::{Clock, DeviceTransport, FleetDirectory, Spawner};
 use crate::registry::{Registry, StreamState};
 use crate::shared::{Settings, Shared};
-use crate::store::{Activity, EventStore, StoreError};
+use crate::store::{Activity, EventStore, StoreError, StreamSummary};
 use crate::time::EngineTime;
 use crate::{Engine, EngineError};
 
@@ -112,8 +112,13 @@ impl EngineBuilder {
                 _ => registry.set_rollout(&tenant, key, holder),
             }
         }
-        let active: Vec<_> =
-            streams.into_iter().filter(|stream| stream.activity == Activity::Active).collect();
+        let mut active = Vec::new();
+        for stream in streams {
+            let is_active = stream.activity == Activity::Active;
+            if is_active || has_just_ended(&*self.store, &stream, clock.now()).await {
+                active.push(stream);
+            }
+        }
         for stream in &active {
             let key = (stream.tenant.clone(), stream.stream);
             registry.streams.insert(key, StreamState::Loading);
@@ -145,5 +150,19 @@ impl EngineBuilder {
             }
         }
         Ok(engine)
+    }
+}
+
+/// Whether a campaign has settled so lately that what its devices show is still looked at (D22).
+async fn has_just_ended(store: &dyn EventStore, stream: &StreamSummary, now: Timestamp) -> bool {
+    let StreamId::Campaign(_) = stream.stream else { return false };
+    let before = stream.version.saturating_sub(1);
+    match store.read_stream(&stream.tenant, stream.stream, before, 1).await {
+        Ok(last) => last.iter().any(|last| last.event.recorded_at + WATCHED >= now),
+        Err(error) => {
+            // It matters to what is shown of an ended campaign, and to nothing else.
+            tracing::warn!(stream = %stream.stream, %error, "whether it ended lately is not known");
+            false
+        }
     }
 }

@@ -29,6 +29,8 @@ pub struct Progress {
     pub outcome: Option<Outcome>,
     /// Its targets by status.
     pub targets: TargetCounts,
+    /// How many of its targets have a device that has shown something else than how they ended (D22).
+    pub contradictions: usize,
     /// Its limits.
     pub limits: RolloutLimits,
     /// Whether the transport is known to be down (D10).
@@ -55,6 +57,7 @@ impl Progress {
             status: campaign.status(),
             outcome: campaign.outcome(),
             targets: campaign.counts(),
+            contradictions: campaign.contradictions(),
             limits: campaign.limits().clone(),
             transport_is_down,
             created_at: campaign.created_at(),

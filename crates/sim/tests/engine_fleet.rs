@@ -77,7 +77,7 @@ fn d18_a_repeated_call_is_told_that_its_campaign_exists_and_not_that_it_is_in_it
     assert_eq!(rig.try_create(&engine, 1, refusing()), Err(exists.clone()), "after a restart");
     rig.pass(seconds(10));
     rig.report(&engine, 1, operation(1, 1), ReportStatus::Success).unwrap();
-    rig.pass(seconds(3_600));
+    rig.pass(seconds(2 * 86_400));
     rig.world.add(&tenant(), 1, "1.0.0");
     rig.create(&engine, 2, refusing());
     assert_eq!(rig.try_create(&engine, 1, refusing()), Err(exists), "also beside another one");
@@ -109,7 +109,7 @@ fn d18_one_campaign_id_is_used_once() {
     let exists = EngineError::CampaignExists { campaign: campaign_id(1) };
     assert_eq!(rig.try_create(&engine, 1, definition(1)), Err(exists.clone()));
     rig.report(&engine, 1, operation(1, 1), ReportStatus::Success).unwrap();
-    rig.pass(seconds(3_600));
+    rig.pass(seconds(2 * 86_400));
     assert_eq!(rig.try_create(&engine, 1, definition(1)), Err(exists), "though not in memory");
     assert_eq!(rig.progress(&engine, 1).outcome, Some(Outcome::Success));
 }
@@ -156,7 +156,7 @@ fn d11_a_late_report_is_recorded_though_its_campaign_has_left_the_memory() {
     let engine = rig.start();
     rig.create(&engine, 1, definition(1));
     rig.report(&engine, 1, operation(1, 1), ReportStatus::Success).unwrap();
-    rig.pass(seconds(3_600));
+    rig.pass(seconds(2 * 86_400));
     let late = rig.report(&engine, 1, operation(1, 1), ReportStatus::Failure);
     assert_eq!(late, Ok(Reaction::Late));
     let again = rig.report(&engine, 1, operation(1, 1), ReportStatus::Failure);

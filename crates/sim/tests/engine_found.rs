@@ -2,11 +2,12 @@
 
 mod common;
 
-use common::{Fault, Rig, Sent, definition, device, operation, seconds, tenant};
+use common::{Fault, Rig, Sent, definition, device, online_now, operation, seconds, tenant};
 use hedgerow_core::{
-    CampaignEdit, Outcome, Reaction, ReportStatus, RequestAnswer, TargetStatus, TransportError,
+    CampaignEdit, Outcome, Presence, Reaction, ReportStatus, RequestAnswer, TargetStatus,
+    TransportError,
 };
-use hedgerow_engine::TargetFilter;
+use hedgerow_engine::{Observation, TargetFilter};
 
 #[test]
 fn d14_a_campaign_that_fails_gives_back_devices_whose_request_was_deferred() {
@@ -117,4 +118,41 @@ fn e5_an_engine_whose_append_failed_does_not_take_the_same_events_of_another_for
     let recorded = types.iter().filter(|event| resent(event)).count();
     let sent = rig.world.take_sent().len();
     assert!(sent <= recorded, "{sent} requests left for {recorded} that are recorded: {types:?}");
+}
+
+#[test]
+fn d22_what_contradicts_an_outcome_is_seen_until_a_day_after_the_end_also_after_a_restart() {
+    let mut rig = Rig::new(2);
+    let engine = rig.start();
+    rig.create(&engine, 1, definition(2));
+    for number in [1, 2] {
+        rig.report(&engine, number, operation(1, number), ReportStatus::Success).unwrap();
+        rig.world.set_version(number, "2.0.0");
+    }
+    assert_eq!(rig.progress(&engine, 1).outcome, Some(Outcome::Success));
+    rig.pass(seconds(3_600));
+    let engine = rig.restart();
+    rig.pass(seconds(60));
+    for (number, version) in [(1, "1.0.0"), (2, "2.0.0")] {
+        let gone = Presence::Offline;
+        rig.world.set_version(number, version);
+        rig.observe(&engine, Observation::Presence { device: device(number), presence: gone })
+            .unwrap();
+        rig.observe(&engine, online_now(&rig, number)).unwrap();
+    }
+    rig.pass(seconds(120));
+    let asked = engine.clone();
+    let page = rig.run(async move {
+        asked.targets(&tenant(), common::campaign_id(1), TargetFilter::default()).await
+    });
+    let seen: Vec<_> = page.unwrap().targets.into_iter().map(|t| t.contradiction).collect();
+    assert_eq!(seen, [Some("1.0.0".to_owned()), None]);
+    let progress = rig.progress(&engine, 1);
+    assert_eq!((progress.contradictions, progress.targets.successful), (1, 2));
+    rig.pass(seconds(86_400));
+    rig.world.set_version(2, "1.0.0");
+    let shown = Observation::BaseImageChanged { device: device(2) };
+    rig.observe(&engine, shown).unwrap();
+    rig.pass(seconds(120));
+    assert_eq!(rig.progress(&engine, 1).contradictions, 1, "more than a day has passed");
 }

@@ -154,7 +154,8 @@ fn e10_a_late_report_whose_stream_cannot_be_read_for_now_is_taken_later() {
     let engine = rig.start();
     rig.create(&engine, 1, definition(1));
     rig.report(&engine, 1, operation(1, 1), ReportStatus::Success).unwrap();
-    rig.pass(seconds(3_600));
+    // What its devices show is looked at for a day: only then it leaves the memory.
+    rig.pass(seconds(2 * 86_400));
     rig.store.fail_reads(1);
     let refused = rig.report(&engine, 1, operation(1, 1), ReportStatus::Failure).unwrap_err();
     assert!(matches!(refused, EngineError::Store(_)));

@@ -451,5 +451,5 @@ fn every_scenario_file_is_read() {
         }
         number += 1;
     }
-    assert_eq!(number, 66);
+    assert_eq!(number, 74);
 }

@@ -411,10 +411,34 @@ fn describe(campaign: &Campaign, details: bool, out: &mut impl Write) -> std::io
     for (reason, count) in campaign.failure_reasons() {
         writeln!(out, "  failed      {count:>6}  {}", reason.name())?;
     }
+    if campaign.misses_minimum() {
+        let least = definition.rollout.push().minimum_targets;
+        writeln!(out, "  missed      at least {least} targets were asked for")?;
+    }
+    contradictions(campaign, details, out)?;
     if details {
         for status in [TargetStatus::InProgress, TargetStatus::Failed] {
             list(campaign, status, out)?;
         }
+    }
+    Ok(())
+}
+
+/// What devices show that contradicts how their targets ended (D22).
+fn contradictions(campaign: &Campaign, details: bool, out: &mut impl Write) -> std::io::Result<()> {
+    let count = campaign.contradictions();
+    if count == 0 {
+        return Ok(());
+    }
+    writeln!(out, "  contradicted {count:>5}  by what their devices show since")?;
+    let shown = if details { SHOWN } else { 0 };
+    let seen =
+        campaign.targets().filter_map(|target| Some((target.contradiction.clone()?, target)));
+    for (version, target) in seen.take(shown) {
+        writeln!(out, "  {:<11} {}  shows {version:?}", target.status.name(), target.device)?;
+    }
+    if count > shown && details {
+        writeln!(out, "  and {} more; --json prints all", count - shown)?;
     }
     Ok(())
 }

@@ -66,6 +66,7 @@ impl Campaign {
             targets: Targets::default(),
             operations: TargetMap::default(),
             not_before: TargetMap::default(),
+            contradictions: TargetMap::default(),
         })
     }
 
@@ -194,12 +195,40 @@ impl Campaign {
                 self.give_back(target, e.not_before);
             }
             E::RequestResent(_) => {
+                let idle = self.targets.status(target) == TargetStatus::Idle;
+                if idle && !self.operation(target)?.kept_back {
+                    return Err("its resend was not kept back");
+                }
                 self.resend(target, at)?;
+                if idle {
+                    self.targets.attempted(target);
+                    self.not_before.remove(target);
+                    self.targets.reopen(target, TargetStatus::InProgress);
+                }
             }
             E::ResendMissed(_) => {
-                // The call has still to leave, so it stays unanswered; only the count moves on.
-                let sends = self.operation(target)?.sends;
-                self.resend(target, at)?.sends = sends;
+                // Nothing leaves: only the count moves on. Of one that no call is known to have been
+                // accepted of, the call has still to leave (E4).
+                let before = self.operation(target)?;
+                let (sends, accepted, delivery) = (before.sends, before.accepted, before.delivery);
+                let operation = self.resend(target, at)?;
+                operation.sends = sends;
+                if accepted {
+                    operation.delivery = delivery;
+                }
+            }
+            E::ResendKeptBack(_) => {
+                self.require(target, TargetStatus::InProgress)?;
+                self.operation(target)?.keep_back();
+                self.targets.attempted(target);
+                self.targets.reopen(target, TargetStatus::Idle);
+            }
+            E::ContradictionSeen(e) => {
+                let status = self.targets.status(target);
+                if !matches!(status, TargetStatus::Successful | TargetStatus::Failed) {
+                    return Err("only a target that succeeded or failed can be contradicted");
+                }
+                self.contradictions.insert(target, e.version.clone());
             }
             E::RequestReissued(_) => {
                 let limits = self.limits().operation.clone();

@@ -296,6 +296,11 @@ pub enum ReadPurpose {
     Settled,
     /// The device has been back long enough to judge a roll-back (D12).
     RebootTimeout,
+    /// The device came back and has reported nothing since: it may have forgotten its operation
+    /// (D24).
+    Forgotten,
+    /// Its target is final: does it show something else (D22)?
+    Contradiction,
 }
 
 /// What reading a base image gave.

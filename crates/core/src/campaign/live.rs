@@ -4,8 +4,7 @@
 //! and what is to be done after that. A caller whose append fails throws the value away and loads
 //! the campaign again.
 
-use super::decide::Rejection;
-use super::decide::attempt::pass_gates;
+use super::decide::{self, Rejection};
 use super::input::{BaseImageAnswer, Input, ReadPurpose};
 use super::observations::Observations;
 use super::turn::Turn;
@@ -186,8 +185,8 @@ impl LiveCampaign {
             if reading != Some((ReadPurpose::Gate, *question)) {
                 return false;
             }
-            let event = pass_gates(&self.campaign, target, version.as_deref());
-            matches!(event, CampaignEvent::OperationStarted(_))
+            let event = decide::attempt::turn(&self.campaign, target, version.as_deref());
+            matches!(event, CampaignEvent::OperationStarted(_) | CampaignEvent::RequestResent(_))
         })
     }
 

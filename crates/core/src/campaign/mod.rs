@@ -30,6 +30,7 @@ mod targets;
 mod turn;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -72,7 +73,12 @@ pub struct Campaign {
     operations: TargetMap<Operation>,
     /// When idle targets may be attempted again (D10, D14).
     not_before: TargetMap<Timestamp>,
+    /// What devices show that contradicts how their targets ended (D22).
+    contradictions: TargetMap<String>,
 }
+
+/// How long after a campaign's end what its devices show is still looked at (D22).
+pub const WATCHED: Duration = Duration::from_secs(24 * 3600);
 
 /// One target, as a user sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -90,6 +96,8 @@ pub struct TargetView {
     pub operation: Option<Operation>,
     /// When it may be attempted again, if it waits.
     pub not_before: Option<Timestamp>,
+    /// The version that its device first showed in contradiction to how it ended (D22).
+    pub contradiction: Option<String>,
 }
 
 impl Campaign {
@@ -234,13 +242,40 @@ impl Campaign {
         reasons
     }
 
+    /// How many targets have a device that showed something else than how they ended (D22).
+    #[must_use]
+    pub fn contradictions(&self) -> usize {
+        self.contradictions.iter().len()
+    }
+
+    /// Until when what its devices show is looked at, once it is finished (D22); `None` if nothing
+    /// can contradict any more.
+    #[must_use]
+    pub fn watched_until(&self) -> Option<Timestamp> {
+        let counts = self.counts();
+        let ended = counts.successful + counts.failed;
+        let seen = u32::try_from(self.contradictions()).unwrap_or(u32::MAX);
+        self.finished_at.filter(|_| ended > seen).map(|at| at + WATCHED)
+    }
+
+    /// Whether what the target's device shows at `now` may contradict how it ended (D22).
+    fn may_be_contradicted(&self, target: u32, now: Timestamp) -> bool {
+        let status = self.targets.status(target);
+        matches!(status, TargetStatus::Successful | TargetStatus::Failed)
+            && !self.contradictions.contains(target)
+            && self.finished_at.is_none_or(|at| now <= at + WATCHED)
+    }
+
     /// Completes a state that was read back from its serialised form. `false`: it is damaged, fold
     /// the log instead.
     #[must_use]
     pub fn restore(&mut self) -> bool {
         let targets = self.targets.rebuild();
         let within = |all: &[u32]| all.last().is_none_or(|last| *last < self.targets.len());
-        targets && within(&self.operations.targets()) && within(&self.not_before.targets())
+        targets
+            && within(&self.operations.targets())
+            && within(&self.not_before.targets())
+            && within(&self.contradictions.targets())
     }
 
     fn view(&self, target: u32) -> TargetView {
@@ -251,6 +286,7 @@ impl Campaign {
             retry_count: self.targets.retries(target),
             operation: self.operations.get(target).cloned(),
             not_before: self.not_before.get(target).copied(),
+            contradiction: self.contradictions.get(target).cloned(),
         }
     }
 

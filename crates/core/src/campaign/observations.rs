@@ -36,6 +36,14 @@ pub(super) struct Watch {
     pub(super) settled_at: Option<Timestamp>,
     /// When the device will have been back for `reboot_timeout`.
     pub(super) reboot_at: Option<Timestamp>,
+    /// Whether the device connected while its operation was in progress, and has neither settled nor
+    /// reported since (D24).
+    pub(super) returned: bool,
+    /// When its operation is taken for forgotten, if it reports nothing until then (D24).
+    pub(super) forgotten_at: Option<Timestamp>,
+    /// When the device of a final target is looked at, and whether it was since it connected (D22).
+    pub(super) look_at: Option<Timestamp>,
+    pub(super) looked: bool,
     /// Until when nothing is done at the operation's deadline, as the device could not be read.
     pub(super) deadline_rests: Option<Timestamp>,
     /// When a Cancel request that failed is sent again.
@@ -55,11 +63,14 @@ impl Watch {
     fn seen_from(&self, now: Timestamp) -> impl Hash + use<> {
         let Self { settled_at, reboot_at, deadline_rests, cancel_at, not_before, armed, .. } =
             *self;
-        let times = [settled_at, reboot_at, deadline_rests, cancel_at, not_before, armed];
-        let times = times.map(|at| ahead(at, now));
+        let Self { forgotten_at, look_at, .. } = *self;
+        let times = [settled_at, reboot_at, deadline_rests, cancel_at, not_before, armed]
+            .into_iter()
+            .chain([forgotten_at, look_at]);
+        let times: Vec<_> = times.map(|at| ahead(at, now)).collect();
         let reading = self.reading.map(|(purpose, _)| purpose);
         let calls = (self.calling.is_some(), self.cancelling.is_some());
-        (reading, calls, times, self.failures, self.heard)
+        (reading, calls, times, self.failures, self.heard, self.returned, self.looked)
     }
 }
 
@@ -127,6 +138,11 @@ impl Observations {
 
     pub(super) fn watch(&mut self, target: u32) -> &mut Watch {
         self.watches.get_or_default(target)
+    }
+
+    /// The watch of a target, if there is anything to watch.
+    pub(super) fn known(&mut self, target: u32) -> Option<&mut Watch> {
+        self.watches.get_mut(target)
     }
 
     pub(super) fn look(&self, target: u32) -> Option<&Watch> {
@@ -201,7 +217,7 @@ impl Observations {
             timer = deadline.map(|deadline| rests.map_or(deadline, |rests| deadline.max(rests)));
         }
         if !idle && !is_reading {
-            let watched = watch.map(|w| [w.settled_at, w.reboot_at, w.cancel_at]);
+            let watched = watch.map(|w| [w.settled_at, w.reboot_at, w.cancel_at, w.forgotten_at]);
             let watched = watched.into_iter().flatten().flatten().min();
             timer = [timer, watched].into_iter().flatten().min();
         }
@@ -246,18 +262,23 @@ impl Observations {
         }
     }
 
+    /// Forgets all but what D22 still looks at of a final target.
     fn forget(&mut self, campaign: &Campaign, target: u32) {
         self.unqueue(campaign, target);
         self.running.remove(&target);
         self.busy.remove(&target);
-        let Some(watch) = self.watches.remove(target) else { return };
-        if let Some(at) = watch.armed {
-            self.timers.remove(&Timer::new(at, target));
-        }
-        if matches!(watch.reading, Some((ReadPurpose::Gate, _))) {
+        let Some(watch) = self.watches.get_mut(target) else { return };
+        let purpose = watch.reading.map(|(purpose, _)| purpose);
+        if purpose == Some(ReadPurpose::Gate) {
             // The answer will be void.
             self.gate_reads = self.gate_reads.saturating_sub(1);
             self.outage.turn_ended(target);
         }
+        let looks = purpose == Some(ReadPurpose::Contradiction);
+        let Watch { reading, look_at, looked, failures, armed, .. } = *watch;
+        let failures = if looks || look_at.is_some() { failures } else { 0 };
+        let reading = reading.filter(|_| looks);
+        *watch = Watch { reading, look_at, looked, failures, armed, ..Watch::default() };
+        self.arm(target, look_at.filter(|_| !looks));
     }
 }

@@ -107,14 +107,22 @@ events! {
         /// What the transport said.
         detail: String,
     }
-    /// The decision to send the request again, as no report came (D8).
+    /// The decision to send the request again: no report came (D8), or none since the device, which
+    /// had reported before, connected again (D24). An idle target, whose resend was kept back, is in
+    /// progress again.
     RequestResent = "request_resent", schema 1 {
         /// The device.
         device: DeviceId,
     }
-    /// A resend was due for a request that may never have left, and the device was offline: it
-    /// counts as a resend, and the request leaves when the device is back (D8, E4).
+    /// A resend was due in a finished campaign and the device was offline: it counts as a resend,
+    /// unsent (D8).
     ResendMissed = "resend_missed", schema 1 {
+        /// The device.
+        device: DeviceId,
+    }
+    /// A resend was due and the device was offline: its target is idle again, and what leaves at its
+    /// next turn is that resend (D8).
+    ResendKeptBack = "resend_kept_back", schema 1 {
         /// The device.
         device: DeviceId,
     }
@@ -182,6 +190,14 @@ events! {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         refused: Option<String>,
     }
+    /// What a device shows contradicts the outcome of its target; it changes neither that nor any
+    /// count (D22).
+    ContradictionSeen = "contradiction_seen", schema 1 {
+        /// The device.
+        device: DeviceId,
+        /// The version that it shows, cut after 256 characters.
+        version: String,
+    }
     /// A report came for an operation that had ended: it changes no count (D11).
     LateReportReceived = "late_report_received", schema 1 {
         /// The device.
@@ -219,6 +235,7 @@ impl CampaignEvent {
             Self::OperationDeferred(e) => e.device,
             Self::RequestResent(e) => e.device,
             Self::ResendMissed(e) => e.device,
+            Self::ResendKeptBack(e) => e.device,
             Self::RequestReissued(e) => e.device,
             Self::ResendFailed(e) => e.device,
             Self::OperationReported(e) => e.device,
@@ -227,6 +244,7 @@ impl CampaignEvent {
             Self::OperationSucceeded(e) => e.device,
             Self::OperationFailed(e) => e.device,
             Self::CancelSent(e) => e.device,
+            Self::ContradictionSeen(e) => e.device,
             Self::LateReportReceived(e) => e.device,
         })
     }

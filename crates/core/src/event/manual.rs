@@ -27,6 +27,8 @@ events! {
     }
     /// The decision to send the request again, as no report came (D8).
     ManualRequestResent = "manual_request_resent", schema 1 {}
+    /// A resend was due and the device was offline: it leaves when the device is back (D8).
+    ManualResendKeptBack = "manual_resend_kept_back", schema 1 {}
     /// The decision to send a request that may not have left before a restart (E4).
     ManualRequestReissued = "manual_request_reissued", schema 1 {}
     /// The operation moved on, or showed progress (D11).

@@ -14,16 +14,16 @@ use serde::{Deserialize, Serialize};
 pub use campaign::{
     AttemptDeferred, CampaignCreated, CampaignDeleted, CampaignEdited, CampaignEvent,
     CampaignFinished, CampaignPaused, CampaignPausing, CampaignResumed, CampaignStarted,
-    CancelSent, LateReportReceived, LimitsChanged, OperationDeferred, OperationFailed,
-    OperationReadmitted, OperationRefused, OperationReported, OperationStarted, OperationSucceeded,
-    RequestAccepted, RequestReissued, RequestResent, ResendFailed, ResendMissed, SnapshotExtended,
-    TargetFailed, TargetUpToDate,
+    CancelSent, ContradictionSeen, LateReportReceived, LimitsChanged, OperationDeferred,
+    OperationFailed, OperationReadmitted, OperationRefused, OperationReported, OperationStarted,
+    OperationSucceeded, RequestAccepted, RequestReissued, RequestResent, ResendFailed,
+    ResendKeptBack, ResendMissed, SnapshotExtended, TargetFailed, TargetUpToDate,
 };
 pub use codec::EventError;
 pub use manual::{
     ManualCancelRequested, ManualCancelSent, ManualFailed, ManualLateReport, ManualReported,
     ManualRequestAccepted, ManualRequestFailed, ManualRequestReissued, ManualRequestResent,
-    ManualStarted, ManualSucceeded, ManualUpdateEvent,
+    ManualResendKeptBack, ManualStarted, ManualSucceeded, ManualUpdateEvent,
 };
 
 use crate::{FailureReason, GateRefusal, StatusCode};

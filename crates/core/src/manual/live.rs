@@ -5,7 +5,8 @@ use crate::campaign::AFTER_RESTART;
 use crate::event::{
     Confirmation, ManualCancelRequested, ManualCancelSent, ManualFailed, ManualLateReport,
     ManualReported, ManualRequestAccepted, ManualRequestFailed, ManualRequestReissued,
-    ManualRequestResent, ManualStarted, ManualSucceeded, ManualUpdateEvent, OperationFailure,
+    ManualRequestResent, ManualResendKeptBack, ManualStarted, ManualSucceeded, ManualUpdateEvent,
+    OperationFailure,
 };
 use crate::question::Questions;
 use crate::{
@@ -61,7 +62,8 @@ pub enum ManualRejection {
 #[derive(Clone, Debug, PartialEq)]
 pub struct LiveManualUpdate {
     update: ManualUpdate,
-    online: bool,
+    /// `None`: nobody has told yet.
+    online: Option<bool>,
     calling: Option<Question>,
     cancelling: Option<Question>,
     reading: Option<(ReadPurpose, Question)>,
@@ -71,6 +73,8 @@ pub struct LiveManualUpdate {
     settled_at: Option<Timestamp>,
     reboot_at: Option<Timestamp>,
     cancel_at: Option<Timestamp>,
+    /// When the resend that was kept back has its turn, as the device is back (D8).
+    turn_at: Option<Timestamp>,
     /// The newest report of the present phase that came too soon to be recorded (D9, D11).
     heard: Option<Heard>,
     late: u16,
@@ -97,7 +101,7 @@ impl LiveManualUpdate {
     pub fn new(update: ManualUpdate) -> Self {
         Self {
             update,
-            online: false,
+            online: None,
             calling: None,
             cancelling: None,
             reading: None,
@@ -106,6 +110,7 @@ impl LiveManualUpdate {
             settled_at: None,
             reboot_at: None,
             cancel_at: None,
+            turn_at: None,
             heard: None,
             late: 0,
             recovered: true,
@@ -164,7 +169,8 @@ impl LiveManualUpdate {
         }
         let deadline =
             operation.deadline.map(|at| self.deadline_rests.map_or(at, |rests| at.max(rests)));
-        let timers = [deadline, self.settled_at, self.reboot_at, self.cancel_at];
+        let turn = self.turn_at.filter(|_| operation.kept_back);
+        let timers = [deadline, turn, self.settled_at, self.reboot_at, self.cancel_at];
         timers.into_iter().flatten().min()
     }
 
@@ -269,23 +275,27 @@ impl LiveManualUpdate {
     /// Whether the device is online, as far as the update was told (E7).
     #[must_use]
     pub fn is_online(&self) -> bool {
-        self.online
+        self.online == Some(true)
     }
 
     fn presence(&mut self, presence: Presence, now: Timestamp) {
         match presence {
             Presence::Online { since } => {
-                self.online = true;
+                self.online = Some(true);
                 let earliest = if self.recovered { now } else { now + AFTER_RESTART };
                 // The stamp is of another clock, which may be ahead of this one.
                 self.settled_at = Some((since.min(now) + SETTLING).max(earliest));
+                if self.update.operation().is_some_and(|operation| operation.kept_back) {
+                    self.turn_at = Some(earliest);
+                }
                 let phase = self.update.operation().map(|operation| operation.phase);
                 if phase == Some(Phase::Rebooting) {
                     self.reboot_at = Some(now + self.update.definition.limits.reboot_timeout);
                 }
             }
             Presence::Offline => {
-                self.online = false;
+                self.online = Some(false);
+                self.turn_at = None;
                 self.reboot_at = None;
             }
         }
@@ -421,7 +431,11 @@ impl LiveManualUpdate {
         }
         let is_due = |at: Option<Timestamp>| at.is_some_and(|at| at <= now);
         let rests = self.deadline_rests.is_some_and(|rests| rests > now);
-        let purpose = if is_due(operation.deadline) && !rests {
+        let turn = operation.kept_back && is_due(self.turn_at);
+        let purpose = if turn {
+            self.turn_at = None;
+            ReadPurpose::Deadline
+        } else if is_due(operation.deadline) && !rests {
             self.deadline_rests = None;
             ReadPurpose::Deadline
         } else if is_due(self.reboot_at) {
@@ -462,8 +476,25 @@ impl LiveManualUpdate {
             let confirmation = Confirmation::BaseImage;
             return self.record(decision, ManualSucceeded { confirmation }, now);
         }
-        let owed = operation.may_not_have_left() && self.calling.is_none() && self.online;
+        let owed = operation.may_not_have_left()
+            && !operation.kept_back
+            && self.calling.is_none()
+            && self.is_online();
         match (purpose, version) {
+            (ReadPurpose::Deadline, version) if operation.kept_back => {
+                let resend = operation.resends < definition.limits.request_retries;
+                if !self.is_online() {
+                    return; // its turn comes when it is back
+                }
+                match (version, resend) {
+                    (None, _) => self.turn_at = Some(now + SETTLING),
+                    (Some(_), true) => self.resend(decision, now),
+                    (Some(_), false) => {
+                        let reason = OperationFailure::RequestTimeout;
+                        self.record(decision, ManualFailed { reason }, now);
+                    }
+                }
+            }
             (ReadPurpose::Deadline, version) => {
                 if operation.deadline.is_none_or(|deadline| deadline > now) {
                     return;
@@ -480,10 +511,10 @@ impl LiveManualUpdate {
                 } else if operation.is_reported() {
                     let reason = OperationFailure::Stalled;
                     self.record(decision, ManualFailed { reason }, now);
+                } else if resend && self.online == Some(false) {
+                    self.record(decision, ManualResendKeptBack {}, now);
                 } else if resend {
-                    self.record(decision, ManualRequestResent {}, now);
-                    let effect = self.send_update();
-                    decision.effects.push(effect);
+                    self.resend(decision, now);
                 } else {
                     let reason = OperationFailure::RequestTimeout;
                     self.record(decision, ManualFailed { reason }, now);
@@ -509,6 +540,12 @@ impl LiveManualUpdate {
             }
             (_, None) => self.settled_at = Some(now + SETTLING),
         }
+    }
+
+    fn resend(&mut self, decision: &mut ManualDecision, now: Timestamp) {
+        self.record(decision, ManualRequestResent {}, now);
+        let effect = self.send_update();
+        decision.effects.push(effect);
     }
 
     /// Sends a request that may never have left before a restart (E4).

@@ -261,6 +261,7 @@ impl ManualUpdate {
                 operation.sent_again(at, limits);
                 operation.resends = operation.resends.saturating_add(1);
             }
+            E::ManualResendKeptBack(_) => operation.keep_back(),
             E::ManualRequestReissued(_) => {
                 operation.sent_again(at, limits);
                 operation.reissued = true;
@@ -277,7 +278,13 @@ impl ManualUpdate {
                 };
                 operation.reported(&report, limits.stall_timeout);
             }
-            E::ManualCancelRequested(_) => operation.cancellation = Cancellation::Wanted,
+            E::ManualCancelRequested(_) => {
+                operation.cancellation = Cancellation::Wanted;
+                // The Update is never sent again, so what was kept back times out.
+                if std::mem::take(&mut operation.kept_back) {
+                    operation.deadline = Some(at + limits.request_timeout);
+                }
+            }
             E::ManualCancelSent(_) => operation.cancellation = Cancellation::Sent,
             E::ManualSucceeded(_) => self.status = ManualStatus::Successful,
             E::ManualFailed(e) => self.status = ManualStatus::Failed(e.reason.clone()),

@@ -42,6 +42,7 @@ pub enum Cancellation {
 
 /// The state of an operation that has not ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[non_exhaustive]
 pub struct Operation {
     /// The UUID that its requests and reports carry.
@@ -61,6 +62,10 @@ pub struct Operation {
     pub accepted: bool,
     /// Whether a call of it was sent again after a restart without knowing the first one's answer.
     pub reissued: bool,
+    /// Whether a resend was due while the device was offline, and is what leaves next (D8).
+    pub kept_back: bool,
+    /// Whether it was sent again after its latest report, as the device may have forgotten it (D24).
+    pub asked_again: bool,
     /// Whether it is to be cancelled.
     pub cancellation: Cancellation,
     /// The newest stamp of the reports of its present phase, by the device's own clock (D11).
@@ -85,6 +90,8 @@ impl Operation {
             delivery: Delivery::Unanswered,
             accepted: false,
             reissued: false,
+            kept_back: false,
+            asked_again: false,
             cancellation: Cancellation::NotWanted,
             newest_stamp: None,
             reported_at: None,
@@ -101,15 +108,34 @@ impl Operation {
     /// Whether its request may not have left before a restart, and is still to leave (E4).
     pub(crate) fn may_not_have_left(&self) -> bool {
         self.delivery == Delivery::Unanswered
-            && !self.is_reported()
+            && (!self.is_reported() || self.asked_again)
             && self.cancellation == Cancellation::NotWanted
     }
 
-    /// Records another call of the same request at `at`.
+    /// Whether its device may have forgotten it by losing its power: it was at it, and not about to
+    /// restart (D24).
+    pub(crate) fn may_be_forgotten(&self) -> bool {
+        use Phase::{Acknowledged, Deployed, Deploying, Downloading};
+        matches!(self.phase, Acknowledged | Downloading | Deploying | Deployed)
+            && self.cancellation == Cancellation::NotWanted
+    }
+
+    /// Records another call of the same request at `at`. After a report the stall goes on (D9).
     pub(crate) fn sent_again(&mut self, at: Timestamp, limits: &OperationLimits) {
         self.sends = self.sends.saturating_add(1);
         self.delivery = Delivery::Unanswered;
-        self.deadline = Some(at + limits.request_timeout);
+        self.kept_back = false;
+        if self.is_reported() {
+            self.asked_again = true;
+        } else {
+            self.deadline = Some(at + limits.request_timeout);
+        }
+    }
+
+    /// Its resend waits until its device is back.
+    pub(crate) fn keep_back(&mut self) {
+        self.deadline = None;
+        self.kept_back = true;
     }
 
     /// Takes a recorded report into the state.
@@ -118,6 +144,8 @@ impl Operation {
         self.newest_stamp = earlier.max(report.observed_at);
         self.phase = report.phase;
         self.progress = report.progress;
+        self.kept_back = false;
+        self.asked_again = false;
         self.reported_at = Some(report.at);
         self.deadline = stall.map(|stall| report.at + stall);
     }

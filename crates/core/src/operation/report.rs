@@ -131,29 +131,35 @@ impl Operation {
     /// What is known to have been heard in the present phase after one more report that came too
     /// soon to be recorded.
     pub(crate) fn heard(&self, report: &OperationReport, heard: Option<Heard>) -> Heard {
-        self.newest(heard).and(report)
+        heard.unwrap_or(self.recorded()).and(report)
     }
 
-    fn newest(&self, heard: Option<Heard>) -> Heard {
-        let recorded = Heard { progress: self.progress, observed_at: self.newest_stamp };
-        heard.unwrap_or(recorded)
+    /// Whether the report shows that the device is still at it: any but one that is fetched later,
+    /// repeated or overtaken (D9, D24).
+    pub(crate) fn is_sign_of_life(&self, report: &OperationReport, heard: Option<Heard>) -> bool {
+        let repeated = self.phase == report.status.phase() && !self.is_news(report, heard);
+        !report.from_storage && !repeated && !self.is_stale(report, heard)
+    }
+
+    fn recorded(&self) -> Heard {
+        Heard { progress: self.progress, observed_at: self.newest_stamp }
     }
 
     /// Whether the device stamped it before the newest one seen in the present phase.
     fn is_stale(&self, report: &OperationReport, heard: Option<Heard>) -> bool {
-        let newest = self.newest(heard).observed_at;
+        let newest = heard.unwrap_or(self.recorded()).observed_at;
         report.observed_at.zip(newest).is_some_and(|(stamp, newest)| stamp < newest)
     }
 
     /// Whether a report of the present phase is neither stale nor a duplicate, which has the same
-    /// progress and stamp as the one before.
+    /// progress and stamp as one before.
     fn is_news(&self, report: &OperationReport, heard: Option<Heard>) -> bool {
-        let newest = self.newest(heard);
-        // As it is recorded: what is beyond 100 would be news for ever.
-        let same = report.progress.min(100) == newest.progress;
-        let stamped_alike =
-            report.observed_at.is_none() || report.observed_at == newest.observed_at;
-        let is_duplicate = same && stamped_alike;
+        let repeats = |before: Heard| {
+            // As it is recorded: what is beyond 100 would be news for ever.
+            report.progress.min(100) == before.progress
+                && (report.observed_at.is_none() || report.observed_at == before.observed_at)
+        };
+        let is_duplicate = repeats(self.recorded()) || heard.is_some_and(repeats);
         !is_duplicate && !self.is_stale(report, heard)
     }
 

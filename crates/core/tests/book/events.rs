@@ -51,11 +51,15 @@ const RECORDED: &[(&str, &str)] = &[
         "operation_deferred",
         "The transport answers the first request of an operation with a temporary error.",
     ),
-    ("request_resent", "The request time-out has passed without a report, and a resend is left."),
     (
-        "resend_missed",
-        "The same, while the device is offline and it is unknown whether any request has left.",
+        "request_resent",
+        "The request time-out has passed without a report, and a resend is left; or a resend that was kept back has its turn; or a device that came back has reported nothing for as long.",
     ),
+    (
+        "resend_kept_back",
+        "The request time-out has passed without a report, a resend is left, and the device is offline.",
+    ),
+    ("resend_missed", "The same, in a finished campaign."),
     (
         "request_reissued",
         "After a restart of the engine, once the device is online and was looked at.",
@@ -82,6 +86,10 @@ const RECORDED: &[(&str, &str)] = &[
         "A device reports a failure, shows another image too long after it restarted, is removed, or a time-out has passed with no resend left; or the transport refuses its request for good.",
     ),
     ("cancel_sent", "The transport answers a Cancel request."),
+    (
+        "contradiction_seen",
+        "A target is final, its device connects or its base image changes, and what it shows then does not agree. Only the first is.",
+    ),
     ("late_report_received", "A device reports about an operation that has ended."),
     ("manual_started", "Somebody starts a manual update. Always the first event of its stream."),
     ("manual_request_accepted", "The transport answers a request with success."),
@@ -93,6 +101,7 @@ const RECORDED: &[(&str, &str)] = &[
         "manual_request_resent",
         "The request time-out has passed without a report, and a resend is left.",
     ),
+    ("manual_resend_kept_back", "The same, while the device is offline."),
     (
         "manual_request_reissued",
         "After a restart of the engine, once the device is online and was looked at.",

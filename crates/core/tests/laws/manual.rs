@@ -317,6 +317,8 @@ impl Law for Replay {
 #[derive(Default)]
 struct TimeOuts {
     due: Option<Timestamp>,
+    /// The resend waits for the device.
+    kept_back: bool,
     resends: u16,
     reported: Option<(Phase, Timestamp)>,
     stopped: bool,
@@ -336,9 +338,18 @@ impl Law for TimeOuts {
         let mut calls = 0;
         for event in seen.events() {
             match event {
+                ManualUpdateEvent::ManualResendKeptBack(_) => {
+                    assert!(self.reported.is_none() && passed, "D8: {:?}", self.due);
+                    assert!(self.resends < limits.request_retries, "D8: none is left");
+                    assert!(!self.stopped && !seen.live.is_online(), "D8, D17");
+                    (self.due, self.kept_back) = (None, true);
+                }
                 ManualUpdateEvent::ManualRequestResent(_) => {
                     calls += 1;
-                    assert!(self.reported.is_none() && passed, "D8: {:?}", self.due);
+                    let kept_back = std::mem::take(&mut self.kept_back);
+                    assert!(!kept_back || seen.live.is_online(), "D8: it is still away");
+                    let due = passed || kept_back;
+                    assert!(self.reported.is_none() && due, "D8: {:?}", self.due);
                     assert!(self.resends < limits.request_retries, "D8: too often");
                     assert!(!self.stopped, "D17: sent again after a Cancel");
                     self.resends += 1;
@@ -359,13 +370,19 @@ impl Law for TimeOuts {
                         let Input::Report(report) = seen.input else { panic!("nobody reported") };
                         assert!(!report.from_storage, "D9: no sign of life");
                     }
+                    self.kept_back = false;
                     self.reported = Some((e.phase, seen.now));
                     self.due = limits.stall_timeout.map(|stall| seen.now + stall);
                 }
-                ManualUpdateEvent::ManualCancelRequested(_) => self.stopped = true,
+                ManualUpdateEvent::ManualCancelRequested(_) => {
+                    self.stopped = true;
+                    if std::mem::take(&mut self.kept_back) {
+                        self.due = Some(seen.now + limits.request_timeout);
+                    }
+                }
                 ManualUpdateEvent::ManualFailed(e) => match e.reason {
                     OperationFailure::RequestTimeout => {
-                        assert!(self.reported.is_none() && passed, "D8");
+                        assert!(self.reported.is_none() && (passed || self.kept_back), "D8");
                         assert!(self.stopped || self.resends >= limits.request_retries, "D8");
                     }
                     OperationFailure::Stalled => assert!(self.reported.is_some() && passed, "D9"),
@@ -456,6 +473,8 @@ struct Compared {
     reading: Option<ReadPurpose>,
     calling: bool,
     online: bool,
+    /// Nobody has told that it is offline.
+    reachable: bool,
     late: Vec<ReportStatus>,
 }
 
@@ -463,7 +482,7 @@ impl Law for Compared {
     fn begun(&mut self, update: &ManualUpdate) {
         let mut sent = Sent::default();
         sent.send(update.started_at(), &update.definition().limits);
-        (self.sent, self.calling) = (Some(sent), true);
+        (self.sent, self.calling, self.reachable) = (Some(sent), true, true);
     }
 
     fn step(&mut self, seen: &Step<'_>) {
@@ -511,6 +530,7 @@ impl Law for Compared {
 
     fn restarted(&mut self, _: &ManualUpdate) {
         (self.reading, self.calling, self.online) = (None, false, false);
+        self.reachable = true;
         self.sent.iter_mut().for_each(|sent| sent.heard = None);
         self.late.clear();
     }
@@ -534,11 +554,15 @@ impl Compared {
         Some(match seen.input {
             Input::Command(_) => {
                 sent.stop = true;
+                if std::mem::take(&mut sent.kept_back) {
+                    sent.due = Some(seen.now + definition.limits.request_timeout);
+                }
                 Became::Recorded
             }
             Input::DeviceRemoved { device } if mine(device) => Became::Failed("device_removed"),
             Input::Presence { presence, .. } => {
                 self.online = *presence != Presence::Offline;
+                self.reachable = self.online;
                 Became::Unchanged
             }
             Input::RequestAnswered { answer, .. } => {
@@ -583,16 +607,28 @@ impl Compared {
         }
         let limits = &seen.before.definition().limits;
         let readable = matches!(answer, BaseImageAnswer::Version(_));
-        let owed = sent.unanswered && sent.phase.is_none() && !sent.stop;
+        let owed = sent.is_owed() && !sent.kept_back;
         let leaves = owed && readable && !self.calling && self.online;
         match purpose {
+            // The resend that was kept back has its turn (D8).
+            ReadPurpose::Deadline if sent.kept_back => {
+                if !self.online || !readable {
+                    return Became::Unchanged;
+                }
+                if sent.resends >= limits.request_retries {
+                    return Became::Failed("request_timeout");
+                }
+                sent.resends += 1;
+                sent.send(seen.now, limits);
+                Became::Resent
+            }
             ReadPurpose::Deadline if leaves && sent.is_due(seen.now) => {
                 sent.send(seen.now, limits);
                 Became::Resent
             }
             // Nothing ends for the only reason that the engine was down (D10).
             ReadPurpose::Deadline if owed && !self.calling && self.online => Became::Unchanged,
-            ReadPurpose::Deadline => sent.deadline(seen.now, limits, true),
+            ReadPurpose::Deadline => sent.deadline(seen.now, limits, self.reachable, false),
             ReadPurpose::Settled if leaves => {
                 sent.send(seen.now, limits);
                 Became::Resent

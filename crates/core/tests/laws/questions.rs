@@ -56,7 +56,10 @@ impl Questions {
         if is_open {
             self.0.remove(&(device, kind));
         }
-        !is_open || is_final(device) || (about.is_some() && operation(device) != about)
+        // A final target's device is looked at for one thing only (D22).
+        let looks =
+            matches!(input, Input::BaseImageRead { purpose: ReadPurpose::Contradiction, .. });
+        !is_open || is_final(device) && !looks || (about.is_some() && operation(device) != about)
     }
 }
 

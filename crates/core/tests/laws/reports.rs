@@ -128,8 +128,10 @@ impl Forward {
 impl Law for Forward {
     fn event(&mut self, seen: &Recorded<'_>) {
         for before in seen.before.targets().filter(|target| target.status.is_final()) {
-            let after = seen.after.target(before.device);
-            assert_eq!(after, Some(before), "D11: final is final: {:?}", seen.event);
+            // What contradicts an outcome changes nothing of it (D22).
+            let mut after = seen.after.target(before.device).unwrap();
+            after.contradiction.clone_from(&before.contradiction);
+            assert_eq!(after, before, "D11: final is final: {:?}", seen.event);
         }
         match seen.event {
             CampaignEvent::OperationStarted(e) => {
@@ -196,6 +198,79 @@ impl Law for Forward {
     fn restarted(&mut self, _: &Campaign, _: Timestamp) {
         self.late.clear();
         self.heard_stamp.clear();
+    }
+}
+
+/// D22: at most one contradiction of a target, of what was read just now, and at most one look a
+/// connection.
+#[derive(Default)]
+struct Contradictions {
+    online: BTreeSet<DeviceId>,
+    /// Devices that were looked at since they connected.
+    looked: BTreeSet<DeviceId>,
+}
+
+impl Law for Contradictions {
+    fn event(&mut self, seen: &Recorded<'_>) {
+        let CampaignEvent::ContradictionSeen(e) = seen.event else { return };
+        let read = match seen.input {
+            Input::BaseImageRead {
+                device, purpose: ReadPurpose::Contradiction, answer, ..
+            } => Some((*device, answer.clone())),
+            _ => None,
+        };
+        let answer = BaseImageAnswer::Version(Some(e.version.clone()));
+        assert_eq!(read, Some((e.device, answer)), "D22: it is what was read");
+        let before = seen.before.target(e.device).unwrap();
+        assert_eq!(before.contradiction, None, "D22: only the first is recorded");
+        let image = seen.before.definition().base_image.version.to_string();
+        let failed = before.status == TargetStatus::Failed;
+        assert!(failed || before.status == TargetStatus::Successful, "D22: {:?}", before.status);
+        assert_eq!(failed, e.version == image, "D22: {} is no contradiction", e.version);
+        assert_eq!(seen.before.counts(), seen.after.counts(), "D22: it changes no count");
+        assert_eq!(seen.before.outcome(), seen.after.outcome(), "D22: and no outcome");
+        let day = Duration::from_secs(24 * 3600);
+        let ended = seen.before.finished_at();
+        assert!(ended.is_none_or(|at| seen.now.since(at) <= day), "D22: within a day");
+        let after = seen.after.target(e.device).unwrap();
+        assert_eq!(after.contradiction.as_ref(), Some(&e.version), "D22: queries show it");
+    }
+
+    fn step(&mut self, seen: &Step<'_>) {
+        match seen.input {
+            Input::Presence { device, presence: Presence::Offline }
+            | Input::DeviceRemoved { device } => {
+                self.online.remove(device);
+                self.looked.remove(device);
+            }
+            Input::Presence { device, .. } => {
+                if self.online.insert(*device) {
+                    self.looked.remove(device);
+                }
+            }
+            Input::BaseImageRead {
+                device,
+                purpose: ReadPurpose::Contradiction,
+                answer: BaseImageAnswer::Version(_),
+                ..
+            } if seen.decided.as_ref().is_ok_and(|d| d.reaction != Reaction::Unchanged) => {
+                self.looked.insert(*device);
+            }
+            _ => {}
+        }
+        for effect in seen.effects() {
+            if let Effect::ReadBaseImage { device, purpose: ReadPurpose::Contradiction, .. } =
+                effect
+            {
+                assert!(self.online.contains(device), "D22: {device} is not there");
+                assert!(!self.looked.contains(device), "D22: {device} is looked at twice");
+            }
+        }
+    }
+
+    fn restarted(&mut self, _: &Campaign, _: Timestamp) {
+        self.online.clear();
+        self.looked.clear();
     }
 }
 
@@ -356,6 +431,13 @@ fn d12_a_device_that_went_on_after_a_reboot_is_not_judged_by_that_one() {
 
 proptest! {
     #![proptest_config(cases())]
+
+    #[test]
+    fn d22_what_contradicts_an_outcome_is_recorded_once_and_changes_nothing(
+        story in story(Mix { online: 6, version: 6, answer: 16, ..Mix::UNDISTURBED }),
+    ) {
+        play(&story, &mut Contradictions::default());
+    }
 
     #[test]
     fn d11_reports_move_an_operation_forward_only_and_final_is_final(

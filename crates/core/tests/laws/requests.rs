@@ -16,6 +16,8 @@ struct Known {
     id: OperationId,
     /// When something is due if nothing happens.
     due: Option<Timestamp>,
+    /// Its resend waits for its device (D8).
+    kept_back: bool,
     resends: u16,
     reported: Option<LastReport>,
 }
@@ -46,8 +48,13 @@ impl TimeOuts {
     }
 
     fn started(&mut self, device: DeviceId, id: OperationId, due: Timestamp) {
-        let known =
-            self.known.entry(device).or_insert(Known { id, due: None, resends: 0, reported: None });
+        let known = self.known.entry(device).or_insert(Known {
+            id,
+            due: None,
+            kept_back: false,
+            resends: 0,
+            reported: None,
+        });
         assert_eq!(known.id, id, "D8: the same UUID as long as it has not ended");
         assert_eq!(known.resends, 0);
         known.due = Some(due);
@@ -57,7 +64,26 @@ impl TimeOuts {
     fn resent(&mut self, seen: &Recorded<'_>, device: DeviceId) {
         let limits = &seen.before.limits().operation;
         let known = self.known.get_mut(&device).unwrap();
-        assert!(known.reported.is_none(), "D8: any report stops the resending for good");
+        if let Some(last) = &known.reported {
+            // D24: the device came back, and has said nothing for as long.
+            let purpose = |purpose| matches!(seen.input, Input::BaseImageRead { purpose: p, .. } if *p == purpose);
+            assert!(purpose(ReadPurpose::Forgotten), "D8: any report stops the resending");
+            assert!(seen.now.since(last.at) >= limits.request_timeout, "D24");
+            let forgets = [Phase::Rebooting, Phase::Error];
+            assert!(!forgets.contains(&last.phase), "D24: after {:?}", last.phase);
+            assert!(known.resends < limits.request_retries, "D24: it uses up a retry");
+            assert!(!self.stopped, "D17: never sent again once a Cancel is recorded");
+            known.resends += 1;
+            return;
+        }
+        if std::mem::take(&mut known.kept_back) {
+            let target = seen.before.target(device).unwrap();
+            assert_eq!(target.status, TargetStatus::Idle, "D8");
+            assert!(known.resends < limits.request_retries, "D8: it uses up a retry");
+            known.resends += 1;
+            known.due = Some(seen.now + limits.request_timeout);
+            return;
+        }
         assert!(known.due.is_some_and(|due| due <= seen.now), "D8: not before its time");
         assert!(known.resends < limits.request_retries, "D8: at most request_retries times");
         assert!(Self::is_deadline_read(seen.input), "D8: the device is looked at first");
@@ -88,18 +114,40 @@ impl Law for TimeOuts {
                 self.calls.insert((device, self.known[&device].id));
             }
             CampaignEvent::ResendMissed(_) => {
+                assert!(seen.before.outcome().is_some(), "D8: it has a next turn");
+                let accepted = seen.before.target(device).unwrap().operation.unwrap().accepted;
                 self.resent(seen, device);
-                // It counts, and leaves when the device is back.
-                self.owed.insert(self.known[&device].id);
+                // It counts; of one that nobody is known to have taken the call has yet to leave.
+                if !accepted {
+                    self.owed.insert(self.known[&device].id);
+                }
+            }
+            CampaignEvent::ResendKeptBack(_) => {
+                assert!(seen.before.outcome().is_none(), "D8: it has no next turn");
+                let known = self.known.get_mut(&device).unwrap();
+                assert!(known.reported.is_none(), "D8");
+                assert!(known.due.is_some_and(|due| due <= seen.now), "D8: before its time");
+                assert!(known.resends < limits.request_retries, "D8: none is left");
+                assert!(Self::is_deadline_read(seen.input), "D8: the device is looked at first");
+                (known.due, known.kept_back) = (None, true);
+                let target = seen.after.target(device).unwrap();
+                assert_eq!(target.status, TargetStatus::Idle, "D8: its slot is free");
+                assert_eq!(target.not_before, None, "D8: without a delay");
+                // What leaves next is that resend.
+                self.owed.remove(&known.id);
             }
             CampaignEvent::RequestReissued(_) => {
                 let known = self.known.get_mut(&device).unwrap();
-                assert!(known.reported.is_none(), "D8");
+                let asked_again =
+                    seen.before.target(device).unwrap().operation.unwrap().asked_again;
+                assert!(known.reported.is_none() || asked_again, "D8, D24");
                 assert!(
                     self.owed.remove(&known.id),
                     "E4: once, after a restart or a missed resend"
                 );
-                known.due = Some(seen.now + limits.request_timeout);
+                if known.reported.is_none() {
+                    known.due = Some(seen.now + limits.request_timeout);
+                }
                 self.calls.insert((device, known.id));
             }
             CampaignEvent::OperationDeferred(_) => {
@@ -113,6 +161,7 @@ impl Law for TimeOuts {
                     let Input::Report(report) = seen.input else { panic!("nobody reported") };
                     assert!(!report.from_storage, "D9: fetched later, it is no sign of life");
                 }
+                known.kept_back = false;
                 known.reported = Some(LastReport { at: seen.now, phase: e.phase });
                 known.due = limits.stall_timeout.map(|stall| seen.now + stall);
             }
@@ -121,10 +170,11 @@ impl Law for TimeOuts {
                 let passed = known.due.is_some_and(|due| due <= seen.now);
                 match e.reason {
                     OperationFailure::RequestTimeout => {
-                        assert!(known.reported.is_none() && passed, "D8");
+                        assert!(known.reported.is_none() && (passed || known.kept_back), "D8");
                         let used_up = known.resends >= limits.request_retries;
                         assert!(used_up || self.stopped, "D8: a resend was left");
-                        assert!(Self::is_deadline_read(seen.input), "D8: looked at first");
+                        let turn = known.kept_back;
+                        assert!(turn || Self::is_deadline_read(seen.input), "D8: looked at first");
                     }
                     OperationFailure::Stalled => {
                         assert!(known.reported.is_some() && passed, "D9");
@@ -318,8 +368,9 @@ impl Transport {
         let is_only = before.resends == 0 && !before.is_reported();
         let is_first = is_only && !before.reissued;
         let not_cancelled = before.cancellation == Cancellation::NotWanted;
-        let is_deferred =
-            matches!(answer, RequestAnswer::Temporary(_)) && (is_first || is_only && not_cancelled);
+        let is_deferred = matches!(answer, RequestAnswer::Temporary(_))
+            && (is_first || is_only && not_cancelled)
+            && !before.kept_back;
         match answer {
             RequestAnswer::Accepted => {
                 assert!(matches!(first, CampaignEvent::RequestAccepted(_)), "D10");

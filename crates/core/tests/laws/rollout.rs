@@ -126,10 +126,19 @@ impl Law for Order {
             CampaignEvent::OperationStarted(_)
             | CampaignEvent::AttemptDeferred(_)
             | CampaignEvent::OperationDeferred(_)
-            | CampaignEvent::OperationRefused(_) => {
+            | CampaignEvent::OperationRefused(_)
+            | CampaignEvent::ResendKeptBack(_) => {
                 self.attempts += 1;
                 let attempt = self.attempts;
                 self.find(seen.event.device().unwrap()).unwrap().attempt = attempt;
+            }
+            // One that was kept back has its turn (D8).
+            CampaignEvent::RequestResent(e)
+                if seen.before.target(e.device).unwrap().status == TargetStatus::Idle =>
+            {
+                self.attempts += 1;
+                let attempt = self.attempts;
+                self.find(e.device).unwrap().attempt = attempt;
             }
             _ => {}
         }
@@ -230,8 +239,16 @@ impl Law for Bound {
                 assert!(self.in_progress.len() < self.most, "D7: {:?}", seen.event);
                 assert!(self.in_progress.insert(seen.event.device().unwrap()), "D14");
             }
+            // One whose resend was kept back has its turn (D8).
+            CampaignEvent::RequestResent(e)
+                if seen.before.target(e.device).unwrap().status == TargetStatus::Idle =>
+            {
+                assert!(self.in_progress.len() < self.most, "D7: {:?}", seen.event);
+                assert!(self.in_progress.insert(e.device), "D14");
+            }
             CampaignEvent::OperationDeferred(_)
             | CampaignEvent::OperationRefused(_)
+            | CampaignEvent::ResendKeptBack(_)
             | CampaignEvent::OperationSucceeded(_)
             | CampaignEvent::OperationFailed(_) => {
                 self.in_progress.remove(&seen.event.device().unwrap());

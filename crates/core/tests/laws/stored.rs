@@ -137,10 +137,13 @@ fn campaign_event() -> impl Strategy<Value = CampaignEvent> {
         }),
         device().prop_map(|device| RequestResent { device }.into()),
         device().prop_map(|device| ResendMissed { device }.into()),
+        device().prop_map(|device| ResendKeptBack { device }.into()),
         device().prop_map(|device| RequestReissued { device }.into()),
     ];
     let of_operation = prop_oneof![
         (device(), text()).prop_map(|(device, detail)| ResendFailed { device, detail }.into()),
+        (device(), text())
+            .prop_map(|(device, version)| ContradictionSeen { device, version }.into()),
         reported.prop_map(|(device, phase, progress, code, message, observed_at)| {
             OperationReported { device, phase, progress, code, message, observed_at }.into()
         }),

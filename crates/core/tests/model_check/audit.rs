@@ -35,7 +35,7 @@ pub(crate) enum Promise {
 impl Promise {
     pub(crate) const ALL: [(Self, &str); 14] = [
         (Self::Bound, "D7: never more in progress than allowed"),
-        (Self::Attempts, "D8: resent at most request_retries times, and not after a report"),
+        (Self::Attempts, "D8: resent at most request_retries times"),
         (Self::Spacing, "D8: not resent before its time"),
         (Self::SameRequest, "D8: every call of an operation has the same UUID and URL"),
         (Self::RecordedFirst, "E4: every request that leaves was recorded, once"),
@@ -134,7 +134,9 @@ impl Audit {
             ensure(fold.counts().in_progress <= most, Promise::Bound)?;
         }
         ensure(fold == *after, Promise::Fold)?;
-        for (was, is) in before.targets().zip(after.targets()) {
+        for (was, mut is) in before.targets().zip(after.targets()) {
+            // What contradicts it is no change (D22).
+            is.contradiction.clone_from(&was.contradiction);
             ensure(!was.status.is_final() || was == is, Promise::Final)?;
         }
         ensure(before.outcome().is_none() || before.outcome() == after.outcome(), Promise::Final)?;
@@ -181,10 +183,12 @@ impl Audit {
             CampaignEvent::ResendMissed(e) => self.resend(e.device, now, retries)?,
             CampaignEvent::RequestReissued(e) => {
                 let crashes = self.crashes;
+                let operation = fold.target(e.device).and_then(|target| target.operation);
+                let asked_again = operation.is_some_and(|operation| operation.asked_again);
                 let account = self.account(e.device);
                 account.reissues += 1;
                 account.called_at = Some(now);
-                ensure(!account.reported, Promise::Attempts)?;
+                ensure(!account.reported || asked_again, Promise::Attempts)?;
                 ensure(!account.cancelled, Promise::Cancel)?;
                 // A crash each, or a resend that could not leave as the device was offline.
                 let owed = u16::from(crashes) + u16::from(account.resends);
@@ -243,8 +247,11 @@ impl Audit {
     fn resend(&mut self, device: DeviceId, now: Timestamp, retries: u16) -> Audited {
         let account = self.account(device);
         account.resends += 1;
-        ensure(!account.reported && u16::from(account.resends) <= retries, Promise::Attempts)?;
+        ensure(u16::from(account.resends) <= retries, Promise::Attempts)?;
         ensure(!account.cancelled, Promise::Cancel)?;
+        if account.reported {
+            return Ok(()); // a device that may have forgotten it: when, is a law of its own (D24)
+        }
         let called_at = account.called_at.replace(now);
         let waited = called_at.map(|at| now.since(at));
         ensure(waited.is_some_and(|waited| waited >= REQUEST_TIMEOUT), Promise::Spacing)

@@ -170,7 +170,10 @@ impl Task {
             return false;
         }
         let now = self.shared.now();
-        *self.unload_at.get_or_insert(now + LINGER) <= now
+        // What its devices show is looked at for a while longer (D22).
+        let watched = self.live.campaign().and_then(|live| live.campaign().watched_until());
+        let stays = watched.max(Some(now + LINGER)).unwrap_or(now);
+        *self.unload_at.get_or_insert(stays) <= now
     }
 
     /// After the last batch: keep the state, take the stream off the list, and give back devices

@@ -121,6 +121,15 @@ pub enum Event {
         /// Whether the status was inferred instead of reported.
         inferred: bool,
     },
+    /// What a device shows contradicts how its target ended.
+    Contradiction {
+        /// Of which campaign.
+        campaign: String,
+        /// Which device.
+        device: String,
+        /// What it shows.
+        version: String,
+    },
     /// The answer to a command stimulus.
     Command {
         /// The index of the stimulus.

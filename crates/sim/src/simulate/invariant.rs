@@ -59,7 +59,7 @@ invariants! {
     FixedSnapshot = "fixed_snapshot", "D1", Log,
         "The targets are the devices that the directory named, each once; none is added after the start, and none before the time of a scheduled one.";
     NothingToDo = "nothing_to_do", "D3", Log,
-        "A campaign without targets finishes with success in the append that starts it.";
+        "A campaign without targets finishes with success, one with fewer than its minimum with failure, in the append that starts it.";
     OnlineFirst = "online_first", "D4", World,
         "No first request goes to a device that the engine knows to be offline.";
     FairOrder = "fair_order", "D4", World,
@@ -71,11 +71,15 @@ invariants! {
     InFlightBound = "in_flight_bound", "D7", Log,
         "No target is put in progress beyond the limit, and what the engine shows is what the log says.";
     Resends = "resends", "D8", Log,
-        "A request is sent again when its time-out is over, not before and not much later, at most so often, never after a report; then it is given up.";
+        "A request is sent again when its time-out is over, not before and not much later, at most so often, never after a report unless D24 says so; then it is given up. It is kept back from a device that is known to be offline, and from no other.";
     SameRequest = "same_request", "D8", World,
         "Every request of an operation carries the same UUID and, byte for byte, the same URL.";
     Stall = "stall", "D9", Log,
-        "An operation stalls when a report is followed by a silence of the stall time-out, not before and not much later; progress is recorded once per interval.";
+        "An operation stalls when a report is followed by a silence of the stall time-out, not before and not much later; progress is recorded once per interval, which is at most half of the stall time-out.";
+    Forgotten = "forgotten", "D24", World,
+        "A device that came back before it was rebooting, and says nothing, is asked again once per connection, after the request time-out and before its operation stalls.";
+    Contradiction = "contradiction", "D22", World,
+        "What is recorded to contradict an outcome was shown, does contradict it, is the first of its target, and changes nothing.";
     OutageFailsNothing = "outage_fails_nothing", "D10", World,
         "A target fails only for something that a device or the platform said or that time took away, never because the transport was down.";
     OutageSlows = "outage_slows", "D10", World,

@@ -1,5 +1,7 @@
 //! What comes of a target's turn, once its version is read (D4, D5, D7).
 
+use super::deadline::{self, Reach};
+use super::reconcile;
 use crate::campaign::input::TransportError;
 use crate::campaign::{Campaign, backoff};
 use crate::event::{
@@ -8,12 +10,23 @@ use crate::event::{
 use crate::gate::{GateDecision, evaluate};
 use crate::{OperationId, Timestamp};
 
-/// The gates on the version that the device reports at this moment.
-pub(in crate::campaign) fn pass_gates(
+/// What comes of a turn at which the device reports `version`. Of one whose resend was kept back
+/// only gate 3 is asked again (D8).
+pub(in crate::campaign) fn turn(
     campaign: &Campaign,
     target: u32,
     version: Option<&str>,
 ) -> CampaignEvent {
+    let kept_back = campaign.operations.get(target).filter(|operation| operation.kept_back);
+    let Some(operation) = kept_back else { return pass_gates(campaign, target, version) };
+    if reconcile::shows(&campaign.definition.base_image, version) {
+        return reconcile::confirmed(campaign, target);
+    }
+    deadline::passed(campaign, target, operation, Reach::Online)
+}
+
+/// The gates on the version that the device reports at this moment.
+fn pass_gates(campaign: &Campaign, target: u32, version: Option<&str>) -> CampaignEvent {
     let device = campaign.targets.device(target);
     let image = &campaign.definition.base_image;
     let requirement = image.starting_version_requirement.as_ref();

@@ -1,8 +1,10 @@
 //! Resends and time-outs: what is decided at an operation's deadline, once the device's base image
-//! was read and is not the campaign's (D8, D9).
+//! was read and is not the campaign's (D8, D9), and when a device may have forgotten it (D24).
 
 use crate::campaign::Campaign;
-use crate::event::{CampaignEvent, OperationFailed, OperationFailure, RequestResent, ResendMissed};
+use crate::event::{
+    CampaignEvent, OperationFailed, OperationFailure, RequestResent, ResendKeptBack, ResendMissed,
+};
 use crate::{Cancellation, Operation};
 
 /// Whether the device was there when the deadline passed.
@@ -28,9 +30,22 @@ pub(in crate::campaign) fn passed(
     if cancelled || operation.resends >= campaign.limits().operation.request_retries {
         return failed(OperationFailure::RequestTimeout);
     }
-    // A first request goes only to a device that is online, however often it was tried (D4).
-    if !operation.accepted && reach == Reach::Offline {
-        return ResendMissed { device }.into();
+    match reach {
+        Reach::Online => RequestResent { device }.into(),
+        // A finished campaign has no next turn.
+        Reach::Offline if campaign.outcome.is_some() => ResendMissed { device }.into(),
+        Reach::Offline => ResendKeptBack { device }.into(),
     }
-    RequestResent { device }.into()
+}
+
+/// The device came back, is online, and has reported nothing for as long as an answer to a request
+/// is waited for: it may have forgotten its operation (D24).
+pub(in crate::campaign) fn forgotten(
+    campaign: &Campaign,
+    target: u32,
+    operation: &Operation,
+) -> Option<CampaignEvent> {
+    let left = operation.resends < campaign.limits().operation.request_retries;
+    let device = campaign.targets.device(target);
+    (left && operation.may_be_forgotten()).then(|| RequestResent { device }.into())
 }

@@ -1,9 +1,9 @@
-//! What follows from what a device shows (D12), and from its removal (D15).
+//! What follows from what a device shows (D12, D22), and from its removal (D15).
 
 use crate::campaign::{Campaign, CampaignStatus, TargetStatus};
 use crate::event::{
-    CampaignEvent, Confirmation, OperationFailed, OperationFailure, OperationSucceeded,
-    TargetFailed, TargetFailure,
+    CampaignEvent, Confirmation, ContradictionSeen, OperationFailed, OperationFailure,
+    OperationSucceeded, TargetFailed, TargetFailure,
 };
 use crate::{BaseImage, parse_version};
 
@@ -27,6 +27,19 @@ pub(in crate::campaign) fn rolled_back(
     let device = campaign.targets.device(target);
     let version = version.map(|text| text.chars().take(256).collect());
     OperationFailed { device, reason: OperationFailure::SystemRollback { version } }.into()
+}
+
+/// What a device shows contradicts how its target ended: another version after a success, the
+/// campaign's own after a failure (D22). A device that shows none contradicts nothing.
+pub(in crate::campaign) fn contradicted(
+    campaign: &Campaign,
+    target: u32,
+    version: Option<&str>,
+) -> Option<CampaignEvent> {
+    let failed = campaign.targets.status(target) == TargetStatus::Failed;
+    let contradicts = shows(&campaign.definition.base_image, version) == failed;
+    let version = version.filter(|_| contradicts)?.chars().take(256).collect();
+    Some(ContradictionSeen { device: campaign.targets.device(target), version }.into())
 }
 
 /// The device is gone. A finished campaign keeps its idle targets as they are; one whose snapshot

@@ -22,10 +22,11 @@ pub(in crate::campaign) fn answered(
     let is_first = is_only_request && !operation.reissued;
     // The one before a restart may have left, and failed for all that is known: an outage fails
     // nothing. If it arrived its device will say so, unless it is to be told to stop.
+    // One that is kept back waits already.
     let may_wait = is_only_request && operation.cancellation == Cancellation::NotWanted;
     match answer {
         RequestAnswer::Accepted => RequestAccepted { device }.into(),
-        RequestAnswer::Temporary(error) if is_first || may_wait => {
+        RequestAnswer::Temporary(error) if (is_first || may_wait) && !operation.kept_back => {
             let delay = backoff::delay(campaign.id, device, campaign.targets.deferrals(target));
             OperationDeferred { device, not_before: now + delay, detail: error.short() }.into()
         }

@@ -25,11 +25,13 @@ impl Turn<'_> {
             return;
         };
         self.live.observations.watch(target).reading = None;
-        if purpose == ReadPurpose::Gate {
-            self.live.observations.gate_reads -= 1;
-            self.gate_read(target, answer);
-        } else {
-            self.operation_read(target, purpose, answer);
+        match purpose {
+            ReadPurpose::Gate => {
+                self.live.observations.gate_reads -= 1;
+                self.gate_read(target, answer);
+            }
+            ReadPurpose::Contradiction => self.looked(target, answer),
+            _ => self.operation_read(target, purpose, answer),
         }
         self.sync(target);
     }
@@ -61,8 +63,9 @@ impl Turn<'_> {
         let watch = self.live.observations.watch(target);
         watch.failures = 0;
         watch.not_before = None;
-        let event = decide::attempt::pass_gates(&self.live.campaign, target, version.as_deref());
-        let starts = matches!(event, CampaignEvent::OperationStarted(_));
+        let event = decide::attempt::turn(&self.live.campaign, target, version.as_deref());
+        let starts =
+            matches!(event, CampaignEvent::OperationStarted(_) | CampaignEvent::RequestResent(_));
         self.record(event);
         if starts {
             self.send_update(target);
@@ -130,6 +133,11 @@ impl Turn<'_> {
                 let reach = if online { Reach::Online } else { Reach::Offline };
                 let event = decide::deadline::passed(campaign, target, operation, reach);
                 let resends = matches!(event, CampaignEvent::RequestResent(_));
+                if matches!(event, CampaignEvent::ResendKeptBack(_)) {
+                    // What was to be looked at is looked at again at its turn.
+                    let watch = self.live.observations.watch(target);
+                    (watch.settled_at, watch.reboot_at) = (None, None);
+                }
                 self.record(event);
                 if resends {
                     self.send_update(target);
@@ -149,10 +157,67 @@ impl Turn<'_> {
                 // One that came back once more meanwhile has its whole time (D12).
                 watch.reboot_at = watch.reboot_at.map(|at| at.max(now + SETTLING));
             }
-            (_, Some(_)) => self.reissue(target),
+            (ReadPurpose::Forgotten, version) => self.may_have_forgotten(target, version.is_some()),
+            (_, Some(_)) => {
+                let timeout = campaign.limits().operation.request_timeout;
+                let may_be_forgotten = operation.may_be_forgotten();
+                let watch = self.live.observations.watch(target);
+                // Not if it has connected again since this was asked.
+                if watch.settled_at.is_none() && std::mem::take(&mut watch.returned) {
+                    watch.forgotten_at = may_be_forgotten.then_some(now + timeout);
+                }
+                self.reissue(target);
+            }
             (_, None) => {
                 self.live.observations.watch(target).settled_at = Some(now + SETTLING);
             }
+        }
+    }
+
+    /// A device that came back has reported nothing for a while, and does not show the image: unless
+    /// it could not be read, it is asked again (D24).
+    fn may_have_forgotten(&mut self, target: u32, was_read: bool) {
+        let now = self.now;
+        let is_online = self.live.observations.is_online(target);
+        let watch = self.live.observations.watch(target);
+        if !was_read {
+            watch.forgotten_at = watch.forgotten_at.map(|at| at.max(now + SETTLING));
+            return;
+        }
+        let is_due = watch.forgotten_at.take_if(|at| *at <= now).is_some();
+        if !is_due || watch.calling.is_some() || !is_online {
+            return; // a report came while the base image was read, or it has gone again
+        }
+        let campaign = &self.live.campaign;
+        let operation = campaign.operations.get(target);
+        let event = operation.and_then(|o| decide::deadline::forgotten(campaign, target, o));
+        if let Some(event) = event {
+            self.record(event);
+            self.send_update(target);
+        }
+    }
+
+    /// The device of a final target was looked at (D22).
+    fn looked(&mut self, target: u32, answer: &BaseImageAnswer) {
+        let campaign = &self.live.campaign;
+        if !campaign.may_be_contradicted(target, self.now) {
+            return;
+        }
+        let watch = self.live.observations.watch(target);
+        let BaseImageAnswer::Version(version) = answer else {
+            // Once per connection means once with an answer.
+            let device = campaign.targets.device(target);
+            let wait = backoff::delay(campaign.id, device, watch.failures);
+            watch.look_at.get_or_insert(self.now + wait);
+            watch.failures = watch.failures.saturating_add(1);
+            return;
+        };
+        if watch.look_at.is_some() {
+            return; // it has connected again since this was asked
+        }
+        (watch.looked, watch.failures) = (true, 0);
+        if let Some(event) = decide::reconcile::contradicted(campaign, target, version.as_deref()) {
+            self.record(event);
         }
     }
 
@@ -183,7 +248,8 @@ impl Turn<'_> {
     ) {
         let Some(target) = self.find(device) else { return };
         let open = self.live.observations.look(target).and_then(|watch| watch.calling);
-        if open != Some(question) {
+        // An operation that was kept back may have ended with its campaign.
+        if open != Some(question) || !self.campaign().operations.contains(target) {
             self.decision.reaction = Reaction::Unchanged;
             return;
         }

@@ -198,7 +198,15 @@ impl Turn<'_> {
         let campaign = &self.live.campaign;
         let operation = campaign.operations.get(target);
         let watch = self.live.observations.watch(target);
-        let in_progress = campaign.targets.status(target) == TargetStatus::InProgress;
+        let status = campaign.targets.status(target);
+        let in_progress = status == TargetStatus::InProgress;
+        if status.is_final() {
+            let is_due = watch.look_at.take_if(|at| *at <= now).is_some();
+            if is_due && campaign.may_be_contradicted(target, now) {
+                return self.read(target, ReadPurpose::Contradiction);
+            }
+            return self.sync(target);
+        }
         let deadline_due = is_due(operation.and_then(|operation| operation.deadline));
         if deadline_due && watch.deadline_rests.is_none_or(|rests| rests <= now) {
             watch.deadline_rests = None;
@@ -208,6 +216,8 @@ impl Turn<'_> {
         } else if in_progress && is_due(watch.settled_at) {
             watch.settled_at = None;
             self.read(target, ReadPurpose::Settled);
+        } else if in_progress && is_due(watch.forgotten_at) {
+            self.read(target, ReadPurpose::Forgotten);
         } else if in_progress && is_due(watch.cancel_at) {
             self.send_cancel(target);
         } else {

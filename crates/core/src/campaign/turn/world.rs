@@ -9,7 +9,7 @@ use crate::campaign::input::Presence;
 use crate::campaign::live::Reaction;
 use crate::campaign::observations::{AFTER_RESTART, SETTLING};
 use crate::event::CampaignEvent;
-use crate::{DeviceId, OperationReport, Phase};
+use crate::{DeviceId, Heard, OperationReport, Phase};
 
 impl Turn<'_> {
     pub(in crate::campaign) fn presence(&mut self, device: DeviceId, presence: Presence) {
@@ -19,6 +19,9 @@ impl Turn<'_> {
         let in_progress = self.live.campaign.targets.status(target) == TargetStatus::InProgress;
         let reboot_timeout = self.live.campaign.limits().operation.reboot_timeout;
         let earliest = if self.live.recovered { now } else { now + AFTER_RESTART };
+        let is_watched = self.live.campaign.may_be_contradicted(target, now);
+        // A restart of the engine is no connection.
+        let connects = self.live.recovered && !self.live.observations.is_online(target);
         let observations = &mut self.live.observations;
         match presence {
             Presence::Online { since } => {
@@ -29,16 +32,25 @@ impl Turn<'_> {
                     if in_progress {
                         // The stamp is of another clock, which may be ahead of this one.
                         watch.settled_at = Some((since.min(now) + SETTLING).max(earliest));
+                        if connects {
+                            watch.returned = operation.may_be_forgotten();
+                            watch.forgotten_at = None;
+                        }
                     }
                     if operation.phase == Phase::Rebooting {
                         watch.reboot_at = Some(now + reboot_timeout);
                     }
+                } else if connects && is_watched {
+                    let watch = observations.watch(target);
+                    watch.looked = false;
+                    watch.look_at = Some((since.min(now) + SETTLING).max(earliest));
                 }
             }
             Presence::Offline => {
                 observations.set_online(target, false);
-                if operation.is_some() {
-                    observations.watch(target).reboot_at = None;
+                if let Some(watch) = observations.known(target) {
+                    (watch.reboot_at, watch.forgotten_at, watch.look_at) = (None, None, None);
+                    (watch.returned, watch.looked) = (false, false);
                 }
             }
         }
@@ -47,11 +59,21 @@ impl Turn<'_> {
 
     pub(in crate::campaign) fn base_image_changed(&mut self, device: DeviceId) {
         let Some(target) = self.find(device) else { return };
-        if self.campaign().targets.status(target) != TargetStatus::InProgress {
+        let settled_at = self.now + SETTLING;
+        let in_progress = self.campaign().targets.status(target) == TargetStatus::InProgress;
+        let is_watched = self.campaign().may_be_contradicted(target, self.now);
+        let observations = &mut self.live.observations;
+        if in_progress {
+            observations.watch(target).settled_at.get_or_insert(settled_at);
+        } else if is_watched && observations.is_online(target) {
+            let watch = observations.watch(target);
+            // Once per connection (D22).
+            if !watch.looked && watch.reading.is_none() {
+                watch.look_at.get_or_insert(settled_at);
+            }
+        } else {
             return;
         }
-        let settled_at = self.now + SETTLING;
-        self.live.observations.watch(target).settled_at.get_or_insert(settled_at);
         self.sync(target);
     }
 
@@ -77,6 +99,9 @@ impl Turn<'_> {
     ) -> Result<(), Rejection> {
         let target = self.campaign().targets.find(report.device);
         let heard = target.and_then(|target| self.live.observations.look(target)?.heard);
+        if let Some(target) = target {
+            self.may_be_a_sign_of_life(target, report, heard);
+        }
         match decide::report::judge(self.campaign(), report, heard, self.now)? {
             Judged::Event(event) => {
                 // A device that went on after a reboot, which it can do only from an error or with
@@ -116,6 +141,23 @@ impl Turn<'_> {
             }
         }
         Ok(())
+    }
+
+    /// A device that goes on reporting has forgotten nothing (D24).
+    fn may_be_a_sign_of_life(
+        &mut self,
+        target: u32,
+        report: &OperationReport,
+        heard: Option<Heard>,
+    ) {
+        let operation = self.campaign().operations.get(target);
+        let alive = operation.is_some_and(|operation| {
+            operation.id == report.operation && operation.is_sign_of_life(report, heard)
+        });
+        if let Some(watch) = self.live.observations.known(target).filter(|_| alive) {
+            (watch.returned, watch.forgotten_at) = (false, None);
+            self.sync(target);
+        }
     }
 
     pub(in crate::campaign) fn recovered(&mut self) {

@@ -52,7 +52,15 @@ impl Reference {
             Input::Tick | Input::Recovered => self.deadlines(*input == Input::Recovered),
             Input::Presence { device: d, presence } => {
                 let judged_at = self.now + self.limits.operation.reboot_timeout;
-                place(d).is_none_or(|n| self.targets[n].presence(*presence, judged_at))
+                let recovered = self.recovered;
+                place(d).is_none_or(|n| self.targets[n].presence(*presence, judged_at, recovered))
+            }
+            Input::BaseImageChanged { device: d } => {
+                let target = place(d).map(|n| &mut self.targets[n]);
+                if let Some(target) = target.filter(|t| t.status == TargetStatus::InProgress) {
+                    target.volatile.settling = true;
+                }
+                true
             }
             Input::DeviceRemoved { device: d } => place(d).is_none_or(|n| self.removed(n)),
             Input::DeviceFreed { device: d } => {
@@ -150,6 +158,13 @@ impl Reference {
                 self.calls.push(n);
                 self.recorded()
             }
+            Became::KeptBack => {
+                self.attempts += 1;
+                let target = &mut self.targets[n];
+                (target.status, target.attempt) = (TargetStatus::Idle, self.attempts);
+                (target.volatile.settling, target.volatile.back) = (false, None);
+                self.recorded()
+            }
         }
     }
 
@@ -218,7 +233,8 @@ impl Reference {
                 };
                 let shows_it = shown.map(|gate| gate == "already_up_to_date");
                 let limits = &self.limits.operation;
-                let became = self.targets[n].look(purpose, shows_it, self.now, limits);
+                let finished = self.outcome.is_some();
+                let became = self.targets[n].look(purpose, shows_it, self.now, limits, finished);
                 self.take(n, became)
             }
         }
@@ -235,7 +251,20 @@ impl Reference {
         if !running || !self.targets[n].is_ready(self.now) || !self.has_place() {
             return true;
         }
+        let (now, limits) = (self.now, &self.limits.operation);
+        let kept_back = self.targets[n].operation.as_ref().filter(|sent| sent.kept_back);
+        let spent = kept_back.map(|sent| sent.resends >= limits.request_retries);
         let became = match self.gate(version) {
+            // Of D5 only gate 3 is asked again of a resend that was kept back.
+            "already_up_to_date" if spent.is_some() => Became::Succeeded("confirmed"),
+            _ if spent == Some(true) => Became::Failed("request_timeout"),
+            _ if spent == Some(false) => {
+                self.attempts += 1;
+                let target = &mut self.targets[n];
+                target.starts(self.attempts);
+                target.operation.iter_mut().for_each(|sent| sent.resends += 1);
+                target.send(now, limits)
+            }
             "already_up_to_date" => Became::Succeeded("up_to_date"),
             "start" => {
                 self.attempts += 1;
@@ -255,6 +284,9 @@ impl Reference {
 
     fn deadlines(&mut self, recovers: bool) -> bool {
         self.recovered |= recovers;
+        for target in self.targets.iter_mut().filter(|_| recovers) {
+            target.volatile.settling |= target.status == TargetStatus::InProgress;
+        }
         for (n, target) in self.targets.iter_mut().enumerate().filter(|_| self.recovered) {
             if target.is_read_at_its_deadline(self.now) {
                 self.reads.push(n);
@@ -297,6 +329,7 @@ impl Reference {
             let runs = |t: &Target| t.status == TargetStatus::Idle && t.phase().is_some();
             if let Some(n) = self.targets.iter().position(runs) {
                 self.targets[n].status = TargetStatus::InProgress;
+                self.targets[n].volatile.settling = true;
                 self.recorded();
                 continue;
             }

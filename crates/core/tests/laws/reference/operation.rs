@@ -21,6 +21,10 @@ pub(crate) struct Sent {
     pub(crate) unanswered: bool,
     pub(crate) accepted: bool,
     pub(crate) reissued: bool,
+    /// A resend was due while the device was away: it is what leaves next.
+    pub(crate) kept_back: bool,
+    /// It was sent again after a report.
+    pub(crate) asked_again: bool,
     /// The newest stamp that was recorded in the present phase.
     stamp: Option<Timestamp>,
     /// Progress and newest stamp of reports of the present phase, recorded or not, until a restart.
@@ -44,6 +48,8 @@ pub(crate) enum Became {
     Deferred,
     /// The request is to leave once more.
     Resent,
+    /// It leaves when the device is back, and its target is idle until then.
+    KeptBack,
 }
 
 impl Sent {
@@ -53,10 +59,41 @@ impl Sent {
         self.waits(now, limits);
     }
 
-    /// A report is waited for from now on.
+    /// A report is waited for from now on; after one has come the stall goes on.
     pub(crate) fn waits(&mut self, now: Timestamp, limits: &OperationLimits) {
         self.unanswered = true;
-        self.due = Some(now + limits.request_timeout);
+        self.kept_back = false;
+        self.asked_again = self.phase.is_some();
+        if !self.asked_again {
+            self.due = Some(now + limits.request_timeout);
+        }
+    }
+
+    /// Whether its latest call may not have left.
+    pub(crate) fn is_owed(&self) -> bool {
+        self.unanswered && (self.phase.is_none() || self.asked_again) && !self.stop
+    }
+
+    /// Whether the device is at it, and not about to restart (D24).
+    pub(crate) fn may_be_forgotten(&self) -> bool {
+        let phase = self.phase.unwrap_or(Phase::Pending);
+        !self.stop
+            && is_after(phase, Phase::Pending)
+            && is_after(Phase::Rebooting, phase)
+            && phase != Phase::Error
+    }
+
+    /// Whether a report shows that the device is at it (D9, D24).
+    pub(crate) fn is_alive(&self, report: &OperationReport) -> bool {
+        let (progress, stamp) = self.heard.unwrap_or((self.progress, self.stamp));
+        let older = report.observed_at.is_some() && report.observed_at < stamp;
+        let newer = report.observed_at.is_some() && report.observed_at > stamp;
+        let same_phase = self.phase == Some(report.status.phase());
+        let said = report.progress.min(100);
+        let of_recorded = said == self.progress
+            && (report.observed_at.is_none() || report.observed_at == self.stamp);
+        let repeated = same_phase && (of_recorded || said == progress && !newer);
+        !report.from_storage && !older && !repeated
     }
 
     pub(crate) fn is_due(&self, now: Timestamp) -> bool {
@@ -92,7 +129,10 @@ impl Sent {
         let before = self.phase.unwrap_or(Phase::Pending);
         if before == phase {
             let newer = report.observed_at.is_some() && report.observed_at > newest_stamp;
-            if report.from_storage || stale || progress == newest_progress && !newer {
+            let of_recorded = progress == self.progress
+                && (report.observed_at.is_none() || report.observed_at == self.stamp);
+            let repeated = of_recorded || progress == newest_progress && !newer;
+            if report.from_storage || stale || repeated {
                 return Became::Unchanged;
             }
             self.heard = Some((progress, newest_stamp.max(report.observed_at)));
@@ -107,7 +147,7 @@ impl Sent {
             }
             self.stamp = report.observed_at;
         }
-        self.heard = None;
+        (self.heard, self.kept_back, self.asked_again) = (None, false, false);
         (self.phase, self.progress, self.reported_at) = (Some(phase), progress, Some(now));
         self.due = limits.stall_timeout.map(|stall| now + stall);
         Became::Recorded
@@ -119,6 +159,7 @@ impl Sent {
         now: Timestamp,
         limits: &OperationLimits,
         reachable: bool,
+        finished: bool,
     ) -> Became {
         if !self.is_due(now) {
             return Became::Unchanged;
@@ -129,9 +170,16 @@ impl Sent {
         if self.stop || self.resends >= limits.request_retries {
             return Became::Failed("request_timeout");
         }
+        if !reachable && !finished {
+            (self.due, self.kept_back) = (None, true);
+            return Became::KeptBack;
+        }
         self.resends += 1;
-        if !reachable && !self.accepted {
+        if !reachable {
+            // Unsent; of one that was never accepted the call has still to leave.
+            let unanswered = self.unanswered || !self.accepted;
             self.waits(now, limits);
+            self.unanswered = unanswered;
             return Became::Recorded;
         }
         self.send(now, limits);

@@ -27,6 +27,12 @@ pub(crate) struct Volatile {
     pub(super) rests: Option<Timestamp>,
     /// Until when it is not looked at its deadline again.
     pub(super) deadline_rests: Option<Timestamp>,
+    /// It is to be looked at once it has settled (D12).
+    pub(crate) settling: bool,
+    /// It connected, and has neither settled nor reported since; when it is taken to have forgotten
+    /// its operation (D24).
+    pub(super) returned: bool,
+    pub(super) forgotten_at: Option<Timestamp>,
     pub(super) tries: u8,
     pub(super) late: Vec<ReportStatus>,
 }
@@ -78,8 +84,24 @@ impl Target {
     }
 
     /// It comes or goes.
-    pub(super) fn presence(&mut self, presence: Presence, judged_at: Timestamp) -> bool {
+    pub(super) fn presence(
+        &mut self,
+        presence: Presence,
+        judged_at: Timestamp,
+        recovered: bool,
+    ) -> bool {
+        let connects = recovered && !self.volatile.online;
         self.volatile.online = presence != Presence::Offline;
+        if !self.volatile.online {
+            (self.volatile.returned, self.volatile.forgotten_at) = (false, None);
+        } else if self.status == TargetStatus::InProgress {
+            self.volatile.settling = true;
+            if connects {
+                let operation = self.operation.as_ref();
+                self.volatile.returned = operation.is_some_and(Sent::may_be_forgotten);
+                self.volatile.forgotten_at = None;
+            }
+        }
         if self.operation.is_some() {
             let rebooting = self.phase() == Some(Phase::Rebooting);
             let back = if rebooting { Some(judged_at) } else { self.volatile.back };
@@ -116,12 +138,12 @@ impl Target {
         shows_it: Option<bool>,
         now: Timestamp,
         limits: &OperationLimits,
+        finished: bool,
     ) -> Became {
         let Self { operation: Some(operation), volatile, .. } = self else {
             return Became::Unchanged;
         };
-        let owed = operation.unanswered && operation.phase.is_none() && !operation.stop;
-        let owed = owed && !volatile.calling && volatile.online;
+        let owed = operation.is_owed() && !volatile.calling && volatile.online;
         let is_due = operation.is_due(now);
         match (purpose, shows_it) {
             (_, Some(true)) => Became::Succeeded("confirmed"),
@@ -131,9 +153,23 @@ impl Target {
                 Became::Unchanged
             }
             (ReadPurpose::Deadline, _) if !(owed && is_due) => {
-                let became = operation.deadline(now, limits, volatile.online);
+                let became = operation.deadline(now, limits, volatile.online, finished);
                 volatile.calling |= became == Became::Resent;
                 became
+            }
+            (ReadPurpose::Forgotten, None) => {
+                volatile.forgotten_at = volatile.forgotten_at.map(|at| at.max(now + SETTLING));
+                Became::Unchanged
+            }
+            (ReadPurpose::Forgotten, _) => {
+                let is_due = volatile.forgotten_at.take_if(|at| *at <= now).is_some();
+                let left = operation.resends < limits.request_retries;
+                let asks = is_due && left && operation.may_be_forgotten();
+                if !asks || volatile.calling || !volatile.online {
+                    return Became::Unchanged;
+                }
+                operation.resends += 1;
+                self.send(now, limits)
             }
             (ReadPurpose::RebootTimeout, None) => {
                 volatile.back = volatile.back.map(|at| at.max(now + SETTLING));
@@ -145,6 +181,12 @@ impl Target {
                 if rolled_back { Became::Failed("system_rollback") } else { Became::Unchanged }
             }
             _ => {
+                if shows_it.is_none() {
+                    volatile.settling = true;
+                } else if !volatile.settling && std::mem::take(&mut volatile.returned) {
+                    let may_be = operation.may_be_forgotten();
+                    volatile.forgotten_at = may_be.then_some(now + limits.request_timeout);
+                }
                 let leaves = owed && shows_it.is_some();
                 operation.reissued |= leaves;
                 if leaves { self.send(now, limits) } else { Became::Unchanged }
@@ -164,7 +206,9 @@ impl Target {
         operation.accepted |= *answer == RequestAnswer::Accepted;
         match answer {
             RequestAnswer::Permanent(_) if first => Became::Failed("request_rejected"),
-            RequestAnswer::Temporary(_) if first || only && !operation.stop => {
+            RequestAnswer::Temporary(_)
+                if (first || only && !operation.stop) && !operation.kept_back =>
+            {
                 operation.due = None;
                 Became::Deferred
             }
@@ -180,6 +224,9 @@ impl Target {
         limits: &OperationLimits,
     ) -> Became {
         let Some(operation) = &mut self.operation else { return Became::Unchanged };
+        if operation.is_alive(report) {
+            (self.volatile.returned, self.volatile.forgotten_at) = (false, None);
+        }
         let became = operation.report(report, now, limits);
         let rebooting = became == Became::Unchanged || operation.phase == Some(Phase::Rebooting);
         self.volatile.back = self.volatile.back.filter(|_| rebooting);

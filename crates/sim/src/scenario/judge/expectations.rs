@@ -43,7 +43,50 @@ pub(super) fn check(
     if let Some(requests) = expect.get("requests") {
         RequestCheck::new(campaign, &log, findings).check(object(requests)?)?;
     }
+    check_contradictions(campaign, expect, &log, findings)?;
     check_cancel_requests(campaign, expect, &log, findings)
+}
+
+/// As many as there are, in any order within an instant.
+fn check_contradictions(
+    campaign: &str,
+    expect: &Map<String, Value>,
+    log: &[Record<'_>],
+    findings: &mut Vec<Finding>,
+) -> Usable<()> {
+    let Some(want) = expect.get("contradictions") else { return Ok(()) };
+    let mut seen: Vec<_> = log.iter().filter(|entry| entry.kind == "contradiction").collect();
+    let number = seen.len();
+    let wanted = elements_at(expect, "contradictions")?;
+    let mut missing = number != wanted.len();
+    for one in &wanted {
+        let one = object(one)?;
+        let mut found = None;
+        for (place, entry) in seen.iter().enumerate() {
+            let mut fits = true;
+            for (key, want) in one {
+                fits &= match (key.as_str(), want.is_array()) {
+                    ("at_ms", true) => {
+                        let (from, to) = range(want)?;
+                        within(&from, entry.at, &to)?
+                    }
+                    _ => same(want, entry.get(key)),
+                };
+            }
+            if fits && found.is_none() {
+                found = Some(place);
+            }
+        }
+        match found {
+            Some(place) => drop(seen.remove(place)),
+            None => missing = true,
+        }
+    }
+    if missing {
+        let finding = Finding::expectation(Some(campaign), "contradictions", want, number);
+        findings.push(finding.near(seen.first().copied()));
+    }
+    Ok(())
 }
 
 fn check_snapshot(

@@ -12,6 +12,8 @@ use super::presence::Presence;
 use super::settings::Settings;
 use super::verdict::Finding;
 
+/// How long after its end what a campaign's devices show is looked at (D22).
+const DAY_MS: i64 = 86_400_000;
 /// How many requests to a device within a second are no busy loop yet.
 const MOST_REQUESTS_IN_A_SECOND: usize = 20;
 
@@ -50,6 +52,10 @@ pub(super) struct CampaignChecks<'c, 'a> {
     /// The calls of each operation, from the first accepted one on.
     calls: BTreeMap<Key, usize>,
     calls_at: BTreeMap<(Key, Decimal), usize>,
+    contradicted: BTreeSet<Key>,
+    ended: Option<Decimal>,
+    /// The version of its image, if that was never changed.
+    image: Option<&'c str>,
 }
 
 impl<'c, 'a> CampaignChecks<'c, 'a> {
@@ -88,6 +94,9 @@ impl<'c, 'a> CampaignChecks<'c, 'a> {
             accepted: BTreeMap::new(),
             calls: BTreeMap::new(),
             calls_at: BTreeMap::new(),
+            contradicted: BTreeSet::new(),
+            ended: None,
+            image: settings.image(),
         })
     }
 
@@ -98,6 +107,7 @@ impl<'c, 'a> CampaignChecks<'c, 'a> {
                 "campaign" => self.campaign(entry)?,
                 "target" => self.target(entry)?,
                 "request" => self.request(entry)?,
+                "contradiction" => self.contradiction(entry)?,
                 "operation" => {
                     let operation = entry.key("operation")?;
                     self.count_refusal(entry, &operation)?;
@@ -156,6 +166,7 @@ impl<'c, 'a> CampaignChecks<'c, 'a> {
             self.report(3, entry, expected, format!("{status} with {outcome}"));
         }
         if status == "finished" {
+            self.ended.get_or_insert(entry.at);
             self.outcome(entry)?;
         }
         Ok(())
@@ -211,6 +222,7 @@ impl<'c, 'a> CampaignChecks<'c, 'a> {
             && is_one_of(status, &["idle", "cancelled"])
             && !self.refused_at.contains(&(device.clone(), entry.at))
             && !self.first_request_failed(&device)
+            && !(status == "idle" && self.is_kept_back(&device, entry.at)?)
         {
             let expected = format!("target {name} in progress until its operation ends");
             self.report(5, entry, expected, status);
@@ -232,6 +244,14 @@ impl<'c, 'a> CampaignChecks<'c, 'a> {
             }
         }
         Ok(())
+    }
+
+    /// Whether its resend is kept back, as it is offline (D8).
+    fn is_kept_back(&self, device: &Key, at: Decimal) -> Usable<bool> {
+        let status = self.latest.get(device).map(|(id, _)| self.operations.status(id));
+        let crashed = self.crashes > 0 && status.is_none_or(Value::is_null);
+        let pending = status.is_some_and(|status| status == "pending");
+        Ok((pending || crashed) && !self.presence.is_online(device, at)?)
     }
 
     fn first_request_failed(&self, device: &Key) -> bool {
@@ -266,6 +286,8 @@ impl<'c, 'a> CampaignChecks<'c, 'a> {
         if is_first {
             self.first_request(entry, &device)?;
             self.delay_of_busy(entry, &device)?;
+        } else if self.crashes == 0 {
+            self.repeated(entry, &device, &operation)?;
         }
         let calls = self.calls_at.entry((device, entry.at)).or_default();
         *calls += 1;
@@ -294,7 +316,9 @@ impl<'c, 'a> CampaignChecks<'c, 'a> {
         self.operations.accept(operation, device);
         let limit = self.settings.largest("max_in_progress_operations", entry.at)?;
         if is_first {
-            let open = self.operations.open();
+            // Its own target may be logged after it.
+            let own = usize::from(self.operations.target(device) == "idle");
+            let open = self.operations.open() + own;
             if Decimal::whole(open) > number(limit)? {
                 self.report(6, entry, format!("at most {limit} accepted requests open"), open);
             }
@@ -313,6 +337,57 @@ impl<'c, 'a> CampaignChecks<'c, 'a> {
             let expected = format!("at most 1 + {retries} requests, {} crashes", self.crashes);
             let seen = format!("{calls} for {}", entry.get("operation"));
             self.report(9, entry, expected, seen);
+        }
+        Ok(())
+    }
+
+    /// A request that is repeated, and no crash was asked for.
+    fn repeated(&mut self, entry: &Record<'a>, device: &Key, operation: &Key) -> Usable<()> {
+        let name = entry.get("device");
+        if self.status != "finished" && !self.presence.is_online(device, entry.at)? {
+            let expected = "repeated requests to online devices only";
+            self.report(11, entry, expected, format!("one to {name}, which is offline"));
+        }
+        let status = self.operations.status(operation);
+        let reported = ["acknowledged", "downloading", "deploying", "deployed", "rebooting"];
+        if !is_one_of(status, &reported) {
+            return Ok(());
+        }
+        let mut waited = false;
+        for timeout in self.settings.values("request_timeout_seconds", entry.at)? {
+            let timeout = number(timeout)?.times(1_000)?;
+            for connected in self.presence.connections(device)? {
+                waited |= connected.plus(timeout)? <= entry.at;
+            }
+        }
+        if status == "rebooting" || !waited {
+            let expected = "no request after a report, unless the device has come back";
+            self.report(22, entry, expected, format!("one to {name}, which has reported {status}"));
+        }
+        Ok(())
+    }
+
+    /// I21: the first contradiction of a settled target, and a real one (D22).
+    fn contradiction(&mut self, entry: &Record<'a>) -> Usable<()> {
+        let device = entry.key("device")?;
+        let (name, shown) = (entry.get("device"), entry.get("version"));
+        let target = self.operations.target(&device);
+        if !self.contradicted.insert(device) {
+            self.report(21, entry, "one contradiction of a target", format!("another of {name}"));
+        }
+        if !is_one_of(target, &["successful", "failed"]) {
+            let seen = format!("one of {name}, which is {target}");
+            self.report(21, entry, "contradictions of settled targets only", seen);
+        } else if let Some(image) = self.image
+            && (shown == image) != (target == "failed")
+        {
+            let seen = format!("{name} is {target} and shows {shown}");
+            self.report(21, entry, "a version that contradicts the outcome", seen);
+        }
+        let latest = self.ended.map(|at| at.plus(Decimal::whole(DAY_MS + 121_000))).transpose()?;
+        if latest.is_some_and(|latest| entry.at > latest) {
+            let seen = format!("one of {name} at {}", entry.at_ms());
+            self.report(21, entry, "contradictions within a day of the end", seen);
         }
         Ok(())
     }

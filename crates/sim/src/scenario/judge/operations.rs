@@ -51,7 +51,9 @@ impl<'a> Operations<'a> {
     }
 
     fn open_for(&self, device: &Key) -> usize {
-        if is_one_of(self.target(device), &TARGET_IS_SETTLED) {
+        // One that is kept back holds no slot (D8).
+        let target = self.target(device);
+        if is_one_of(target, &TARGET_IS_SETTLED) || target == "idle" {
             return 0;
         }
         let ended = |operation: &Key| {

@@ -73,6 +73,20 @@ impl<'a> Presence<'a> {
 
     /// Whether a device is online at any moment of an instant.
     pub(super) fn is_online(&self, device: &Key, at: Decimal) -> Usable<bool> {
+        let changes = self.changes(device)?;
+        let before = changes.iter().rev().find(|(when, _)| *when < at);
+        let during = changes.iter().filter(|(when, _)| *when == at);
+        Ok(before.into_iter().chain(during).any(|(_, online)| *online))
+    }
+
+    /// When a device connects.
+    pub(super) fn connections(&self, device: &Key) -> Usable<Vec<Decimal>> {
+        let changes = self.changes(device)?;
+        let connects = |pair: &&[(Decimal, bool)]| !pair[0].1 && pair[1].1;
+        Ok(changes.windows(2).filter(connects).map(|pair| pair[1].0).collect())
+    }
+
+    fn changes(&self, device: &Key) -> Usable<Vec<(Decimal, bool)>> {
         let nothing = Known::default();
         let known = match device {
             Key::Text(id) => self.known.get(id.as_str()).unwrap_or(&nothing),
@@ -97,8 +111,6 @@ impl<'a> Presence<'a> {
             }
         }
         changes.sort_by_key(|(when, _)| *when);
-        let before = changes.iter().rev().find(|(when, _)| *when < at);
-        let during = changes.iter().filter(|(when, _)| *when == at);
-        Ok(before.into_iter().chain(during).any(|(_, online)| *online))
+        Ok(changes)
     }
 }

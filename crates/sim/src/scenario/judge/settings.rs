@@ -24,6 +24,7 @@ const LIMITS: [&str; 7] = [
 #[derive(Debug)]
 pub(super) struct Settings {
     steps: Vec<(Decimal, Map<String, Value>)>,
+    image: Option<String>,
 }
 
 impl Settings {
@@ -68,7 +69,20 @@ impl Settings {
                 _ => {}
             }
         }
-        Ok(Self { steps })
+        let changes_image = |changes: &Map<String, Value>| changes.contains_key("base_image");
+        let changed = scenario.stimuli.iter().any(|stimulus| match &stimulus.action {
+            Action::CreateCampaign { changes, .. } => changes_image(changes),
+            Action::UpdateCampaign { set, .. } => changes_image(set),
+            _ => false,
+        });
+        let image = definition.other.get("base_image").and_then(|image| image.get("version"));
+        let image = image.and_then(Value::as_str).filter(|_| !changed).map(str::to_owned);
+        Ok(Self { steps, image })
+    }
+
+    /// The version of the campaign's image, if no command changes an image.
+    pub(super) fn image(&self) -> Option<&str> {
+        self.image.as_deref()
     }
 
     /// The values of a setting that may have been in force at a time.

@@ -243,8 +243,22 @@ impl Writer<'_> {
                 self.state(e.device).in_progress = false;
                 self.idle_again(e.device);
             }
-            E::RequestResent(e) => self.resent(e.device),
+            E::RequestResent(e) => {
+                self.state(e.device).in_progress = true;
+                self.resent(e.device);
+            }
             E::ResendMissed(e) => self.resent(e.device),
+            E::ResendKeptBack(e) => {
+                self.state(e.device).in_progress = false;
+                self.target(e.device, "idle", None);
+            }
+            E::ContradictionSeen(e) => {
+                let name = self.name(e.device);
+                self.entries.push(json!({
+                    "at_ms": self.at_ms, "kind": "contradiction", "campaign": self.shown.name,
+                    "device": name, "version": e.version,
+                }));
+            }
             E::OperationReported(e) => {
                 self.state(e.device).accepted = true;
                 self.operation(e.device, e.phase.name(), e.code.as_ref(), false);

@@ -1,11 +1,11 @@
 //! What the streams have in common: operations, whose each device is (D14), and what each device
 //! last showed the engine (D5, D12).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use hedgerow_core::event::OperationFailure;
-use hedgerow_core::{DeviceId, OperationId, ReportStatus, StreamId, Timestamp};
+use hedgerow_core::{DeviceId, OperationId, OperationLimits, ReportStatus, StreamId, Timestamp};
 
 use super::gate::Stated;
 use super::operation::Op;
@@ -76,12 +76,20 @@ pub(super) struct Facts {
     appends: BTreeMap<(usize, StreamId), (u64, u64)>,
     /// Those of the append that is just recorded.
     pub(super) decided_in: (u64, u64),
+    /// The devices that are online, whoever knows.
+    pub(super) online: BTreeSet<DeviceId>,
+    /// The latest versions read of each device, whichever campaign asked and whatever failed since.
+    pub(super) lately: BTreeMap<DeviceId, Vec<String>>,
     /// The engine that records just now.
     pub(super) slot: usize,
     /// When the engine was last told of each device that it is online, as it acknowledged.
     pub(super) told_online: BTreeMap<DeviceId, Timestamp>,
     /// The same of its being offline.
     pub(super) told_offline: BTreeMap<DeviceId, Timestamp>,
+    /// When the engine was told of each device that it is online, all of it, and when it was last told
+    /// so after it had been told that it is offline.
+    pub(super) backs: BTreeMap<DeviceId, Vec<Timestamp>>,
+    pub(super) connected_at: BTreeMap<DeviceId, Timestamp>,
     /// When each device could last not be read.
     pub(super) unread_at: BTreeMap<DeviceId, Timestamp>,
     /// When the engine started; `None` while another writes beside it, which was told other things.
@@ -92,6 +100,10 @@ pub(super) struct Facts {
 
 /// How long a request that is decided may take to leave: as long as a call before it.
 const LEAVES: Duration = Duration::from_secs(30);
+/// As many campaigns may look at a device at once, and more.
+const MOST_LATELY: usize = 12;
+/// How long a notice may take to be known everywhere.
+const SETTLES: Duration = Duration::from_secs(30);
 /// How long what follows from a time-out may take: two looks at the device, one after the other.
 const LOOKS: Duration = Duration::from_secs(60);
 
@@ -169,6 +181,70 @@ impl Facts {
         let alone_since = self.alone_since.filter(|_| self.witness == Witness::World)?;
         let back = self.told_online.get(&device).copied().unwrap_or_default();
         Some(back.max(alone_since) + reboot_timeout)
+    }
+
+    /// A version was read.
+    pub(super) fn has_shown(&mut self, device: DeviceId, version: &str) {
+        let lately = self.lately.entry(device).or_default();
+        lately.insert(0, version.to_owned());
+        lately.truncate(MOST_LATELY);
+    }
+
+    /// The engine was told where a device is.
+    pub(super) fn went(&mut self, device: DeviceId, online: bool, at: Timestamp) {
+        let offline = self.told_offline.get(&device) > self.told_online.get(&device);
+        if online {
+            self.backs.entry(device).or_default().push(at);
+        }
+        if online && offline {
+            self.connected_at.insert(device, at);
+        }
+    }
+
+    /// What the engine, told last whether the device is online, must know since then.
+    fn known(&self, device: DeviceId) -> Option<(bool, Timestamp)> {
+        let alone_since = self.alone_since.filter(|_| self.witness == Witness::World)?;
+        let online = self.told_online.get(&device).copied();
+        let offline = self.told_offline.get(&device).copied();
+        let at = online.max(offline).filter(|at| *at > alone_since.max(self.calm_since))?;
+        // A snapshot may have named it since with another presence.
+        let is_so = self.online.contains(&device) == (online > offline);
+        (is_so && online != offline).then_some((online > offline, at))
+    }
+
+    /// A resend is kept back from a device that is known to be offline, and from no other (D8).
+    pub(super) fn reached(&self, device: DeviceId, kept_back: bool, at: Timestamp) -> Checked {
+        let known = self.known(device).filter(|(_, since)| at.since(*since) > SETTLES);
+        let wrong = known.is_some_and(|(online, _)| online == kept_back);
+        ensure(!wrong, Invariant::Resends, || {
+            format!(
+                "its device is known to be online: {known:?}, the resend is kept back: {kept_back}"
+            )
+        })
+    }
+
+    /// A device that came back and said nothing is asked again, before its operation stalls (D24).
+    pub(super) fn asked_in_time(
+        &self,
+        id: OperationId,
+        limits: &OperationLimits,
+        at: Timestamp,
+    ) -> Checked {
+        let seen = self.witness == Witness::World && self.alone_since.is_some();
+        let Some(operation) = self.operations.get(&id).filter(|_| seen) else { return Ok(()) };
+        let device = operation.device;
+        let back = self.connected_at.get(&device).copied();
+        let back = back.filter(|back| self.told_offline.get(&device).is_none_or(|at| at < back));
+        let Some(back) = back.filter(|back| operation.should_have_been_asked(*back, limits)) else {
+            return Ok(());
+        };
+        let unread_at = self.unread_at.get(&device).copied().unwrap_or_default();
+        let disturbed = self.calm_since.max(unread_at);
+        let waited = at.since(back);
+        let calm = disturbed < back;
+        ensure(!calm || waited < limits.request_timeout + LOOKS * 2, Invariant::Forgotten, || {
+            format!("operation {id} stalls {waited:?} after its device came back and said nothing")
+        })
     }
 
     /// A device that is back after its reboot, and can be read, is judged by what it shows, and not

@@ -69,8 +69,10 @@ impl Manual {
         ensure(!self.ended, Invariant::ForwardOnly, || {
             format!("{} is recorded after the end", event.event_type())
         })?;
+        let kept_back = facts.operation(id)?.is_kept_back();
         let timeout = match event {
-            E::ManualRequestResent(_) => Some(Timeout::Request),
+            E::ManualRequestResent(_) | E::ManualFailed(_) if kept_back => None,
+            E::ManualRequestResent(_) | E::ManualResendKeptBack(_) => Some(Timeout::Request),
             E::ManualFailed(e) => Timeout::of(&e.reason),
             _ => None,
         };
@@ -90,6 +92,7 @@ impl Manual {
         match event {
             E::ManualRequestAccepted(_) => operation.was_accepted(),
             E::ManualRequestResent(_) => operation.resent(at, limits),
+            E::ManualResendKeptBack(_) => operation.keep_back(at, limits),
             E::ManualRequestReissued(_) => operation
                 .reissued(at, limits)
                 .and_then(|()| facts.looked_before_reissue(self.definition.device)),
@@ -98,6 +101,7 @@ impl Manual {
             }
             E::ManualCancelRequested(_) => {
                 operation.cancel_is_wanted(at);
+                operation.cancel_ends_waiting(at, limits);
                 self.cancels += 1;
                 Ok(())
             }

@@ -38,7 +38,7 @@ use std::collections::BTreeMap;
 use hedgerow_core::event::{CampaignEvent, ManualUpdateEvent};
 use hedgerow_core::{
     Campaign, CampaignId, CampaignStatus, DeviceId, ManualUpdate, OperationId, Phase, StreamId,
-    TargetCounts, TenantId, Timestamp,
+    TargetCounts, TargetStatus, TenantId, Timestamp,
 };
 
 use self::campaign::Model;
@@ -249,6 +249,7 @@ impl Checker {
         let operation = place.and_then(|place| model.targets[place].operation);
         let phase =
             operation.map(|id| self.facts.operations.get(&id).map_or(Phase::Pending, Op::phase));
+        let was_idle = place.is_some_and(|n| model.targets[n].status == TargetStatus::Idle);
         let checked = model.take(event, at, &mut self.facts);
         model.fold.apply(event, at).map_err(fold_error)?;
         checked?;
@@ -273,11 +274,13 @@ impl Checker {
             CampaignEvent::TargetUpToDate(_)
                 | CampaignEvent::AttemptDeferred(_)
                 | CampaignEvent::OperationStarted(_)
-        );
+        ) || was_idle && matches!(event, CampaignEvent::RequestResent(_));
         if ends_turn {
             self.turns.turn_ended(model, place, moment.now)?;
         }
-        if matches!(event, CampaignEvent::OperationStarted(_)) {
+        let starts = matches!(event, CampaignEvent::OperationStarted(_))
+            || was_idle && matches!(event, CampaignEvent::RequestResent(_));
+        if starts {
             self.turns.operation_starts(model, place, moment.now)?;
         }
         if let Some(device) = device {

@@ -41,6 +41,11 @@ impl Checker {
         moment: Moment,
     ) {
         self.turns.device_went(device, online);
+        if online {
+            self.facts.online.insert(device);
+        } else {
+            self.facts.online.remove(&device);
+        }
         self.refresh_device(device, moment);
     }
 
@@ -131,6 +136,9 @@ impl Checker {
         moment: Moment,
     ) {
         let failed = version.is_err();
+        if let Ok(Some(version)) = &version {
+            self.facts.has_shown(device, version);
+        }
         self.turns.read_ended(device, failed, moment.now);
         let models = self.campaigns.values();
         self.outages.read_ended(device, failed, models, &self.facts, moment.now);

@@ -81,7 +81,7 @@ impl Checker {
                         self.facts.alone_since.is_some()
                             && operation.is_news(report, moment.now, limits)
                     });
-                    operation.told(report);
+                    operation.told(report, moment.now);
                     (events, late) = (operation.events, operation.late);
                 }
                 let busy = report.code == Some(StatusCode::UpdateAlreadyInProgress);
@@ -113,6 +113,7 @@ impl Checker {
             Told::Presence { device, online, at } => {
                 if answer.is_ok() {
                     let facts = &mut self.facts;
+                    facts.went(*device, *online, *at);
                     let told =
                         if *online { &mut facts.told_online } else { &mut facts.told_offline };
                     let told = told.entry(*device).or_default();

@@ -33,6 +33,8 @@ pub(super) struct Target {
     deferrals: u32,
     pub(super) not_before: Option<Timestamp>,
     pub(super) operation: Option<OperationId>,
+    /// What its device shows was recorded to contradict its end.
+    contradicted: bool,
 }
 
 /// How often what was recorded, for what was acknowledged (E8).
@@ -64,6 +66,9 @@ pub(super) struct Model {
     /// The devices that the directory named when it was last asked for the channel.
     pub(super) named: Option<Vec<DeviceId>>,
     scheduled_at: Option<Timestamp>,
+    finished_at: Option<Timestamp>,
+    /// Its limits were changed while it ran.
+    limits_changed: bool,
     /// The shortest and the longest that it ever was.
     reboot_timeouts: (Duration, Duration),
     /// The core's own fold of the same events (E1).
@@ -96,6 +101,8 @@ impl Model {
             id: fold.id(),
             image: definition.base_image.version.to_string(),
             scheduled_at: fold.scheduled_at(),
+            finished_at: None,
+            limits_changed: false,
             reboot_timeouts: (reboot_timeout, reboot_timeout),
             definition,
             status: fold.status(),
@@ -173,11 +180,18 @@ impl Model {
     }
 
     /// The device was busy, and is waited for: longer each time (D14).
-    fn turned_away(&mut self, place: usize, at: Timestamp, not_before: Timestamp) -> Checked {
+    fn turned_away(
+        &mut self,
+        place: usize,
+        at: Timestamp,
+        not_before: Timestamp,
+        believed: bool,
+    ) -> Checked {
         let doublings = u32::from(self.targets[place].series).saturating_sub(1).min(10);
         let longest = (FIRST_BUSY_DELAY * 2_u32.pow(doublings)).min(LONGEST_BUSY_DELAY);
         let delay = not_before.since(at);
-        ensure(delay >= longest * 3 / 4 && delay <= longest, Invariant::Deferral, || {
+        let waits = delay >= longest * 3 / 4 && delay <= longest;
+        ensure(waits || believed, Invariant::Deferral, || {
             format!("refusal {} is waited for {delay:?}, not {longest:?}", doublings + 1)
         })?;
         self.targets[place].deferrals += 1;
@@ -267,8 +281,10 @@ impl Model {
                 let (shortest, longest) = self.reboot_timeouts;
                 self.reboot_timeouts = (shortest.min(timeout), longest.max(timeout));
                 self.recorded.edited += 1;
+                self.limits_changed = true;
             }
             E::CampaignFinished(finished) => {
+                self.finished_at = Some(at);
                 self.finish(finished.outcome, finished.stop_operations, at, facts)?;
             }
             E::TargetUpToDate(e) => {
@@ -319,6 +335,7 @@ impl Model {
                 deferrals: 0,
                 not_before: None,
                 operation: None,
+                contradicted: false,
             });
             self.counts[TargetStatus::Idle as usize] += 1;
         }

@@ -1,5 +1,7 @@
 //! The operations of a campaign's targets, event by event (D7, D8, D10 to D12, D14, E3).
 
+use std::time::Duration;
+
 use hedgerow_core::event::{CampaignEvent, Confirmation, OperationFailure};
 use hedgerow_core::{OperationId, Outcome, StreamId, TargetStatus, Timestamp};
 use uuid::Uuid;
@@ -9,6 +11,9 @@ use crate::simulate::check::facts::{Facts, Timeout, Witness};
 use crate::simulate::check::gate::shows;
 use crate::simulate::check::operation::{Op, of};
 use crate::simulate::invariant::{Checked, Invariant, ensure};
+
+/// How long after its end what a campaign's devices show is looked at (D22).
+const WATCHED: Duration = Duration::from_secs(24 * 3_600 + 300);
 
 impl Model {
     pub(super) fn start_operation(
@@ -77,9 +82,18 @@ impl Model {
             })?;
             return facts.late(e.operation, e.status, at).map_err(of(e.operation));
         }
+        if let E::ContradictionSeen(e) = event {
+            return self.contradicted(place, &e.version, at, facts);
+        }
         let id = self.active(place)?;
+        let known = facts.operation(id)?;
+        let (reported, kept_back) = (known.is_reported(), known.is_kept_back());
         let timeout = match event {
-            E::RequestResent(_) | E::ResendMissed(_) => Some(Timeout::Request),
+            E::RequestResent(_) if reported || kept_back => None,
+            E::RequestResent(_) | E::ResendMissed(_) | E::ResendKeptBack(_) => {
+                Some(Timeout::Request)
+            }
+            E::OperationFailed(_) if kept_back => None,
             E::OperationFailed(e) => Timeout::of(&e.reason),
             _ => None,
         };
@@ -88,8 +102,18 @@ impl Model {
         }
         if timeout == Some(Timeout::Stall) {
             facts.judged_in_time(id, self.reboot_timeouts.1, at)?;
+            if !self.limits_changed {
+                facts.asked_in_time(id, &self.limits().operation, at)?;
+            }
         }
         let shown = facts.shown(device, |shown| self.explains(event, shown.as_deref()));
+        let finished = self.outcome.is_some();
+        match event {
+            E::RequestResent(_) if !finished => facts.reached(device, false, at).map_err(of(id))?,
+            E::ResendKeptBack(_) => facts.reached(device, true, at).map_err(of(id))?,
+            _ => {}
+        }
+        let backs = facts.backs.get(&device).cloned().unwrap_or_default();
         let rollback_from = facts.rollback_from(device, self.reboot_timeouts.0);
         let limits = &self.definition.rollout.push().limits.operation;
         let operation = facts.operation(id)?;
@@ -102,9 +126,38 @@ impl Model {
                 ensure(!shows_image, Invariant::Reconciliation, || {
                     format!("operation {id} is sent again to a device that shows its image")
                 })?;
-                operation.resent(at, limits).map_err(of(id))?;
+                if reported {
+                    operation.asked_again(&backs, at, limits).map_err(of(id))?;
+                } else {
+                    operation.resent(at, limits).map_err(of(id))?;
+                }
+                let idle = self.targets[place].status == TargetStatus::Idle;
+                ensure(idle == kept_back, Invariant::Resends, || {
+                    format!("operation {id} is sent again, its target idle: {idle}")
+                })?;
+                if idle {
+                    self.may_start()?;
+                    self.attempted(place, None);
+                    self.set(place, TargetStatus::InProgress);
+                    self.within_bound()?;
+                }
             }
-            E::ResendMissed(_) => operation.missed(at, limits).map_err(of(id))?,
+            E::ResendKeptBack(_) => {
+                operation.keep_back(at, limits).map_err(of(id))?;
+                ensure(!finished, Invariant::Resends, || {
+                    "a resend is kept back in a finished campaign".to_owned()
+                })?;
+                self.attempted(place, None);
+                self.set(place, TargetStatus::Idle);
+            }
+            E::ResendMissed(_) => {
+                operation.missed(at, limits).map_err(of(id))?;
+                // An older version knew no better.
+                let believed = facts.witness == Witness::Log;
+                ensure(finished || believed, Invariant::Resends, || {
+                    "a resend is missed that could have been kept back".to_owned()
+                })?;
+            }
             E::RequestReissued(_) => {
                 operation.reissued(at, limits).map_err(of(id))?;
                 facts.looked_before_reissue(device).map_err(of(id))?;
@@ -182,6 +235,37 @@ impl Model {
         }
     }
 
+    /// What a device shows contradicts how its target ended (D22).
+    fn contradicted(
+        &mut self,
+        place: usize,
+        version: &str,
+        at: Timestamp,
+        facts: &Facts,
+    ) -> Checked {
+        let target = &mut self.targets[place];
+        let first = !std::mem::replace(&mut target.contradicted, true);
+        ensure(first, Invariant::Contradiction, || "a second contradiction".to_owned())?;
+        let contradicts = match target.status {
+            TargetStatus::Successful => !shows(Some(version), &self.image),
+            TargetStatus::Failed => shows(Some(version), &self.image),
+            _ => false,
+        };
+        ensure(contradicts, Invariant::Contradiction, || {
+            format!("{version:?} contradicts nothing of one that is {}", target.status.name())
+        })?;
+        let late = self.finished_at.filter(|ended| at.since(*ended) > WATCHED);
+        ensure(late.is_none(), Invariant::Contradiction, || {
+            format!("a contradiction is recorded at {at}, the campaign ended at {late:?}")
+        })?;
+        let lately = facts.lately.get(&target.device);
+        let cut = |text: &String| text.chars().take(256).eq(version.chars());
+        let seen = facts.witness == Witness::Log || lately.is_some_and(|all| all.iter().any(cut));
+        ensure(seen, Invariant::Contradiction, || {
+            format!("{version:?} is recorded, shown lately: {lately:?}")
+        })
+    }
+
     /// An attempt came to nothing: the target is idle again, and ends if the campaign has ended.
     fn give_back(
         &mut self,
@@ -206,7 +290,11 @@ impl Model {
                 self.set(place, TargetStatus::Idle);
                 match kept {
                     Some(_) => self.deferred(place, at, not_before)?,
-                    None => self.turned_away(place, at, not_before)?,
+                    None => {
+                        // An older version waited for less long.
+                        let believed = facts.witness == Witness::Log;
+                        self.turned_away(place, at, not_before, believed)?;
+                    }
                 }
             }
         }

@@ -67,6 +67,13 @@ pub(super) struct Op {
     cancel_wanted_at: Option<Timestamp>,
     cancel_left: bool,
     cancel_answered: bool,
+    /// Its resend waits for its device (D8).
+    kept_back: bool,
+    /// When it was sent again after a report, how often, and when its device last said anything that
+    /// was no repetition (D24).
+    asked_again_at: Option<Timestamp>,
+    asked_again: u32,
+    alive_at: Option<Timestamp>,
     /// A call was accepted, refused for good, or left without an answer.
     accepted: bool,
     refused: bool,
@@ -112,6 +119,10 @@ impl Op {
             cancel_wanted_at: None,
             cancel_left: false,
             cancel_answered: false,
+            kept_back: false,
+            asked_again_at: None,
+            asked_again: 0,
+            alive_at: None,
             accepted: false,
             refused: false,
             unanswered: false,
@@ -171,7 +182,9 @@ impl Op {
         self.decided += 1;
         self.decided_at = Some(at);
         self.sends += 1;
-        self.deadline = Some(at + limits.request_timeout);
+        if !self.is_reported() {
+            self.deadline = Some(at + limits.request_timeout);
+        }
     }
 
     pub(super) fn started(&mut self, at: Timestamp, limits: &OperationLimits) -> Checked {
@@ -192,6 +205,9 @@ impl Op {
         ensure(!self.is_reported(), Invariant::Resends, || {
             format!("sent again although its device has reported {}", self.phase.name())
         })?;
+        if self.kept_back {
+            return Ok(());
+        }
         let due = self.deadline.is_some_and(|deadline| deadline <= at);
         ensure(due, Invariant::Resends, || match self.deadline {
             Some(deadline) => format!("sent again at {at}, before its time-out at {deadline}"),
@@ -210,6 +226,7 @@ impl Op {
     /// A resend was due and nothing can leave: it counts all the same.
     pub(super) fn missed(&mut self, at: Timestamp, limits: &OperationLimits) -> Checked {
         self.resend_is_due(at)?;
+        self.kept_back = false;
         self.resends += 1;
         self.deadline = Some(at + limits.request_timeout);
         ensure(self.resends <= limits.request_retries, Invariant::Resends, || {
@@ -217,11 +234,74 @@ impl Op {
         })
     }
 
+    /// A resend was due and its device is offline: it waits for that.
+    pub(super) fn keep_back(&mut self, at: Timestamp, limits: &OperationLimits) -> Checked {
+        ensure(!self.kept_back, Invariant::Resends, || "it is kept back already".to_owned())?;
+        self.resend_is_due(at)?;
+        ensure(self.resends < limits.request_retries, Invariant::Resends, || {
+            format!("kept back after {} resends of {}", self.resends, limits.request_retries)
+        })?;
+        (self.deadline, self.kept_back) = (None, true);
+        Ok(())
+    }
+
+    pub(super) fn is_kept_back(&self) -> bool {
+        self.kept_back
+    }
+
+    /// Whether its device can have forgotten it by losing its power (D24).
+    pub(super) fn may_be_forgotten(&self) -> bool {
+        (1..=4).contains(&rank(self.phase)) && !self.is_cancel_wanted()
+    }
+
+    /// Sent again after a report: its device came back, and has said nothing since. `back`: when the
+    /// engine was told that it is online.
+    pub(super) fn asked_again(
+        &mut self,
+        back: &[Timestamp],
+        at: Timestamp,
+        limits: &OperationLimits,
+    ) -> Checked {
+        ensure(self.may_be_forgotten(), Invariant::Forgotten, || {
+            format!("sent again although its device has reported {}", self.phase.name())
+        })?;
+        let waited = back.iter().any(|back| *back + limits.request_timeout <= at);
+        ensure(waited || self.unwitnessed, Invariant::Forgotten, || {
+            format!("sent again at {at} after a report, its device came back at {back:?}")
+        })?;
+        self.asked_again += 1;
+        let often = usize::try_from(self.asked_again).unwrap_or(usize::MAX) <= back.len();
+        ensure(often || self.unwitnessed, Invariant::Forgotten, || {
+            format!("sent again {} times after reports, for {back:?}", self.asked_again)
+        })?;
+        self.resends += 1;
+        ensure(self.resends <= limits.request_retries, Invariant::Resends, || {
+            format!("resend {} of at most {}", self.resends, limits.request_retries)
+        })?;
+        self.asked_again_at = Some(at);
+        self.decided_at = Some(at);
+        self.decided += 1;
+        self.sends += 1;
+        Ok(())
+    }
+
+    /// Whether its device should have been asked again: it came back at `back`, and has said
+    /// nothing since (D24).
+    pub(super) fn should_have_been_asked(&self, back: Timestamp, limits: &OperationLimits) -> bool {
+        let since = |at: Option<Timestamp>| at.is_some_and(|at| at >= back);
+        self.may_be_forgotten()
+            && self.resends < limits.request_retries
+            && self.reported_at.is_some_and(|at| at < back)
+            && !since(self.alive_at)
+            && !since(self.asked_again_at)
+    }
+
     pub(super) fn reissued(&mut self, at: Timestamp, limits: &OperationLimits) -> Checked {
         ensure(!self.is_cancel_wanted(), Invariant::Cancel, || {
             "its Update is sent again after its Cancel was recorded".to_owned()
         })?;
-        ensure(!self.is_reported(), Invariant::Resends, || {
+        let asked_again = self.asked_again_at.is_some_and(|at| Some(at) >= self.reported_at);
+        ensure(!self.is_reported() || asked_again, Invariant::Resends, || {
             "sent again after a restart although its device has reported".to_owned()
         })?;
         self.send_decided(at, limits);
@@ -285,6 +365,7 @@ impl Op {
         self.heard_stamp = self.heard_stamp.filter(|_| same);
         self.reported_at = Some(at);
         self.deadline = None;
+        self.kept_back = false;
         self.stalls_at = limits.stall_timeout.map(|stall| at + stall);
         Ok(())
     }
@@ -389,7 +470,7 @@ impl Op {
         ensure(!self.is_reported(), Invariant::Resends, || {
             "it times out although its device has reported".to_owned()
         })?;
-        let due = self.deadline.is_some_and(|deadline| deadline <= at);
+        let due = self.kept_back || self.deadline.is_some_and(|deadline| deadline <= at);
         ensure(due, Invariant::Resends, || {
             format!("it times out at {at}, its time-out is {:?}", self.deadline)
         })?;

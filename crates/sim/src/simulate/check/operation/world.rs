@@ -34,6 +34,17 @@ impl Op {
         self.cancel_wanted_at.get_or_insert(at);
     }
 
+    /// Of a manual update a resend that was kept back times out then: no Update is sent any more.
+    pub(in crate::simulate::check) fn cancel_ends_waiting(
+        &mut self,
+        at: Timestamp,
+        limits: &hedgerow_core::OperationLimits,
+    ) {
+        if std::mem::take(&mut self.kept_back) {
+            self.deadline = Some(at + limits.request_timeout);
+        }
+    }
+
     pub(super) fn is_cancel_wanted(&self) -> bool {
         self.cancel_wanted_at.is_some()
     }
@@ -89,7 +100,11 @@ impl Op {
         !self.unanswered && self.answers >= self.decided
     }
 
-    pub(in crate::simulate::check) fn told(&mut self, report: &OperationReport) {
+    /// `now`: when it was told.
+    pub(in crate::simulate::check) fn told(&mut self, report: &OperationReport, now: Timestamp) {
+        if !report.from_storage {
+            self.alive_at = Some(now);
+        }
         let busy = report.status == ReportStatus::Failure
             && report.code == Some(StatusCode::UpdateAlreadyInProgress);
         if busy {

@@ -27,7 +27,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// The mark of a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Mark {
+struct Mark {
     /// Who ran on the file before; only in the commit that begins a session is it looked at.
     previous: [u8; 16],
     /// Who runs on the file now.
@@ -37,7 +37,7 @@ pub(crate) struct Mark {
 }
 
 impl Mark {
-    pub(crate) fn next(self) -> Self {
+    fn next(self) -> Self {
         Self { commits: self.commits.wrapping_add(1), ..self }
     }
 
@@ -66,7 +66,7 @@ impl Mark {
     }
 
     /// Writes the mark in a transaction.
-    pub(crate) fn write(&self, connection: &Connection) -> rusqlite::Result<()> {
+    fn write(&self, connection: &Connection) -> rusqlite::Result<()> {
         let changed = connection
             .prepare_cached("UPDATE session SET mark = ?1 WHERE id = 1")?
             .execute(params![self.bytes()])?;
@@ -74,11 +74,21 @@ impl Mark {
     }
 }
 
+/// Marks a commit: part of every transaction that writes. It goes on from what stands in the file, not
+/// from what this writer knows: where somebody removed the lock, there are two.
+pub(crate) fn mark(transaction: &Connection) -> rusqlite::Result<()> {
+    let found = transaction
+        .prepare_cached("SELECT mark FROM session WHERE id = 1")?
+        .query_row([], |row| row.get::<_, Vec<u8>>(0))?;
+    let found = Mark::read(&found).ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+    found.next().write(transaction)
+}
+
 /// Begins to run on a file whose log was folded in: `migrate` and the new mark are one commit.
 pub(crate) fn begin_session(
     connection: &mut Connection,
     migrate: impl FnOnce(&Connection) -> rusqlite::Result<()>,
-) -> rusqlite::Result<Mark> {
+) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     migrate(&transaction)?;
     let found = transaction
@@ -93,10 +103,8 @@ pub(crate) fn begin_session(
         }
     };
     let session = transaction.query_row("SELECT randomblob(16)", [], |row| row.get(0))?;
-    let mark = Mark { previous: found.session, session, ..found.next() };
-    mark.write(&transaction)?;
-    transaction.commit()?;
-    Ok(mark)
+    Mark { previous: found.session, session, ..found.next() }.write(&transaction)?;
+    transaction.commit()
 }
 
 /// Folds the log in and leaves it empty. `false`: somebody else reads, so that it cannot be emptied.

@@ -84,11 +84,11 @@ impl SqliteStore {
     /// # Errors
     /// [`OpenError`]; what was found was left as it is.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
-        let Opened { connection, mark, path, lock } = open::to_write(path.as_ref())?;
+        let Opened { connection, path, lock } = open::to_write(path.as_ref())?;
         let sources =
             (0..READERS).map(|_| Source::beside_writer(&path)).collect::<Result<Vec<_>, _>>()?;
         let (reads, readers) = reader::spawn(sources, &path)?;
-        let (writes, thread) = writer::spawn(connection, mark, &path)?;
+        let (writes, thread) = writer::spawn(connection, &path)?;
         let threads = Threads { reads, readers, writer: Some(Writer { writes, thread, lock }) };
         Ok(Self { path, threads: Mutex::new(Some(threads)) })
     }

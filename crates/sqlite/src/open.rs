@@ -13,7 +13,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::OpenError;
-use crate::left_log::{self, Mark};
+use crate::left_log;
 use crate::schema;
 
 /// How long a statement waits for another connection to the file.
@@ -26,7 +26,6 @@ const LOCK: &[u8] =
 /// The writer's connection, and what it is on.
 pub(crate) struct Opened {
     pub(crate) connection: Connection,
-    pub(crate) mark: Mark,
     /// The file without links, so that every name of it leads to the same lock.
     pub(crate) path: PathBuf,
     /// The system gives it back when the process ends, however it ends.
@@ -64,14 +63,14 @@ pub(crate) fn to_write(path: &Path) -> Result<Opened, OpenError> {
         Err(error) => Err(failed(error)),
     };
     folded_in(&connection)?;
-    let mark = left_log::begin_session(&mut connection, schema::migrate).map_err(failed)?;
+    left_log::begin_session(&mut connection, schema::migrate).map_err(failed)?;
     folded_in(&connection)?;
     schema::look(&connection).map_err(failed)?;
     if lock.metadata().is_ok_and(|lock| lock.len() == 0) {
         // Without it an emptied file would be taken for a new one; with a full disk, so be it.
         drop(lock.write_all(LOCK));
     }
-    Ok(Opened { connection, mark, path, lock })
+    Ok(Opened { connection, path, lock })
 }
 
 /// How the writer's connection is set. What was answered must survive a power cut (E8).

@@ -13,7 +13,7 @@ use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use crate::OpenError;
 use crate::append::{Names, append, save_snapshot};
 use crate::error::store_error;
-use crate::left_log::{self, Mark};
+use crate::left_log;
 
 /// The most requests of one transaction.
 const REQUESTS: usize = 1_024;
@@ -70,11 +70,10 @@ impl Write {
 /// Starts the thread. It ends when every sender is gone and everything was done.
 pub(crate) fn spawn(
     connection: Connection,
-    mark: Mark,
     path: &Path,
 ) -> Result<(Sender<Write>, JoinHandle<()>), OpenError> {
     let (sender, receiver) = channel();
-    let writer = Writer { connection, mark, path: path.to_owned(), names: Names::default() };
+    let writer = Writer { connection, path: path.to_owned(), names: Names::default() };
     let thread = std::thread::Builder::new()
         .name("hedgerow-sqlite-writer".to_owned())
         .spawn(move || writer.run(&receiver))
@@ -84,8 +83,6 @@ pub(crate) fn spawn(
 
 struct Writer {
     connection: Connection,
-    /// That of the last commit.
-    mark: Mark,
     path: PathBuf,
     names: Names,
 }
@@ -135,12 +132,10 @@ impl Writer {
     }
 
     fn attempt(&mut self, group: &[Write]) -> rusqlite::Result<Vec<Result<(), AppendError>>> {
-        let mark = self.mark.next();
-        let result = write(&mut self.connection, &mut self.names, &mark, group);
-        match &result {
-            Ok(_) => self.mark = mark,
+        let result = write(&mut self.connection, &mut self.names, group);
+        if result.is_err() {
             // Names that were new in this transaction have gone with it.
-            Err(_) => self.names = Names::default(),
+            self.names = Names::default();
         }
         result
     }
@@ -149,7 +144,6 @@ impl Writer {
 fn write(
     connection: &mut Connection,
     names: &mut Names,
-    mark: &Mark,
     group: &[Write],
 ) -> rusqlite::Result<Vec<Result<(), AppendError>>> {
     #[cfg(test)]
@@ -170,7 +164,7 @@ fn write(
             Write::Limit { .. } => Ok(Ok(())),
         })
         .collect::<rusqlite::Result<_>>()?;
-    mark.write(&transaction)?;
+    left_log::mark(&transaction)?;
     transaction.commit()?;
     Ok(results)
 }

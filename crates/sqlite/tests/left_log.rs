@@ -157,6 +157,23 @@ fn a_log_that_is_older_than_its_file_is_refused() {
 }
 
 #[test]
+fn two_writers_whose_lock_somebody_removed_leave_a_log_that_belongs_to_the_file() {
+    let (_folder, path) = place();
+    let (_running, elsewhere) = place();
+    let first = SqliteStore::open(&elsewhere).expect("opens");
+    add(&first, 1, 0, 2);
+    fs::remove_file(beside(&elsewhere, ".lock")).expect("removed");
+    let second = SqliteStore::open(&elsewhere).expect("nobody is in its way");
+    add(&first, 1, 2, 2);
+    add(&second, 2, 0, 2);
+    add(&first, 1, 4, 2);
+    copy(&elsewhere, &path, &["", "-wal", "-shm"]);
+    assert_eq!(log(&path).len(), 8);
+    drop(SqliteStore::open(&path).expect("opens"));
+    assert_eq!(log(&path).len(), 8);
+}
+
+#[test]
 fn an_index_a_torn_log_or_one_of_other_bytes_is_no_hindrance() {
     for bytes in [&b""[..], b"short", &[7; 10_000]] {
         let (_folder, path) = place();

@@ -206,7 +206,8 @@ impl Law for Forward {
 #[derive(Default)]
 struct Contradictions {
     online: BTreeSet<DeviceId>,
-    /// Devices that were looked at since they connected.
+    /// Devices whose version was asked for since they connected, and those that were looked at.
+    asked: BTreeSet<DeviceId>,
     looked: BTreeSet<DeviceId>,
 }
 
@@ -241,19 +242,18 @@ impl Law for Contradictions {
             Input::Presence { device, presence: Presence::Offline }
             | Input::DeviceRemoved { device } => {
                 self.online.remove(device);
+                self.asked.remove(device);
                 self.looked.remove(device);
             }
             Input::Presence { device, .. } => {
-                if self.online.insert(*device) {
-                    self.looked.remove(device);
-                }
+                self.online.insert(*device);
             }
             Input::BaseImageRead {
                 device,
                 purpose: ReadPurpose::Contradiction,
                 answer: BaseImageAnswer::Version(_),
                 ..
-            } if seen.decided.as_ref().is_ok_and(|d| d.reaction != Reaction::Unchanged) => {
+            } if self.asked.remove(device) => {
                 self.looked.insert(*device);
             }
             _ => {}
@@ -264,12 +264,14 @@ impl Law for Contradictions {
             {
                 assert!(self.online.contains(device), "D22: {device} is not there");
                 assert!(!self.looked.contains(device), "D22: {device} is looked at twice");
+                self.asked.insert(*device);
             }
         }
     }
 
     fn restarted(&mut self, _: &Campaign, _: Timestamp) {
         self.online.clear();
+        self.asked.clear();
         self.looked.clear();
     }
 }

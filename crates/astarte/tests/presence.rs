@@ -148,6 +148,16 @@ async fn notices_are_heard_although_astarte_s_clock_was_put_back() {
 }
 
 #[tokio::test]
+async fn a_doubtful_notice_is_believed_while_astarte_cannot_be_asked() {
+    let (world, engine) = waiting_for_its_device().await;
+    let receiver = receiver(&world.astarte, &engine);
+    assert_eq!(told(&receiver, 1, &in_seconds(0), "device_disconnected").await, "taken");
+    world.statuses_fail.store(true, Ordering::SeqCst);
+    assert_eq!(told(&receiver, 1, &in_seconds(-3_600), "device_connected").await, "taken");
+    world.wait_for_updates(1).await;
+}
+
+#[tokio::test]
 async fn a_notice_that_was_overtaken_tells_what_astarte_says_now() {
     let (world, engine) = waiting_for_its_device().await;
     let receiver = receiver(&world.astarte, &engine);
@@ -223,7 +233,7 @@ impl Slow {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[tokio::test]
 async fn what_is_told_during_a_selection_of_several_pages_is_newer_than_its_first_page() {
     let mut slow = Slow::start(|asked| asked.contains("from_token")).await;
     let astarte = slow.fake.astarte();
@@ -244,7 +254,7 @@ async fn what_is_told_during_a_selection_of_several_pages_is_newer_than_its_firs
     assert_eq!(shown, [(device(1), true), (device(3), false)], "the second is deleted");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[tokio::test]
 async fn what_is_told_while_presence_is_looked_up_is_newer_than_what_is_read() {
     let mut slow = Slow::start(|asked| asked.starts_with("appengine/devices/")).await;
     let astarte = slow.fake.astarte();

@@ -39,7 +39,7 @@ pub enum InstallError {
         /// Its name.
         name: String,
         /// What Astarte said.
-        error: ApiError,
+        error: Box<ApiError>,
     },
     /// Several things could not be done; all others are done.
     #[error("{}", .causes.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
@@ -83,7 +83,8 @@ impl Problems {
                 Ok(None)
             }
             Err(error @ ApiError::Refused { status, .. }) if status != 401 => {
-                self.add(InstallError::Refused { kind, name: name.to_owned(), error });
+                let (name, error) = (name.to_owned(), Box::new(error));
+                self.add(InstallError::Refused { kind, name, error });
                 Ok(None)
             }
             Err(error) => Err(error.into()),

@@ -1,0 +1,53 @@
+//! Runs that showed faults of an engine in the field, played again: each profile says what it plays.
+
+use hedgerow_sim::simulate::{MemoryStorage, Profile, Setup, simulate};
+
+/// How many devices and campaigns.
+const SMALL: (u32, u32) = (20, 3);
+const LARGE: (u32, u32) = (200, 6);
+
+#[track_caller]
+fn holds(profile: &'static [u8], seed: u64, stop_faults_after: Option<u64>, fleet: (u32, u32)) {
+    let (devices, campaigns) = fleet;
+    let profile = Profile::from_json(profile).unwrap();
+    let setup = Setup { devices, campaigns, stop_faults_after, ..Setup::new(seed, profile) };
+    let report = simulate(&setup, &mut MemoryStorage::default()).unwrap();
+    assert_eq!(report.violation, None, "seed {seed} of {}", setup.profile.name);
+    assert!(report.events > 0);
+}
+
+macro_rules! profile {
+    ($name:literal) => {
+        include_bytes!(concat!("profiles/", $name, ".json"))
+    };
+}
+
+#[test]
+fn e11_no_update_leaves_for_an_answer_from_before_the_store_failed() {
+    for seed in [245, 324] {
+        holds(profile!("store-out-of-reach"), seed, None, SMALL);
+    }
+}
+
+#[test]
+fn e11_no_gate_is_decided_on_a_version_from_before_a_load() {
+    holds(profile!("appends-reads-and-directory-fail"), 7_000_105, Some(107), SMALL);
+    holds(profile!("appends-reads-and-directory-fail"), 7_000_118, Some(350), SMALL);
+}
+
+#[test]
+fn e5_an_append_that_is_refused_for_a_claim_does_not_go_round_for_ever() {
+    holds(profile!("two-engines-scheduled-successors"), 10, None, SMALL);
+    holds(profile!("two-engines-always-and-people"), 7_000_012, Some(387), SMALL);
+}
+
+#[test]
+fn d10_nothing_times_out_of_which_every_call_met_a_transport_that_was_down() {
+    holds(profile!("crashes-in-an-outage-with-a-failing-store"), 38, None, SMALL);
+}
+
+#[test]
+fn e11_presence_that_is_told_between_two_look_ups_of_a_large_fleet_is_not_lost() {
+    holds(profile!("everything-at-once"), 6_200_173, Some(2_191), LARGE);
+    holds(profile!("everything-at-once"), 6_101_482, Some(617), LARGE);
+}

@@ -1,7 +1,7 @@
 //! Putting an engine together from its ports, and starting it on what its store holds.
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hedgerow_core::{DeviceId, StreamId, Timestamp, WATCHED};
@@ -12,6 +12,7 @@ use crate::ports::{Clock, DeviceTransport, FleetDirectory, Spawner};
 use crate::registry::{Registry, StreamState};
 use crate::shared::{Settings, Shared};
 use crate::store::{Activity, EventStore, StoreError, StreamSummary};
+use crate::sync::Mutex;
 use crate::time::EngineTime;
 use crate::{Engine, EngineError};
 

@@ -3,7 +3,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::channel::{mpsc, oneshot};
 use hedgerow_core::{
@@ -304,7 +303,8 @@ impl Engine {
         }
         loaded?;
         let inbox = self.shared.registry().inbox(tenant, stream);
-        inbox.ok_or(EngineError::UnknownStream { stream })
+        // It has just been loaded: if it has left the memory since, it is there all the same.
+        inbox.ok_or(EngineError::NotReady { stream })
     }
 
     /// Loads a stream that is marked as being loaded, and runs it. With [`EngineError::Store`] it
@@ -365,13 +365,14 @@ impl Engine {
             });
             running.collect()
         };
-        for inbox in inboxes {
-            if inbox.unbounded_send(Message::Stop).is_ok() {
-                // Taken off the registry's list, its receiver ends with the task.
-                while !inbox.is_closed() {
-                    self.shared.clock.sleep(Duration::from_millis(5)).await;
-                }
-            }
+        let ends = inboxes.into_iter().map(|inbox| {
+            let (until_the_end, ended) = oneshot::channel();
+            // A task that has ended drops it at once.
+            let _ = inbox.unbounded_send(Message::Stop(Some(until_the_end)));
+            ended
+        });
+        for ended in ends.collect::<Vec<_>>() {
+            let _ = ended.await;
         }
     }
 

@@ -8,6 +8,7 @@
 //!
 //! - `tokio`, on by default: `ports::tokio_runtime::TokioRuntime`, the clock and the spawner of a
 //!   service on tokio. Without it the crate depends on no runtime.
+//! - `schedules`: for the crate's own tests of every order of threads; nothing else works with it.
 
 #![warn(missing_debug_implementations)]
 
@@ -26,6 +27,7 @@ mod registry;
 mod shared;
 pub mod store;
 mod subscription;
+mod sync;
 mod task;
 mod time;
 

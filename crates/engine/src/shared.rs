@@ -1,6 +1,6 @@
 //! What every task of an engine has at hand: the ports, the settings, the registry, subscribers.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use futures::channel::mpsc;
@@ -11,6 +11,7 @@ use crate::ports::{DeviceTransport, FleetDirectory, Spawner};
 use crate::registry::Registry;
 use crate::store::EventStore;
 use crate::subscription::RecordedEvent;
+use crate::sync::{Mutex, MutexGuard};
 use crate::task::Message;
 use crate::time::EngineTime;
 

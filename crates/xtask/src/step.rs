@@ -163,7 +163,14 @@ impl Step {
                         .run()?;
                 }
             }
-            Self::Tests => External::cargo(["test", "--workspace"]).directory(root).run()?,
+            Self::Tests => {
+                External::cargo(["test", "--workspace"]).directory(root).run()?;
+                // Its locks are others, so that nothing else can be built with it.
+                External::cargo(["test", "-p", "hedgerow-engine", "--features", "schedules"])
+                    .arguments(["--test", "schedules"])
+                    .directory(root)
+                    .run()?;
+            }
             Self::PythonDevice => python_device::check(root)?,
             Self::Docs => External::cargo(["doc", "--workspace", "--no-deps"])
                 .environment("RUSTDOCFLAGS", "-D warnings")

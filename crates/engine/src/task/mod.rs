@@ -54,8 +54,8 @@ pub(crate) enum Message {
     LookUp { look_up: LookUp, inputs: Vec<Input>, is_last: bool },
     /// A look at the state, as of the last commit.
     Query(Query),
-    /// Finish what runs and end.
-    Stop,
+    /// Finish what runs and end; what comes with it is dropped then.
+    Stop(Option<oneshot::Sender<()>>),
 }
 
 impl Message {
@@ -78,6 +78,8 @@ pub(crate) struct Task {
     queued: VecDeque<Effect>,
     running: usize,
     stopping: bool,
+    /// Dropped when the task ends, for those who wait for that.
+    until_the_end: Vec<oneshot::Sender<()>>,
     snapshot_version: u64,
     look_ups: LookUps,
     mending: Mending,
@@ -107,7 +109,7 @@ impl Task {
             registry.streams.insert((tenant.clone(), stream), state);
             if registry.shutting_down {
                 // The shutdown did not see it any more. The task holds the other end.
-                let _ = own_inbox.unbounded_send(Message::Stop);
+                let _ = own_inbox.unbounded_send(Message::Stop(None));
             }
         }
         let snapshot_version = match first {
@@ -124,6 +126,7 @@ impl Task {
             queued: VecDeque::new(),
             running: 0,
             stopping: false,
+            until_the_end: Vec::new(),
             snapshot_version,
             look_ups: LookUps::default(),
             mending: Mending::default(),
@@ -261,7 +264,10 @@ impl Task {
                     pending.extend(inputs.into_iter().map(|input| Pending { input, reply: None }));
                 }
                 Message::Query(query) => queries.push(query),
-                Message::Stop => self.stopping = true,
+                Message::Stop(until_the_end) => {
+                    self.stopping = true;
+                    self.until_the_end.extend(until_the_end);
+                }
             }
         }
         let flow = match self.mend(pending, !queries.is_empty()).await {

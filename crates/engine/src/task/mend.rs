@@ -182,6 +182,9 @@ impl Task {
             }
         }
         refuse(pending, &failure.into());
+        if matches!(self.mending.standing, Standing::Unknown(_)) {
+            return Flow::Go;
+        }
         match self.try_again(false).await {
             Ok(()) => Flow::Go,
             Err(flow) => flow,

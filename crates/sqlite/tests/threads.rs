@@ -22,7 +22,7 @@ use hedgerow_engine::{Engine, EngineBuilder, EngineError, Observation};
 use hedgerow_sqlite::SqliteStore;
 
 /// Longer than anything here takes, on however busy a machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Devices that are all online and show this version; a read of it lets others go first now and
 /// then.

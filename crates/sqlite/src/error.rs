@@ -138,10 +138,11 @@ impl OpenError {
         match error.sqlite_error_code() {
             Some(ErrorCode::NotADatabase) => Self::Foreign { path, what: "something else" },
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Held { path },
-            // The unknown is SQL that does not fit: a table is not there.
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::Unknown) => Self::Damaged { path, detail },
-            // A mark that is none, or is not there.
-            None => Self::Damaged { path, detail },
+            // The unknown is SQL that does not fit: a table is not there. No code has a mark that is
+            // none, or is not there.
+            None | Some(ErrorCode::DatabaseCorrupt | ErrorCode::Unknown) => {
+                Self::Damaged { path, detail }
+            }
             Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
                 Self::NotPermitted { path, detail }
             }

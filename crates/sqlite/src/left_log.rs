@@ -10,7 +10,7 @@
 
 use std::fs::File;
 use std::io::{BufReader, ErrorKind, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
@@ -94,13 +94,12 @@ pub(crate) fn begin_session(
     let found = transaction
         .query_row("SELECT mark FROM session WHERE id = 1", [], |row| row.get::<_, Vec<u8>>(0))
         .optional()?;
-    let found = match &found {
-        Some(bytes) => Mark::read(bytes).ok_or(rusqlite::Error::QueryReturnedNoRows)?,
-        None => {
-            let first = Mark::default().bytes();
-            transaction.execute("INSERT INTO session (id, mark) VALUES (1, ?1)", [first])?;
-            Mark::default()
-        }
+    let found = if let Some(bytes) = &found {
+        Mark::read(bytes).ok_or(rusqlite::Error::QueryReturnedNoRows)?
+    } else {
+        let first = Mark::default().bytes();
+        transaction.execute("INSERT INTO session (id, mark) VALUES (1, ?1)", [first])?;
+        Mark::default()
     };
     let session = transaction.query_row("SELECT randomblob(16)", [], |row| row.get(0))?;
     Mark { previous: found.session, session, ..found.next() }.write(&transaction)?;
@@ -132,18 +131,18 @@ pub(crate) fn of_file(path: &Path) -> Result<(), OpenError> {
     }
     let log = beside(path, "-wal");
     if std::fs::metadata(&log).is_ok_and(|found| found.len() > 0) {
-        of_log(path, log)
+        of_log(path, &log)
     } else {
         Ok(())
     }
 }
 
-fn of_log(path: &Path, log: PathBuf) -> Result<(), OpenError> {
+fn of_log(path: &Path, log: &Path) -> Result<(), OpenError> {
     let mut tried = 0;
     loop {
-        let error = match compared(path, &log) {
+        let error = match compared(path, log) {
             Ok(true) => return Ok(()),
-            Ok(false) => OpenError::LeftLog { path: path.to_owned(), log: log.clone() },
+            Ok(false) => OpenError::LeftLog { path: path.to_owned(), log: log.to_owned() },
             Err(error) => error,
         };
         tried += 1;

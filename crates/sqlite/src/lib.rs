@@ -106,10 +106,8 @@ impl SqliteStore {
         })?;
         if open::look_at(&path)?.is_none() {
             left_log::of_no_file(&path)?;
-            return Err(match path.exists() {
-                true => OpenError::Empty { path },
-                false => OpenError::NoFile { path },
-            });
+            let there = path.exists();
+            return Err(if there { OpenError::Empty { path } } else { OpenError::NoFile { path } });
         }
         left_log::of_file(&path)?;
         let (reads, readers) = reader::spawn([Source::alone(&path)?], &path)?;

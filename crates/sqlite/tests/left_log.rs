@@ -1,4 +1,4 @@
-//! A write-ahead log that lies beside a file and is not its own: SQLite alone would fold it in, and
+//! A write-ahead log that lies beside a file and is not its own: the database alone would fold it in, and
 //! events that were removed would come back.
 
 use std::fs;
@@ -179,7 +179,7 @@ fn an_index_a_torn_log_or_one_of_other_bytes_is_no_hindrance() {
         let (_folder, path) = place();
         closed(&path, 1, 3);
         fs::write(beside(&path, "-wal"), bytes).expect("written");
-        fs::write(beside(&path, "-shm"), [9; 32_768]).expect("written");
+        fs::write(beside(&path, "-shm"), vec![9; 32_768]).expect("written");
         assert_eq!(log(&path).len(), 3);
         drop(SqliteStore::open(&path).expect("opens"));
         assert_eq!(log(&path).len(), 3);

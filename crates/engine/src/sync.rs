@@ -29,6 +29,7 @@ mod explored {
             Self { kept: shuttle::sync::Mutex::new(value), given_back }
         }
 
+        #[expect(clippy::unnecessary_wraps, reason = "as the lock of the standard library has it")]
         pub(crate) fn lock(&self) -> LockResult<MutexGuard<'_, T>> {
             let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
             Ok(MutexGuard { kept: Some(kept), given_back: &self.given_back })

@@ -228,7 +228,7 @@ impl World<'_> {
     }
 
     fn crash(&mut self) {
-        if self.waiting.len() % 2 == 0 {
+        if self.waiting.len().is_multiple_of(2) {
             self.waiting.clear();
         }
         self.questions.forget();

@@ -396,7 +396,7 @@ impl<'a> World<'a> {
 
     /// The engine dies, or only loads the campaign again while what it asked is under way.
     fn crash(&mut self) {
-        if self.waiting.len() % 2 == 0 {
+        if self.waiting.len().is_multiple_of(2) {
             self.waiting.clear();
         }
         self.questions.forget();

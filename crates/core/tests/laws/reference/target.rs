@@ -18,6 +18,7 @@ pub(crate) struct Target {
 
 /// What a restart forgets of a target.
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct Volatile {
     pub(crate) online: bool,
     pub(crate) reading: Option<ReadPurpose>,

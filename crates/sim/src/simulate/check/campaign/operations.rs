@@ -66,6 +66,7 @@ impl Model {
         })
     }
 
+    #[expect(clippy::too_many_lines, reason = "one arm for each event, in one place")]
     pub(super) fn take_operation(
         &mut self,
         event: &CampaignEvent,
@@ -288,13 +289,12 @@ impl Model {
             Some(_) => self.set(place, TargetStatus::Idle),
             None => {
                 self.set(place, TargetStatus::Idle);
-                match kept {
-                    Some(_) => self.deferred(place, at, not_before)?,
-                    None => {
-                        // An older version waited for less long.
-                        let believed = facts.witness == Witness::Log;
-                        self.turned_away(place, at, not_before, believed)?;
-                    }
+                if kept.is_some() {
+                    self.deferred(place, at, not_before)?;
+                } else {
+                    // An older version waited for less long.
+                    let believed = facts.witness == Witness::Log;
+                    self.turned_away(place, at, not_before, believed)?;
                 }
             }
         }

@@ -423,7 +423,7 @@ fn a_second_operation_on_a_device_is_told() {
         limits: OperationLimits::default(),
     };
     let event = ManualUpdateEvent::from(ManualStarted { definition });
-    let operation = OperationId::from_uuid(Uuid::from_u128(1));
+    let operation = OperationId::of_manual_update(&tenant, "the-second");
     let append = StreamAppend {
         tenant,
         stream: StreamId::ManualUpdate(operation),

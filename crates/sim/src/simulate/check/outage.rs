@@ -2,7 +2,7 @@
 //! at a time, each after a pause.
 //!
 //! Only reads that can be for nothing but a target's turn count: its device is in one running campaign
-//! alone, and has no operation.
+//! alone, has no operation, and is not looked at for what contradicts an outcome (D22).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -48,9 +48,19 @@ fn whose_turn<'a>(
     models: impl Iterator<Item = &'a Model>,
     facts: &Facts,
 ) -> Option<CampaignId> {
-    let mut models = models.filter(|model| model.is_open() && model.place(device).is_some());
-    let model = models.next().filter(|_| models.next().is_none())?;
-    let target = &model.targets[model.place(device)?];
+    let mut open = None;
+    for model in models {
+        let Some(place) = model.place(device) else { continue };
+        let status = model.targets[place].status;
+        if matches!(status, TargetStatus::Successful | TargetStatus::Failed) {
+            return None;
+        }
+        if model.is_open() && open.replace((model, place)).is_some() {
+            return None;
+        }
+    }
+    let (model, place) = open?;
+    let target = &model.targets[place];
     let waits = target.status == TargetStatus::Idle
         && target.operation.is_none()
         && !facts.holders.contains_key(&device);

@@ -128,7 +128,8 @@ impl Model {
                     format!("operation {id} is sent again to a device that shows its image")
                 })?;
                 if reported {
-                    operation.asked_again(&backs, at, limits).map_err(of(id))?;
+                    let edited = self.limits_changed;
+                    operation.asked_again(&backs, at, limits, edited).map_err(of(id))?;
                 } else {
                     operation.resent(at, limits).map_err(of(id))?;
                 }

@@ -261,11 +261,13 @@ impl Op {
         back: &[Timestamp],
         at: Timestamp,
         limits: &OperationLimits,
+        edited: bool,
     ) -> Checked {
         ensure(self.may_be_forgotten(), Invariant::Forgotten, || {
             format!("sent again although its device has reported {}", self.phase.name())
         })?;
-        let waited = back.iter().any(|back| *back + limits.request_timeout <= at);
+        // The time-out of when it came back counts (D19).
+        let waited = edited || back.iter().any(|back| *back + limits.request_timeout <= at);
         ensure(waited || self.unwitnessed, Invariant::Forgotten, || {
             format!("sent again at {at} after a report, its device came back at {back:?}")
         })?;

@@ -70,7 +70,7 @@ fn assert_only_the_first_is_out(rig: &mut Rig, check: impl Fn(&LoadError) -> boo
 #[test]
 fn d21_a_damaged_payload_stops_its_campaign_only() {
     let mut rig = two_campaigns();
-    rig.store.damage(|mut stored| {
+    rig.store.damage_without_checksums(|mut stored| {
         if stored.stream == stream(1) && stored.version == 2 {
             stored.event.data.truncate(5);
         }
@@ -84,7 +84,7 @@ fn d21_a_damaged_payload_stops_its_campaign_only() {
 #[test]
 fn e6_an_event_of_an_unknown_type_stops_its_campaign_only() {
     let mut rig = two_campaigns();
-    rig.store.damage(|mut stored| {
+    rig.store.damage_without_checksums(|mut stored| {
         if stored.stream == stream(1) && stored.version == 3 {
             stored.event.event_type = "campaign_dreamt".to_owned();
         }
@@ -98,7 +98,7 @@ fn e6_an_event_of_an_unknown_type_stops_its_campaign_only() {
 #[test]
 fn e6_an_event_of_a_newer_schema_stops_its_campaign_only() {
     let mut rig = two_campaigns();
-    rig.store.damage(|mut stored| {
+    rig.store.damage_without_checksums(|mut stored| {
         if stored.stream == stream(1) && stored.version == 3 {
             stored.event.schema_version = 99;
         }
@@ -109,6 +109,21 @@ fn e6_an_event_of_a_newer_schema_stops_its_campaign_only() {
             error,
             LoadError::Event(EventError::NewerSchema { version: 3, schema_version: 99, .. })
         )
+    });
+}
+
+#[test]
+fn e14_an_event_that_does_not_fit_its_checksum_stops_its_campaign_only() {
+    let mut rig = two_campaigns();
+    rig.store.damage(|mut stored| {
+        if stored.stream == stream(1) && stored.version == 3 {
+            stored.event.recorded_at = stored.event.recorded_at + seconds(1);
+        }
+        Some(stored)
+    });
+    assert_only_the_first_is_out(&mut rig, |error| {
+        let LoadError::Store(StoreError::Corrupt { detail }) = error else { return false };
+        detail.contains("event 3 of") && detail.contains("does not fit its checksum")
     });
 }
 
@@ -125,7 +140,7 @@ fn d21_a_gap_stops_its_campaign_only() {
 #[test]
 fn d21_an_event_that_cannot_follow_stops_its_campaign_only() {
     let mut rig = two_campaigns();
-    rig.store.damage(|mut stored| {
+    rig.store.damage_without_checksums(|mut stored| {
         if stored.stream == stream(1) && stored.version == 4 {
             stored.event.event_type = "campaign_paused".to_owned();
             stored.event.data = b"{}".to_vec();

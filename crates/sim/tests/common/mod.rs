@@ -330,6 +330,15 @@ impl FaultyStore {
         self.faults.lock().unwrap().seen = Some(Arc::new(seen));
     }
 
+    /// As [`Self::damage`], in a log that was recorded without checksums, which would tell of it
+    /// before anything else does (E14).
+    pub fn damage_without_checksums(
+        &self,
+        seen: impl Fn(StoredEvent) -> Option<StoredEvent> + Send + Sync + 'static,
+    ) {
+        self.damage(move |stored| seen(StoredEvent { checksum: None, ..stored }));
+    }
+
     pub fn is_spent(&self) -> bool {
         self.faults.lock().unwrap().appends.is_empty()
     }

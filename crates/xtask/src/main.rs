@@ -117,6 +117,9 @@ enum ProjectCommand {
         /// How many seeds each defect may need
         #[arg(long, default_value_t = sabotage::SEEDS)]
         seeds: u32,
+        /// Only those that the simulation finds, as `cargo xtask test` does
+        #[arg(long)]
+        simulation: bool,
     },
 }
 
@@ -127,8 +130,9 @@ impl ProjectCommand {
             Self::Book { update: true } => book::update(root),
             Self::Api { update: true } => Ok(public_api::update(root)?),
             Self::Mutants(options) => Ok(mutants::run(root, options)?),
-            Self::Sabotage { only, seeds } => {
-                sabotage::run(root, &sabotage::Options { only: only.clone(), seeds: *seeds })
+            Self::Sabotage { only, seeds, simulation } => {
+                let (only, seeds) = (only.clone(), *seeds);
+                sabotage::run(root, &sabotage::Options { only, seeds, tests: !simulation })
             }
             Self::Guarantees { update: true, .. } => Ok(guarantees::update(root)?),
             Self::Guarantees { processes: true, .. } => Ok(guarantees::update_processes(root)?),

@@ -9,8 +9,8 @@ use hedgerow_core::event::CampaignEvent;
 use hedgerow_core::{
     BaseImage, BaseImageAnswer, Campaign, CampaignDefinition, CampaignId, Channel, DeviceId,
     Effect, GatePolicy, Input, LiveCampaign, OperationId, OperationReport, Presence, PushRollout,
-    Question, ReadPurpose, ReportStatus, RequestAnswer, RolloutLimits, RolloutMechanism, Timestamp, Version,
-    WhenRunning,
+    Question, ReadPurpose, ReportStatus, RequestAnswer, RolloutLimits, RolloutMechanism, Timestamp,
+    Version, WhenRunning,
 };
 use uuid::Uuid;
 
@@ -117,7 +117,10 @@ impl Script {
             Step::Tick => Input::Tick,
             Step::Chunk(first) => {
                 let last = self.targets.min(first + CHUNK);
-                Input::SnapshotChunk { question: Question::numbered(1), devices: (first..last).map(device).collect() }
+                Input::SnapshotChunk {
+                    question: Question::numbered(1),
+                    devices: (first..last).map(device).collect(),
+                }
             }
             Step::SnapshotComplete => Input::SnapshotComplete { question: Question::numbered(1) },
             Step::Online(number) => {
@@ -231,7 +234,11 @@ pub fn definition(max_pending: NonZeroU32, max_failed: &str) -> CampaignDefiniti
             ["gardens".parse().expect("a name")],
         )
         .expect("a channel"),
-        rollout: RolloutMechanism::Push(PushRollout { limits, gates: GatePolicy::default() }),
+        rollout: RolloutMechanism::Push(PushRollout {
+            limits,
+            gates: GatePolicy::default(),
+            minimum_targets: 0,
+        }),
         when_running: WhenRunning::Supersede,
     }
 }

@@ -11,9 +11,9 @@ use hedgerow_core::event::CampaignEvent;
 use hedgerow_core::{
     BaseImage, BaseImageAnswer, Campaign, CampaignDefinition, CampaignEdit, CampaignId, Channel,
     Command, DeviceId, Effect, GatePolicy, Input, LimitsEdit, LiveCampaign, OperationId,
-    OperationReport, Percentage, Presence, PushRollout, Question, ReadPurpose, ReportStatus, RequestAnswer,
-    RolloutLimits, RolloutMechanism, RunningOperations, StatusCode, TargetCounts, Timestamp,
-    TransportError, Version, WhenRunning,
+    OperationReport, Percentage, Presence, PushRollout, Question, ReadPurpose, ReportStatus,
+    RequestAnswer, RolloutLimits, RolloutMechanism, RunningOperations, StatusCode, TargetCounts,
+    Timestamp, TransportError, Version, WhenRunning,
 };
 use uuid::Uuid;
 
@@ -446,7 +446,11 @@ fn definition(plan: &Plan) -> Option<CampaignDefinition> {
             starting_version_requirement: None,
         },
         channel: Channel::new("channel".parse().ok()?, ["group".parse().ok()?]).ok()?,
-        rollout: RolloutMechanism::Push(PushRollout { limits, gates: GatePolicy::default() }),
+        rollout: RolloutMechanism::Push(PushRollout {
+            limits,
+            gates: GatePolicy::default(),
+            minimum_targets: 0,
+        }),
         when_running: WhenRunning::Supersede,
     })
 }

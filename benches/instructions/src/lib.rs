@@ -236,7 +236,11 @@ fn definition() -> CampaignDefinition {
             ["gardens".parse().expect("a name")],
         )
         .expect("a channel"),
-        rollout: RolloutMechanism::Push(PushRollout { limits, gates: GatePolicy::default() }),
+        rollout: RolloutMechanism::Push(PushRollout {
+            limits,
+            gates: GatePolicy::default(),
+            minimum_targets: 0,
+        }),
         when_running: WhenRunning::Supersede,
     }
 }

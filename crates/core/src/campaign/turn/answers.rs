@@ -203,8 +203,12 @@ impl Turn<'_> {
         if !campaign.may_be_contradicted(target, self.now) {
             return;
         }
+        let is_online = self.live.observations.is_online(target);
         let watch = self.live.observations.watch(target);
         let BaseImageAnswer::Version(version) = answer else {
+            if !is_online {
+                return; // it has gone since this was asked: its next connection brings a look
+            }
             // Once per connection means once with an answer.
             let device = campaign.targets.device(target);
             let wait = backoff::delay(campaign.id, device, watch.failures);

@@ -80,6 +80,10 @@ impl Turn<'_> {
     pub(in crate::campaign) fn device_removed(&mut self, device: DeviceId) {
         let Some(target) = self.find(device) else { return };
         self.live.observations.set_online(target, false);
+        if let Some(watch) = self.live.observations.known(target) {
+            // What is not there any more is not looked at (D22).
+            (watch.look_at, watch.looked) = (None, false);
+        }
         match decide::reconcile::removed(self.campaign(), target) {
             Some(event) => self.record(event),
             None => self.sync(target),

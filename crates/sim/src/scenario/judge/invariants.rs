@@ -251,7 +251,10 @@ impl<'c, 'a> CampaignChecks<'c, 'a> {
         let status = self.latest.get(device).map(|(id, _)| self.operations.status(id));
         let crashed = self.crashes > 0 && status.is_none_or(Value::is_null);
         let pending = status.is_some_and(|status| status == "pending");
-        Ok((pending || crashed) && !self.presence.is_online(device, at)?)
+        // It can have gone offline, or have come back, in the very instant of its deadline.
+        let offline =
+            self.presence.is_offline(device, at)? || !self.presence.is_online(device, at)?;
+        Ok((pending || crashed) && offline)
     }
 
     fn first_request_failed(&self, device: &Key) -> bool {

@@ -73,10 +73,20 @@ impl<'a> Presence<'a> {
 
     /// Whether a device is online at any moment of an instant.
     pub(super) fn is_online(&self, device: &Key, at: Decimal) -> Usable<bool> {
+        Ok(self.states(device, at)?.contains(&true))
+    }
+
+    /// Whether a device is offline at any moment of an instant.
+    pub(super) fn is_offline(&self, device: &Key, at: Decimal) -> Usable<bool> {
+        Ok(self.states(device, at)?.contains(&false))
+    }
+
+    /// Every presence that a device has in an instant; nothing is known of one before it is there.
+    fn states(&self, device: &Key, at: Decimal) -> Usable<Vec<bool>> {
         let changes = self.changes(device)?;
         let before = changes.iter().rev().find(|(when, _)| *when < at);
         let during = changes.iter().filter(|(when, _)| *when == at);
-        Ok(before.into_iter().chain(during).any(|(_, online)| *online))
+        Ok(before.into_iter().chain(during).map(|(_, online)| *online).collect())
     }
 
     /// When a device connects.

@@ -92,6 +92,35 @@ fn a_malformed_file_is_refused_with_its_place_and_the_others_are_done() {
 }
 
 #[test]
+fn a_file_that_requires_rollout_policies_is_skipped_and_one_that_only_uses_them_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = changed(folder.path(), |scenario| {
+        scenario["requires"] = json!(["policies"]);
+        scenario["stimuli"][0]["do"] = json!("approve");
+    });
+    let output = hedgerow(&["scenario", "run", "--json"], std::slice::from_ref(&file));
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let observation: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(observation["scenario"], "d01-happy-path");
+    let why = "it requires what this program cannot do: policies";
+    assert_eq!(observation["skipped"], why);
+    let output = hedgerow(&["scenario", "test"], std::slice::from_ref(&file));
+    assert_eq!(output.status.code(), Some(0));
+    let printed = text(&output.stdout);
+    assert_eq!(printed, format!("skip  d01-happy-path: {why}\n0 passed, 0 failed, 1 skipped\n"));
+    let output = hedgerow(&["scenario", "test", "--strict"], &[file]);
+    assert_eq!(output.status.code(), Some(1));
+
+    let file = changed(folder.path(), |scenario| {
+        scenario["campaigns"][0]["policies"] = json!({"rate": {"per_minute": 1}});
+    });
+    let output = hedgerow(&["scenario", "run"], &[file]);
+    assert_eq!(output.status.code(), Some(2));
+    let error = text(&output.stderr);
+    assert!(error.contains("campaigns[0].policies.rate: this program has no"), "{error}");
+}
+
+#[test]
 fn what_is_no_scenario_at_all_is_refused_with_a_reason() {
     let folder = tempfile::tempdir().expect("a folder");
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));

@@ -13,6 +13,7 @@ use hedgerow_engine::store::EventStore;
 use hedgerow_engine::store::memory::MemoryStore;
 use hedgerow_sim::scenario::format::{MOST_BYTES, Scenario, ScenarioError};
 use hedgerow_sim::scenario::judge::{Strictness, judge_foreign};
+use hedgerow_sim::scenario::observation;
 use hedgerow_sim::scenario::runner::{self, RunError};
 use hedgerow_sqlite::{OpenError, SqliteStore};
 use serde_json::{Value, json};
@@ -33,7 +34,8 @@ Examples:
   hedgerow scenario run FILE --json --store sqlite
 
 Without --json it prints a timeline for people; with it, one observation of the format
-ota-campaign-observation/1 for each file, a line each. It does not judge.
+ota-campaign-observation/1 for each file, a line each. It does not judge. A file that requires
+what this program cannot do is skipped; its observation says why.
 
 Exit status: 0 all were run, 2 a file is malformed, 3 a file or store failed.")]
     Run {
@@ -52,6 +54,8 @@ Exit status: 0 all were run, 2 a file is malformed, 3 a file or store failed.")]
 Examples:
   hedgerow scenario test crates/sim/tests/scenarios/*.json
   hedgerow scenario test FILE --strict --store sqlite
+
+A file that requires what this program cannot do is skipped; with --strict that counts as failed.
 
 Exit status: 0 everything expected was seen, 1 something was not, 2 a file is malformed,
 3 a file or store failed.")]
@@ -146,7 +150,18 @@ fn for_each(
 fn observe(files: &[PathBuf], json: bool, store: Store) -> Result<u8, Failure> {
     let mut out = BufWriter::new(std::io::stdout().lock());
     let worst = for_each(files, |file| {
-        let scenario = read(file)?;
+        let scenario = match read(file)? {
+            Read::Whole(scenario) => scenario,
+            Read::Skipped { scenario, why } if json => {
+                let skipped = observation::Observation::skipped(scenario, why);
+                writeln!(out, "{}", json!(skipped))?;
+                return Ok(0);
+            }
+            Read::Skipped { scenario, why } => {
+                writeln!(out, "{scenario}: skipped: {why}\n")?;
+                return Ok(0);
+            }
+        };
         let observation = observation(file, &scenario, store)?;
         if json {
             writeln!(out, "{observation}")?;
@@ -161,9 +176,16 @@ fn observe(files: &[PathBuf], json: bool, store: Store) -> Result<u8, Failure> {
 
 fn test(files: &[PathBuf], strictness: Strictness, store: Store) -> Result<u8, Failure> {
     let mut out = BufWriter::new(std::io::stdout().lock());
-    let (mut passed, mut failed) = (0, 0);
+    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
     let worst = for_each(files, |file| {
-        let scenario = read(file)?;
+        let scenario = match read(file)? {
+            Read::Whole(scenario) => scenario,
+            Read::Skipped { scenario, why } => {
+                writeln!(out, "skip  {scenario}: {why}")?;
+                skipped += 1;
+                return Ok(u8::from(strictness == Strictness::Strict));
+            }
+        };
         let observation = observation(file, &scenario, store)?;
         let verdict = judge_foreign(&scenario, &observation, strictness);
         if verdict.passes() && verdict.soft.is_empty() {
@@ -175,12 +197,25 @@ fn test(files: &[PathBuf], strictness: Strictness, store: Store) -> Result<u8, F
         *counted += 1;
         Ok(u8::from(!verdict.passes()))
     })?;
-    writeln!(out, "{passed} passed, {failed} failed")?;
+    match skipped {
+        0 => writeln!(out, "{passed} passed, {failed} failed")?,
+        _ => writeln!(out, "{passed} passed, {failed} failed, {skipped} skipped")?,
+    }
     out.flush()?;
     Ok(worst)
 }
 
-fn read(file: &Path) -> Result<Scenario, Failure> {
+/// What was read of a file.
+enum Read {
+    Whole(Box<Scenario>),
+    /// It requires what this program cannot do.
+    Skipped {
+        scenario: String,
+        why: String,
+    },
+}
+
+fn read(file: &Path) -> Result<Read, Failure> {
     let failed = |source| Failure::Unreadable { path: file.to_owned(), source };
     let malformed = |source| Failure::Malformed { path: file.to_owned(), source };
     let bytes = std::fs::metadata(file).map_err(failed)?.len();
@@ -188,7 +223,13 @@ fn read(file: &Path) -> Result<Scenario, Failure> {
     if bytes > MOST_BYTES {
         return Err(malformed(ScenarioError::TooLarge { bytes, most: MOST_BYTES }));
     }
-    Scenario::read(std::fs::read(file).map_err(failed)?).map_err(malformed)
+    match Scenario::read(std::fs::read(file).map_err(failed)?) {
+        Ok(scenario) => Ok(Read::Whole(Box::new(scenario))),
+        Err(ref lacks @ ScenarioError::Abilities { ref scenario, .. }) => {
+            Ok(Read::Skipped { scenario: scenario.clone(), why: lacks.to_string() })
+        }
+        Err(source) => Err(malformed(source)),
+    }
 }
 
 fn observation(file: &Path, scenario: &Scenario, store: Store) -> Result<Value, Failure> {

@@ -1,9 +1,11 @@
 //! The scenario file, `ota-campaign-scenario/1`, as data.
 //!
 //! Reading is strict about what a run needs and lenient about the rest: unknown keys are ignored,
-//! and values that no campaign can have are kept, because how the engine refuses them is what some
-//! scenarios are about.
+//! as the format demands, and values that no campaign can have are kept, because how the engine
+//! refuses them is what some scenarios are about. Only what would change what a run means is not
+//! passed over: abilities that the runner lacks, and rollout policies.
 
+mod abilities;
 mod device;
 mod read;
 mod stimulus;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{Action, Device, FORMAT, Scenario, Script};
+use super::{Action, Device, FORMAT, Scenario, Script, abilities};
 
 /// The size of the largest scenario file that is read: 16 MiB.
 pub const MOST_BYTES: usize = 16 * 1024 * 1024;
@@ -37,6 +37,24 @@ pub enum ScenarioError {
     Format {
         /// The format that it states; `null` for none.
         found: String,
+    },
+    /// It asks for abilities that this program lacks. Leave the file out, or run it elsewhere.
+    #[error("it requires what this program cannot do: {}", .lacking.join(", "))]
+    Abilities {
+        /// The `id` of the scenario; empty for none.
+        scenario: String,
+        /// The abilities, as the file names them.
+        lacking: Vec<String>,
+    },
+    /// It uses a rollout policy, and this program has none. Take it out, or name `policies` under
+    /// `requires`.
+    #[error(
+        "{path}: this program has no rollout policies, and without this one the run would mean \
+         nothing; take it out, or name \"policies\" under `requires`, and the file is skipped"
+    )]
+    Policy {
+        /// Where, such as `campaigns[0].policies.rate`.
+        path: String,
     },
     /// A value is missing or of the wrong type. Correct it at the place given.
     #[error("{path}: {detail}; correct the value there as the format describes it")]
@@ -86,6 +104,7 @@ impl Scenario {
         if found != FORMAT {
             return Err(ScenarioError::Format { found: found.to_string() });
         }
+        abilities::check(value)?;
         let scenario: Self =
             serde_path_to_error::deserialize(value).map_err(|error| ScenarioError::Value {
                 path: error.path().to_string(),

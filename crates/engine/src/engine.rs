@@ -194,14 +194,19 @@ impl Engine {
         observation: Observation,
     ) -> Result<Reaction, EngineError> {
         self.accepting()?;
-        let input = match observation {
+        let (device, input) = match observation {
             Observation::Report(report) => return self.report(tenant, report).await,
-            Observation::Presence { device, presence } => Input::Presence { device, presence },
-            Observation::BaseImageChanged { device } => Input::BaseImageChanged { device },
-            Observation::DeviceRemoved { device } => Input::DeviceRemoved { device },
+            Observation::Presence { device, presence } => {
+                (device, Input::Presence { device, presence })
+            }
+            Observation::BaseImageChanged { device } => {
+                (device, Input::BaseImageChanged { device })
+            }
+            Observation::DeviceRemoved { device } => (device, Input::DeviceRemoved { device }),
         };
         let mut answers = Vec::new();
-        for inbox in self.shared.registry().inboxes(tenant) {
+        let inboxes = self.shared.registry().interest.of(tenant, device);
+        for inbox in inboxes {
             let (reply, answered) = oneshot::channel();
             let input = input.clone();
             // A task that has just ended has settled: it does not need to know.

@@ -18,6 +18,7 @@ mod effects;
 mod engine;
 mod error;
 mod in_progress;
+mod interest;
 mod live;
 mod load;
 mod manual;

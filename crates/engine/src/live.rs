@@ -107,11 +107,11 @@ impl Live {
         if settled { Activity::Settled } else { Activity::Active }
     }
 
-    /// The devices whose presence it needs to know.
-    pub(crate) fn devices(&self) -> Vec<DeviceId> {
+    /// The devices whose presence it needs to know. More may follow these.
+    pub(crate) fn devices(&self) -> &[DeviceId] {
         match self {
-            Self::Campaign(live) => live.campaign().devices().to_vec(),
-            Self::Manual(live) => vec![live.update().definition().device],
+            Self::Campaign(live) => live.campaign().devices(),
+            Self::Manual(live) => std::slice::from_ref(&live.update().definition().device),
         }
     }
 

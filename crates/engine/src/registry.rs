@@ -5,12 +5,14 @@
 //! one engine never start an operation on it at once; the store's claims guard against other
 //! engines (E5).
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::channel::mpsc;
 use hedgerow_core::{DeviceId, OperationId, StreamId, TenantId};
 
 use crate::LoadError;
+use crate::interest::Interest;
 use crate::task::Message;
 
 type StreamKey = (TenantId, StreamId);
@@ -44,7 +46,11 @@ struct Holder {
 #[derive(Default)]
 pub(crate) struct Registry {
     pub(crate) streams: BTreeMap<StreamKey, StreamState>,
+    /// Who is told of what the world shows of a device.
+    pub(crate) interest: Interest,
     devices: BTreeMap<DeviceKey, Holder>,
+    /// The same by stream.
+    reserved: BTreeMap<StreamKey, BTreeSet<DeviceId>>,
     waiting: BTreeMap<DeviceKey, BTreeSet<StreamId>>,
     rollouts: BTreeMap<(TenantId, String), StreamId>,
     operations: BTreeMap<(TenantId, OperationId), StreamId>,
@@ -68,7 +74,7 @@ impl Registry {
             }
             Some(_) => Reserved::Ours,
             None => {
-                self.devices.insert(key, Holder { stream: by, operation: None });
+                self.set_holder(tenant, device, by, None);
                 Reserved::Ours
             }
         }
@@ -86,7 +92,21 @@ impl Registry {
         if let Some(operation) = operation {
             self.operations.insert((tenant.clone(), operation), stream);
         }
-        self.devices.insert((tenant.clone(), device), Holder { stream, operation });
+        let held = Holder { stream, operation };
+        let earlier = self.devices.insert((tenant.clone(), device), held);
+        if let Some(earlier) = earlier.filter(|earlier| earlier.stream != stream) {
+            self.is_not_reserved(tenant, device, earlier.stream);
+        }
+        self.reserved.entry((tenant.clone(), stream)).or_default().insert(device);
+    }
+
+    fn is_not_reserved(&mut self, tenant: &TenantId, device: DeviceId, by: StreamId) {
+        if let Entry::Occupied(mut devices) = self.reserved.entry((tenant.clone(), by)) {
+            devices.get_mut().remove(&device);
+            if devices.get().is_empty() {
+                devices.remove();
+            }
+        }
     }
 
     /// Gives the device back, if it is this stream's, and returns the streams that wait for it.
@@ -104,16 +124,14 @@ impl Registry {
             self.operations.remove(&(tenant.clone(), operation));
         }
         self.devices.remove(&key);
+        self.is_not_reserved(tenant, device, by);
         self.waiting.remove(&key).unwrap_or_default()
     }
 
     /// All devices that are a stream's.
     pub(crate) fn reserved(&self, tenant: &TenantId, by: StreamId) -> Vec<DeviceId> {
-        self.devices
-            .iter()
-            .filter(|((of, _), holder)| of == tenant && holder.stream == by)
-            .map(|((_, device), _)| *device)
-            .collect()
+        let devices = self.reserved.get(&(tenant.clone(), by));
+        devices.into_iter().flatten().copied().collect()
     }
 
     pub(crate) fn rollout_holder(&self, tenant: &TenantId, claim: &str) -> Option<StreamId> {
@@ -152,17 +170,5 @@ impl Registry {
             Some(StreamState::Running(inbox)) => Some(inbox.clone()),
             _ => None,
         }
-    }
-
-    /// The inboxes of all streams of a tenant that run.
-    pub(crate) fn inboxes(&self, tenant: &TenantId) -> Vec<mpsc::UnboundedSender<Message>> {
-        self.streams
-            .iter()
-            .filter(|((of, _), _)| of == tenant)
-            .filter_map(|(_, state)| match state {
-                StreamState::Running(inbox) => Some(inbox.clone()),
-                _ => None,
-            })
-            .collect()
     }
 }

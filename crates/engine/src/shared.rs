@@ -68,10 +68,9 @@ impl Shared {
     /// store is asked before it is believed.
     pub(crate) async fn rollout_holder(&self, tenant: &TenantId, claim: &str) -> Option<StreamId> {
         let known = self.registry().rollout_holder(tenant, claim)?;
-        let Ok(claims) = self.store.claims().await else { return Some(known) };
-        let mut claims = claims.into_iter();
-        let held = claims.find(|(of, key, _)| of == tenant && key == claim);
-        let holder = held.map(|(_, _, holder)| holder);
+        let Ok(holder) = self.store.claim_holder(tenant, claim).await else {
+            return Some(known);
+        };
         let mut registry = self.registry();
         match holder {
             Some(holder) => registry.set_rollout(tenant, claim.to_owned(), holder),

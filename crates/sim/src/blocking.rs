@@ -91,6 +91,14 @@ impl EventStore for BlockingStore {
         self.done(wait(self.store.claims()))
     }
 
+    fn claim_holder(
+        &self,
+        tenant: &TenantId,
+        key: &str,
+    ) -> BoxFuture<'_, Result<Option<StreamId>, StoreError>> {
+        self.done(wait(self.store.claim_holder(tenant, key)))
+    }
+
     fn stream_of_operation(
         &self,
         tenant: &TenantId,

@@ -227,6 +227,15 @@ impl EventStore for SqliteStore {
         self.read(Reader::claims)
     }
 
+    fn claim_holder(
+        &self,
+        tenant: &TenantId,
+        key: &str,
+    ) -> BoxFuture<'_, Result<Option<StreamId>, StoreError>> {
+        let (tenant, key) = (tenant.clone(), key.to_owned());
+        self.read(move |reader| reader.claim_holder(&tenant, &key))
+    }
+
     fn stream_of_operation(
         &self,
         tenant: &TenantId,

@@ -121,6 +121,11 @@ const CLAIMS: &str = "
     FROM claims LEFT JOIN streams ON streams.id = stream
                 LEFT JOIN tenants ON tenants.id = claims.tenant
     ORDER BY claims.tenant, key";
+const CLAIM_HOLDER: &str = "
+    SELECT streams.name, claims.tenant, claims.stream, claims.seal
+    FROM tenants JOIN claims ON claims.tenant = tenants.id
+                 LEFT JOIN streams ON streams.id = stream
+    WHERE tenants.name = ?1 AND key = ?2";
 const STREAM_OF_OPERATION: &str = "
     SELECT streams.name, operations.tenant, operations.stream, operations.seal
     FROM tenants JOIN operations ON operations.tenant = tenants.id
@@ -340,6 +345,22 @@ impl Reader {
             Ok(claims)
         });
         read.map_err(|error| placed(error, || "the list of claims".to_owned()))
+    }
+
+    pub(crate) fn claim_holder(
+        &mut self,
+        tenant: &TenantId,
+        key: &str,
+    ) -> Result<Option<StreamId>, StoreError> {
+        self.source.read(|connection| {
+            connection
+                .prepare_cached(CLAIM_HOLDER)?
+                .query_row(params![tenant.as_str(), key], |row| {
+                    seal::check(row, 3, seal::of_claim(row.get(1)?, key, row.get(2)?))?;
+                    parsed(row, 0)
+                })
+                .optional()
+        })
     }
 
     pub(crate) fn stream_of_operation(

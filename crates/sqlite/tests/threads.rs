@@ -16,8 +16,10 @@ use hedgerow_core::{
 };
 use hedgerow_engine::ports::tokio_runtime::TokioRuntime;
 use hedgerow_engine::ports::{DeviceTransport, FleetDirectory};
-use hedgerow_engine::store::EventStore;
 use hedgerow_engine::store::memory::MemoryStore;
+use hedgerow_engine::store::{
+    AppendError, EventStore, StateSnapshot, StoreError, StoreLayer, StreamAppend,
+};
 use hedgerow_engine::{Engine, EngineBuilder, EngineError, Observation};
 use hedgerow_sqlite::SqliteStore;
 
@@ -229,7 +231,7 @@ fn d7_d14_several_campaigns_and_manual_updates_share_devices_on_a_real_store() {
         };
         futures::future::select(Box::pin(reports), Box::pin(finished)).await;
         assert_eq!(fleet.sent(), 3 * 60, "each device once for each campaign");
-        let log = store.read_all(0, usize::MAX).await.expect("it can be read");
+        let log = EventStore::read_all(&*store, 0, usize::MAX).await.expect("it can be read");
         one_at_a_time(&log, 20);
         engine.shutdown().await;
     });
@@ -291,7 +293,7 @@ fn d21_a_task_that_panics_puts_its_stream_out_of_service_and_whoever_asks_is_tol
         }
         // Until nothing is to be recorded by itself any more.
         let accepted = async || {
-            let log = store.read_all(0, usize::MAX).await.expect("it can be read");
+            let log = EventStore::read_all(&*store, 0, usize::MAX).await.expect("it can be read");
             log.iter().any(|stored| stored.event.event_type == "request_accepted")
         };
         until(accepted).await;
@@ -326,7 +328,7 @@ fn d10_an_adapter_that_panics_has_not_answered_and_its_target_is_tried_again() {
         let created = engine.create(&tenant(), id(1), definition("stable", 1), None).await;
         created.expect("it is created");
         let deferred = async || {
-            let log = store.read_all(0, usize::MAX).await.expect("it can be read");
+            let log = EventStore::read_all(&*store, 0, usize::MAX).await.expect("it can be read");
             log.iter().any(|stored| stored.event.event_type == "operation_deferred")
         };
         until(deferred).await;
@@ -367,68 +369,17 @@ fn c1_late_reports_to_a_settled_campaign_do_not_write_its_whole_state() {
     });
 }
 
-/// Hands everything but what a test is about to the store in memory.
-macro_rules! the_rest_in_memory {
-    () => {
-        fn read_stream(
-            &self,
-            tenant: &TenantId,
-            stream: StreamId,
-            after: u64,
-            limit: usize,
-        ) -> BoxFuture<'_, Result<Vec<StoredEvent>, StoreError>> {
-            self.memory.read_stream(tenant, stream, after, limit)
-        }
-
-        fn read_all(
-            &self,
-            after: u64,
-            limit: usize,
-        ) -> BoxFuture<'_, Result<Vec<StoredEvent>, StoreError>> {
-            self.memory.read_all(after, limit)
-        }
-
-        fn last_recorded_at(&self) -> BoxFuture<'_, Result<Option<Timestamp>, StoreError>> {
-            self.memory.last_recorded_at()
-        }
-
-        fn streams(&self) -> BoxFuture<'_, Result<Vec<StreamSummary>, StoreError>> {
-            self.memory.streams()
-        }
-
-        fn claims(&self) -> BoxFuture<'_, Result<Vec<HeldClaim>, StoreError>> {
-            self.memory.claims()
-        }
-
-        fn stream_of_operation(
-            &self,
-            tenant: &TenantId,
-            operation: OperationId,
-        ) -> BoxFuture<'_, Result<Option<StreamId>, StoreError>> {
-            self.memory.stream_of_operation(tenant, operation)
-        }
-
-        fn load_snapshot(
-            &self,
-            tenant: &TenantId,
-            stream: StreamId,
-        ) -> BoxFuture<'_, Result<Option<StateSnapshot>, StoreError>> {
-            self.memory.load_snapshot(tenant, stream)
-        }
-    };
-}
-
-use hedgerow_engine::store::{
-    AppendError, HeldClaim, StateSnapshot, StoreError, StreamAppend, StreamSummary,
-};
-
 /// A store whose appends panic while it is switched on.
 struct Panics {
     memory: MemoryStore,
     on: AtomicBool,
 }
 
-impl EventStore for Panics {
+impl StoreLayer for Panics {
+    fn inner(&self) -> &dyn EventStore {
+        &self.memory
+    }
+
     fn append(&self, batch: Vec<StreamAppend>) -> BoxFuture<'_, Result<(), AppendError>> {
         async move {
             assert!(!self.on.load(Ordering::SeqCst), "a defect of the store");
@@ -436,17 +387,6 @@ impl EventStore for Panics {
         }
         .boxed()
     }
-
-    fn save_snapshot(
-        &self,
-        tenant: &TenantId,
-        stream: StreamId,
-        snapshot: StateSnapshot,
-    ) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.memory.save_snapshot(tenant, stream, snapshot)
-    }
-
-    the_rest_in_memory!();
 }
 
 /// A store that counts how often a state was saved.
@@ -455,9 +395,9 @@ struct Counts {
     saved: AtomicUsize,
 }
 
-impl EventStore for Counts {
-    fn append(&self, batch: Vec<StreamAppend>) -> BoxFuture<'_, Result<(), AppendError>> {
-        self.memory.append(batch)
+impl StoreLayer for Counts {
+    fn inner(&self) -> &dyn EventStore {
+        &self.memory
     }
 
     fn save_snapshot(
@@ -469,6 +409,4 @@ impl EventStore for Counts {
         self.saved.fetch_add(1, Ordering::SeqCst);
         self.memory.save_snapshot(tenant, stream, snapshot)
     }
-
-    the_rest_in_memory!();
 }

@@ -3,13 +3,13 @@
 
 use futures::executor::block_on;
 use futures::future::{BoxFuture, FutureExt};
-use hedgerow_core::{CampaignId, OperationId};
+use hedgerow_core::CampaignId;
 use uuid::Uuid;
 
 use super::*;
+use crate::store::StoreLayer;
 use crate::store::conformance::{append, event, stream, tenant};
 use crate::store::memory::MemoryStore;
-use crate::store::{AppendError, HeldClaim, StreamAppend, StreamSummary};
 
 const CREATED: &str = r#"{"definition":{"name":"Gateways","base_image":{"system_model":
     "garden-gateway","version":"2.0.0","url":"https://images.example/2.0.0.bin",
@@ -74,9 +74,9 @@ struct Changed<F> {
     change: F,
 }
 
-impl<F: Fn(&mut StoredEvent) + Send + Sync + 'static> EventStore for Changed<F> {
-    fn append(&self, batch: Vec<StreamAppend>) -> BoxFuture<'_, Result<(), AppendError>> {
-        self.store.append(batch)
+impl<F: Fn(&mut StoredEvent) + Send + Sync + 'static> StoreLayer for Changed<F> {
+    fn inner(&self) -> &dyn EventStore {
+        &self.store
     }
 
     fn read_stream(
@@ -92,47 +92,6 @@ impl<F: Fn(&mut StoredEvent) + Send + Sync + 'static> EventStore for Changed<F> 
             events
         };
         read.map(move |read| read.map(changed)).boxed()
-    }
-
-    fn read_all(
-        &self,
-        after: u64,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<StoredEvent>, StoreError>> {
-        self.store.read_all(after, limit)
-    }
-
-    fn streams(&self) -> BoxFuture<'_, Result<Vec<StreamSummary>, StoreError>> {
-        self.store.streams()
-    }
-
-    fn claims(&self) -> BoxFuture<'_, Result<Vec<HeldClaim>, StoreError>> {
-        self.store.claims()
-    }
-
-    fn stream_of_operation(
-        &self,
-        tenant: &TenantId,
-        operation: OperationId,
-    ) -> BoxFuture<'_, Result<Option<StreamId>, StoreError>> {
-        self.store.stream_of_operation(tenant, operation)
-    }
-
-    fn load_snapshot(
-        &self,
-        tenant: &TenantId,
-        stream: StreamId,
-    ) -> BoxFuture<'_, Result<Option<StateSnapshot>, StoreError>> {
-        self.store.load_snapshot(tenant, stream)
-    }
-
-    fn save_snapshot(
-        &self,
-        tenant: &TenantId,
-        stream: StreamId,
-        snapshot: StateSnapshot,
-    ) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.store.save_snapshot(tenant, stream, snapshot)
     }
 }
 

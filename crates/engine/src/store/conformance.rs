@@ -61,6 +61,7 @@ macro_rules! store_conformance_tests {
             claims_can_be_released_without_an_event
             releasing_what_is_not_held_is_passed_over
             claims_are_ordered_by_tenant_and_key
+            a_claim_leads_to_its_holder
             an_operation_leads_to_its_stream
             an_operation_of_a_refused_append_is_unknown
             activity_is_that_of_the_last_append
@@ -393,6 +394,24 @@ pub async fn releasing_what_is_not_held_is_passed_over(store: &impl EventStore) 
         StreamAppend { claims_released: vec![device(1)], ..taking(stream(2), 1, &[device(1)]) };
     let conflict = AppendError::ClaimConflict { claim: device(1), holder: stream(1) };
     assert_eq!(store.append(vec![grab]).await, Err(conflict));
+}
+
+/// The holder of one claim is what the list of all says: of this tenant, and nobody else's.
+pub async fn a_claim_leads_to_its_holder(store: &impl EventStore) {
+    put(store, vec![taking(stream(1), 0, &[device(1)])]).await;
+    let other =
+        StreamAppend { tenant: named_tenant("other"), ..taking(stream(2), 0, &[device(1)]) };
+    put(store, vec![other]).await;
+    let holder = async |tenant: &TenantId, number| {
+        store.claim_holder(tenant, &device(number).key()).await.expect("it can be read")
+    };
+    assert_eq!(holder(&tenant(), 1).await, Some(stream(1)));
+    assert_eq!(holder(&named_tenant("other"), 1).await, Some(stream(2)));
+    assert_eq!(holder(&tenant(), 2).await, None, "nobody took it");
+    assert_eq!(holder(&named_tenant("nobody"), 1).await, None);
+    put(store, vec![releasing(stream(1), 1, &[device(1)])]).await;
+    assert_eq!(holder(&tenant(), 1).await, None, "it was released");
+    assert_eq!(holder(&named_tenant("other"), 1).await, Some(stream(2)));
 }
 
 /// By the tenant's name first, then by the claim's text, byte by byte.

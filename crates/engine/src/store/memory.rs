@@ -208,6 +208,14 @@ impl EventStore for MemoryStore {
         answer(Ok(listed.collect()))
     }
 
+    fn claim_holder(
+        &self,
+        tenant: &TenantId,
+        key: &str,
+    ) -> BoxFuture<'_, Result<Option<StreamId>, StoreError>> {
+        answer(Ok(self.inner().claims.get(&(tenant.clone(), key.to_owned())).copied()))
+    }
+
     fn stream_of_operation(
         &self,
         tenant: &TenantId,

@@ -7,12 +7,15 @@
 
 pub mod checksum;
 pub mod conformance;
+mod layer;
 pub mod memory;
 
 use std::fmt;
 
 use futures::FutureExt;
 use hedgerow_core::{DeviceId, NewEvent, OperationId, StoredEvent, StreamId, TenantId, Timestamp};
+
+pub use layer::StoreLayer;
 
 use crate::ports::BoxFuture;
 
@@ -247,6 +250,24 @@ pub trait EventStore: Send + Sync + 'static {
 
     /// All claims that are held, with their holders, ordered by tenant and key.
     fn claims(&self) -> BoxFuture<'_, Result<Vec<HeldClaim>, StoreError>>;
+
+    /// The stream that holds a claim of a tenant, by the claim's text; `None`: nobody does.
+    ///
+    /// A store that can look this up answers it so; what is here reads all claims.
+    fn claim_holder(
+        &self,
+        tenant: &TenantId,
+        key: &str,
+    ) -> BoxFuture<'_, Result<Option<StreamId>, StoreError>> {
+        let (tenant, key) = (tenant.clone(), key.to_owned());
+        self.claims()
+            .map(move |claims| {
+                let mut claims = claims?.into_iter();
+                let held = claims.find(|(of, held, _)| *of == tenant && *held == key);
+                Ok(held.map(|(_, _, holder)| holder))
+            })
+            .boxed()
+    }
 
     /// The stream in which an operation was started (E10).
     fn stream_of_operation(

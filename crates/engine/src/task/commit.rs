@@ -156,6 +156,7 @@ impl Task {
             let (tenant, stream) = (self.tenant.clone(), self.stream);
             self.shared.publish(&RecordedEvent { tenant, stream, version, event });
         }
+        self.index_targets();
         let mut freed = Vec::new();
         for change in &outcome.claims {
             let mut registry = self.shared.registry();

@@ -30,6 +30,11 @@ impl LookUps {
         self.told = None;
     }
 
+    /// Whether the answer of one is waited for.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.told.is_some()
+    }
+
     /// Keeps what is told while one is under way.
     pub(super) fn note(&mut self, input: &Input) {
         let Some(told) = &mut self.told else { return };

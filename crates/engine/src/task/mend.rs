@@ -266,6 +266,7 @@ impl Task {
         self.live = live.asking_after(&self.live);
         self.queued.clear();
         self.look_ups.abandon();
+        self.index_targets();
         self.sync_registry();
         Ok(())
     }

@@ -25,6 +25,7 @@ use self::commit::Pending;
 pub(crate) use self::look_up::LookUp;
 use self::look_up::LookUps;
 use self::mend::Mending;
+use crate::interest::Member;
 use crate::live::{EncodedEvent, Live};
 use crate::registry::{Reserved, StreamState};
 use crate::shared::Shared;
@@ -81,6 +82,11 @@ pub(crate) struct Task {
     /// Dropped when the task ends, for those who wait for that.
     until_the_end: Vec<oneshot::Sender<()>>,
     snapshot_version: u64,
+    /// Its place in the index of devices, how many of its devices are there, and whether it is told
+    /// of all devices.
+    member: Member,
+    indexed: usize,
+    listens: bool,
     look_ups: LookUps,
     mending: Mending,
     /// The sleep until the next deadline.
@@ -100,18 +106,22 @@ impl Task {
     pub(crate) fn spawn(shared: &Arc<Shared>, tenant: TenantId, live: Live, first: Start) {
         let (own_inbox, inbox) = mpsc::unbounded();
         let stream = live.stream();
-        {
+        let member = {
             let mut registry = shared.registry();
             for (device, operation) in live.operations() {
                 registry.set_holder(&tenant, device, stream, Some(operation));
             }
             let state = StreamState::Running(own_inbox.clone());
             registry.streams.insert((tenant.clone(), stream), state);
+            // Who is asked after this is where everybody is (E7).
+            let member = registry.interest.join(tenant.clone(), stream, own_inbox.clone());
+            registry.interest.add(member, live.devices());
             if registry.shutting_down {
                 // The shutdown did not see it any more. The task holds the other end.
                 let _ = own_inbox.unbounded_send(Message::Stop(None));
             }
-        }
+            member
+        };
         let snapshot_version = match first {
             Start::Created(_) => 0,
             Start::Loaded { saved } => saved,
@@ -120,7 +130,6 @@ impl Task {
             shared: Arc::clone(shared),
             tenant,
             stream,
-            live,
             inbox,
             own_inbox,
             queued: VecDeque::new(),
@@ -128,6 +137,10 @@ impl Task {
             stopping: false,
             until_the_end: Vec::new(),
             snapshot_version,
+            member,
+            indexed: live.devices().len(),
+            live,
+            listens: false,
             look_ups: LookUps::default(),
             mending: Mending::default(),
             alarm: None,
@@ -139,11 +152,14 @@ impl Task {
     /// Runs the stream; should its task panic, it is out of service, and whoever asks is told so.
     async fn run_safely(self, first: Start) {
         let (shared, key) = (Arc::clone(&self.shared), (self.tenant.clone(), self.stream));
+        let member = self.member;
         let Err(panic) = AssertUnwindSafe(self.run(first)).catch_unwind().await else { return };
         let detail = effects::panic_message(&*panic);
         tracing::error!(stream = %key.1, %detail, "a task panicked; its stream is out of service");
         let quarantined = StreamState::Quarantined(LoadError::Panicked { detail });
-        shared.registry().streams.insert(key, quarantined);
+        let mut registry = shared.registry();
+        registry.interest.forget(member);
+        registry.streams.insert(key, quarantined);
     }
 
     async fn run(mut self, first: Start) {
@@ -191,6 +207,8 @@ impl Task {
             self.shared.release_device(&self.tenant, device, self.stream);
         }
         let mut registry = self.shared.registry();
+        let devices = self.live.devices();
+        registry.interest.leave(self.member, devices.get(..self.indexed).unwrap_or(devices));
         let key = (self.tenant.clone(), self.stream);
         if matches!(registry.streams.get(&key), Some(StreamState::Running(_))) {
             registry.streams.remove(&key);
@@ -277,6 +295,9 @@ impl Task {
         for query in queries {
             query(self.mending.failure().map_or(Ok(&self.live), Err));
         }
+        if self.listens && !self.look_ups.is_under_way() {
+            self.listen(false);
+        }
         self.launch();
         flow
     }
@@ -286,7 +307,7 @@ impl Task {
         let look_up = effects::presence(
             Arc::clone(&self.shared),
             self.tenant.clone(),
-            self.live.devices(),
+            self.live.devices().to_vec(),
             self.look_ups.begin(),
             self.own_inbox.clone(),
         );
@@ -317,6 +338,7 @@ impl Task {
             }
             let (shared, inbox) = (Arc::clone(&self.shared), self.own_inbox.clone());
             let (tenant, stream) = (self.tenant.clone(), self.stream);
+            let mut listens = self.listens;
             let performed = match (&effect, self.live.campaign()) {
                 (Effect::TakeSnapshot { question }, Some(live)) => {
                     let campaign = live.campaign();
@@ -325,12 +347,31 @@ impl Task {
                         recorded: campaign.devices().iter().copied().collect(),
                     };
                     let (question, look_up) = (*question, self.look_ups.begin());
+                    listens = true;
                     effects::snapshot(shared, tenant, stream, planned, question, look_up, inbox)
                         .boxed()
                 }
                 _ => effects::perform(shared, tenant, stream, effect, inbox).boxed(),
             };
+            if listens && !self.listens {
+                self.listen(true);
+            }
             self.shared.spawner.spawn(performed);
+        }
+    }
+
+    /// Whether it is told of every device of its tenant: while its targets are selected it does not
+    /// know which of them will be its own.
+    fn listen(&mut self, listens: bool) {
+        self.listens = listens;
+        self.shared.registry().interest.listen(self.member, listens);
+    }
+
+    /// Is told of the devices that have become targets, once they are recorded.
+    fn index_targets(&mut self) {
+        if let Some(new) = self.live.devices().get(self.indexed..).filter(|new| !new.is_empty()) {
+            self.shared.registry().interest.add(self.member, new);
+            self.indexed += new.len();
         }
     }
 

@@ -311,6 +311,15 @@ impl EventStore for FaultyStore {
         self.read(|store| store.claims())
     }
 
+    fn claim_holder(
+        &self,
+        tenant: &TenantId,
+        key: &str,
+    ) -> BoxFuture<'_, Result<Option<StreamId>, StoreError>> {
+        let (tenant, key) = (tenant.clone(), key.to_owned());
+        self.read(move |store| async move { store.claim_holder(&tenant, &key).await }.boxed())
+    }
+
     fn stream_of_operation(
         &self,
         tenant: &TenantId,

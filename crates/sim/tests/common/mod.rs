@@ -20,9 +20,7 @@ use hedgerow_core::{
 };
 use hedgerow_engine::ports::{DeviceTransport, FleetDirectory};
 use hedgerow_engine::store::memory::MemoryStore;
-use hedgerow_engine::store::{
-    AppendError, EventStore, StateSnapshot, StoreError, StreamAppend, StreamSummary,
-};
+use hedgerow_engine::store::{AppendError, EventStore, StoreError, StoreLayer, StreamAppend};
 use hedgerow_engine::{
     Engine, EngineBuilder, EngineError, ManualUpdateRequest, Observation, Progress,
 };
@@ -344,7 +342,11 @@ impl FaultyStore {
     }
 }
 
-impl EventStore for FaultyStore {
+impl StoreLayer for FaultyStore {
+    fn inner(&self) -> &dyn EventStore {
+        &self.memory
+    }
+
     fn append(&self, batch: Vec<StreamAppend>) -> BoxFuture<'_, Result<(), AppendError>> {
         let fault = {
             let mut faults = self.faults.lock().unwrap();
@@ -391,51 +393,6 @@ impl EventStore for FaultyStore {
                 .map(move |events| events.map(|e| e.into_iter().filter_map(|e| seen(e)).collect()))
                 .boxed(),
         }
-    }
-
-    fn read_all(
-        &self,
-        after: u64,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<StoredEvent>, StoreError>> {
-        self.memory.read_all(after, limit)
-    }
-
-    fn last_recorded_at(&self) -> BoxFuture<'_, Result<Option<Timestamp>, StoreError>> {
-        self.memory.last_recorded_at()
-    }
-
-    fn streams(&self) -> BoxFuture<'_, Result<Vec<StreamSummary>, StoreError>> {
-        self.memory.streams()
-    }
-
-    fn claims(&self) -> BoxFuture<'_, Result<Vec<(TenantId, String, StreamId)>, StoreError>> {
-        self.memory.claims()
-    }
-
-    fn stream_of_operation(
-        &self,
-        tenant: &TenantId,
-        operation: OperationId,
-    ) -> BoxFuture<'_, Result<Option<StreamId>, StoreError>> {
-        self.memory.stream_of_operation(tenant, operation)
-    }
-
-    fn load_snapshot(
-        &self,
-        tenant: &TenantId,
-        stream: StreamId,
-    ) -> BoxFuture<'_, Result<Option<StateSnapshot>, StoreError>> {
-        self.memory.load_snapshot(tenant, stream)
-    }
-
-    fn save_snapshot(
-        &self,
-        tenant: &TenantId,
-        stream: StreamId,
-        snapshot: StateSnapshot,
-    ) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.memory.save_snapshot(tenant, stream, snapshot)
     }
 }
 

@@ -12,9 +12,7 @@ use hedgerow_core::{
     SystemModelHandle, TenantId, Timestamp, TransportError, event::CampaignEvent, select_targets,
 };
 use hedgerow_engine::ports::{DeviceTransport, FleetDirectory};
-use hedgerow_engine::store::{
-    AppendError, EventStore, StateSnapshot, StoreError, StreamAppend, StreamSummary,
-};
+use hedgerow_engine::store::{AppendError, EventStore, StoreLayer, StreamAppend};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
@@ -383,7 +381,11 @@ pub(super) struct LoggedStore {
     pub(super) world: World,
 }
 
-impl EventStore for LoggedStore {
+impl StoreLayer for LoggedStore {
+    fn inner(&self) -> &dyn EventStore {
+        &self.store
+    }
+
     fn append(&self, batch: Vec<StreamAppend>) -> BoxFuture<'_, Result<(), AppendError>> {
         async move {
             if self.world.inner().log.crashed.is_some() {
@@ -406,60 +408,5 @@ impl EventStore for LoggedStore {
             self.world.reply(Ok(())).await
         }
         .boxed()
-    }
-
-    fn read_stream(
-        &self,
-        tenant: &TenantId,
-        stream: StreamId,
-        after: u64,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<hedgerow_core::StoredEvent>, StoreError>> {
-        self.store.read_stream(tenant, stream, after, limit)
-    }
-
-    fn read_all(
-        &self,
-        after: u64,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<hedgerow_core::StoredEvent>, StoreError>> {
-        self.store.read_all(after, limit)
-    }
-
-    fn last_recorded_at(&self) -> BoxFuture<'_, Result<Option<Timestamp>, StoreError>> {
-        self.store.last_recorded_at()
-    }
-
-    fn streams(&self) -> BoxFuture<'_, Result<Vec<StreamSummary>, StoreError>> {
-        self.store.streams()
-    }
-
-    fn claims(&self) -> BoxFuture<'_, Result<Vec<(TenantId, String, StreamId)>, StoreError>> {
-        self.store.claims()
-    }
-
-    fn stream_of_operation(
-        &self,
-        tenant: &TenantId,
-        operation: OperationId,
-    ) -> BoxFuture<'_, Result<Option<StreamId>, StoreError>> {
-        self.store.stream_of_operation(tenant, operation)
-    }
-
-    fn load_snapshot(
-        &self,
-        tenant: &TenantId,
-        stream: StreamId,
-    ) -> BoxFuture<'_, Result<Option<StateSnapshot>, StoreError>> {
-        self.store.load_snapshot(tenant, stream)
-    }
-
-    fn save_snapshot(
-        &self,
-        tenant: &TenantId,
-        stream: StreamId,
-        snapshot: StateSnapshot,
-    ) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.store.save_snapshot(tenant, stream, snapshot)
     }
 }

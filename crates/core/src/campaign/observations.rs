@@ -50,7 +50,7 @@ pub(super) struct Watch {
     pub(super) cancel_at: Option<Timestamp>,
     /// While an outage is known, failed attempts are remembered here and not recorded (D10).
     pub(super) not_before: Option<Timestamp>,
-    /// The newest report of the present phase that came too soon to be recorded (D9, D11).
+    /// What was heard of its operation's present phase, recorded or not (D9, D11).
     pub(super) heard: Option<Heard>,
     /// Attempts that failed in a row, for growing delays.
     pub(super) failures: u8,

@@ -75,7 +75,7 @@ pub struct LiveManualUpdate {
     cancel_at: Option<Timestamp>,
     /// When the resend that was kept back has its turn, as the device is back (D8).
     turn_at: Option<Timestamp>,
-    /// The newest report of the present phase that came too soon to be recorded (D9, D11).
+    /// What was heard of the present phase, recorded or not (D9, D11).
     heard: Option<Heard>,
     late: u16,
     /// Until a loaded update knows whether its device is online, nothing is due.
@@ -364,7 +364,7 @@ impl LiveManualUpdate {
             ManualUpdateEvent::ManualReported(reported) if reported.phase == Phase::Rebooting
         );
         self.reboot_at = self.reboot_at.filter(|_| rebooting);
-        self.heard = None;
+        self.heard = operation.heard_on(report, self.heard);
         self.record(decision, event, now);
         Ok(())
     }

@@ -68,28 +68,61 @@ pub enum Verdict {
     Refused,
 }
 
-/// What is newest of the reports of the present phase, recorded or not (D11).
+/// What was heard of the present phase, recorded or not, since the operation was loaded (D11).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Heard {
-    /// The progress, in per cent.
+    /// The newest progress, in per cent.
     pub progress: u8,
-    /// The stamp, by the device's own clock.
+    /// The newest stamp, by the device's own clock.
     pub observed_at: Option<Timestamp>,
+    /// A bit for each progress that came with that stamp: a duplicate need not repeat the latest
+    /// report. What has an older stamp is passed over anyway.
+    with_that_stamp: [u64; 2],
 }
 
 impl Heard {
+    /// Nothing but what is recorded.
+    fn recorded(progress: u8, observed_at: Option<Timestamp>) -> Self {
+        let mut recorded = Self { progress, observed_at, with_that_stamp: [0; 2] };
+        recorded.mark(progress);
+        recorded
+    }
+
     /// This report, beside what was heard before it.
-    fn and(self, report: &OperationReport) -> Self {
-        Self {
-            progress: report.progress.min(100),
-            observed_at: self.observed_at.max(report.observed_at),
+    fn and(mut self, report: &OperationReport) -> Self {
+        self.progress = as_recorded(report);
+        if report.observed_at.is_some() && report.observed_at >= self.observed_at {
+            if report.observed_at > self.observed_at {
+                (self.observed_at, self.with_that_stamp) = (report.observed_at, [0; 2]);
+            }
+            self.mark(self.progress);
         }
+        self
+    }
+
+    fn mark(&mut self, progress: u8) {
+        self.with_that_stamp[usize::from(progress / 64 % 2)] |= 1 << (progress % 64);
+    }
+
+    /// Whether the device has said this before: the same progress, and if it has a stamp, the same.
+    fn has(self, report: &OperationReport) -> bool {
+        let progress = as_recorded(report);
+        if report.observed_at.is_none() {
+            return progress == self.progress;
+        }
+        let marked = self.with_that_stamp[usize::from(progress / 64 % 2)];
+        report.observed_at == self.observed_at && marked & (1 << (progress % 64)) != 0
     }
 }
 
+/// The progress as it is recorded: what is beyond 100 would be news for ever.
+fn as_recorded(report: &OperationReport) -> u8 {
+    report.progress.min(100)
+}
+
 impl Operation {
-    /// What `report`, which arrives at `now`, does to this operation. `heard`: the newest report of
-    /// the present phase that came too soon to be recorded, since the latest that was.
+    /// What `report`, which arrives at `now`, does to this operation. `heard`: what was heard of the
+    /// present phase since the operation was loaded, if that is more than what is recorded.
     #[must_use]
     pub fn judge(
         &self,
@@ -128,10 +161,15 @@ impl Operation {
         }
     }
 
-    /// What is known to have been heard in the present phase after one more report that came too
-    /// soon to be recorded.
+    /// What is known to have been heard in the present phase after one more report of it that was
+    /// taken, whether it came too soon to be recorded or not.
     pub(crate) fn heard(&self, report: &OperationReport, heard: Option<Heard>) -> Heard {
         heard.unwrap_or(self.recorded()).and(report)
+    }
+
+    /// The same, for a report that is about to be recorded: another phase begins with its record.
+    pub(crate) fn heard_on(&self, report: &OperationReport, heard: Option<Heard>) -> Option<Heard> {
+        (self.phase == report.status.phase()).then(|| self.heard(report, heard))
     }
 
     /// Whether the report shows that the device is still at it: any but one that is fetched later,
@@ -142,7 +180,7 @@ impl Operation {
     }
 
     fn recorded(&self) -> Heard {
-        Heard { progress: self.progress, observed_at: self.newest_stamp }
+        Heard::recorded(self.progress, self.newest_stamp)
     }
 
     /// Whether the device stamped it before the newest one seen in the present phase.
@@ -154,12 +192,8 @@ impl Operation {
     /// Whether a report of the present phase is neither stale nor a duplicate, which has the same
     /// progress and stamp as one before.
     fn is_news(&self, report: &OperationReport, heard: Option<Heard>) -> bool {
-        let repeats = |before: Heard| {
-            // As it is recorded: what is beyond 100 would be news for ever.
-            report.progress.min(100) == before.progress
-                && (report.observed_at.is_none() || report.observed_at == before.observed_at)
-        };
-        let is_duplicate = repeats(self.recorded()) || heard.is_some_and(repeats);
+        let is_duplicate =
+            self.recorded().has(report) || heard.is_some_and(|heard| heard.has(report));
         !is_duplicate && !self.is_stale(report, heard)
     }
 
@@ -252,6 +286,44 @@ mod tests {
         let error = stamped(ReportStatus::Error, 0, 110);
         assert_eq!(operation.judge(&error, heard, at(60), &limits), Verdict::Unchanged);
         assert_eq!(operation.judge(&error, None, at(60), &limits), Verdict::Now(Phase::Error));
+    }
+
+    #[test]
+    fn a_duplicate_of_a_report_before_the_latest_with_its_stamp_is_none_the_less_one() {
+        let mut operation = operation(Phase::Downloading);
+        let limits = OperationLimits::default();
+        let stamped = |progress| OperationReport {
+            progress,
+            observed_at: Some(at(120)),
+            ..report(ReportStatus::Downloading)
+        };
+        let soon = stamped(20);
+        assert_eq!(operation.judge(&soon, None, at(1), &limits), Verdict::TooSoon);
+        let mut heard = Some(operation.heard(&soon, None));
+        let later = stamped(99);
+        assert_eq!(
+            operation.judge(&later, heard, at(60), &limits),
+            Verdict::Now(Phase::Downloading)
+        );
+        heard = operation.heard_on(&later, heard);
+        let recorded = RecordedReport {
+            phase: Phase::Downloading,
+            progress: 99,
+            observed_at: Some(at(120)),
+            at: at(60),
+        };
+        operation.reported(&recorded, None);
+        for progress in [20, 99] {
+            let again = operation.judge(&stamped(progress), heard, at(600), &limits);
+            assert_eq!(again, Verdict::Unchanged, "{progress}");
+            assert!(!operation.is_sign_of_life(&stamped(progress), heard), "{progress}");
+        }
+        // Without a stamp nobody can tell a repetition from a device that begins anew.
+        let unstamped = OperationReport { observed_at: None, ..stamped(20) };
+        let news = operation.judge(&unstamped, heard, at(600), &limits);
+        assert_eq!(news, Verdict::Now(Phase::Downloading));
+        let next = report(ReportStatus::Deploying);
+        assert_eq!(operation.heard_on(&next, heard), None);
     }
 
     #[test]

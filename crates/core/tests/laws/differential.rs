@@ -56,7 +56,7 @@ impl Law for Compared {
             reference.recovered = false;
             for target in &mut reference.targets {
                 target.volatile = Volatile::default();
-                target.operation.iter_mut().for_each(|operation| operation.heard = None);
+                target.operation.iter_mut().for_each(Sent::restarted);
             }
         }
     }

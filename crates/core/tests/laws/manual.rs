@@ -531,7 +531,7 @@ impl Law for Compared {
     fn restarted(&mut self, _: &ManualUpdate) {
         (self.reading, self.calling, self.online) = (None, false, false);
         self.reachable = true;
-        self.sent.iter_mut().for_each(|sent| sent.heard = None);
+        self.sent.iter_mut().for_each(Sent::restarted);
         self.late.clear();
     }
 }

@@ -42,6 +42,8 @@ struct Forward {
     /// The newest stamps recorded, and heard, in the present phase of each device's operation.
     newest_stamp: BTreeMap<DeviceId, Timestamp>,
     heard_stamp: BTreeMap<DeviceId, Timestamp>,
+    /// Everything with a stamp that was said in that phase since a restart.
+    said: BTreeSet<(DeviceId, u8, Timestamp)>,
     /// What may be late: every operation that a device ever had or may have been asked for.
     refusals: BTreeMap<DeviceId, u16>,
     late: HashSet<(DeviceId, ReportStatus)>,
@@ -83,6 +85,11 @@ impl Forward {
                 let newest = newest.max(self.heard_stamp.get(&report.device));
                 let stale = report.observed_at.zip(newest).is_some_and(|(s, newest)| s < *newest);
                 let next = report.status.phase();
+                let said = |stamp| (report.device, report.progress.min(100), stamp);
+                let repeated = report.observed_at.is_some_and(|s| self.said.contains(&said(s)));
+                if repeated && next == before.phase {
+                    assert_eq!(seen.events(), [], "D11: a duplicate of what was said before");
+                }
                 let phases_decide =
                     ![next, before.phase].contains(&Phase::Error) && next != before.phase;
                 if stale && !phases_decide {
@@ -105,6 +112,13 @@ impl Forward {
         assert_eq!(again.campaign().counts(), seen.after.counts(), "D11: a duplicate");
         let active = after.operation.is_some_and(|operation| operation.id == before.id);
         assert!(!active || decision.events.is_empty(), "D11: a duplicate: {:?}", decision.events);
+    }
+
+    /// A phase of a device's operation begins.
+    fn begins(&mut self, device: DeviceId) {
+        self.newest_stamp.remove(&device);
+        self.heard_stamp.remove(&device);
+        self.said.retain(|(who, ..)| *who != device);
     }
 
     fn of_former(&mut self, seen: &Step<'_>, report: &OperationReport) {
@@ -138,8 +152,7 @@ impl Law for Forward {
                 let phase = self.phases.entry(e.device).or_insert((e.operation, Phase::Pending));
                 if phase.0 != e.operation {
                     *phase = (e.operation, Phase::Pending);
-                    self.newest_stamp.remove(&e.device);
-                    self.heard_stamp.remove(&e.device);
+                    self.begins(e.device);
                 }
             }
             CampaignEvent::OperationReported(e) => {
@@ -154,10 +167,11 @@ impl Law for Forward {
                     let newer = e.observed_at > before.newest_stamp && e.observed_at.is_some();
                     assert!(e.progress != before.progress || newer, "D11: a duplicate: {e:?}");
                 } else {
-                    self.newest_stamp.remove(&e.device);
-                    self.heard_stamp.remove(&e.device);
+                    *phase = e.phase;
+                    self.begins(e.device);
+                    let said = |stamp| (e.device, e.progress, stamp);
+                    self.said.extend(e.observed_at.map(said));
                 }
-                *phase = e.phase;
                 if let Some(stamp) = e.observed_at {
                     let newest = self.newest_stamp.entry(e.device).or_insert(stamp);
                     *newest = stamp.max(*newest);
@@ -182,6 +196,7 @@ impl Law for Forward {
             {
                 let heard = self.heard_stamp.entry(report.device).or_insert(stamp);
                 *heard = stamp.max(*heard);
+                self.said.insert((report.device, report.progress.min(100), stamp));
             }
         } else if seen.decided.is_err() {
             assert!(!self.is_known(seen, report), "D11: {report:?} is refused");
@@ -198,6 +213,7 @@ impl Law for Forward {
     fn restarted(&mut self, _: &Campaign, _: Timestamp) {
         self.late.clear();
         self.heard_stamp.clear();
+        self.said.clear();
     }
 }
 

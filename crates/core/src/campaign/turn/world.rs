@@ -115,8 +115,9 @@ impl Turn<'_> {
                     event => matches!(event, CampaignEvent::OperationRefused(_)),
                 };
                 if let Some(target) = target {
+                    let operation = self.live.campaign.operations.get(target);
                     let watch = self.live.observations.watch(target);
-                    watch.heard = None;
+                    watch.heard = operation.and_then(|o| o.heard_on(report, heard));
                     if goes_on {
                         watch.reboot_at = None;
                     }

@@ -29,6 +29,8 @@ pub(crate) struct Sent {
     stamp: Option<Timestamp>,
     /// Progress and newest stamp of reports of the present phase, recorded or not, until a restart.
     pub(crate) heard: Option<(u8, Option<Timestamp>)>,
+    /// All of them that had a stamp.
+    pub(crate) said: Vec<(u8, Timestamp)>,
     reported_at: Option<Timestamp>,
 }
 
@@ -92,8 +94,20 @@ impl Sent {
         let said = report.progress.min(100);
         let of_recorded = said == self.progress
             && (report.observed_at.is_none() || report.observed_at == self.stamp);
-        let repeated = same_phase && (of_recorded || said == progress && !newer);
+        let of_former = self.has_said(said, report.observed_at);
+        let repeated = same_phase && (of_recorded || of_former || said == progress && !newer);
         !report.from_storage && !older && !repeated
+    }
+
+    /// Whether the device has said the same before in the present phase.
+    fn has_said(&self, progress: u8, stamp: Option<Timestamp>) -> bool {
+        stamp.is_some_and(|stamp| self.said.contains(&(progress, stamp)))
+    }
+
+    /// A restart forgets what was heard and not recorded.
+    pub(crate) fn restarted(&mut self) {
+        self.heard = None;
+        self.said = self.stamp.map(|stamp| (self.progress, stamp)).into_iter().collect();
     }
 
     pub(crate) fn is_due(&self, now: Timestamp) -> bool {
@@ -131,11 +145,13 @@ impl Sent {
             let newer = report.observed_at.is_some() && report.observed_at > newest_stamp;
             let of_recorded = progress == self.progress
                 && (report.observed_at.is_none() || report.observed_at == self.stamp);
-            let repeated = of_recorded || progress == newest_progress && !newer;
+            let of_former = self.has_said(progress, report.observed_at);
+            let repeated = of_recorded || of_former || progress == newest_progress && !newer;
             if report.from_storage || stale || repeated {
                 return Became::Unchanged;
             }
             self.heard = Some((progress, newest_stamp.max(report.observed_at)));
+            self.said.extend(report.observed_at.map(|stamp| (progress, stamp)));
             if now.since(self.reported_at.unwrap()) < interval(limits) {
                 return Became::Unchanged;
             }
@@ -146,8 +162,10 @@ impl Sent {
                 return Became::Unchanged;
             }
             self.stamp = report.observed_at;
+            self.heard = None;
+            self.said = report.observed_at.map(|stamp| (progress, stamp)).into_iter().collect();
         }
-        (self.heard, self.kept_back, self.asked_again) = (None, false, false);
+        (self.kept_back, self.asked_again) = (false, false);
         (self.phase, self.progress, self.reported_at) = (Some(phase), progress, Some(now));
         self.due = limits.stall_timeout.map(|stall| now + stall);
         Became::Recorded

@@ -7,7 +7,11 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{astarte, audit, demo, log, scenario, simulate, version};
+#[cfg(feature = "astarte")]
+use crate::commands::astarte;
+#[cfg(not(feature = "astarte"))]
+use crate::commands::left_out::astarte;
+use crate::commands::{audit, demo, log, scenario, simulate, version};
 
 /// Rolls OTA updates out to fleets of devices, and shows how
 #[derive(Parser)]

@@ -86,6 +86,7 @@ fn what_cannot_be_used_is_refused_with_what_can() {
     assert!(refused(&["--profile", path.to_str().expect("UTF-8")]).contains("message_lots"));
 }
 
+#[cfg(feature = "plot")]
 #[test]
 fn a_picture_of_a_seed_is_an_svg_with_all_that_it_shows() {
     let folder = tempfile::tempdir().expect("a folder");

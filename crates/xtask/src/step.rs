@@ -165,6 +165,13 @@ impl Step {
             }
             Self::Tests => {
                 External::cargo(["test", "--workspace"]).directory(root).run()?;
+                // What the command has with its features; of the whole workspace, so that no
+                // dependency is built anew.
+                External::cargo(["test", "--workspace", "--features", "hedgerow/full"])
+                    .arguments(["--bin", "hedgerow"])
+                    .arguments(["--test", "astarte_install_command", "--test", "simulate_command"])
+                    .directory(root)
+                    .run()?;
                 // Its locks are others, so that nothing else can be built with it.
                 External::cargo(["test", "-p", "hedgerow-engine", "--features", "schedules"])
                     .arguments(["--test", "schedules"])

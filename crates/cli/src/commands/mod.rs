@@ -1,9 +1,12 @@
 //! The commands, one module each.
 
+#[cfg(feature = "astarte")]
 pub(crate) mod astarte;
 pub(crate) mod audit;
 pub(crate) mod bar;
 pub(crate) mod demo;
+#[cfg(not(all(feature = "astarte", feature = "plot")))]
+pub(crate) mod left_out;
 pub(crate) mod log;
 pub(crate) mod output;
 pub(crate) mod scenario;

@@ -3,6 +3,7 @@
 //! The simulated devices live in a file of their own beside the log, and are as old as that says:
 //! a demo that was killed goes on where both stand.
 
+#[cfg(feature = "astarte")]
 mod on_astarte;
 mod progress;
 mod report;
@@ -58,6 +59,7 @@ pub(crate) struct DemoArgs {
     devices: Option<u32>,
     /// Run devices on the real Astarte device SDK against an Astarte emulator in this process, in
     /// real time: TLS, MQTT, HTTP and back
+    #[cfg_attr(not(feature = "astarte"), doc = "(not in this build, which says how to have it)")]
     #[arg(long)]
     astarte: bool,
     /// The file that the campaign is recorded in; the devices are kept in FILE.world
@@ -137,7 +139,10 @@ impl From<FleetRunError<WorldError>> for DemoError {
 /// Runs the demo.
 pub(crate) fn run(args: &DemoArgs) -> ExitCode {
     if args.astarte {
+        #[cfg(feature = "astarte")]
         return on_astarte::run(args);
+        #[cfg(not(feature = "astarte"))]
+        return crate::commands::left_out::say("astarte");
     }
     match demo(args) {
         Ok(true) => ExitCode::SUCCESS,

@@ -1,5 +1,6 @@
 //! `hedgerow simulate`: whole fleets under faults, one seed after the other, and what was found.
 
+#[cfg(feature = "plot")]
 mod plot;
 mod report;
 mod seeds;
@@ -47,6 +48,7 @@ pub(crate) struct SimulateArgs {
     #[arg(long)]
     twice: bool,
     /// Draw the rollout of the one seed as an SVG
+    #[cfg_attr(not(feature = "plot"), doc = "(not in this build, which says how to have it)")]
     #[arg(long, value_name = "FILE", requires = "seed", conflicts_with = "seeds")]
     plot: Option<PathBuf>,
     /// Print everything that happens in the one seed
@@ -118,6 +120,7 @@ enum CommandError {
     File { path: PathBuf, source: std::io::Error },
     #[error("the output cannot be written: {0}")]
     Output(#[from] std::io::Error),
+    #[cfg(feature = "plot")]
     #[error("the picture {} could not be drawn: {detail}; give a file in a folder that exists", path.display())]
     Plot { path: PathBuf, detail: String },
 }
@@ -152,6 +155,10 @@ impl Profiles {
 
 /// Tries the seeds.
 pub(crate) fn run(args: &SimulateArgs) -> ExitCode {
+    #[cfg(not(feature = "plot"))]
+    if args.plot.is_some() {
+        return crate::commands::left_out::say("plot");
+    }
     match try_seeds(args) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
@@ -194,6 +201,7 @@ fn try_seeds(args: &SimulateArgs) -> Result<bool, CommandError> {
         quiet: args.json,
     };
     let tried = seeds::run(&plan, &setup)?;
+    #[cfg(feature = "plot")]
     if let (Some(path), [single]) = (&args.plot, &tried.kept[..]) {
         plot::draw(path, single)?;
     }

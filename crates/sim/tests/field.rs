@@ -51,3 +51,8 @@ fn e11_presence_that_is_told_between_two_look_ups_of_a_large_fleet_is_not_lost()
     holds(profile!("everything-at-once"), 6_200_173, Some(2_191), LARGE);
     holds(profile!("everything-at-once"), 6_101_482, Some(617), LARGE);
 }
+
+#[test]
+fn e5_nothing_leaves_the_memory_whose_end_the_store_has_not_taken() {
+    holds(profile!("store-down-while-updates-end"), 31, None, (20, 5));
+}

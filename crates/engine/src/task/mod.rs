@@ -184,7 +184,8 @@ impl Task {
     /// Whether the stream has been settled, and no report has come, for so long that it leaves the
     /// memory; a late report loads it again.
     fn may_unload(&mut self) -> bool {
-        if self.live.activity() == Activity::Active {
+        // What is settled here and not known to be so in the store would be settled by nobody.
+        if self.live.activity() == Activity::Active || !self.mending.is_sound() {
             self.unload_at = None;
             return false;
         }

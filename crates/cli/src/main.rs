@@ -11,7 +11,7 @@ use clap::{Parser, Subcommand};
 use crate::commands::astarte;
 #[cfg(not(feature = "astarte"))]
 use crate::commands::left_out::astarte;
-use crate::commands::{audit, demo, log, scenario, simulate, version};
+use crate::commands::{audit, demo, log, scenario, show, simulate, version};
 
 /// Rolls OTA updates out to fleets of devices, and shows how
 #[derive(Parser)]
@@ -27,7 +27,7 @@ enum Command {
     Scenario(scenario::ScenarioArgs),
     Simulate(simulate::SimulateArgs),
     Log(log::LogArgs),
-    Show(log::ShowArgs),
+    Show(show::ShowArgs),
     Audit(audit::AuditArgs),
     Version(version::VersionArgs),
     Astarte(astarte::AstarteArgs),
@@ -39,7 +39,7 @@ fn main() -> ExitCode {
         Command::Scenario(args) => scenario::run(&args),
         Command::Simulate(args) => simulate::run(&args),
         Command::Log(args) => log::log(&args),
-        Command::Show(args) => log::show(&args),
+        Command::Show(args) => show::show(&args),
         Command::Audit(args) => audit::run(&args),
         Command::Version(args) => version::run(args),
         Command::Astarte(args) => astarte::run(&args),

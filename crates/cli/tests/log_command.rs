@@ -81,6 +81,38 @@ fn a_state_is_shown_as_of_any_event() {
 }
 
 #[test]
+fn what_a_device_waits_for_is_told_as_of_any_event() {
+    let id = campaign();
+    let now = json(&["show", path(demo()), &id, "--json"]);
+    let target = &now["targets"][0];
+    let device = target["device"].as_str().expect("a device");
+    let why = |at: &str| json(&["show", path(demo()), &id, "--why", device, "--at", at, "--json"]);
+    let events = now["events"].to_string();
+    let ended = why(&events);
+    assert_eq!(ended["why"]["standing"], "settled", "{ended}");
+    let told = hedgerow(&["show", path(demo()), &id, "--why", device]);
+    let status = target["status"].as_str().expect("a status");
+    let said = if status == "failed" { "has failed" } else { status };
+    let told = text(&told.stdout);
+    assert!(told.starts_with(device) && told.contains(said), "{told}");
+    // The snapshot is taken, and the campaign has not started yet.
+    assert_eq!(why("2")["why"]["reason"], "selecting_targets");
+    // At every event it has a standing; at some it is in progress, at some it waits.
+    let standings: Vec<Value> = (2..=now["events"].as_u64().expect("a number"))
+        .map(|at| why(&at.to_string())["why"]["standing"].clone())
+        .collect();
+    for standing in ["held", "free", "in_progress", "settled"] {
+        assert!(standings.contains(&Value::from(standing)), "{standing}: {standings:?}");
+    }
+    let nobody = "AAAAAAAAAAAAAAAAAAAAAA";
+    let refused = hedgerow(&["show", path(demo()), &id, "--why", nobody]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stderr).contains("--json` lists its targets"), "it says what to do");
+    let without = hedgerow(&["show", path(demo()), "--why", device]);
+    assert_eq!(without.status.code(), Some(2), "of which campaign?");
+}
+
+#[test]
 fn what_is_no_log_is_refused_and_left_as_it_is() {
     let folder = tempfile::tempdir().expect("a folder");
     let foreign = folder.path().join("foreign.db");

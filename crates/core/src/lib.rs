@@ -96,10 +96,10 @@ mod version_requirement;
 
 pub use campaign::{
     ApplyError, BaseImageAnswer, Campaign, CampaignDefinition, CampaignEdit, CampaignStatus,
-    ClaimChange, Command, CreateError, Decision, Effect, FailureReason, Input, LimitsEdit,
-    LiveCampaign, OpenTarget, Outcome, Presence, Reaction, ReadPurpose, Rejection, RequestAnswer,
-    RunningOperations, SETTLING, Settlement, TargetCounts, TargetStatus, TargetView,
-    TransportError, WATCHED, WhenRunning,
+    ClaimChange, Command, CreateError, Decision, Effect, FailureReason, Hold, HoldReason, Input,
+    LimitsEdit, LiveCampaign, OpenTarget, Outcome, Presence, Reaction, ReadPurpose, Rejection,
+    RequestAnswer, RunningOperations, SETTLING, Settlement, TargetCounts, TargetStatus, TargetView,
+    TransportError, WATCHED, WhenRunning, Why,
 };
 pub use envelope::{Checksum, NewEvent, StoredEvent, StreamId, StreamIdError};
 pub use fleet::{

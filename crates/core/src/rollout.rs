@@ -24,16 +24,49 @@ pub enum RolloutMechanism {
 }
 
 impl RolloutMechanism {
-    /// The push rollout.
+    /// Its limits (D19).
     #[must_use]
-    pub fn push(&self) -> &PushRollout {
-        let Self::Push(push) = self;
-        push
+    pub fn limits(&self) -> &RolloutLimits {
+        match self {
+            Self::Push(push) => &push.limits,
+        }
     }
 
-    pub(crate) fn push_mut(&mut self) -> &mut PushRollout {
-        let Self::Push(push) = self;
-        push
+    /// Its limits, to be changed before it begins.
+    pub fn limits_mut(&mut self) -> &mut RolloutLimits {
+        match self {
+            Self::Push(push) => &mut push.limits,
+        }
+    }
+
+    /// What the gates let pass (D5).
+    #[must_use]
+    pub fn gates(&self) -> GatePolicy {
+        match self {
+            Self::Push(push) => push.gates,
+        }
+    }
+
+    /// What the gates let pass, to be changed before it begins.
+    pub fn gates_mut(&mut self) -> &mut GatePolicy {
+        match self {
+            Self::Push(push) => &mut push.gates,
+        }
+    }
+
+    /// How few targets are too few to begin with (D3).
+    #[must_use]
+    pub fn minimum_targets(&self) -> u32 {
+        match self {
+            Self::Push(push) => push.minimum_targets,
+        }
+    }
+
+    /// How few targets are too few, to be changed before it begins.
+    pub fn minimum_targets_mut(&mut self) -> &mut u32 {
+        match self {
+            Self::Push(push) => &mut push.minimum_targets,
+        }
     }
 }
 

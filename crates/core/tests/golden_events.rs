@@ -78,7 +78,7 @@ fn campaign_events() -> Vec<CampaignEvent> {
                     request_timeout: Duration::from_millis(30_500),
                     ..OperationLimits::default()
                 },
-                ..definition().rollout.push().limits.clone()
+                ..definition().rollout.limits().clone()
             },
         }
         .into(),
@@ -260,11 +260,11 @@ fn a_campaign_stored_in_the_first_schema_is_brought_up_to_date() {
             CampaignEvent::CampaignEdited(event) => event.definition,
             other => panic!("{other:?}"),
         };
-        let limits = &definition.rollout.push().limits;
+        let limits = definition.rollout.limits();
         assert_eq!(limits.max_pending_operations.get(), 50);
         assert_eq!(limits.operation.progress_interval, Duration::from_secs(60));
         assert_eq!(definition.when_running, WhenRunning::Supersede);
-        assert_eq!(definition.rollout.push().minimum_targets, 0);
+        assert_eq!(definition.rollout.minimum_targets(), 0);
     }
 }
 
@@ -277,7 +277,7 @@ fn a_campaign_stored_in_the_second_schema_asks_for_no_minimum_of_targets() {
     let CampaignEvent::CampaignCreated(event) = CampaignEvent::from_stored(&old).unwrap() else {
         panic!("it was created");
     };
-    assert_eq!(event.definition.rollout.push().minimum_targets, 0);
+    assert_eq!(event.definition.rollout.minimum_targets(), 0);
 }
 
 #[test]

@@ -102,7 +102,7 @@ fn a_campaign_says_who_it_is_and_where_it_stands() {
     assert_eq!(campaign.stream(), StreamId::Campaign(ID));
     assert_eq!(campaign.version(), 3);
     assert_eq!(campaign.definition(), &definition());
-    assert_eq!(campaign.limits(), &definition().rollout.push().limits);
+    assert_eq!(campaign.limits(), definition().rollout.limits());
     assert_eq!(campaign.scheduled_at(), None);
     assert_eq!(campaign.created_at(), at(1));
     assert_eq!(campaign.started_at(), Some(at(3)));

@@ -95,7 +95,7 @@ impl Planned {
     /// Whether it will have anything to do with these targets (D3).
     fn begins(&self, targets: &[(DeviceId, Presence)]) -> bool {
         let new = targets.iter().filter(|(device, _)| !self.recorded.contains(device)).count();
-        let least = self.definition.rollout.push().minimum_targets.max(1);
+        let least = self.definition.rollout.minimum_targets().max(1);
         u32::try_from(self.recorded.len() + new).unwrap_or(u32::MAX) >= least
     }
 }

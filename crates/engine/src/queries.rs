@@ -4,7 +4,7 @@
 use hedgerow_core::{
     Campaign, CampaignId, CampaignStatus, DeviceId, FailureReason, ManualUpdate, OperationId,
     Outcome, RolloutLimits, Settlement, StoredEvent, StreamId, TargetCounts, TargetStatus,
-    TargetView, TenantId, Timestamp, event::CampaignEvent,
+    TargetView, TenantId, Timestamp, Why, event::CampaignEvent,
 };
 use serde::{Deserialize, Serialize};
 
@@ -170,6 +170,24 @@ impl Engine {
         let stream = StreamId::Campaign(id);
         let look =
             |live: &crate::live::Live| live.campaign().map(|l| l.campaign().failure_reasons());
+        self.look(tenant, stream, look).await?.ok_or(EngineError::UnknownStream { stream })
+    }
+
+    /// What a device's target does now, and if it waits, what for and until when (P2). `None`: the
+    /// device is none of the campaign's targets.
+    ///
+    /// # Errors
+    /// As [`Engine::progress`].
+    pub async fn why(
+        &self,
+        tenant: &TenantId,
+        id: CampaignId,
+        device: DeviceId,
+    ) -> Result<Option<Why>, EngineError> {
+        let stream = StreamId::Campaign(id);
+        let now = self.shared.now();
+        let look =
+            move |live: &crate::live::Live| live.campaign().map(|live| live.why(device, now));
         self.look(tenant, stream, look).await?.ok_or(EngineError::UnknownStream { stream })
     }
 

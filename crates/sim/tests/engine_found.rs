@@ -14,11 +14,7 @@ fn d14_a_campaign_that_fails_gives_back_devices_whose_request_was_deferred() {
     let mut rig = Rig::new(3);
     let engine = rig.start();
     let mut strict = definition(3);
-    strict.rollout = {
-        let mut push = strict.rollout.push().clone();
-        push.limits.max_failure_percentage = "0".parse().unwrap();
-        hedgerow_core::RolloutMechanism::Push(push)
-    };
+    strict.rollout.limits_mut().max_failure_percentage = "0".parse().unwrap();
     let refused = RequestAnswer::Temporary(TransportError::new("HTTP status 503"));
     rig.world.scene().answers.push_back(refused);
     rig.create(&engine, 1, strict);
@@ -42,11 +38,7 @@ fn d14_a_request_that_is_deferred_after_its_campaign_failed_gives_its_device_bac
     let mut rig = Rig::new(2);
     let engine = rig.start();
     let mut strict = definition(2);
-    strict.rollout = {
-        let mut push = strict.rollout.push().clone();
-        push.limits.max_failure_percentage = "0".parse().unwrap();
-        hedgerow_core::RolloutMechanism::Push(push)
-    };
+    strict.rollout.limits_mut().max_failure_percentage = "0".parse().unwrap();
     rig.world.scene().updates_hang = true;
     rig.create(&engine, 1, strict);
     rig.report(&engine, 2, operation(1, 2), ReportStatus::Failure).unwrap();

@@ -9,6 +9,8 @@ pub(crate) mod demo;
 pub(crate) mod left_out;
 pub(crate) mod log;
 pub(crate) mod output;
+mod reading;
 pub(crate) mod scenario;
+pub(crate) mod show;
 pub(crate) mod simulate;
 pub(crate) mod version;

@@ -139,7 +139,7 @@ impl Campaign {
                 self.move_to(CampaignStatus::InProgress)
             }
             E::LimitsChanged(changed) => {
-                self.definition.rollout.push_mut().limits = changed.limits.clone();
+                self.definition.rollout.limits_mut().clone_from(&changed.limits);
                 Ok(())
             }
             E::CampaignFinished(finished) => {
@@ -296,7 +296,7 @@ impl Campaign {
         at: Timestamp,
     ) -> Result<(), Impossible> {
         self.require(target, TargetStatus::Idle)?;
-        let limits = &self.definition.rollout.push().limits.operation;
+        let limits = &self.definition.rollout.limits().operation;
         match self.operations.get_mut(target) {
             Some(operation) if operation.id == id => operation.sent_again(at, limits),
             Some(_) => return Err("the device has another operation that has not ended"),

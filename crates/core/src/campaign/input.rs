@@ -263,10 +263,10 @@ impl CampaignEdit {
         edited.name = self.name.clone().unwrap_or(edited.name);
         edited.base_image = self.base_image.clone().unwrap_or(edited.base_image);
         edited.channel = self.channel.clone().unwrap_or(edited.channel);
-        let push = edited.rollout.push_mut();
-        push.gates = self.gates.unwrap_or(push.gates);
-        push.minimum_targets = self.minimum_targets.unwrap_or(push.minimum_targets);
-        push.limits = self.limits.of(&push.limits);
+        let rollout = &mut edited.rollout;
+        *rollout.gates_mut() = self.gates.unwrap_or(rollout.gates());
+        *rollout.minimum_targets_mut() = self.minimum_targets.unwrap_or(rollout.minimum_targets());
+        *rollout.limits_mut() = self.limits.of(rollout.limits());
         edited
     }
 }

@@ -4,11 +4,11 @@
 //! and what is to be done after that. A caller whose append fails throws the value away and loads
 //! the campaign again.
 
+use super::Campaign;
 use super::decide::{self, Rejection};
 use super::input::{BaseImageAnswer, Input, ReadPurpose};
 use super::observations::Observations;
 use super::turn::Turn;
-use super::{Campaign, CampaignStatus};
 use crate::event::CampaignEvent;
 use crate::question::Questions;
 use crate::{DeviceId, ImageUrl, OperationId, Question, Timestamp};
@@ -152,19 +152,7 @@ impl LiveCampaign {
         if !self.recovered {
             return None;
         }
-        let timer = self.observations.next_timer();
-        let other = match self.campaign.status {
-            // While the snapshot is waited for, or for the time to ask again, nothing is due.
-            CampaignStatus::Scheduled
-                if self.observations.snapshot_asked.is_none()
-                    && self.observations.snapshot_at.is_none() =>
-            {
-                self.campaign.scheduled_at
-            }
-            CampaignStatus::InProgress if self.has_place() => self.observations.next_trial(),
-            _ => None,
-        };
-        [timer, other].into_iter().flatten().min()
+        [self.observations.next_timer(), self.held_until()].into_iter().flatten().min()
     }
 
     /// Whether the transport is known to be down: no target's turn comes until it is back (D10).
@@ -229,9 +217,5 @@ impl LiveCampaign {
         }
         turn.advance();
         Ok(decision)
-    }
-
-    pub(super) fn has_place(&self) -> bool {
-        self.campaign.has_free_slot(self.observations.gate_reads)
     }
 }

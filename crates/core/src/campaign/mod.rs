@@ -7,6 +7,7 @@
 //! | `target_map` | what only few targets have at a time |
 //! | `apply` | the fold: one event into the state (E1) |
 //! | `observations` | what is volatile: presence, reads under way, timers (E7) |
+//! | `admission` | may this target start now, and if not, why and until when (P2) |
 //! | `ready` | whose turn it is (D4) |
 //! | `open` | which targets are still to come to an end |
 //! | `decide` | the rules: what an input leads to, one file per concern (E2) |
@@ -14,6 +15,7 @@
 //! | `fingerprint` | what tells two campaigns apart, for model checkers |
 //! | `turn` | one input being handled: record, follow up, fire timers |
 
+mod admission;
 mod apply;
 mod backoff;
 mod decide;
@@ -34,6 +36,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use admission::{Hold, HoldReason, Why};
 pub use apply::ApplyError;
 pub use decide::{CreateError, Rejection};
 pub use definition::{CampaignDefinition, CampaignStatus, Outcome, WhenRunning};
@@ -170,7 +173,7 @@ impl Campaign {
     /// Its limits, as they are in force.
     #[must_use]
     pub fn limits(&self) -> &RolloutLimits {
-        &self.definition.rollout.push().limits
+        self.definition.rollout.limits()
     }
 
     /// How many targets there are of each status.
@@ -189,7 +192,7 @@ impl Campaign {
     /// Whether its snapshot is complete and has fewer targets than were asked for (D3).
     #[must_use]
     pub fn misses_minimum(&self) -> bool {
-        let least = self.definition.rollout.push().minimum_targets;
+        let least = self.definition.rollout.minimum_targets();
         self.started_at.is_some() && self.counts().total < least
     }
 
@@ -288,12 +291,5 @@ impl Campaign {
             not_before: self.not_before.get(target).copied(),
             contradiction: self.contradictions.get(target).cloned(),
         }
-    }
-
-    /// Whether a slot is free for one more target, `held` places being taken by targets whose
-    /// version is just being read (D7).
-    fn has_free_slot(&self, held: u32) -> bool {
-        let taken = self.counts().in_progress.saturating_add(held);
-        taken < self.limits().max_pending_operations.get()
     }
 }

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
+use super::admission;
 use super::fingerprint::ahead;
 use super::outage::Outage;
 use super::ready::ReadyQueue;
@@ -127,6 +128,25 @@ impl Observations {
         self.online[place] = online;
     }
 
+    /// Whether the version that the target's device shows is being read, for whatever purpose.
+    pub(super) fn reads_version(&self, target: u32) -> bool {
+        self.look(target).is_some_and(|watch| watch.reading.is_some())
+    }
+
+    /// Whether the snapshot was asked for, or is to be asked for again.
+    pub(super) fn is_selecting(&self) -> bool {
+        self.snapshot_asked.is_some() || self.snapshot_at.is_some()
+    }
+
+    /// Whether an idle target's device turned out to be updating.
+    pub(super) fn is_running(&self, target: u32) -> bool {
+        self.running.contains(&target)
+    }
+
+    pub(super) fn is_busy(&self, target: u32) -> bool {
+        self.busy.contains(&target)
+    }
+
     pub(super) fn set_busy(&mut self, target: u32) {
         self.busy.insert(target);
     }
@@ -205,12 +225,11 @@ impl Observations {
         let idle = status == TargetStatus::Idle;
 
         let mut timer = None;
+        let mut ready = false;
         if idle && !running {
-            let waits = [
-                campaign.not_before.get(target).copied(),
-                watch.and_then(|watch| watch.not_before),
-            ];
-            timer = waits.into_iter().flatten().filter(|at| *at > now).max();
+            let held = admission::of_target(campaign, self, target, now).err();
+            ready = !is_reading && held.is_none();
+            timer = held.and_then(|hold| hold.until);
         } else if !is_reading {
             let deadline = operation.and_then(|operation| operation.deadline);
             let rests = watch.and_then(|watch| watch.deadline_rests);
@@ -221,12 +240,6 @@ impl Observations {
             let watched = watched.into_iter().flatten().flatten().min();
             timer = [timer, watched].into_iter().flatten().min();
         }
-        let ready = idle
-            && !running
-            && !is_reading
-            && timer.is_none()
-            && self.is_online(target)
-            && !self.busy.contains(&target);
 
         let attempt = campaign.targets.attempt(target);
         if ready {

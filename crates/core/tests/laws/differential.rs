@@ -64,7 +64,7 @@ impl Law for Compared {
 
 impl Compared {
     fn begin(&self, campaign: &Campaign, now: Timestamp) -> Reference {
-        let push = campaign.definition().rollout.push();
+        let rollout = &campaign.definition().rollout;
         let target = |view: TargetView| {
             let mut target = Target::idle();
             target.volatile.online = self.online.contains(&view.device);
@@ -76,9 +76,9 @@ impl Compared {
         Reference {
             id: campaign.id(),
             image: campaign.definition().base_image.clone(),
-            gates: push.gates,
-            limits: push.limits.clone(),
-            minimum_targets: push.minimum_targets,
+            gates: rollout.gates(),
+            limits: rollout.limits().clone(),
+            minimum_targets: rollout.minimum_targets(),
             status: CampaignStatus::InProgress,
             outcome: None,
             devices: campaign.devices().to_vec(),

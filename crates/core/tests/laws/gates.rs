@@ -219,7 +219,7 @@ impl Law for Gates {
         let image = &definition.base_image;
         let requirement = image.starting_version_requirement.as_ref().map(ToString::to_string);
         let expected = version.map(|version| {
-            let policy = definition.rollout.push().gates;
+            let policy = definition.rollout.gates();
             gate(version, &image.version.to_string(), requirement.as_deref(), policy)
         });
         let got = match seen.event {

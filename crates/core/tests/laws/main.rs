@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `replay` | E1, E2, E3, and that in calm a campaign comes to its end |
 //! | `rollout` | D1, D3, D4, D7 |
+//! | `admission` | P2 |
 //! | `gates` | D5, D6 |
 //! | `requests` | D8, D9, D10, E4 |
 //! | `reports` | D11, D12 |
@@ -17,6 +18,7 @@
 //!
 //! `HEDGEROW_CASES=100000 cargo test -p hedgerow-core --test laws` tries more.
 
+mod admission;
 mod devices;
 mod differential;
 mod gates;

@@ -45,7 +45,7 @@ impl Law for Snapshot {
         };
         assert_eq!(seen.after.devices(), devices, "D1");
         let just_started = seen.before.started_at().is_none();
-        let least = seen.after.definition().rollout.push().minimum_targets as usize;
+        let least = seen.after.definition().rollout.minimum_targets() as usize;
         if just_started && (devices.is_empty() || devices.len() < least) {
             let [
                 ..,
@@ -232,7 +232,7 @@ impl Law for Bound {
                 self.most = changed.limits.max_pending_operations.get() as usize;
             }
             CampaignEvent::CampaignEdited(edited) => {
-                let limits = &edited.definition.rollout.push().limits;
+                let limits = edited.definition.rollout.limits();
                 self.most = limits.max_pending_operations.get() as usize;
             }
             CampaignEvent::OperationStarted(_) | CampaignEvent::OperationReadmitted(_) => {

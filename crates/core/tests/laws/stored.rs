@@ -315,7 +315,7 @@ proptest! {
         expected.minimum = 0;
         let definition = definition_of(&read("campaign_created").unwrap());
         prop_assert_eq!(&definition, &expected.definition());
-        let interval = definition.rollout.push().limits.operation.progress_interval;
+        let interval = definition.rollout.limits().operation.progress_interval;
         prop_assert_eq!(interval, Duration::from_secs(60));
         // What is read is stored in the newest shape, and reads back without its upcaster.
         let again = read(event_type).unwrap();

@@ -30,7 +30,7 @@ fn pass_gates(campaign: &Campaign, target: u32, version: Option<&str>) -> Campai
     let device = campaign.targets.device(target);
     let image = &campaign.definition.base_image;
     let requirement = image.starting_version_requirement.as_ref();
-    let gates = campaign.definition.rollout.push().gates;
+    let gates = campaign.definition.rollout.gates();
     match evaluate(version, &image.version, requirement, gates) {
         GateDecision::AlreadyUpToDate => TargetUpToDate { device }.into(),
         GateDecision::Refused(refusal) => {

@@ -23,7 +23,7 @@ impl Campaign {
         scheduled_at: Option<Timestamp>,
         now: Timestamp,
     ) -> Result<CampaignEvent, CreateError> {
-        definition.rollout.push().limits.validate()?;
+        definition.rollout.limits().validate()?;
         let scheduled_at = scheduled_at.filter(|at| *at > now);
         Ok(CampaignCreated { definition: Box::new(definition), scheduled_at }.into())
     }
@@ -91,7 +91,7 @@ fn delete(campaign: &Campaign) -> Decided {
 
 fn edit(campaign: &Campaign, edit: &CampaignEdit, now: Timestamp) -> Decided {
     let definition = edit.of(&campaign.definition);
-    definition.rollout.push().limits.validate()?;
+    definition.rollout.limits().validate()?;
     match campaign.status {
         CampaignStatus::Scheduled if campaign.targets.len() == 0 => {
             let scheduled_at = edit.scheduled_at.unwrap_or(campaign.scheduled_at);
@@ -105,7 +105,7 @@ fn edit(campaign: &Campaign, edit: &CampaignEdit, now: Timestamp) -> Decided {
             if let Some(field) = edit.fixed_field() {
                 return Err(Rejection::NotEditable { campaign: campaign.id, field, status });
             }
-            let limits = definition.rollout.push().limits.clone();
+            let limits = definition.rollout.limits().clone();
             Ok(LimitsChanged { limits }.into())
         }
     }

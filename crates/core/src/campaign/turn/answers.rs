@@ -49,14 +49,11 @@ impl Turn<'_> {
         };
         self.live.observations.outage.succeeded(Call::Read);
         let campaign = &self.live.campaign;
-        let may_start = campaign.status == CampaignStatus::InProgress
-            && campaign.targets.status(target) == TargetStatus::Idle
-            && campaign.operations.get(target).is_none_or(|operation| !operation.is_reported())
-            // The device may have turned an earlier request away while its version was read (D14).
-            && campaign.not_before.get(target).is_none_or(|at| *at <= self.now)
-            && self.live.observations.is_online(target)
-            && self.live.has_place();
-        if !may_start {
+        let is_idle = campaign.targets.status(target) == TargetStatus::Idle
+            && campaign.operations.get(target).is_none_or(|operation| !operation.is_reported());
+        // Much may have happened while its version was read: it may have turned an earlier request
+        // away (D14), gone, or lost its slot.
+        if !is_idle || self.live.admit(target, self.now).is_err() {
             self.live.observations.outage.turn_ended(target);
             return;
         }

@@ -16,7 +16,7 @@ use super::decide::{self, Rejection};
 use super::input::{Command, ReadPurpose};
 use super::live::{ClaimChange, Decision, Effect, LiveCampaign, Reaction};
 use super::observations::SETTLING;
-use super::{Campaign, CampaignStatus, TargetStatus};
+use super::{Campaign, TargetStatus};
 use crate::event::{CampaignEvent, OperationReadmitted};
 use crate::{Cancellation, DeviceId, Timestamp};
 
@@ -236,7 +236,7 @@ impl Turn<'_> {
         if !self.live.recovered {
             return;
         }
-        while self.campaign().status == CampaignStatus::InProgress && self.live.has_place() {
+        while self.live.admits_any() {
             self.catch_up();
             if let Some(target) = self.live.observations.first_running() {
                 let device = self.campaign().targets.device(target);
@@ -247,11 +247,7 @@ impl Turn<'_> {
                 self.sync(target);
                 continue;
             }
-            let ready = self.live.observations.first_ready();
-            let Some(target) = ready.filter(|_| self.live.observations.outage.admits(self.now))
-            else {
-                break;
-            };
+            let Some(target) = self.live.next_turn(self.now) else { break };
             self.live.observations.outage.turn_began(target);
             self.live.observations.gate_reads += 1;
             self.read(target, ReadPurpose::Gate);

@@ -169,7 +169,7 @@ impl Checker {
         let waiting = [CampaignStatus::Idle, CampaignStatus::Scheduled];
         // One with nothing to do supersedes nothing (D3).
         let begins = |model: &Model| {
-            let minimum = model.definition.rollout.push().minimum_targets.max(1);
+            let minimum = model.definition.rollout.minimum_targets().max(1);
             let all = model.targets.len().max(targets.len());
             waiting.contains(&model.status)
                 && model.definition.channel == *channel

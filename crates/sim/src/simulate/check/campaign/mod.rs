@@ -84,7 +84,7 @@ const LONGEST_BUSY_DELAY: Duration = Duration::from_secs(600);
 
 /// Whether the target of `device` may be attempted, and what the gates say.
 fn gates(definition: &CampaignDefinition) -> (Option<&str>, bool, bool) {
-    let policy = definition.rollout.push().gates;
+    let policy = definition.rollout.gates();
     let requirement = definition.base_image.starting_version_requirement.as_ref();
     (
         requirement.map(hedgerow_core::VersionRequirement::as_str),
@@ -96,7 +96,7 @@ fn gates(definition: &CampaignDefinition) -> (Option<&str>, bool, bool) {
 impl Model {
     pub(super) fn new(fold: Campaign) -> Self {
         let definition = fold.definition().clone();
-        let reboot_timeout = definition.rollout.push().limits.operation.reboot_timeout;
+        let reboot_timeout = definition.rollout.limits().operation.reboot_timeout;
         Self {
             id: fold.id(),
             image: definition.base_image.version.to_string(),
@@ -121,7 +121,7 @@ impl Model {
     }
 
     pub(super) fn limits(&self) -> &RolloutLimits {
-        &self.definition.rollout.push().limits
+        self.definition.rollout.limits()
     }
 
     pub(super) fn count(&self, status: TargetStatus) -> u32 {
@@ -271,12 +271,7 @@ impl Model {
                 self.recorded.resumed += 1;
             }
             E::LimitsChanged(changed) => {
-                let push = &mut self.definition.rollout;
-                *push = hedgerow_core::RolloutMechanism::Push(hedgerow_core::PushRollout {
-                    limits: changed.limits.clone(),
-                    gates: push.push().gates,
-                    minimum_targets: push.push().minimum_targets,
-                });
+                self.definition.rollout.limits_mut().clone_from(&changed.limits);
                 let timeout = changed.limits.operation.reboot_timeout;
                 let (shortest, longest) = self.reboot_timeouts;
                 self.reboot_timeouts = (shortest.min(timeout), longest.max(timeout));

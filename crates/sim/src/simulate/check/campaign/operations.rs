@@ -34,7 +34,7 @@ impl Model {
             format!("operation {id} of series {} should be {derived}", target.series)
         })?;
         facts.take_device(device, id)?;
-        let limits = &self.definition.rollout.push().limits.operation;
+        let limits = &self.definition.rollout.limits().operation;
         let url = self.definition.base_image.url.as_str();
         let image = &self.image;
         let witness = facts.witness;
@@ -116,7 +116,7 @@ impl Model {
         }
         let backs = facts.backs.get(&device).cloned().unwrap_or_default();
         let rollback_from = facts.rollback_from(device, self.reboot_timeouts.0);
-        let limits = &self.definition.rollout.push().limits.operation;
+        let limits = &self.definition.rollout.limits().operation;
         let operation = facts.operation(id)?;
         operation.events += 1;
         match event {

@@ -22,7 +22,7 @@ impl Model {
     /// Whether there are fewer targets than were asked for (D3).
     pub(in crate::simulate::check) fn misses_minimum(&self) -> bool {
         let targets = u32::try_from(self.targets.len()).unwrap_or(u32::MAX);
-        targets < self.definition.rollout.push().minimum_targets
+        targets < self.definition.rollout.minimum_targets()
     }
 
     pub(super) fn finish(

@@ -1,0 +1,78 @@
+//! What `hedgerow log` and `hedgerow show` share: finding a campaign in a file, and what can go wrong.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use hedgerow_core::event::EventError;
+use hedgerow_core::{CampaignId, DeviceId, StreamId, TenantId};
+use hedgerow_engine::LoadError;
+use hedgerow_engine::store::{EventStore, StoreError, StreamSummary};
+use hedgerow_sim::runtime::wait;
+use hedgerow_sqlite::{OpenError, SqliteStore};
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReadError {
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error(transparent)]
+    Event(#[from] EventError),
+    #[error("the data of event {version} of {stream} is no JSON ({source}): it is damaged, restore {} from a backup", file.display())]
+    Data { file: PathBuf, stream: StreamId, version: u64, source: serde_json::Error },
+    #[error("there is no campaign {campaign} in {}: `hedgerow show {}` lists what there is", file.display(), file.display())]
+    NoCampaign { file: PathBuf, campaign: CampaignId },
+    #[error("campaign {campaign} exists in several tenants: give --tenant and one of {}", tenants.join(", "))]
+    SeveralTenants { campaign: CampaignId, tenants: Vec<String> },
+    #[error("campaign {campaign} has no event {at}, only {events}: give --at 1 to {events}")]
+    NoEvent { campaign: CampaignId, at: u64, events: u64 },
+    #[error("device {device} is no target of campaign {campaign}: `hedgerow show {} {campaign} --json` lists its targets", file.display())]
+    NoTarget { file: PathBuf, campaign: CampaignId, device: DeviceId },
+    #[error("the output cannot be written: {0}")]
+    Output(#[from] std::io::Error),
+}
+
+pub(super) fn finish(result: Result<(), ReadError>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads has seen enough.
+        Err(ReadError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
+        Err(
+            error @ (ReadError::NoCampaign { .. }
+            | ReadError::NoEvent { .. }
+            | ReadError::NoTarget { .. }),
+        ) => {
+            eprintln!("error: {error}");
+            ExitCode::from(1)
+        }
+        Err(error @ ReadError::SeveralTenants { .. }) => {
+            eprintln!("error: {error}");
+            ExitCode::from(2)
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(3)
+        }
+    }
+}
+
+/// The stream of a campaign: of this tenant, or the only one that there is.
+pub(super) fn find(
+    store: &SqliteStore,
+    file: &Path,
+    tenant: Option<&TenantId>,
+    campaign: CampaignId,
+) -> Result<StreamSummary, ReadError> {
+    let stream = StreamId::Campaign(campaign);
+    let mut found = wait(store.streams())?;
+    found.retain(|of| of.stream == stream && tenant.is_none_or(|tenant| of.tenant == *tenant));
+    if found.len() > 1 {
+        let tenants = found.iter().map(|summary| summary.tenant.to_string()).collect();
+        return Err(ReadError::SeveralTenants { campaign, tenants });
+    }
+    found.pop().ok_or_else(|| ReadError::NoCampaign { file: file.to_owned(), campaign })
+}

@@ -161,9 +161,9 @@ async fn has_just_ended(store: &dyn EventStore, stream: &StreamSummary, now: Tim
     match store.read_stream(&stream.tenant, stream.stream, before, 1).await {
         Ok(last) => last.iter().any(|last| last.event.recorded_at + WATCHED >= now),
         Err(error) => {
-            // It matters to what is shown of an ended campaign, and to nothing else.
             tracing::warn!(stream = %stream.stream, %error, "whether it ended lately is not known");
-            false
+            // One that did not leaves the memory again.
+            error.may_pass()
         }
     }
 }

@@ -14,6 +14,7 @@ use hedgerow_core::{
 };
 
 use crate::Engine;
+use crate::live::Live;
 use crate::shared::Shared;
 use crate::store::Claim;
 use crate::task::{LookUp, Message};
@@ -115,10 +116,12 @@ pub(crate) async fn snapshot(
     let call = || shared.directory.targets(&tenant, &definition.channel, system_model);
     let targets = in_time(&shared, call).await.and_then(|answer| answer);
     let inputs = match targets {
-        // One with nothing to do supersedes nothing (D3).
+        // One with nothing to do supersedes nothing (D3), nor does one that was cancelled or edited
+        // while its targets were looked up.
         Ok(targets)
             if !planned.begins(&targets)
-                || make_way(&shared, &tenant, stream, definition).await =>
+                || is_awaited(&shared, &tenant, stream, question).await
+                    && make_way(&shared, &tenant, stream, definition).await =>
         {
             for chunk in targets.chunks(shared.settings.chunk) {
                 let devices = chunk.iter().map(|(device, _)| *device).collect();
@@ -137,6 +140,19 @@ pub(crate) async fn snapshot(
         }
     };
     let _ = inbox.unbounded_send(Message::LookUp { look_up, inputs, is_last: true });
+}
+
+/// Whether the campaign still waits for the snapshot that it asked for.
+async fn is_awaited(
+    shared: &Arc<Shared>,
+    tenant: &TenantId,
+    stream: StreamId,
+    question: Question,
+) -> bool {
+    let engine = Engine { shared: Arc::clone(shared) };
+    let look =
+        move |live: &Live| live.campaign().is_some_and(|live| live.awaits_snapshot(question));
+    engine.look(tenant, stream, look).await.unwrap_or(false)
 }
 
 /// `false` if an older campaign is in the way and stays there.

@@ -4,8 +4,8 @@ mod common;
 
 use common::{Fault, Rig, Sent, definition, device, online_now, operation, seconds, tenant};
 use hedgerow_core::{
-    CampaignEdit, Outcome, Presence, Reaction, ReportStatus, RequestAnswer, TargetStatus,
-    TransportError,
+    CampaignEdit, CampaignStatus, Outcome, Presence, Reaction, ReportStatus, RequestAnswer,
+    RunningOperations, TargetStatus, TransportError,
 };
 use hedgerow_engine::{Observation, TargetFilter};
 
@@ -147,4 +147,39 @@ fn d22_what_contradicts_an_outcome_is_seen_until_a_day_after_the_end_also_after_
     rig.observe(&engine, shown).unwrap();
     rig.pass(seconds(120));
     assert_eq!(rig.progress(&engine, 1).contradictions, 1, "more than a day has passed");
+}
+
+#[test]
+fn d22_a_campaign_is_watched_though_the_store_failed_when_it_was_asked_whether_it_ended_lately() {
+    let mut rig = Rig::new(1);
+    let engine = rig.start();
+    rig.create(&engine, 1, definition(1));
+    rig.report(&engine, 1, operation(1, 1), ReportStatus::Success).unwrap();
+    rig.world.set_version(1, "2.0.0");
+    rig.store.fail_reads(1);
+    let engine = rig.restart();
+    rig.pass(seconds(60));
+    rig.world.set_version(1, "1.0.0");
+    let gone = Presence::Offline;
+    rig.observe(&engine, Observation::Presence { device: device(1), presence: gone }).unwrap();
+    let back = online_now(&rig, 1);
+    rig.observe(&engine, back).unwrap();
+    rig.pass(seconds(60));
+    assert_eq!(rig.progress(&engine, 1).contradictions, 1);
+}
+
+#[test]
+fn d18_a_campaign_that_was_cancelled_while_its_targets_were_looked_up_supersedes_nothing() {
+    let mut rig = Rig::new(2);
+    let engine = rig.start();
+    rig.create(&engine, 1, definition(1));
+    rig.world.scene().held = Some(Vec::new());
+    rig.create(&engine, 2, definition(1));
+    let cancelled = engine.clone();
+    let finish = RunningOperations::Finish;
+    let cancel = async move { cancelled.cancel(&tenant(), common::campaign_id(2), finish).await };
+    rig.run(cancel).unwrap();
+    rig.world.release();
+    rig.pass(seconds(60));
+    assert_eq!(rig.progress(&engine, 1).status, CampaignStatus::InProgress);
 }

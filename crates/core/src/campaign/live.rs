@@ -140,6 +140,13 @@ impl LiveCampaign {
         Self { questions: Questions::after(latest), ..self }
     }
 
+    /// Whether it still waits for the snapshot that it asked for with this question: not if it was
+    /// cancelled, deleted or edited since.
+    #[must_use]
+    pub fn awaits_snapshot(&self, question: Question) -> bool {
+        self.observations.snapshot_asked == Some(question)
+    }
+
     /// The folded state.
     #[must_use]
     pub fn campaign(&self) -> &Campaign {

@@ -172,3 +172,31 @@ impl Registry {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use hedgerow_core::CampaignId;
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn d21_an_operation_is_found_by_its_tenant_and_its_end_takes_nothing_from_another() {
+        let tenants: [TenantId; 2] = ["one", "other"].map(|name| name.parse().unwrap());
+        let device = DeviceId::from_bytes([1; 16]);
+        let campaign = |number| CampaignId::from_uuid(Uuid::from_u128(number));
+        let streams = [1, 2].map(|number| StreamId::Campaign(campaign(number)));
+        // Two tenants may well have the same ids, as realms that were copied do.
+        let operation = OperationId::of_campaign(campaign(1), device, 0);
+        let mut registry = Registry::default();
+        registry.set_holder(&tenants[0], device, streams[0], Some(operation));
+        assert_eq!(registry.stream_of(&tenants[1], operation), None);
+        registry.set_holder(&tenants[1], device, streams[1], Some(operation));
+        for (tenant, stream) in tenants.iter().zip(streams) {
+            assert_eq!(registry.stream_of(tenant, operation), Some(stream));
+        }
+        registry.release(&tenants[0], device, streams[0]);
+        assert_eq!(registry.stream_of(&tenants[0], operation), None);
+        assert_eq!(registry.stream_of(&tenants[1], operation), Some(streams[1]));
+    }
+}

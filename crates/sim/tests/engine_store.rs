@@ -82,6 +82,33 @@ fn d21_a_damaged_payload_stops_its_campaign_only() {
 }
 
 #[test]
+fn d14_a_device_that_was_reserved_by_a_campaign_that_goes_out_of_service_is_free() {
+    let mut rig = Rig::new(1);
+    let engine = rig.start();
+    // Its version is being read for the gates of the first campaign, which never comes to its end.
+    rig.world.scene().reads_hang = true;
+    rig.create(&engine, 1, definition(1));
+    let mut other = definition(1);
+    other.channel =
+        hedgerow_core::Channel::new("beta".parse().unwrap(), ["others".parse().unwrap()]).unwrap();
+    rig.create(&engine, 2, other);
+    rig.world.scene().reads_hang = false;
+    assert_eq!(rig.progress(&engine, 2).targets.in_progress, 0, "its device is another's");
+    rig.store.damage_without_checksums(|mut stored| {
+        if stored.stream == stream(1) && stored.version == 2 {
+            stored.event.data.truncate(5);
+        }
+        Some(stored)
+    });
+    rig.store.next([Fault::Fails(unavailable())]);
+    let refused = pause(&mut rig, &engine, 1).unwrap_err();
+    assert!(refused.is_retryable());
+    assert_eq!(engine.quarantined(&tenant()).len(), 1);
+    rig.pass(seconds(60));
+    assert_eq!(rig.world.take_sent(), [update(2, 1)]);
+}
+
+#[test]
 fn e6_an_event_of_an_unknown_type_stops_its_campaign_only() {
     let mut rig = two_campaigns();
     rig.store.damage_without_checksums(|mut stored| {

@@ -96,7 +96,8 @@ fn a_log_that_was_changed_at_random_is_audited_to_its_end() {
     let mut found = 0;
     for seed in 0..seeds() * 10 {
         let setup = Setup { devices: 8, ..Setup::new(seed % 7, Profile::lossy()) };
-        simulate(&setup, &mut storage).expect("it runs");
+        let report = simulate(&setup, &mut storage).expect("it runs");
+        assert_eq!(report.violation, None, "seed {seed}");
         let store = storage.open().expect("it opens");
         let mut events = wait(store.read_all(0, 100_000)).expect("it reads");
         let unchanged = audit(&store_of(events.clone()), &mut |_| {}).expect("it reads");

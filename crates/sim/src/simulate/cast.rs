@@ -112,7 +112,7 @@ pub(super) fn tells_all_again(seed: u64) -> bool {
 pub(super) fn concurrent_calls(seed: u64) -> usize {
     let mut random = Random::for_device(seed, 3, 1 << 41);
     let few = usize::try_from(random.between(1..=6)).unwrap_or(1);
-    pick(&mut random, &[few, 64, 100_000])
+    pick(&mut random, &[1, few, 64, 100_000])
 }
 
 impl<'a> Casting<'a> {
@@ -127,7 +127,7 @@ impl<'a> Casting<'a> {
     /// nothing else in common with those of the first.
     pub(super) fn twin(&self) -> Self {
         let random = Random::for_device(self.seed, 6, 1 << 41);
-        let (devices, campaigns) = ((self.devices / 3).max(1), (self.campaigns / 2).max(1));
+        let (devices, campaigns) = ((self.devices / 3).max(1), (self.campaigns * 2 / 3).max(1));
         Self { tenant: 1, random, devices, campaigns, ..*self }
     }
 

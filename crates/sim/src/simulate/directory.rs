@@ -24,6 +24,7 @@ const LONGEST_MS: u64 = 22_000;
 /// A part of an answer, and when it is put together.
 struct Page {
     devices: Range<usize>,
+    after: Duration,
     due: oneshot::Receiver<()>,
 }
 
@@ -51,9 +52,28 @@ impl Inner {
             let (sender, due) = oneshot::channel();
             self.schedule_in(moment, Happening::Answer(sender));
             let devices = (number * size).min(devices)..((number + 1) * size).min(devices);
-            pages.push(Page { devices, due });
+            pages.push(Page { devices, after: moment, due });
         }
         pages
+    }
+
+    /// A device that is removed between its page and the last one is easily kept for one that is
+    /// there: such a time counts as half an hour for what removes devices.
+    fn removed_meanwhile(&mut self, tenant: usize, named: &[Named], pages: &[Page]) {
+        let [first, .., last] = pages else { return };
+        let rate = self.faults.rate(FaultKind::DeviceRemoved).saturating_mul(30).min(1_000);
+        let place = self.faults.random().below(first.devices.len() as u64);
+        let named = named.get(usize::try_from(place).unwrap_or(0)).copied();
+        let index = named.and_then(|named| Some(self.thing(tenant, named.device)?.0));
+        if let Some(index) = index
+            && rate > 0
+            && self.faults.random().chance(rate)
+        {
+            let window = u64::try_from(last.after.saturating_sub(first.after).as_millis())
+                .unwrap_or(u64::MAX);
+            let after = first.after + self.some_ms(window);
+            self.schedule_in(after, Happening::Removed(index));
+        }
     }
 
     fn named_now(&self, tenant: usize, device: DeviceId) -> Named {
@@ -79,8 +99,12 @@ impl Lens {
                 }
             };
             let pages = inner.pages(devices.len());
+            if !pages.is_empty() {
+                inner.judges.of(tenant).targets_not_named(began.now);
+            }
             let named: Vec<Named> =
                 devices.iter().map(|device| inner.named_now(tenant, *device)).collect();
+            inner.removed_meanwhile(tenant, &named, &pages);
             let due = if pages.is_empty() && in_time { inner.due() } else { None };
             let answer = Some(Ok((tenant, began, named, pages)));
             (What::Other, Outcome { answer, due })
@@ -127,6 +151,8 @@ impl FleetDirectory for Lens {
             let (wanted, model) = (channel.clone(), system_model.clone());
             let make = move |inner: &mut Inner, tenant: usize| {
                 if let Some(error) = inner.directory_fails() {
+                    let now = inner.engine_now();
+                    inner.judges.of(tenant).targets_not_named(now);
                     return Err(error);
                 }
                 let fleet: Vec<FleetDevice> = inner

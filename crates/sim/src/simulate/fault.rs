@@ -80,6 +80,8 @@ faults! {
         "A call is never answered; a request may have been delivered. Of the calls.";
     CallSlow = "call_slow", PerMille,
         "A call is answered after up to 15 seconds. Of the calls.";
+    TransportSlow = "transport_slow", PerMilleOfMinutes,
+        "The platform takes up to 15 seconds for each call, for up to three minutes; the store may fail in the middle of that.";
     TransportDown = "transport_down", PerMilleOfMinutes,
         "The platform cannot be reached for one to ten minutes.";
     DirectoryFails = "directory_fails", PerMille,
@@ -100,18 +102,26 @@ faults! {
         "The clock of a device is up to ten years off. Of the devices.";
     ClockJumps = "clock_jumps", PerMilleOfMinutes,
         "The clock of a device jumps, by up to a day or by years.";
+    ClockPutBack = "clock_put_back", PerMilleOfMinutes,
+        "The clock of a device is put back by up to an hour in the middle of an update.";
+    StaleVersion = "stale_version", PerMille,
+        "A device that is back with another base image shows the former one for up to eight seconds more. Of the base images that are shown.";
+    DeviceBusy = "device_busy", PerMilleOfMinutes,
+        "A device is busy with something else for up to twenty minutes, and turns requests away.";
+    StoredReports = "stored_reports", PerMilleOfMinutes,
+        "What the platform has stored of a device's latest reports is told, the lost ones for the first time.";
     Liar = "liar", PerMille,
         "A device's software is broken: some of its reports are lies. Of the devices.";
     LieSuccess = "lie_success", PerMille,
         "A report says Success, whatever the device runs. Of the reports of liars.";
     LieForeign = "lie_foreign", PerMille,
-        "A device reports the end of another device's operation. Of the reports of liars.";
+        "A device reports the end of another device's operation, or of one of another tenant. Of the reports of liars.";
     LieBackwards = "lie_backwards", PerMille,
         "A report is followed by one of an earlier phase with less progress. Of the reports of liars.";
     LieCode = "lie_code", PerMille,
         "A report carries a code that there is not, or megabytes of message. Of the reports of liars.";
     OperatorPauses = "operator_pauses", PerMilleOfMinutes,
-        "Somebody pauses a campaign.";
+        "Somebody pauses a campaign, and half of the time resumes it within a minute.";
     OperatorResumes = "operator_resumes", PerMilleOfMinutes,
         "Somebody resumes a campaign.";
     OperatorCancels = "operator_cancels", PerMilleOfMinutes,
@@ -125,7 +135,9 @@ faults! {
     OperatorCancelsManual = "operator_cancels_manual", PerMilleOfMinutes,
         "Somebody cancels a manual update.";
     EngineKilled = "engine_killed", PerMilleOfMinutes,
-        "The engine is killed between two steps, and started again within two minutes.";
+        "The engine is killed between two steps, and started again within two minutes, or within two seconds.";
+    KilledAfterCommand = "killed_after_command", PerMille,
+        "The engine is killed when what a person asked for is written, and nothing of it has left. Of what people ask for.";
     EngineKilledAtCall = "engine_killed_at_call", PerMille,
         "The engine is killed just before or just after a call. Of the calls.";
     SecondEngine = "second_engine", PerMilleOfMinutes,
@@ -138,6 +150,8 @@ faults! {
         "A second tenant has devices, campaigns and manual updates with the same ids. Of the runs.";
     SmallChunks = "small_chunks", PerMille,
         "Snapshots are recorded and presence is looked up for three devices at a time. Of the runs.";
+    DeviceClaimed = "device_claimed", PerMilleOfMinutes,
+        "Another program has claims to some devices for up to two minutes.";
     AppendFails = "append_fails", PerMille,
         "The store fails an append before anything is written. Of the appends.";
     AppendAnswerLost = "append_answer_lost", PerMille,

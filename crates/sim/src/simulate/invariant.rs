@@ -75,11 +75,11 @@ invariants! {
     SameRequest = "same_request", "D8", World,
         "Every request of an operation carries the same UUID and, byte for byte, the same URL.";
     Stall = "stall", "D9", Log,
-        "An operation stalls when a report is followed by a silence of the stall time-out, not before and not much later; progress is recorded once per interval, which is at most half of the stall time-out.";
+        "An operation stalls when a report is followed by a silence of the stall time-out, not before and not much later; progress is recorded once per interval, which is at most half of the stall time-out, and not if it was only fetched from storage.";
     Forgotten = "forgotten", "D24", World,
         "A device that came back before it was rebooting, and says nothing, is asked again once per connection, after the request time-out and before its operation stalls.";
     Contradiction = "contradiction", "D22", World,
-        "What is recorded to contradict an outcome was shown, does contradict it, is the first of its target, and changes nothing.";
+        "What is recorded to contradict an outcome was shown, does contradict it, is the first of its target, and changes nothing; what a device shows when it connects is not missed.";
     OutageFailsNothing = "outage_fails_nothing", "D10", World,
         "A target fails only for something that a device or the platform said or that time took away, never because the transport was down.";
     OutageSlows = "outage_slows", "D10", World,
@@ -93,7 +93,7 @@ invariants! {
     StillRunning = "still_running", "D11", Log,
         "A device that is busy with a request that was sent more than once is at work, not refusing.";
     Reconciliation = "reconciliation", "D12", Log,
-        "An outcome is inferred only from the version last read, a roll-back only after the reboot time-out, and a device that shows the image is not asked again.";
+        "An outcome is inferred only from the version last read, a roll-back only after the reboot time-out, and a device that shows the image is not asked again; one that is back is looked at once it has settled.";
     FailureLimit = "failure_limit", "D13", Log,
         "A campaign fails in the very append that exceeds its failure limit, and no other does; success needs all targets final.";
     OneOperation = "one_operation", "D14", Log,
@@ -112,6 +112,8 @@ invariants! {
         "An operation's id is the UUID derived from campaign, device and series, or from tenant and request.";
     RecordThenAct = "record_then_act", "E4", World,
         "No request leaves before the event that decides it is durable, none twice for one decision, none after the end of its operation; and what is decided leaves.";
+    VoidAnswers = "void_answers", "E11", World,
+        "Nothing is decided on a version that was asked for before the state was loaded, and no request leaves that was decided before it.";
     Time = "time", "E12", World,
         "The engine's time never goes back while it runs, never goes at less than half speed, and follows a clock that is put forward at once.";
     ExpectedVersion = "expected_version", "E5", Log,
@@ -127,7 +129,7 @@ invariants! {
     Checksums = "checksums", "E14", Log,
         "Every event carries the checksum that follows from it and from the event before it in its stream.";
     Liveness = "liveness", "D7 to D17", World,
-        "Once faults have stopped and devices are online, every campaign and manual update ends within a bound.";
+        "Once faults have stopped and devices are online, every campaign and manual update ends within a bound; a campaign starts when its time has come and nothing is in its way.";
 }
 
 /// An invariant that did not hold.

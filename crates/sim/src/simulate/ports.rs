@@ -6,13 +6,11 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::{BoxFuture, pending};
-use hedgerow_core::{
-    DeviceId, ImageUrl, OperationId, RequestAnswer, TenantId, Timestamp, TransportError,
-};
+use hedgerow_core::{DeviceId, ImageUrl, OperationId, RequestAnswer, TenantId, TransportError};
 use hedgerow_engine::ports::DeviceTransport;
 
 use super::cast;
-use super::check::{Read, Said, Unread};
+use super::check::{Moment, Read, Said, Unread};
 use super::fault::FaultKind;
 use super::world::{Happening, Inner, World};
 use crate::device::DeviceInput;
@@ -69,6 +67,9 @@ impl Inner {
             self.mark(None, || format!("call_slow: {delay:?}"));
             self.meanwhile(delay);
         }
+        if self.slow_until.is_some_and(|until| until > self.now) {
+            delay += self.some_ms(15_000);
+        }
         if delay.is_zero() {
             return None;
         }
@@ -78,9 +79,9 @@ impl Inner {
     }
 
     /// What happens while an answer is awaited is what engines are easily wrong about: such a time
-    /// counts as four minutes for whatever people do, and for what kills engines and devices.
+    /// counts as four minutes for whatever people do, and for what kills engines, devices and stores.
     fn meanwhile(&mut self, delay: Duration) {
-        const KINDS: [FaultKind; 8] = [
+        const KINDS: [FaultKind; 9] = [
             FaultKind::OperatorPauses,
             FaultKind::OperatorResumes,
             FaultKind::OperatorCancels,
@@ -89,6 +90,7 @@ impl Inner {
             FaultKind::OperatorCancelsManual,
             FaultKind::EngineKilled,
             FaultKind::DeviceRemoved,
+            FaultKind::StoreDown,
         ];
         for kind in KINDS {
             let rate = self.faults.rate(kind).saturating_mul(4);
@@ -96,6 +98,16 @@ impl Inner {
                 let after = self.some_ms(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX));
                 self.schedule_in(after, Happening::Fault(kind));
             }
+        }
+    }
+
+    /// Half of the time the store fails once in a while of slow calls, if it does at all: what is
+    /// answered after that was asked before it (E11).
+    pub(super) fn store_fails_within(&mut self, lasts: Duration) {
+        let at = self.some_ms(u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX));
+        let fails = self.faults.random().chance(500);
+        if fails && self.faults.rate(FaultKind::StoreDown) > 0 {
+            self.schedule_in(at, Happening::Fault(FaultKind::StoreDown));
         }
     }
 
@@ -207,7 +219,7 @@ pub(super) struct Call {
 pub(super) enum What {
     Update(OperationId),
     /// With when it began.
-    Read(DeviceId, Timestamp),
+    Read(DeviceId, Moment),
     Other,
 }
 
@@ -306,9 +318,10 @@ impl DeviceTransport for Lens {
         url: &ImageUrl,
     ) -> BoxFuture<'static, RequestAnswer> {
         let url = url.as_str().to_owned();
+        let slot = self.slot;
         let make = move |inner: &mut Inner, tenant: usize| {
-            let now = inner.engine_now();
-            inner.judges.of(tenant).update_leaves(device, operation, &url, now);
+            let moment = inner.moment();
+            inner.judges.of(tenant).update_leaves(slot, device, operation, &url, moment);
             inner.note(Some(device), inner.judges.get(tenant).stream_of(operation), || {
                 format!("engine sends Update {operation}")
             });
@@ -352,9 +365,9 @@ impl DeviceTransport for Lens {
             let error = inner.server_error(Some(device));
             let hangs = inner.faults.happens(FaultKind::CallTimesOut);
             let version = inner.thing(tenant, device);
-            let version = version.filter(|(_, thing)| !thing.removed).map(|(_, t)| {
-                (!t.reports_no_version).then(|| t.device.published_version().to_owned())
-            });
+            let version = version
+                .filter(|(_, thing)| !thing.removed)
+                .map(|(_, t)| (!t.reports_no_version).then(|| t.shown.clone()));
             let answer = match (error, version) {
                 (Some(RequestAnswer::Temporary(error) | RequestAnswer::Permanent(error)), _) => {
                     Err(error)
@@ -370,7 +383,7 @@ impl DeviceTransport for Lens {
             } else {
                 Outcome { answer: Some(answer), due: inner.due() }
             };
-            (What::Read(device, moment.now), outcome)
+            (What::Read(device, moment), outcome)
         };
         let said = |answer: &Result<Option<String>, TransportError>| {
             (Said::Accepted, answer.clone().map_err(|_| Unread))

@@ -9,8 +9,11 @@ use hedgerow_core::event::{CampaignEvent, ManualUpdateEvent};
 use hedgerow_core::{OperationId, StoredEvent, StreamId, TenantId, Timestamp};
 use hedgerow_engine::ports::Clock;
 use hedgerow_engine::store::{
-    AppendError, EventStore, HeldClaim, StateSnapshot, StoreError, StreamAppend, StreamSummary,
+    AppendError, Claim, EventStore, HeldClaim, StateSnapshot, StoreError, StreamAppend,
+    StreamSummary,
 };
+
+use uuid::Uuid;
 
 use super::check::Event;
 use super::fault::FaultKind;
@@ -74,6 +77,13 @@ impl FaultyStore {
         } else {
             Fate::Works
         };
+        // A person asked for something, and the engine dies when that is written.
+        let slot = self.lens.slot;
+        let killed = inner.kills_after.take_if(|tenant| {
+            let tenant = super::cast::tenant(*tenant);
+            slot == 0 && batch.iter().any(|append| append.tenant == tenant)
+        });
+        let fate = if killed.is_some() { Fate::KillsAfter } else { fate };
         match fate {
             Fate::Works | Fate::KillsAfter => {}
             Fate::Fails => inner.mark(None, || "append_fails".to_owned()),
@@ -189,6 +199,8 @@ impl FaultyStore {
 
 /// How long a call waits for another program to let go of the store.
 const BUSY: Duration = Duration::from_secs(5);
+/// The stream of another program, which no engine runs.
+const ELSEWHERE: StreamId = StreamId::ManualUpdate(OperationId::from_uuid(Uuid::from_u128(7)));
 /// More refused appends at one instant can only be a circle.
 const MOST_REFUSED: u32 = 1_000;
 
@@ -206,6 +218,30 @@ impl Inner {
         let message = "it tries an append again and again that is refused each time".to_owned();
         self.judges.of(0).broken((Invariant::Liveness, message), now, None, None);
         true
+    }
+
+    /// What another program has the claim to is refused.
+    fn claimed_elsewhere(&mut self, batch: &[StreamAppend]) -> Option<AppendError> {
+        if self.claimed.is_empty() {
+            return None;
+        }
+        let now = self.now;
+        self.claimed.retain(|_, until| *until > now);
+        let engine_now = self.engine_now();
+        let claims = batch
+            .iter()
+            .flat_map(|append| append.claims_taken.iter().map(|claim| (&append.tenant, claim)));
+        for (tenant, claim) in claims {
+            let Claim::Device(device) = claim else { continue };
+            let number = self.judges.number(tenant, engine_now);
+            if self.claimed.contains_key(&(number, *device)) {
+                let refusal =
+                    AppendError::ClaimConflict { claim: claim.clone(), holder: ELSEWHERE };
+                self.is_refused(&refusal);
+                return Some(refusal);
+            }
+        }
+        None
     }
 
     fn unreadable(&mut self, stream: StreamId, error: &hedgerow_core::event::EventError) {
@@ -233,6 +269,9 @@ impl EventStore for FaultyStore {
             let alive = self.lens.is_alive(&self.lens.world.inner());
             if !alive {
                 return pending().await;
+            }
+            if let Some(refusal) = self.lens.world.inner().claimed_elsewhere(&batch) {
+                return Err(refusal);
             }
             let mut decoded = Vec::with_capacity(batch.len());
             for append in &batch {
@@ -285,10 +324,22 @@ impl EventStore for FaultyStore {
         after: u64,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<StoredEvent>, StoreError>> {
+        let (lens, of) = (self.lens.clone(), tenant.clone());
         let tenant = tenant.clone();
-        self.read(move |store| {
+        let read = self.read(move |store| {
             async move { store.read_stream(&tenant, stream, after, limit).await }.boxed()
-        })
+        });
+        async move {
+            let page = read.await?;
+            if page.is_empty() {
+                let inner = &mut *lens.world.inner();
+                let now = inner.engine_now();
+                let number = inner.judges.number(&of, now);
+                inner.judges.of(number).load_ends(lens.slot, stream);
+            }
+            Ok(page)
+        }
+        .boxed()
     }
 
     fn read_all(
@@ -336,6 +387,13 @@ impl EventStore for FaultyStore {
         tenant: &TenantId,
         stream: StreamId,
     ) -> BoxFuture<'_, Result<Option<StateSnapshot>, StoreError>> {
+        {
+            // A state is loaded, which begins with this (E11).
+            let inner = &mut *self.lens.world.inner();
+            let moment = inner.moment();
+            let number = inner.judges.number(tenant, moment.now);
+            inner.judges.of(number).load_begins(self.lens.slot, stream, moment);
+        }
         let tenant = tenant.clone();
         self.read(move |store| async move { store.load_snapshot(&tenant, stream).await }.boxed())
     }

@@ -1,7 +1,7 @@
 //! The simulated world: devices, the platform between them and the engines, and what is under way.
 //! It goes on when an engine dies.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,8 +18,13 @@ use super::fault::{FaultKind, Faults};
 use super::trace::Trace;
 use crate::device::{DeviceInput, DeviceOutput, DeviceProfile, SimulatedDevice};
 
+/// The longest that a device goes on showing its former base image: shorter than it takes to settle.
+const LONGEST_STALE_MS: u64 = 8_000;
 /// The longest message of a device that lies.
 const LONG_MESSAGE: usize = 20_000;
+
+/// So many reports of each device are stored.
+const STORED: usize = 3;
 
 /// Something that happens at its time.
 pub(super) enum Happening {
@@ -35,6 +40,10 @@ pub(super) enum Happening {
     Request(u32, DeviceInput),
     /// A device's power or network comes back, or goes away.
     Device(u32, DeviceInput),
+    /// A device is removed from the platform.
+    Removed(u32),
+    /// A device shows a base image: that of its message of that number.
+    Shows(u32, u64, String),
     /// The answer to a call is given.
     Answer(oneshot::Sender<()>),
     /// The engine of a slot starts.
@@ -66,6 +75,13 @@ pub(super) struct Thing {
     pub(super) online_since: Option<Timestamp>,
     /// What was last told of its presence is not so, or was lost: the platform owes a notice.
     pub(super) notice_owed: bool,
+    /// The version that the platform knows, and how many versions its device has shown.
+    pub(super) shown: String,
+    shown_count: u64,
+    /// Until when it is busy with something else.
+    pub(super) busy_until: Option<Timestamp>,
+    /// Its latest reports, as the platform has stored them.
+    stored: VecDeque<OperationReport>,
     armed: Option<Timestamp>,
 }
 
@@ -90,6 +106,10 @@ pub(super) struct Inner {
     /// Until when the store fails, and until when another program holds it.
     pub(super) store_down_until: Option<Timestamp>,
     pub(super) store_held_until: Option<Timestamp>,
+    /// Until when another program has the claim to a device of a tenant.
+    pub(super) claimed: BTreeMap<(usize, DeviceId), Timestamp>,
+    /// The engine dies when the next append of this tenant is written.
+    pub(super) kills_after: Option<usize>,
     pub(super) step: u64,
     queue: BTreeMap<(Timestamp, u64), Happening>,
     queued: u64,
@@ -98,6 +118,7 @@ pub(super) struct Inner {
     wakes: BTreeSet<(Timestamp, u32)>,
     pub(super) faults: Faults,
     pub(super) down_until: Option<Timestamp>,
+    pub(super) slow_until: Option<Timestamp>,
     pub(super) engines: [Alive; 2],
     /// What engines were told and have not acknowledged.
     pub(super) pending: [BTreeMap<u64, (usize, Observation, Told)>; 2],
@@ -151,6 +172,10 @@ impl World {
             things.push(Thing {
                 tenant: part.tenant,
                 notice_owed: false,
+                shown: part.device.published_version().to_owned(),
+                shown_count: 0,
+                busy_until: None,
+                stored: VecDeque::new(),
                 online_since: part.device.is_connected().then_some(now),
                 device: part.device,
                 system_model: part.system_model,
@@ -175,6 +200,8 @@ impl World {
             engine_time: now,
             store_down_until: None,
             store_held_until: None,
+            claimed: BTreeMap::new(),
+            kills_after: None,
             step: 0,
             queue: BTreeMap::new(),
             queued: 0,
@@ -183,6 +210,7 @@ impl World {
             wakes: BTreeSet::new(),
             faults,
             down_until: None,
+            slow_until: None,
             engines: [Alive::default(); 2],
             pending: [BTreeMap::new(), BTreeMap::new()],
             refused: (0, 0),
@@ -196,6 +224,9 @@ impl World {
             trace,
             healthy,
         };
+        for index in 0..u32::try_from(inner.things.len()).unwrap_or(u32::MAX) {
+            inner.device_shows(index);
+        }
         for index in online {
             inner.device_went(index, true);
         }
@@ -309,6 +340,16 @@ impl Inner {
         self.things.get(index as usize).filter(|thing| !thing.removed).map(|_| index)
     }
 
+    /// A device that is updating, or any, if none is.
+    pub(super) fn some_device_at_work(&mut self) -> Option<u32> {
+        let at_work = |thing: &Thing| !thing.removed && thing.device.running_operation().is_some();
+        let found: Vec<u32> =
+            (0..).zip(&self.things).filter(|(_, thing)| at_work(thing)).map(|(n, _)| n).collect();
+        let any = self.some_device();
+        let place = self.faults.random().below(found.len() as u64);
+        found.get(usize::try_from(place).unwrap_or(0)).copied().or(any)
+    }
+
     /// Where a device is, as the platform knows; `None`: there is no such device.
     pub(super) fn presence(&self, tenant: usize, device: DeviceId) -> Option<Presence> {
         self.presence_of(*self.index.get(&(tenant, device))?)
@@ -349,7 +390,7 @@ impl Inner {
 
     fn output(&mut self, index: u32, output: DeviceOutput) {
         let thing = &mut self.things[index as usize];
-        let (tenant, device) = (thing.tenant, thing.device.id());
+        let device = thing.device.id();
         match output {
             DeviceOutput::Connected => {
                 thing.online_since = Some(self.now);
@@ -362,8 +403,15 @@ impl Inner {
                 self.notice(index);
             }
             DeviceOutput::BaseImage { version } => {
-                self.note(Some(device), None, || format!("device shows base image {version}"));
-                self.message(tenant, Observation::BaseImageChanged { device });
+                thing.shown_count += 1;
+                let (number, other) = (thing.shown_count, thing.shown != version);
+                if other && self.faults.happens(FaultKind::StaleVersion) {
+                    let delay = self.some_ms(LONGEST_STALE_MS);
+                    self.mark(Some(device), || format!("stale_version for {delay:?}"));
+                    self.schedule_in(delay, Happening::Shows(index, number, version));
+                } else {
+                    self.shows(index, number, version);
+                }
             }
             DeviceOutput::Report { operation, status, progress, code, message, stamp } => {
                 let stamp = stamp.as_millis().saturating_add(thing.clock_offset_ms);
@@ -377,6 +425,62 @@ impl Inner {
                 };
                 self.report(index, report);
             }
+        }
+    }
+
+    /// A device shows a base image, unless it has shown another one since.
+    pub(super) fn shows(&mut self, index: u32, number: u64, version: String) {
+        let thing = &mut self.things[index as usize];
+        if thing.removed || thing.shown_count != number {
+            return;
+        }
+        let (tenant, device) = (thing.tenant, thing.device.id());
+        self.note(Some(device), None, || format!("device shows base image {version}"));
+        self.things[index as usize].shown = version;
+        self.device_shows(index);
+        self.message(tenant, Observation::BaseImageChanged { device });
+    }
+
+    /// Whoever reads it.
+    fn device_shows(&mut self, index: u32) {
+        let now = self.engine_now();
+        let thing = &self.things[index as usize];
+        let version = (!thing.reports_no_version).then(|| thing.shown.clone());
+        self.judges.of(thing.tenant).device_shows(thing.device.id(), version, now);
+    }
+
+    /// A request reaches a device; one that is busy with something else turns an Update away.
+    pub(super) fn receive(&mut self, index: u32, input: DeviceInput) {
+        let now = self.now;
+        let thing = &self.things[index as usize];
+        let is_busy = thing.busy_until.is_some_and(|until| until > now)
+            && !thing.removed
+            && thing.device.is_connected()
+            && thing.device.running_operation().is_none();
+        match input {
+            DeviceInput::Update { operation, .. } if is_busy => {
+                let refusal = DeviceOutput::Report {
+                    operation,
+                    status: "Failure",
+                    progress: 0,
+                    code: "UpdateAlreadyInProgress",
+                    message: "",
+                    stamp: now,
+                };
+                self.output(index, refusal);
+            }
+            input => self.act(index, |device, output| device.handle(now, input, output)),
+        }
+    }
+
+    /// What the platform has stored of a device's reports is told, as what it is.
+    pub(super) fn tell_stored_reports(&mut self, index: u32) {
+        let thing = &self.things[index as usize];
+        let tenant = thing.tenant;
+        for report in thing.stored.clone() {
+            let report = OperationReport { from_storage: true, ..report };
+            let delay = self.some_ms(1_000);
+            self.schedule_in(delay, Happening::Tell(tenant, Observation::Report(report)));
         }
     }
 
@@ -396,6 +500,9 @@ impl Inner {
                 report.status, report.progress, report.operation
             )
         });
+        let stored = &mut self.things[index as usize].stored;
+        stored.truncate(STORED - 1);
+        stored.push_front(report.clone());
         if !self.things[index as usize].liar {
             return self.message(tenant, Observation::Report(report));
         }
@@ -434,7 +541,7 @@ impl Inner {
         let known = self.sent.len() as u64;
         let place = usize::try_from(self.faults.random().below(known)).unwrap_or(0);
         let Some((of, other, operation)) = self.sent.get(place).copied() else { return };
-        if of != tenant || other == device {
+        if (of, other) == (tenant, device) {
             return;
         }
         self.lied(device, "reports the success of another device's operation");
@@ -520,6 +627,7 @@ impl Inner {
             let now = self.now;
             let thing = &mut self.things[index as usize];
             thing.liar = false;
+            thing.busy_until = None;
             thing.device.set_profile(healthy);
             self.act(index, |device, output| {
                 device.handle(now, DeviceInput::PowerRestored, output);

@@ -26,7 +26,8 @@ pub(in crate::simulate) type Read = Result<Option<String>, Unread>;
 pub(super) struct Shown {
     pub(super) version: Read,
     pub(super) at: Timestamp,
-    /// The step of the simulation in which it was given.
+    /// The steps of the simulation in which it was asked for and given.
+    pub(super) asked_in: u64,
     pub(super) step: u64,
 }
 
@@ -76,6 +77,21 @@ pub(super) struct Facts {
     appends: BTreeMap<(usize, StreamId), (u64, u64)>,
     /// Those of the append that is just recorded.
     pub(super) decided_in: (u64, u64),
+    /// When each engine began to load each stream for the last time that it did so to the end, and in
+    /// which step.
+    loads: BTreeMap<(usize, StreamId), (Timestamp, u64)>,
+    /// The same of loads that have not come to their end.
+    loading: BTreeMap<(usize, StreamId), (Timestamp, u64)>,
+    /// The step of the latest load of the stream that records just now.
+    loaded_in: u64,
+    /// When a read of each device last began.
+    pub(super) read_began: BTreeMap<DeviceId, Timestamp>,
+    /// What each device shows, whoever reads it, and since when.
+    pub(super) shows: BTreeMap<DeviceId, (Option<String>, Timestamp)>,
+    /// When the directory last named each device as a target, with its presence.
+    pub(super) named_at: BTreeMap<DeviceId, Timestamp>,
+    /// When the directory last failed to name targets at once.
+    pub(super) unnamed_at: Timestamp,
     /// The devices that are online, whoever knows.
     pub(super) online: BTreeSet<DeviceId>,
     /// The latest versions read of each device, whichever campaign asked and whatever failed since.
@@ -117,7 +133,29 @@ impl Facts {
     /// The engine of this slot records what an append of this stream holds.
     pub(super) fn records(&mut self, slot: usize, stream: StreamId) {
         self.slot = slot;
+        self.loaded_in = self.loads.get(&(slot, stream)).map_or(0, |(_, step)| *step);
         self.decided_in = self.appends.get(&(slot, stream)).copied().unwrap_or((0, u64::MAX));
+    }
+
+    /// Whether all that is known was told to one engine.
+    pub(super) fn is_alone(&self) -> bool {
+        self.alone_since.is_some() || self.witness == Witness::Log
+    }
+
+    /// An engine begins to load a stream: what it asked before is void (E11).
+    pub(super) fn load_begins(&mut self, slot: usize, stream: StreamId, at: Timestamp, step: u64) {
+        self.loading.insert((slot, stream), (at, step));
+    }
+
+    /// It has read the stream to its end.
+    pub(super) fn load_ends(&mut self, slot: usize, stream: StreamId) {
+        let began = self.loading.remove(&(slot, stream));
+        self.loads.extend(began.map(|began| ((slot, stream), began)));
+    }
+
+    /// When this engine last began to load the stream.
+    pub(super) fn loaded_at(&self, slot: usize, stream: StreamId) -> Option<Timestamp> {
+        self.loads.get(&(slot, stream)).map(|(at, _)| *at)
     }
 
     /// A version was read, or could not be.
@@ -130,12 +168,16 @@ impl Facts {
     }
 
     /// What the device may last have shown to the stream that records: the last answer before its
-    /// append began, and others since the append before, which waited with it. The latest comes
-    /// first.
+    /// append began, and others since the append before, which waited with it; none that was asked
+    /// for before the stream was loaded (E11). The latest comes first.
     fn seen(&self, device: DeviceId) -> impl Iterator<Item = &Shown> {
         let (from, until) = self.decided_in;
+        let loaded_in = self.loaded_in;
         let all = self.read[self.slot].get(&device).map(Vec::as_slice).unwrap_or_default();
-        let before = all.iter().rev().filter(move |shown| shown.step <= until);
+        let before = all
+            .iter()
+            .rev()
+            .filter(move |shown| shown.step <= until && shown.asked_in >= loaded_in);
         before
             .enumerate()
             .take_while(move |(place, shown)| *place == 0 || shown.step >= from)
@@ -159,7 +201,11 @@ impl Facts {
             .filter_map(|shown| shown.version.as_ref().ok())
             .map(|version| version.as_deref().map_or(Stated::NoVersion, Stated::Version))
             .collect();
-        ensure(!read.is_empty(), Invariant::Gates, || {
+        let all = self.read[self.slot].get(&device);
+        let is_void =
+            all.is_some_and(|all| all.iter().any(|shown| shown.asked_in < self.loaded_in));
+        let invariant = if is_void { Invariant::VoidAnswers } else { Invariant::Gates };
+        ensure(!read.is_empty(), invariant, || {
             let last = self.seen(device).next();
             format!("its turn comes, and last was read: {last:?}")
         })?;
@@ -208,6 +254,7 @@ impl Facts {
         let offline = self.told_offline.get(&device).copied();
         let at = online.max(offline).filter(|at| *at > alone_since.max(self.calm_since))?;
         // A snapshot may have named it since with another presence.
+        let at = Some(at).filter(|at| self.named_at.get(&device).is_none_or(|named| named < at))?;
         let is_so = self.online.contains(&device) == (online > offline);
         (is_so && online != offline).then_some((online > offline, at))
     }

@@ -140,6 +140,11 @@ impl Judges {
         claims
     }
 
+    /// See [`Checker::overdue`].
+    pub(in crate::simulate) fn overdue(&mut self, moment: Moment) {
+        self.each.iter_mut().for_each(|judge| judge.overdue(moment));
+    }
+
     /// At the end of a step: campaigns in which a target should have had its turn.
     pub(in crate::simulate) fn passed_over(
         &mut self,

@@ -12,6 +12,7 @@
 //! | `turn` | whose turn it is (D4) |
 //! | `calls` | how many calls are under way |
 //! | `outage` | what an outage is like (D10) |
+//! | `owed` | what must have happened by a time (D1, D12, D22) |
 //! | `told` | what was acknowledged (E8, E10) |
 //! | `subscriber` | what subscribers are told (E4) |
 //! | `judges` | a judge for each tenant |
@@ -27,6 +28,7 @@ mod log;
 mod manual;
 mod operation;
 mod outage;
+mod owed;
 mod passing;
 mod subscriber;
 mod survey;
@@ -50,6 +52,7 @@ use self::manual::Manual;
 use self::operation::Op;
 pub(super) use self::operation::Said;
 use self::outage::Outages;
+use self::owed::Owed;
 pub(super) use self::subscriber::Subscriber;
 pub(super) use self::told::{Asked, Told};
 use self::turn::Turns;
@@ -105,6 +108,7 @@ pub(super) struct Checker {
     facts: Facts,
     turns: Turns,
     outages: Outages,
+    owed: Owed,
     violation: Option<Violation>,
     pub(super) coverage: Coverage,
 }
@@ -119,6 +123,7 @@ impl Checker {
             facts: Facts::default(),
             turns: Turns::new(calls),
             outages: Outages::default(),
+            owed: Owed::default(),
             violation: None,
             coverage: Coverage::default(),
         }
@@ -240,7 +245,7 @@ impl Checker {
         }
         let Some(model) = self.campaigns.get_mut(&id) else {
             let fold = Campaign::begin(self.tenant.clone(), id, event, at).map_err(fold_error)?;
-            self.campaigns.insert(id, Model::new(fold));
+            self.campaigns.insert(id, Model::new(fold, at));
             return Ok(());
         };
         let device = event.device();

@@ -54,17 +54,51 @@ impl Checker {
         self.facts.append_begins(slot, stream, step);
     }
 
+    /// An engine begins to load a stream.
+    pub(in crate::simulate) fn load_begins(
+        &mut self,
+        slot: usize,
+        stream: StreamId,
+        moment: Moment,
+    ) {
+        self.facts.load_begins(slot, stream, moment.now, moment.step);
+    }
+
+    /// It has read the stream to its end.
+    pub(in crate::simulate) fn load_ends(&mut self, slot: usize, stream: StreamId) {
+        self.facts.load_ends(slot, stream);
+    }
+
+    /// A device shows a version from now on, whoever reads it.
+    pub(in crate::simulate) fn device_shows(
+        &mut self,
+        device: DeviceId,
+        version: Option<String>,
+        now: Timestamp,
+    ) {
+        self.facts.shows.insert(device, (version, now));
+    }
+
+    /// The directory does not name targets at once.
+    pub(in crate::simulate) fn targets_not_named(&mut self, now: Timestamp) {
+        self.facts.unnamed_at = now;
+    }
+
     pub(in crate::simulate) fn update_leaves(
         &mut self,
+        slot: usize,
         device: DeviceId,
         operation: OperationId,
         url: &str,
-        now: Timestamp,
+        moment: Moment,
     ) {
+        let now = moment.now;
         let alone = self.facts.alone_since.is_some();
+        let stream = self.stream_of(operation);
+        let loaded_at = stream.and_then(|stream| self.facts.loaded_at(slot, stream));
         let checked = match self.facts.operation(operation) {
             Ok(known) if known.device == device => {
-                known.leaves(url, alone, now).map_err(operation::of(operation))
+                known.leaves(url, alone, loaded_at, now).map_err(operation::of(operation))
             }
             Ok(known) => Err((
                 Invariant::SameRequest,
@@ -72,7 +106,6 @@ impl Checker {
             )),
             Err(broken) => Err(broken),
         };
-        let stream = self.stream_of(operation);
         self.note(checked, now, stream, Some(device));
     }
 
@@ -116,6 +149,7 @@ impl Checker {
     }
 
     pub(in crate::simulate) fn read_began(&mut self, device: DeviceId, moment: Moment) {
+        self.facts.read_began.insert(device, moment.now);
         let (models, now) = (self.campaigns.values(), moment.now);
         let mut checked = self.outages.read_began(device, models.clone(), &self.facts, now);
         // What waited behind other calls was decided before.
@@ -131,7 +165,7 @@ impl Checker {
         &mut self,
         slot: usize,
         device: DeviceId,
-        since: Timestamp,
+        since: Moment,
         version: Read,
         moment: Moment,
     ) {
@@ -147,9 +181,10 @@ impl Checker {
         }
         // One that began before a load and failed takes nothing away from what was read since.
         let latest = self.facts.read[slot].get(&device).and_then(|shown| shown.last());
-        let newer = latest.is_some_and(|shown| shown.at > since);
+        let newer = latest.is_some_and(|shown| shown.at > since.now);
         if !(failed && newer) {
-            let shown = Shown { version, at: moment.now, step: moment.step };
+            let (asked_in, step) = (since.step, moment.step);
+            let shown = Shown { version, at: moment.now, asked_in, step };
             self.facts.was_read(slot, device, shown);
         }
         self.refresh_device(device, moment);
@@ -165,6 +200,8 @@ impl Checker {
         began: Moment,
         now: Timestamp,
     ) {
+        let devices = targets.iter().map(|named| named.device);
+        self.facts.named_at.extend(devices.map(|device| (device, now)));
         self.turns.named(targets, began.step, now);
         let waiting = [CampaignStatus::Idle, CampaignStatus::Scheduled];
         // One with nothing to do supersedes nothing (D3).

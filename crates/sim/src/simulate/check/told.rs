@@ -8,6 +8,7 @@ use hedgerow_core::{
 use hedgerow_engine::{EngineError, Observation};
 
 use super::campaign::Recorded;
+use super::owed::OwedLook;
 use super::{Checker, Moment};
 use crate::simulate::invariant::{Checked, Invariant, ensure};
 
@@ -17,6 +18,7 @@ pub(in crate::simulate) enum Told {
         device: DeviceId,
         online: bool,
         at: Timestamp,
+        looks: Vec<OwedLook>,
     },
     /// With the streams that a target of the device was open in.
     Removed {
@@ -62,9 +64,10 @@ impl Checker {
         match observation {
             Observation::Presence { device, presence } => {
                 let online = matches!(presence, hedgerow_core::Presence::Online { .. });
+                let looks = self.looks_owed(*device, *presence, moment.now);
                 self.turns.notice_told(*device, online, moment.step);
                 self.refresh_device(*device, moment);
-                Told::Presence { device: *device, online, at: moment.now }
+                Told::Presence { device: *device, online, at: moment.now, looks }
             }
             Observation::DeviceRemoved { device } => {
                 Told::Removed { device: *device, open: self.open_targets(*device) }
@@ -110,8 +113,9 @@ impl Checker {
         moment: Moment,
     ) -> bool {
         match told {
-            Told::Presence { device, online, at } => {
+            Told::Presence { device, online, at, looks } => {
                 if answer.is_ok() {
+                    self.owes(looks);
                     let facts = &mut self.facts;
                     facts.went(*device, *online, *at);
                     let told =

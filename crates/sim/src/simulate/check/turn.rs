@@ -277,6 +277,9 @@ impl Turns {
             let before = queue.ready.range(..key).find(|(_, since)| **since < moment.step);
             match before {
                 // What waited behind other calls was decided before.
+                // The turn may be that of a read that is under way already, and this one for another
+                // purpose.
+                Some(_) if self.reading.contains_key(&device) => {}
                 Some(((_, other), _)) if !self.calls.were_full_in(moment.step) => {
                     queue.unfair.insert(place, model.targets[*other].device);
                 }

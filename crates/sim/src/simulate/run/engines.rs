@@ -132,7 +132,8 @@ impl Run<'_> {
                 }
             }
             if slot == 0 {
-                let delay = inner.some_ms(120_000);
+                let quick = inner.faults.random().chance(400);
+                let delay = inner.some_ms(if quick { 2_000 } else { 120_000 });
                 inner.schedule_in(delay, Happening::EngineStarts(0));
             }
             let alone = !inner.engines.iter().any(|engine| engine.running);
@@ -235,6 +236,9 @@ impl Run<'_> {
             let inner = &mut *self.world.inner();
             inner.judges.coverage().inputs += 1;
             inner.note(None, None, || format!("{text}{}", whose(tenant)));
+            if inner.faults.happens(FaultKind::KilledAfterCommand) {
+                inner.kills_after = Some(tenant);
+            }
             let now = inner.engine_now();
             (inner.engines[0].generation, inner.judges.of(tenant).asked(asked, now))
         };

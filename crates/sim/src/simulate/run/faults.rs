@@ -68,6 +68,10 @@ impl Run<'_> {
                 Ok(())
             }
             F::SecondEngine => self.start_second_engine(),
+            F::DeviceClaimed => {
+                self.claim_devices();
+                Ok(())
+            }
             F::EngineClockSteps | F::EngineClockSetBack => {
                 self.put_clock_right(kind);
                 Ok(())
@@ -84,6 +88,16 @@ impl Run<'_> {
                         &mut inner.store_held_until
                     };
                     *until_then = (*until_then).max(Some(until));
+                }
+                Ok(())
+            }
+            F::TransportSlow => {
+                let inner = &mut *self.world.inner();
+                let lasts = inner.some_ms(180_000);
+                if inner.faults.inject(kind) {
+                    inner.slow_until = inner.slow_until.max(Some(inner.now + lasts));
+                    inner.mark(None, || format!("transport_slow for {lasts:?}"));
+                    inner.store_fails_within(lasts);
                 }
                 Ok(())
             }
@@ -148,6 +162,11 @@ impl Run<'_> {
         if let Some(request) = request {
             self.mark(kind, None);
             self.ask(request, false);
+            let inner = &mut *self.world.inner();
+            if kind == FaultKind::OperatorPauses && inner.faults.random().chance(500) {
+                let after = inner.some_ms(60_000);
+                inner.schedule_in(after, Happening::Fault(FaultKind::OperatorResumes));
+            }
         }
     }
 
@@ -173,9 +192,31 @@ impl Run<'_> {
         self.start_engine(1)
     }
 
+    /// Another program takes the claims to up to four devices: this engine's operations on them are
+    /// refused until it lets go (E5).
+    fn claim_devices(&mut self) {
+        let inner = &mut *self.world.inner();
+        let count = inner.faults.random().between(1..=4);
+        let devices: Vec<u32> = (0..count).filter_map(|_| inner.some_device()).collect();
+        let until = inner.now + inner.some_ms(120_000);
+        if devices.is_empty() || !inner.faults.inject(FaultKind::DeviceClaimed) {
+            return;
+        }
+        for index in devices {
+            let thing = &inner.things[index as usize];
+            let (tenant, device) = (thing.tenant, thing.device.id());
+            inner.mark(Some(device), || format!("device_claimed until {until}"));
+            inner.claimed.insert((tenant, device), until);
+        }
+    }
+
     fn device_fault(&mut self, kind: FaultKind) {
         let mut inner = self.world.inner();
-        let device = inner.some_device();
+        let device = match kind {
+            // In the middle of an update, if there is one.
+            FaultKind::ClockPutBack | FaultKind::StoredReports => inner.some_device_at_work(),
+            _ => inner.some_device(),
+        };
         let lasts = inner.some_ms(600_000);
         let jump = inner.faults.random().between(0..=2_000);
         let Some(index) = device.filter(|_| inner.faults.inject(kind)) else { return };
@@ -206,6 +247,14 @@ impl Run<'_> {
                 let ms = if jump.is_multiple_of(2) { days * 86_400 } else { days * 86_400_000 };
                 inner.things[index as usize].clock_offset_ms += ms;
             }
+            FaultKind::ClockPutBack => {
+                let ms = i64::try_from(jump).unwrap_or(0) * 1_800;
+                inner.things[index as usize].clock_offset_ms -= ms;
+            }
+            FaultKind::DeviceBusy => {
+                inner.things[index as usize].busy_until = Some(now + lasts * 2);
+            }
+            FaultKind::StoredReports => inner.tell_stored_reports(index),
             _ => {}
         }
     }
@@ -217,8 +266,10 @@ impl Run<'_> {
             inner.faults.end();
             inner.healed_at = Some(inner.now);
             inner.down_until = None;
+            inner.slow_until = None;
             inner.store_down_until = None;
             inner.store_held_until = None;
+            inner.claimed.clear();
             inner.note(None, None, || "faults stop, everything heals".to_owned());
             inner.heal_devices();
             if inner.engines[1].running {

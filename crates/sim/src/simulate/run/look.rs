@@ -27,6 +27,9 @@ impl Run<'_> {
                 let at = inner.now;
                 inner.trace.sample(Sample { at, targets: standing.counts, limit: standing.limit });
             }
+            if self.slots[0].engine.is_some() {
+                inner.judges.overdue(moment);
+            }
             let passed_over = inner.judges.passed_over(moment);
             (std::mem::take(&mut inner.touched), passed_over, moment)
         };

@@ -262,10 +262,23 @@ impl<'a> Run<'a> {
             Happening::TellAgain(slot, tenant, observation) => {
                 self.tell_again(slot, tenant, observation);
             }
-            Happening::Request(index, input) | Happening::Device(index, input) => {
+            Happening::Request(index, input) => self.world.inner().receive(index, input),
+            Happening::Device(index, input) => {
                 let mut inner = self.world.inner();
                 let now = inner.now;
                 inner.act(index, |device, output| device.handle(now, input, output));
+            }
+            Happening::Removed(index) => {
+                let mut inner = self.world.inner();
+                let device = inner.things[index as usize].device.id();
+                let there = !inner.things[index as usize].removed;
+                if there && inner.faults.inject(FaultKind::DeviceRemoved) {
+                    inner.mark(Some(device), || FaultKind::DeviceRemoved.name().to_owned());
+                    inner.remove(index);
+                }
+            }
+            Happening::Shows(index, number, version) => {
+                self.world.inner().shows(index, number, version);
             }
             Happening::Answer(due) => {
                 // Whoever waited may be gone.

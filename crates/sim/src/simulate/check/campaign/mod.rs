@@ -35,6 +35,8 @@ pub(super) struct Target {
     pub(super) operation: Option<OperationId>,
     /// What its device shows was recorded to contradict its end.
     contradicted: bool,
+    /// How often its status changed.
+    pub(super) moved: u32,
 }
 
 /// How often what was recorded, for what was acknowledged (E8).
@@ -69,6 +71,8 @@ pub(super) struct Model {
     finished_at: Option<Timestamp>,
     /// Its limits were changed while it ran.
     limits_changed: bool,
+    /// Since when nothing has been in the way of its start, its time aside.
+    pub(super) waits_since: Timestamp,
     /// The shortest and the longest that it ever was.
     reboot_timeouts: (Duration, Duration),
     /// The core's own fold of the same events (E1).
@@ -94,7 +98,8 @@ fn gates(definition: &CampaignDefinition) -> (Option<&str>, bool, bool) {
 }
 
 impl Model {
-    pub(super) fn new(fold: Campaign) -> Self {
+    /// Of its first event, recorded at `at`.
+    pub(super) fn new(fold: Campaign, at: Timestamp) -> Self {
         let definition = fold.definition().clone();
         let reboot_timeout = definition.rollout.limits().operation.reboot_timeout;
         Self {
@@ -103,6 +108,7 @@ impl Model {
             scheduled_at: fold.scheduled_at(),
             finished_at: None,
             limits_changed: false,
+            waits_since: at,
             reboot_timeouts: (reboot_timeout, reboot_timeout),
             definition,
             status: fold.status(),
@@ -133,6 +139,22 @@ impl Model {
         matches!(self.status, InProgress | Pausing | Paused)
     }
 
+    pub(super) fn scheduled_at(&self) -> Option<Timestamp> {
+        self.scheduled_at
+    }
+
+    /// Whether only one of the two may run at a time (D18).
+    pub(super) fn is_same_rollout(&self, other: &Self) -> bool {
+        let (own, other) = (&self.definition, &other.definition);
+        own.base_image.system_model == other.base_image.system_model
+            && own.channel.name() == other.channel.name()
+    }
+
+    /// Whether it has not ended, or not longer ago than that.
+    pub(super) fn is_watched(&self, now: Timestamp, watched: Duration) -> bool {
+        self.finished_at.is_none_or(|ended| now < ended + watched)
+    }
+
     /// Whether it has not come to its end with all its operations.
     pub(super) fn is_open(&self) -> bool {
         match self.status {
@@ -157,6 +179,7 @@ impl Model {
         self.counts[target.status as usize] -= 1;
         self.counts[status as usize] += 1;
         target.status = status;
+        target.moved += 1;
     }
 
     fn become_final(&mut self, place: usize, status: TargetStatus) {
@@ -236,6 +259,7 @@ impl Model {
                 self.image = self.definition.base_image.version.to_string();
                 self.named = None;
                 self.scheduled_at = edited.scheduled_at;
+                self.waits_since = at;
                 self.recorded.edited += 1;
                 self.status = if edited.scheduled_at.is_some() {
                     CampaignStatus::Scheduled
@@ -331,6 +355,7 @@ impl Model {
                 not_before: None,
                 operation: None,
                 contradicted: false,
+                moved: 0,
             });
             self.counts[TargetStatus::Idle as usize] += 1;
         }

@@ -237,6 +237,21 @@ impl Model {
         }
     }
 
+    /// Whether a version contradicts how a target ended, of which nothing is recorded yet (D22).
+    pub(in crate::simulate::check) fn would_contradict(
+        &self,
+        place: usize,
+        shown: Option<&str>,
+    ) -> bool {
+        let target = &self.targets[place];
+        let contradicts = match target.status {
+            TargetStatus::Successful => !shows(shown, &self.image),
+            TargetStatus::Failed => shows(shown, &self.image),
+            _ => false,
+        };
+        shown.is_some() && contradicts && !target.contradicted
+    }
+
     /// What a device shows contradicts how its target ended (D22).
     fn contradicted(
         &mut self,

@@ -53,9 +53,12 @@ impl Model {
             Outcome::Cancelled => ensure(self.cancel_asked, Invariant::Cancel, || {
                 "cancelled, and nobody asked for it".to_owned()
             })?,
-            Outcome::Superseded => ensure(self.newer, Invariant::Cancel, || {
-                "superseded, and there is no newer rollout".to_owned()
-            })?,
+            // One of two engines may not know that the newer one has been cancelled.
+            Outcome::Superseded => {
+                ensure(self.newer || !facts.is_alone(), Invariant::Cancel, || {
+                    "superseded, and there is no newer rollout".to_owned()
+                })?;
+            }
         }
         self.status = CampaignStatus::Finished;
         self.outcome = Some(outcome);

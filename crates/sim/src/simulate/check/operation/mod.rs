@@ -4,7 +4,7 @@
 
 mod world;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use hedgerow_core::event::OperationFailure;
@@ -58,6 +58,8 @@ pub(super) struct Op {
     heard_stamp: Option<Timestamp>,
     /// The newest stamp that was told of each status, whatever the phase was then.
     heard: BTreeMap<u16, Option<Timestamp>>,
+    /// What was told as it was said, and not fetched later: phase, progress and stamp.
+    live: BTreeSet<(u8, u8, Option<Timestamp>)>,
     /// Something else than what is recorded was said since: what repeats the record is no duplicate
     /// of the latest then.
     heard_other: bool,
@@ -113,6 +115,7 @@ impl Op {
             newest_stamp: None,
             heard_stamp: None,
             heard: BTreeMap::new(),
+            live: BTreeSet::new(),
             heard_other: false,
             reported_at: None,
             stalls_at: None,
@@ -348,6 +351,12 @@ impl Op {
                     phase.name(),
                     recording_interval(limits)
                 )
+            })?;
+            let live = self.unwitnessed
+                || self.told_busy
+                || self.live.contains(&(rank(phase), progress, stamp));
+            ensure(live, Invariant::Stall, || {
+                format!("{} {progress} % from storage is a sign of life", phase.name())
             })?;
             let newer = stamp.is_some() && stamp > newest;
             let other = progress != self.progress || self.heard_other;

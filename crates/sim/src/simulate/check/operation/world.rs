@@ -6,13 +6,33 @@ use hedgerow_core::{OperationLimits, OperationReport, Phase, ReportStatus, Statu
 use super::{Op, Said, rank};
 use crate::simulate::invariant::{Checked, Invariant, ensure};
 
+const STATUSES: [ReportStatus; 8] = [
+    ReportStatus::Acknowledged,
+    ReportStatus::Downloading,
+    ReportStatus::Deploying,
+    ReportStatus::Deployed,
+    ReportStatus::Rebooting,
+    ReportStatus::Error,
+    ReportStatus::Success,
+    ReportStatus::Failure,
+];
+
 impl Op {
     pub(in crate::simulate::check) fn leaves(
         &mut self,
         url: &str,
         alone: bool,
+        loaded_at: Option<Timestamp>,
         now: Timestamp,
     ) -> Checked {
+        let decided_at = self.decided_at;
+        let is_void = decided_at < loaded_at && loaded_at < Some(now);
+        ensure(decided_at.is_none() || !is_void, Invariant::VoidAnswers, || {
+            format!(
+                "its request leaves at {now}, which was decided at {decided_at:?}: the state was \
+                 loaded at {loaded_at:?}"
+            )
+        })?;
         ensure(url == self.url, Invariant::SameRequest, || {
             format!("its request carries {url:?}, the image is at {:?}", self.url)
         })?;
@@ -104,6 +124,8 @@ impl Op {
     pub(in crate::simulate::check) fn told(&mut self, report: &OperationReport, now: Timestamp) {
         if !report.from_storage {
             self.alive_at = Some(now);
+            let phase = rank(report.status.phase());
+            self.live.insert((phase, report.progress.min(100), report.observed_at));
         }
         let busy = report.status == ReportStatus::Failure
             && report.code == Some(StatusCode::UpdateAlreadyInProgress);
@@ -140,7 +162,13 @@ impl Op {
         let decided = phase != self.phase && phase != Phase::Error && self.phase != Phase::Error;
         // What waits behind a slow append was heard in the phase that it brings.
         let heard = self.heard.get(&(report.status as u16)).copied().flatten();
-        let heard_stamp = self.heard_stamp.max(heard.filter(|_| phase == self.phase));
+        // So was what came with the report that brought the present phase.
+        let present = STATUSES.into_iter().find(|status| status.phase() == self.phase);
+        let present = present.and_then(|status| self.heard.get(&(status as u16)).copied());
+        let heard_stamp = self
+            .heard_stamp
+            .max(heard.filter(|_| phase == self.phase))
+            .max(present.flatten().filter(|_| self.phase == Phase::Error));
         let newest = self.newest_stamp.max(heard_stamp);
         let stale = report.observed_at.zip(newest).is_some_and(|(stamp, newest)| stamp < newest);
         if stale && !decided {
@@ -155,17 +183,8 @@ impl Op {
     }
 
     pub(super) fn was_told(&self, phase: Phase) -> bool {
-        const ALL: [ReportStatus; 8] = [
-            ReportStatus::Acknowledged,
-            ReportStatus::Downloading,
-            ReportStatus::Deploying,
-            ReportStatus::Deployed,
-            ReportStatus::Rebooting,
-            ReportStatus::Error,
-            ReportStatus::Success,
-            ReportStatus::Failure,
-        ];
-        ALL.into_iter()
+        STATUSES
+            .into_iter()
             .any(|status| status.phase() == phase && self.told & (1 << (status as u16)) != 0)
     }
 }

@@ -258,11 +258,13 @@ impl<'a> Casting<'a> {
     pub(super) fn operation_limits(&mut self) -> OperationLimits {
         let random = &mut self.random;
         let seconds = |seconds| Duration::from_secs(seconds);
+        let quick = random.chance(250);
         OperationLimits {
             request_retries: u16::try_from(random.below(4)).unwrap_or(0),
             request_timeout: seconds(random.between(30..=120)),
             stall_timeout: Some(seconds(random.between(300..=3_600))),
-            reboot_timeout: seconds(random.between(60..=600)),
+            // Some are as short as a boot.
+            reboot_timeout: seconds(random.between(if quick { 15..=45 } else { 60..=600 })),
             progress_interval: seconds(random.between(0..=60)),
         }
     }

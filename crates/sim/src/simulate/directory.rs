@@ -17,6 +17,7 @@ use super::check::{Moment, Named, Said, Unread};
 use super::fault::FaultKind;
 use super::ports::{Call, Lens, Outcome, What};
 use super::world::{Happening, Inner};
+use crate::device::DeviceInput;
 
 /// The longest that an answer in pages takes: longer than an engine waits.
 const LONGEST_MS: u64 = 22_000;
@@ -57,22 +58,51 @@ impl Inner {
         pages
     }
 
-    /// A device that is removed between its page and the last one is easily kept for one that is
-    /// there: such a time counts as half an hour for what removes devices.
-    fn removed_meanwhile(&mut self, tenant: usize, named: &[Named], pages: &[Page]) {
+    /// A device that is removed between its page and the last one, or goes or comes, is easily kept
+    /// for what its page says, and a campaign that is cancelled meanwhile for one that goes on: such a
+    /// time counts as minutes, or half an hour, for what does that.
+    fn gone_meanwhile(&mut self, tenant: usize, named: &[Named], pages: &[Page]) {
         let [first, .., last] = pages else { return };
-        let rate = self.faults.rate(FaultKind::DeviceRemoved).saturating_mul(30).min(1_000);
-        let place = self.faults.random().below(first.devices.len() as u64);
-        let named = named.get(usize::try_from(place).unwrap_or(0)).copied();
-        let index = named.and_then(|named| Some(self.thing(tenant, named.device)?.0));
-        if let Some(index) = index
-            && rate > 0
-            && self.faults.random().chance(rate)
-        {
-            let window = u64::try_from(last.after.saturating_sub(first.after).as_millis())
-                .unwrap_or(u64::MAX);
+        let window = last.after.saturating_sub(first.after);
+        let window = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
+        for (kind, times) in [
+            (FaultKind::DeviceRemoved, 60),
+            (FaultKind::NetworkLoss, 3),
+            (FaultKind::OperatorCancels, 25),
+        ] {
+            let rate = self.faults.rate(kind).saturating_mul(times).min(1_000);
+            let place = self.faults.random().below(first.devices.len() as u64);
             let after = first.after + self.some_ms(window);
-            self.schedule_in(after, Happening::Removed(index));
+            let named = named.get(usize::try_from(place).unwrap_or(0)).copied();
+            let index = named.and_then(|named| Some(self.thing(tenant, named.device)?.0));
+            if rate == 0 || !self.faults.random().chance(rate) {
+                continue;
+            }
+            match (kind, index) {
+                (FaultKind::DeviceRemoved, Some(index)) => {
+                    self.schedule_in(after, Happening::Removed(index));
+                }
+                (FaultKind::NetworkLoss, Some(index)) => self.moves(index, after),
+                (FaultKind::OperatorCancels, _) => {
+                    self.schedule_in(after, Happening::Fault(kind));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// A device that is connected loses its network for a while; any other has it back.
+    fn moves(&mut self, index: u32, after: Duration) {
+        let lasts = self.some_ms(300_000);
+        let connected = self.things[index as usize].device.is_connected();
+        if !self.faults.inject(FaultKind::NetworkLoss) {
+            return;
+        }
+        if connected {
+            self.schedule_in(after, Happening::Device(index, DeviceInput::NetworkLost));
+            self.schedule_in(after + lasts, Happening::Device(index, DeviceInput::NetworkRestored));
+        } else {
+            self.schedule_in(after, Happening::Device(index, DeviceInput::NetworkRestored));
         }
     }
 
@@ -104,7 +134,7 @@ impl Lens {
             }
             let named: Vec<Named> =
                 devices.iter().map(|device| inner.named_now(tenant, *device)).collect();
-            inner.removed_meanwhile(tenant, &named, &pages);
+            inner.gone_meanwhile(tenant, &named, &pages);
             let due = if pages.is_empty() && in_time { inner.due() } else { None };
             let answer = Some(Ok((tenant, began, named, pages)));
             (What::Other, Outcome { answer, due })

@@ -81,7 +81,7 @@ faults! {
     CallSlow = "call_slow", PerMille,
         "A call is answered after up to 15 seconds. Of the calls.";
     TransportSlow = "transport_slow", PerMilleOfMinutes,
-        "The platform takes up to 15 seconds for each call, for up to three minutes; the store may fail in the middle of that.";
+        "The platform takes up to 15 seconds for each call, for up to three minutes; appends may fail in the middle of that.";
     TransportDown = "transport_down", PerMilleOfMinutes,
         "The platform cannot be reached for one to ten minutes.";
     DirectoryFails = "directory_fails", PerMille,
@@ -121,7 +121,7 @@ faults! {
     LieCode = "lie_code", PerMille,
         "A report carries a code that there is not, or megabytes of message. Of the reports of liars.";
     OperatorPauses = "operator_pauses", PerMilleOfMinutes,
-        "Somebody pauses a campaign, and half of the time resumes it within a minute.";
+        "Somebody pauses a campaign, and mostly somebody resumes one within half a minute.";
     OperatorResumes = "operator_resumes", PerMilleOfMinutes,
         "Somebody resumes a campaign.";
     OperatorCancels = "operator_cancels", PerMilleOfMinutes,

@@ -47,7 +47,10 @@ pub(super) fn draw(
         FaultKind::OperatorPauses => Some(pause(tenant, one_of(&[InProgress])?)),
         FaultKind::OperatorResumes => Some(resume(tenant, one_of(&[Pausing, Paused])?)),
         FaultKind::OperatorCancels => {
-            let id = one_of(&[Scheduled, CampaignStatus::Idle, InProgress, Pausing, Paused])?;
+            // Often one whose targets are being looked up.
+            let waiting = one_of(&[CampaignStatus::Idle]);
+            let any = one_of(&[Scheduled, CampaignStatus::Idle, InProgress, Pausing, Paused])?;
+            let id = waiting.unwrap_or(any);
             let scheduled = checker.status(id) == Some(Scheduled);
             if scheduled && casting.random().chance(700) {
                 return Some(delete(tenant, id));

@@ -79,7 +79,8 @@ impl Inner {
     }
 
     /// What happens while an answer is awaited is what engines are easily wrong about: such a time
-    /// counts as four minutes for whatever people do, and for what kills engines, devices and stores.
+    /// counts as four minutes for whatever people do, for what kills engines and devices, and for
+    /// appends that fail.
     fn meanwhile(&mut self, delay: Duration) {
         const KINDS: [FaultKind; 9] = [
             FaultKind::OperatorPauses,
@@ -90,7 +91,7 @@ impl Inner {
             FaultKind::OperatorCancelsManual,
             FaultKind::EngineKilled,
             FaultKind::DeviceRemoved,
-            FaultKind::StoreDown,
+            FaultKind::AppendFails,
         ];
         for kind in KINDS {
             let rate = self.faults.rate(kind).saturating_mul(4);
@@ -101,13 +102,14 @@ impl Inner {
         }
     }
 
-    /// Half of the time the store fails once in a while of slow calls, if it does at all: what is
-    /// answered after that was asked before it (E11).
-    pub(super) fn store_fails_within(&mut self, lasts: Duration) {
-        let at = self.some_ms(u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX));
-        let fails = self.faults.random().chance(500);
-        if fails && self.faults.rate(FaultKind::StoreDown) > 0 {
-            self.schedule_in(at, Happening::Fault(FaultKind::StoreDown));
+    /// Some appends fail in a while of slow calls, if any do at all: what is answered after that, or
+    /// leaves, was asked or decided before it (E11).
+    pub(super) fn appends_fail_within(&mut self, lasts: Duration) {
+        for _ in 0..3 {
+            let at = self.some_ms(u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX));
+            if self.faults.rate(FaultKind::AppendFails) > 0 {
+                self.schedule_in(at, Happening::Fault(FaultKind::AppendFails));
+            }
         }
     }
 

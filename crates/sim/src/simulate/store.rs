@@ -65,7 +65,9 @@ impl FaultyStore {
             delay = inner.some_ms(20_000);
             inner.mark(None, || format!("append_slow: {delay:?}"));
         }
-        let fate = if inner.faults.happens(FaultKind::AppendFails) {
+        let fails = std::mem::take(&mut inner.next_append_fails)
+            && inner.faults.inject(FaultKind::AppendFails);
+        let fate = if fails || inner.faults.happens(FaultKind::AppendFails) {
             Fate::Fails
         } else if inner.faults.happens(FaultKind::AppendAnswerLost) {
             Fate::LosesAnswer

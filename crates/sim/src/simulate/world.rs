@@ -110,6 +110,8 @@ pub(super) struct Inner {
     pub(super) claimed: BTreeMap<(usize, DeviceId), Timestamp>,
     /// The engine dies when the next append of this tenant is written.
     pub(super) kills_after: Option<usize>,
+    /// The next append fails.
+    pub(super) next_append_fails: bool,
     pub(super) step: u64,
     queue: BTreeMap<(Timestamp, u64), Happening>,
     queued: u64,
@@ -202,6 +204,7 @@ impl World {
             store_held_until: None,
             claimed: BTreeMap::new(),
             kills_after: None,
+            next_append_fails: false,
             step: 0,
             queue: BTreeMap::new(),
             queued: 0,

@@ -91,13 +91,17 @@ impl Run<'_> {
                 }
                 Ok(())
             }
+            F::AppendFails => {
+                self.world.inner().next_append_fails = true;
+                Ok(())
+            }
             F::TransportSlow => {
                 let inner = &mut *self.world.inner();
                 let lasts = inner.some_ms(180_000);
                 if inner.faults.inject(kind) {
                     inner.slow_until = inner.slow_until.max(Some(inner.now + lasts));
                     inner.mark(None, || format!("transport_slow for {lasts:?}"));
-                    inner.store_fails_within(lasts);
+                    inner.appends_fail_within(lasts);
                 }
                 Ok(())
             }
@@ -163,8 +167,8 @@ impl Run<'_> {
             self.mark(kind, None);
             self.ask(request, false);
             let inner = &mut *self.world.inner();
-            if kind == FaultKind::OperatorPauses && inner.faults.random().chance(500) {
-                let after = inner.some_ms(60_000);
+            if kind == FaultKind::OperatorPauses && inner.faults.random().chance(700) {
+                let after = inner.some_ms(30_000);
                 inner.schedule_in(after, Happening::Fault(FaultKind::OperatorResumes));
             }
         }

@@ -160,15 +160,11 @@ impl Op {
         }
         let phase = report.status.phase();
         let decided = phase != self.phase && phase != Phase::Error && self.phase != Phase::Error;
-        // What waits behind a slow append was heard in the phase that it brings.
-        let heard = self.heard.get(&(report.status as u16)).copied().flatten();
-        // So was what came with the report that brought the present phase.
+        // What waits behind a slow append is heard in the phase that it brings: all that was said of
+        // the present phase counts, whenever that was.
         let present = STATUSES.into_iter().find(|status| status.phase() == self.phase);
-        let present = present.and_then(|status| self.heard.get(&(status as u16)).copied());
-        let heard_stamp = self
-            .heard_stamp
-            .max(heard.filter(|_| phase == self.phase))
-            .max(present.flatten().filter(|_| self.phase == Phase::Error));
+        let heard = present.and_then(|status| self.heard.get(&(status as u16)).copied());
+        let heard_stamp = self.heard_stamp.max(heard.flatten());
         let newest = self.newest_stamp.max(heard_stamp);
         let stale = report.observed_at.zip(newest).is_some_and(|(stamp, newest)| stamp < newest);
         if stale && !decided {

@@ -6,7 +6,6 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use futures::FutureExt;
-use futures::channel::mpsc;
 use futures::future::{BoxFuture, Either, select};
 use hedgerow_core::{
     BaseImageAnswer, CampaignDefinition, Command, DeviceId, Effect, Input, Presence, Question,
@@ -14,12 +13,11 @@ use hedgerow_core::{
 };
 
 use crate::Engine;
+use crate::inbox::{Inbox, Message};
 use crate::live::Live;
 use crate::shared::Shared;
 use crate::store::Claim;
-use crate::task::{LookUp, Message};
-
-type Inbox = mpsc::UnboundedSender<Message>;
+use crate::task::LookUp;
 
 /// Performs one effect and sends its answer.
 pub(crate) async fn perform(
@@ -54,7 +52,7 @@ pub(crate) async fn perform(
     };
     tracing::trace!(%stream, ?input, "answered");
     // If the task has ended nobody misses it: after a restart it will be asked again.
-    let _ = inbox.unbounded_send(Message::answer(input));
+    let _ = inbox.post(Message::answer(input));
 }
 
 /// Makes a call and waits for its answer, but not for ever. An adapter that panics has not answered.
@@ -127,7 +125,7 @@ pub(crate) async fn snapshot(
                 let devices = chunk.iter().map(|(device, _)| *device).collect();
                 let inputs = vec![Input::SnapshotChunk { question, devices }];
                 // If the task has ended nobody misses it.
-                let _ = inbox.unbounded_send(Message::LookUp { look_up, inputs, is_last: false });
+                let _ = inbox.post(Message::LookUp { look_up, inputs, is_last: false });
             }
             let presence = |(device, presence)| Input::Presence { device, presence };
             let complete = Input::SnapshotComplete { question };
@@ -139,7 +137,7 @@ pub(crate) async fn snapshot(
             vec![Input::SnapshotUnavailable { question }]
         }
     };
-    let _ = inbox.unbounded_send(Message::LookUp { look_up, inputs, is_last: true });
+    let _ = inbox.post(Message::LookUp { look_up, inputs, is_last: true });
 }
 
 /// Whether the campaign still waits for the snapshot that it asked for.
@@ -196,7 +194,7 @@ pub(crate) async fn presence(
         }));
     }
     inputs.push(Input::Recovered);
-    let _ = inbox.unbounded_send(Message::LookUp { look_up, inputs, is_last: true });
+    let _ = inbox.post(Message::LookUp { look_up, inputs, is_last: true });
 }
 
 /// Asks until there is an answer: without presence nothing can go on.

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use futures::channel::{mpsc, oneshot};
+use futures::channel::oneshot;
 use hedgerow_core::{
     Campaign, CampaignDefinition, CampaignEdit, CampaignId, Command, DeviceId, Input, LiveCampaign,
     OperationReport, Presence, Reaction, RunningOperations, StreamId, TenantId, Timestamp,
@@ -12,16 +12,13 @@ use hedgerow_core::{
 };
 
 use crate::begin::Beginning;
-use crate::live::{Live, encode_campaign};
+use crate::inbox::{Answer, Message, Undelivered};
+use crate::live::encode_campaign;
 use crate::registry::StreamState;
 use crate::shared::Shared;
-use crate::store::{Activity, AppendError, StreamAppend};
+use crate::store::AppendError;
 use crate::subscription::Subscription;
-use crate::task::{Answer, Message, Start, Task, cause, stamp};
-use crate::{EngineError, LoadError, load};
-
-/// How often a task that ended just when it was told something is looked for again.
-const TRIES: usize = 3;
+use crate::{EngineError, recording};
 
 /// A running engine. Clones are handles to the same one.
 ///
@@ -98,21 +95,9 @@ impl Engine {
                 return Err(if own.is_empty() { taken } else { exists });
             }
         }
-        let append = StreamAppend {
-            tenant: tenant.clone(),
-            stream,
-            expected_version: 0,
-            events: stamp(
-                vec![encode_campaign(&event)],
-                &[0],
-                cause(&self.shared, tenant, stream, 0),
-                now,
-            ),
-            claims_taken: Vec::new(),
-            claims_released: Vec::new(),
-            operations: Vec::new(),
-            activity: Activity::Active,
-        };
+        let takes = (Vec::new(), Vec::new());
+        let append =
+            recording::beginning(&self.shared, tenant, stream, encode_campaign(&event), takes, now);
         let mut live = LiveCampaign::new(campaign);
         let effects = live.handle(Input::Tick, now)?.effects;
         beginning.begin(append, live.into(), effects).await.map_err(|error| match error {
@@ -204,20 +189,20 @@ impl Engine {
             }
             Observation::DeviceRemoved { device } => (device, Input::DeviceRemoved { device }),
         };
-        let mut answers = Vec::new();
+        let (mut answers, mut is_full) = (Vec::new(), false);
         let inboxes = self.shared.registry().interest.of(tenant, device);
         for inbox in inboxes {
-            let (reply, answered) = oneshot::channel();
-            let input = input.clone();
-            // A task that has just ended has settled: it does not need to know.
-            let sent = inbox.unbounded_send(Message::Input {
-                input,
-                reply: Some(reply),
-                ends_effect: false,
-            });
-            if sent.is_ok() {
-                answers.push(answered);
+            let (message, answered) = Message::asking(input.clone());
+            match inbox.tell(message) {
+                Ok(()) => answers.push(answered),
+                // A task that has just ended has settled: it does not need to know.
+                Err(Undelivered::Gone) => {}
+                Err(Undelivered::Full) => is_full = true,
             }
+        }
+        // Those that took it go on; told again, they take it for what they know already.
+        if is_full {
+            return Err(EngineError::Busy);
         }
         let mut reaction = Reaction::Unchanged;
         for answer in answers {
@@ -237,106 +222,6 @@ impl Engine {
         };
         let stream = stream.ok_or(EngineError::UnknownOperation { device, operation })?;
         self.tell(tenant, stream, Input::Report(report)).await
-    }
-
-    /// Sends an input to a stream, loading it if need be, and waits for the answer.
-    pub(crate) async fn tell(&self, tenant: &TenantId, stream: StreamId, input: Input) -> Answer {
-        for _ in 0..TRIES {
-            let inbox = self.inbox(tenant, stream).await?;
-            let (reply, answered) = oneshot::channel();
-            let input = input.clone();
-            let message = Message::Input { input, reply: Some(reply), ends_effect: false };
-            if inbox.unbounded_send(message).is_ok()
-                && let Ok(answer) = answered.await
-            {
-                return answer;
-            }
-            // The task ended before it looked at the input: shutting down, or leaving the memory.
-            self.accepting()?;
-        }
-        Err(EngineError::NotReady { stream })
-    }
-
-    /// Looks at the state of a stream as of its last commit.
-    pub(crate) async fn look<T: Send + 'static>(
-        &self,
-        tenant: &TenantId,
-        stream: StreamId,
-        look: impl Fn(&Live) -> T + Clone + Send + 'static,
-    ) -> Result<T, EngineError> {
-        for _ in 0..TRIES {
-            let inbox = self.inbox(tenant, stream).await?;
-            let (reply, answered) = oneshot::channel();
-            let look = look.clone();
-            let query = Box::new(move |seen: Result<&Live, EngineError>| {
-                drop(reply.send(seen.map(look)));
-            });
-            if inbox.unbounded_send(Message::Query(query)).is_ok()
-                && let Ok(answer) = answered.await
-            {
-                return answer;
-            }
-            self.accepting()?;
-        }
-        Err(EngineError::NotReady { stream })
-    }
-
-    /// The inbox of a stream; one that is not in memory is loaded.
-    async fn inbox(
-        &self,
-        tenant: &TenantId,
-        stream: StreamId,
-    ) -> Result<mpsc::UnboundedSender<Message>, EngineError> {
-        {
-            let mut registry = self.shared.registry();
-            match registry.streams.get(&(tenant.clone(), stream)) {
-                Some(StreamState::Running(inbox)) => return Ok(inbox.clone()),
-                Some(StreamState::Loading) => return Err(EngineError::NotReady { stream }),
-                Some(StreamState::Quarantined(cause)) => {
-                    let cause = Box::new(cause.clone());
-                    return Err(EngineError::Quarantined { stream, cause });
-                }
-                None => {
-                    registry.streams.insert((tenant.clone(), stream), StreamState::Loading);
-                }
-            }
-        }
-        let loaded = self.load(tenant, stream).await;
-        if let Err(EngineError::Store(_)) = &loaded {
-            // The next call looks again.
-            self.shared.registry().streams.remove(&(tenant.clone(), stream));
-        }
-        loaded?;
-        let inbox = self.shared.registry().inbox(tenant, stream);
-        // It has just been loaded: if it has left the memory since, it is there all the same.
-        inbox.ok_or(EngineError::NotReady { stream })
-    }
-
-    /// Loads a stream that is marked as being loaded, and runs it. With [`EngineError::Store`] it
-    /// stays marked: the store may be read later.
-    pub(crate) async fn load(
-        &self,
-        tenant: &TenantId,
-        stream: StreamId,
-    ) -> Result<(), EngineError> {
-        let key = (tenant.clone(), stream);
-        let Shared { store, clock, .. } = &*self.shared;
-        match load::load(&**store, clock, tenant, stream).await {
-            Ok(Some((live, saved))) => {
-                Task::spawn(&self.shared, tenant.clone(), live, Start::Loaded { saved });
-                Ok(())
-            }
-            Ok(None) => {
-                self.shared.registry().streams.remove(&key);
-                Err(EngineError::UnknownStream { stream })
-            }
-            Err(LoadError::Store(error)) if error.may_pass() => Err(error.into()),
-            Err(cause) => {
-                let state = StreamState::Quarantined(cause.clone());
-                self.shared.registry().streams.insert(key, state);
-                Err(EngineError::Quarantined { stream, cause: Box::new(cause) })
-            }
-        }
     }
 
     /// The engine's time: the wall clock's, kept from going back and from standing still (E12).
@@ -373,7 +258,7 @@ impl Engine {
         let ends = inboxes.into_iter().map(|inbox| {
             let (until_the_end, ended) = oneshot::channel();
             // A task that has ended drops it at once.
-            let _ = inbox.unbounded_send(Message::Stop(Some(until_the_end)));
+            let _ = inbox.post(Message::Stop(Some(until_the_end)));
             ended
         });
         for ended in ends.collect::<Vec<_>>() {

@@ -81,6 +81,9 @@ pub enum EngineError {
         /// The stream.
         stream: StreamId,
     },
+    /// More waits to be decided than may: whoever tells is faster than the store records.
+    #[error("the engine has more to do than it can keep: send it again in a moment")]
+    Busy,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -96,7 +99,11 @@ impl EngineError {
     pub fn is_retryable(&self) -> bool {
         matches!(
             self,
-            Self::Quarantined { .. } | Self::NotReady { .. } | Self::Store(_) | Self::ShuttingDown
+            Self::Quarantined { .. }
+                | Self::NotReady { .. }
+                | Self::Busy
+                | Self::Store(_)
+                | Self::ShuttingDown
         )
     }
 }

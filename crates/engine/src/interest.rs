@@ -8,11 +8,10 @@
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use futures::channel::mpsc;
 use hashbrown::HashTable;
 use hedgerow_core::{DeviceId, StreamId, TenantId};
 
-use crate::task::Message;
+use crate::inbox::Inbox;
 
 /// The number by which the index knows a stream that runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,8 +19,8 @@ pub(crate) struct Member(u32);
 
 struct Stream {
     tenant: TenantId,
-    stream: StreamId,
-    inbox: mpsc::UnboundedSender<Message>,
+    id: StreamId,
+    inbox: Inbox,
 }
 
 /// One target of one stream.
@@ -42,13 +41,8 @@ pub(crate) struct Interest {
 
 impl Interest {
     /// Takes a stream in, which has no targets yet.
-    pub(crate) fn join(
-        &mut self,
-        tenant: TenantId,
-        stream: StreamId,
-        inbox: mpsc::UnboundedSender<Message>,
-    ) -> Member {
-        let stream = Some(Stream { tenant, stream, inbox });
+    pub(crate) fn join(&mut self, tenant: TenantId, stream: StreamId, inbox: Inbox) -> Member {
+        let stream = Some(Stream { tenant, id: stream, inbox });
         if let Some(member) = self.free.pop() {
             self.streams[member.0 as usize] = stream;
             return member;
@@ -100,11 +94,7 @@ impl Interest {
     }
 
     /// The inboxes of the streams that are to be told of the device, in the order of their ids.
-    pub(crate) fn of(
-        &self,
-        tenant: &TenantId,
-        device: DeviceId,
-    ) -> Vec<mpsc::UnboundedSender<Message>> {
+    pub(crate) fn of(&self, tenant: &TenantId, device: DeviceId) -> Vec<Inbox> {
         let hash = hash(tenant, device);
         let found = self.entries.iter_hash(spread(hash)).filter(|entry| entry.hash == hash);
         let mut streams: Vec<(Member, &Stream)> = found
@@ -115,7 +105,7 @@ impl Interest {
                 (stream.tenant == *tenant).then_some((member, stream))
             })
             .collect();
-        streams.sort_unstable_by_key(|(member, stream)| (stream.stream, *member));
+        streams.sort_unstable_by_key(|(member, stream)| (stream.id, *member));
         streams.dedup_by_key(|(member, _)| *member);
         streams.into_iter().map(|(_, stream)| stream.inbox.clone()).collect()
     }
@@ -125,8 +115,7 @@ impl Interest {
 fn hash(tenant: &TenantId, device: DeviceId) -> u32 {
     let mut hasher = DefaultHasher::new();
     (tenant, device).hash(&mut hasher);
-    // Its lower half.
-    (hasher.finish() & u64::from(u32::MAX)) as u32
+    u32::try_from(hasher.finish() >> 32).unwrap_or_default()
 }
 
 /// A table looks at the lowest and at the highest bits.
@@ -143,6 +132,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::inbox::inbox;
 
     fn tenant(number: u8) -> TenantId {
         format!("tenant-{number}").parse().expect("a name")
@@ -159,7 +149,7 @@ mod tests {
     /// What the index would be if nothing had to be fast.
     struct Known {
         member: Member,
-        inbox: mpsc::UnboundedSender<Message>,
+        inbox: Inbox,
         devices: Vec<DeviceId>,
         listens: bool,
     }
@@ -175,7 +165,7 @@ mod tests {
                 let key = (of, number);
                 match (change, known.get_mut(&key)) {
                     (_, None) => {
-                        let (inbox, _) = mpsc::unbounded();
+                        let (inbox, _) = inbox();
                         let member = interest.join(tenant(of), stream(number), inbox.clone());
                         known.insert(key, Known { member, inbox, devices: vec![], listens: false });
                     }
@@ -209,8 +199,8 @@ mod tests {
                             .collect();
                         let found = interest.of(&tenant(of), device(at));
                         prop_assert_eq!(found.len(), wanted.len());
-                        let same = |(a, b): (&mpsc::UnboundedSender<_>, &&mpsc::UnboundedSender<_>)| {
-                            a.same_receiver(b)
+                        let same = |(a, b): (&Inbox, &&Inbox)| {
+                            a.is_same(b)
                         };
                         prop_assert!(found.iter().zip(&wanted).all(same));
                     }

@@ -10,9 +10,8 @@ use serde::Deserialize;
 use crate::begin::Beginning;
 use crate::live::encode_manual;
 use crate::registry::Reserved;
-use crate::store::{Activity, AppendError, Claim, StreamAppend};
-use crate::task::{cause, stamp};
-use crate::{Engine, EngineError, effects};
+use crate::store::{AppendError, Claim};
+use crate::{Engine, EngineError, effects, recording};
 
 /// What a manual OTA update is to do (D20). Read from outside, a key that is not known is an error.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -105,21 +104,9 @@ impl Engine {
         let now = self.shared.now();
         let update = ManualUpdate::begin(tenant.clone(), id, &event, now)
             .map_err(|_| EngineError::RequestIdTaken { id })?;
-        let append = StreamAppend {
-            tenant: tenant.clone(),
-            stream,
-            expected_version: 0,
-            events: stamp(
-                vec![encode_manual(&event)],
-                &[0],
-                cause(&self.shared, tenant, stream, 0),
-                now,
-            ),
-            claims_taken: vec![Claim::Device(request.device)],
-            claims_released: Vec::new(),
-            operations: vec![id],
-            activity: Activity::Active,
-        };
+        let takes = (vec![Claim::Device(request.device)], vec![id]);
+        let append =
+            recording::beginning(&self.shared, tenant, stream, encode_manual(&event), takes, now);
         let mut live = LiveManualUpdate::new(update);
         let effects = vec![live.first_request()];
         beginning.begin(append, live.into(), effects).await.map_err(|error| match error {

@@ -8,12 +8,11 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures::channel::mpsc;
 use hedgerow_core::{DeviceId, OperationId, StreamId, TenantId};
 
 use crate::LoadError;
+use crate::inbox::Inbox;
 use crate::interest::Interest;
-use crate::task::Message;
 
 type StreamKey = (TenantId, StreamId);
 type DeviceKey = (TenantId, DeviceId);
@@ -23,7 +22,7 @@ pub(crate) enum StreamState {
     /// It is being loaded.
     Loading,
     /// A task runs it.
-    Running(mpsc::UnboundedSender<Message>),
+    Running(Inbox),
     /// It cannot be loaded.
     Quarantined(LoadError),
 }
@@ -161,11 +160,7 @@ impl Registry {
     }
 
     /// The inbox of a stream that runs.
-    pub(crate) fn inbox(
-        &self,
-        tenant: &TenantId,
-        stream: StreamId,
-    ) -> Option<mpsc::UnboundedSender<Message>> {
+    pub(crate) fn inbox(&self, tenant: &TenantId, stream: StreamId) -> Option<Inbox> {
         match self.streams.get(&(tenant.clone(), stream)) {
             Some(StreamState::Running(inbox)) => Some(inbox.clone()),
             _ => None,

@@ -7,12 +7,12 @@ use futures::channel::mpsc;
 use hedgerow_core::{DeviceId, Input, StreamId, TenantId, Timestamp};
 use uuid::Uuid;
 
+use crate::inbox::Message;
 use crate::ports::{DeviceTransport, FleetDirectory, Spawner};
 use crate::registry::Registry;
 use crate::store::EventStore;
 use crate::subscription::RecordedEvent;
 use crate::sync::{Mutex, MutexGuard};
-use crate::task::Message;
 use crate::time::EngineTime;
 
 /// How an engine works; see [`EngineBuilder`](crate::EngineBuilder).
@@ -87,7 +87,7 @@ impl Shared {
         for stream in registry.release(tenant, device, by) {
             if let Some(inbox) = registry.inbox(tenant, stream) {
                 // A task that has ended waits for nothing.
-                let _ = inbox.unbounded_send(Message::input(Input::DeviceFreed { device }));
+                let _ = inbox.post(Message::input(Input::DeviceFreed { device }));
             }
         }
     }

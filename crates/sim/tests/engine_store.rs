@@ -7,10 +7,11 @@ use common::{
     Fault, IMAGE, Rig, Sent, assert_bounds_hold, campaign_id, definition, device, operation,
     seconds, tenant, unavailable,
 };
+use futures::FutureExt;
 use hedgerow_core::event::EventError;
 use hedgerow_core::{CampaignStatus, NewEvent, Outcome, Reaction, ReportStatus, StreamId};
 use hedgerow_engine::store::{Activity, Claim, EventStore, StoreError, StreamAppend};
-use hedgerow_engine::{Engine, EngineError, LoadError};
+use hedgerow_engine::{Engine, EngineError, LoadError, Observation};
 
 fn full() -> StoreError {
     StoreError::Full { detail: "no space left".to_owned() }
@@ -555,4 +556,35 @@ fn e8_a_shutdown_ends_though_the_store_has_failed() {
     );
     rig.pass(seconds(10));
     rig.run_within(seconds(60), async move { engine.shutdown().await });
+}
+
+#[test]
+fn e8_who_tells_faster_than_the_store_records_is_asked_to_send_it_again() {
+    let mut rig = Rig::new(2);
+    let engine = rig.start();
+    rig.create(&engine, 1, definition(2));
+    rig.store.next([Fault::Hangs]);
+    let paused = engine.clone();
+    let pause = async move { paused.pause(&tenant(), campaign_id(1)).await };
+    rig.executor.run(pause.map(drop));
+    let tell = move |engine: Engine| async move {
+        let observation = Observation::BaseImageChanged { device: device(1) };
+        engine.observe(&tenant(), observation).await
+    };
+    // The task waits for the store, and what it is told waits for the task.
+    let mut told = 0;
+    let refused = loop {
+        let mut call = Box::pin(tell(engine.clone()));
+        match call.as_mut().now_or_never() {
+            None => told += 1,
+            Some(answer) => break answer,
+        }
+    };
+    assert_eq!(refused, Err(EngineError::Busy));
+    assert!(EngineError::Busy.is_retryable(), "nothing was lost");
+    assert_eq!(told, 65_536);
+    // Other campaigns hear of their devices, and after a restart this one does, too.
+    let engine = rig.restart();
+    let heard = rig.run(tell(engine));
+    assert_eq!(heard, Ok(Reaction::Taken));
 }

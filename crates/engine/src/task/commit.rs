@@ -10,9 +10,11 @@ use hedgerow_core::{
     ClaimChange, DeviceId, Effect, Input, NewEvent, ReadPurpose, Rejection, StreamId,
 };
 
-use super::{Answer, FOREIGN_CLAIM, Flow, Task, cause, stamp};
+use super::{FOREIGN_CLAIM, Flow, Task};
 use crate::EngineError;
+use crate::inbox::Answer;
 use crate::live::EncodedEvent;
+use crate::recording::stamp;
 use crate::store::{AppendError, Claim, StoreError, StreamAppend};
 use crate::subscription::RecordedEvent;
 
@@ -78,8 +80,9 @@ impl Task {
                     }
                 }
             }
-            let cause = cause(&self.shared, &self.tenant, self.stream, expected);
-            let events = stamp(std::mem::take(&mut outcome.events), &events, cause, now);
+            let encoded = std::mem::take(&mut outcome.events);
+            let to = (&self.tenant, self.stream, expected);
+            let events = stamp(&self.shared, to, encoded, &events, now);
             match self.append(expected, &events, &outcome).await {
                 Ok(is_recorded) => {
                     if is_recorded {

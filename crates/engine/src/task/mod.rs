@@ -9,28 +9,28 @@ mod mend;
 
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::channel::{mpsc, oneshot};
+use futures::FutureExt;
+use futures::channel::oneshot;
 use futures::future::{BoxFuture, Either, select};
-use futures::{FutureExt, StreamExt};
 use hedgerow_core::{
-    BaseImageAnswer, DeviceId, Effect, Input, NewEvent, Reaction, ReadPurpose, StreamId, TenantId,
-    Timestamp,
+    BaseImageAnswer, DeviceId, Effect, Input, ReadPurpose, StreamId, TenantId, Timestamp,
 };
-use uuid::Uuid;
 
 use self::commit::Pending;
 pub(crate) use self::look_up::LookUp;
 use self::look_up::LookUps;
 use self::mend::Mending;
+use crate::inbox::{Arrivals, Inbox, Message, inbox};
 use crate::interest::Member;
-use crate::live::{EncodedEvent, Live};
+use crate::live::Live;
 use crate::registry::{Reserved, StreamState};
 use crate::shared::Shared;
 use crate::store::Activity;
-use crate::{EngineError, LoadError, effects, load};
+use crate::{LoadError, effects, load};
 
 /// The most inputs of one batch.
 const BATCH: usize = 4_096;
@@ -41,41 +41,13 @@ const LINGER: Duration = Duration::from_secs(600);
 /// After how many events the state is saved when a stream settles or the engine stops: fewer are
 /// read as fast.
 const SHORT_TAIL: u64 = 1_000;
-/// The namespace of correlation and causation ids.
-const CAUSES: Uuid = Uuid::from_u128(0x3c1f_0b8e_66a5_5c0d_a1f4_7f7a_0c93_d2b1);
-
-pub(crate) type Answer = Result<Reaction, EngineError>;
-type Query = Box<dyn FnOnce(Result<&Live, EngineError>) + Send>;
-
-/// What a task can be sent.
-pub(crate) enum Message {
-    /// Something to decide on, from outside or in answer to an effect.
-    Input { input: Input, reply: Option<oneshot::Sender<Answer>>, ends_effect: bool },
-    /// Part of what a look-up of presence or a snapshot gave, or the last of it.
-    LookUp { look_up: LookUp, inputs: Vec<Input>, is_last: bool },
-    /// A look at the state, as of the last commit.
-    Query(Query),
-    /// Finish what runs and end; what comes with it is dropped then.
-    Stop(Option<oneshot::Sender<()>>),
-}
-
-impl Message {
-    pub(crate) fn input(input: Input) -> Self {
-        Self::Input { input, reply: None, ends_effect: false }
-    }
-
-    pub(crate) fn answer(input: Input) -> Self {
-        Self::Input { input, reply: None, ends_effect: true }
-    }
-}
-
 pub(crate) struct Task {
     shared: Arc<Shared>,
     tenant: TenantId,
     stream: StreamId,
     live: Live,
-    inbox: mpsc::UnboundedReceiver<Message>,
-    own_inbox: mpsc::UnboundedSender<Message>,
+    arrivals: Arrivals,
+    own_inbox: Inbox,
     queued: VecDeque<Effect>,
     running: usize,
     stopping: bool,
@@ -104,7 +76,7 @@ enum Flow {
 impl Task {
     /// Registers the stream as running and starts its task.
     pub(crate) fn spawn(shared: &Arc<Shared>, tenant: TenantId, live: Live, first: Start) {
-        let (own_inbox, inbox) = mpsc::unbounded();
+        let (own_inbox, arrivals) = inbox();
         let stream = live.stream();
         let member = {
             let mut registry = shared.registry();
@@ -118,7 +90,7 @@ impl Task {
             registry.interest.add(member, live.devices());
             if registry.shutting_down {
                 // The shutdown did not see it any more. The task holds the other end.
-                let _ = own_inbox.unbounded_send(Message::Stop(None));
+                let _ = own_inbox.post(Message::Stop(None));
             }
             member
         };
@@ -130,7 +102,7 @@ impl Task {
             shared: Arc::clone(shared),
             tenant,
             stream,
-            inbox,
+            arrivals,
             own_inbox,
             queued: VecDeque::new(),
             running: 0,
@@ -233,7 +205,7 @@ impl Task {
         let mut rang = false;
         if let Some((_, sleep)) = &mut self.alarm {
             if batch.is_empty() {
-                match select(self.inbox.next(), sleep).await {
+                match select(pin!(self.arrivals.next()), sleep).await {
                     Either::Left((message, _)) => batch.extend(message),
                     Either::Right(_) => rang = true,
                 }
@@ -241,7 +213,7 @@ impl Task {
                 rang = sleep.now_or_never().is_some();
             }
         } else if batch.is_empty() {
-            batch.extend(self.inbox.next().await);
+            batch.extend(self.arrivals.next().await);
         }
         // What has arrived is looked at before the time is: a report at the very instant of a
         // deadline is in time (D8).
@@ -257,7 +229,7 @@ impl Task {
 
     fn drain(&mut self, batch: &mut Vec<Message>) {
         while batch.len() < BATCH
-            && let Some(Some(message)) = self.inbox.next().now_or_never()
+            && let Some(Some(message)) = self.arrivals.next().now_or_never()
         {
             batch.push(message);
         }
@@ -392,7 +364,7 @@ impl Task {
         let answer = BaseImageAnswer::Busy;
         let busy = Input::BaseImageRead { device, purpose, question, answer };
         // The task holds the other end.
-        let _ = self.own_inbox.unbounded_send(Message::answer(busy));
+        let _ = self.own_inbox.post(Message::answer(busy));
         true
     }
 
@@ -425,35 +397,4 @@ pub(crate) enum Start {
         /// The version of its newest state snapshot, or 0.
         saved: u64,
     },
-}
-
-/// The id of an append: the same whenever this engine tries the same append again, and another one
-/// for another engine, which may decide the very same at the very same instant (E13). Without that,
-/// a writer whose append failed would take the other's events for its own.
-pub(crate) fn cause(shared: &Shared, tenant: &TenantId, stream: StreamId, expected: u64) -> Uuid {
-    let writer = shared.writer;
-    Uuid::new_v5(&CAUSES, format!("{tenant}/{stream}@{expected} by {writer}").as_bytes())
-}
-
-/// Puts the surroundings to encoded events; `inputs[i]` is the number of the input that led to
-/// event `i`.
-pub(crate) fn stamp(
-    events: Vec<EncodedEvent>,
-    inputs: &[usize],
-    cause: Uuid,
-    now: Timestamp,
-) -> Vec<NewEvent> {
-    events
-        .into_iter()
-        .zip(inputs)
-        .map(|(event, input)| NewEvent {
-            event_type: event.event_type.to_owned(),
-            schema_version: event.schema_version,
-            recorded_at: now,
-            // As many bytes on every machine.
-            correlation_id: Uuid::new_v5(&cause, &(*input as u64).to_be_bytes()),
-            causation_id: cause,
-            data: event.data,
-        })
-        .collect()
 }

@@ -269,6 +269,8 @@ pub enum Fault {
     Works,
     /// It changes nothing and fails.
     Fails(StoreError),
+    /// It is never answered.
+    Hangs,
     /// It is written, but answered by an error.
     LosesAnswer,
     /// Before it, another writer appends this.
@@ -360,6 +362,7 @@ impl StoreLayer for FaultyStore {
         match fault {
             Fault::Works => self.memory.append(batch),
             Fault::Fails(error) => ready(Err(error.into())).boxed(),
+            Fault::Hangs => std::future::pending().boxed(),
             Fault::LosesAnswer => self
                 .memory
                 .append(batch)

@@ -1,0 +1,119 @@
+//! Reaching a stream: the task that runs it is told or asked; one that is not in memory is loaded
+//! first.
+
+use futures::channel::oneshot;
+use hedgerow_core::{Input, StreamId, TenantId};
+
+use crate::inbox::{Answer, Inbox, Message, Undelivered};
+use crate::live::Live;
+use crate::registry::StreamState;
+use crate::shared::Shared;
+use crate::task::{Start, Task};
+use crate::{Engine, EngineError, LoadError, load};
+
+/// How often a task that ended just when it was told something is looked for again.
+const TRIES: usize = 3;
+
+impl Engine {
+    /// Sends an input to a stream, loading it if need be, and waits for the answer.
+    pub(crate) async fn tell(&self, tenant: &TenantId, stream: StreamId, input: Input) -> Answer {
+        for _ in 0..TRIES {
+            let inbox = self.inbox(tenant, stream).await?;
+            let (message, answered) = Message::asking(input.clone());
+            match inbox.tell(message) {
+                Ok(()) => {
+                    if let Ok(answer) = answered.await {
+                        return answer;
+                    }
+                }
+                Err(Undelivered::Full) => return Err(EngineError::Busy),
+                Err(Undelivered::Gone) => {}
+            }
+            // The task ended before it looked at the input: shutting down, or leaving the memory.
+            self.accepting()?;
+        }
+        Err(EngineError::NotReady { stream })
+    }
+
+    /// Looks at the state of a stream as of its last commit.
+    pub(crate) async fn look<T: Send + 'static>(
+        &self,
+        tenant: &TenantId,
+        stream: StreamId,
+        look: impl Fn(&Live) -> T + Clone + Send + 'static,
+    ) -> Result<T, EngineError> {
+        for _ in 0..TRIES {
+            let inbox = self.inbox(tenant, stream).await?;
+            let (reply, answered) = oneshot::channel();
+            let look = look.clone();
+            let query = Box::new(move |seen: Result<&Live, EngineError>| {
+                drop(reply.send(seen.map(look)));
+            });
+            match inbox.tell(Message::Query(query)) {
+                Ok(()) => {
+                    if let Ok(answer) = answered.await {
+                        return answer;
+                    }
+                }
+                Err(Undelivered::Full) => return Err(EngineError::Busy),
+                Err(Undelivered::Gone) => {}
+            }
+            self.accepting()?;
+        }
+        Err(EngineError::NotReady { stream })
+    }
+
+    /// The inbox of a stream; one that is not in memory is loaded.
+    async fn inbox(&self, tenant: &TenantId, stream: StreamId) -> Result<Inbox, EngineError> {
+        {
+            let mut registry = self.shared.registry();
+            match registry.streams.get(&(tenant.clone(), stream)) {
+                Some(StreamState::Running(inbox)) => return Ok(inbox.clone()),
+                Some(StreamState::Loading) => return Err(EngineError::NotReady { stream }),
+                Some(StreamState::Quarantined(cause)) => {
+                    let cause = Box::new(cause.clone());
+                    return Err(EngineError::Quarantined { stream, cause });
+                }
+                None => {
+                    registry.streams.insert((tenant.clone(), stream), StreamState::Loading);
+                }
+            }
+        }
+        let loaded = self.load(tenant, stream).await;
+        if let Err(EngineError::Store(_)) = &loaded {
+            // The next call looks again.
+            self.shared.registry().streams.remove(&(tenant.clone(), stream));
+        }
+        loaded?;
+        let inbox = self.shared.registry().inbox(tenant, stream);
+        // It has just been loaded: if it has left the memory since, it is there all the same.
+        inbox.ok_or(EngineError::NotReady { stream })
+    }
+
+    /// Loads a stream that is marked as being loaded, and runs it. With [`EngineError::Store`] it
+    /// stays marked: the store may be read later.
+    pub(crate) async fn load(
+        &self,
+        tenant: &TenantId,
+        stream: StreamId,
+    ) -> Result<(), EngineError> {
+        let key = (tenant.clone(), stream);
+        let Shared { store, clock, .. } = &*self.shared;
+        match load::load(&**store, clock, tenant, stream).await {
+            Ok(Some((live, saved))) => {
+                Task::spawn(&self.shared, tenant.clone(), live, Start::Loaded { saved });
+                Ok(())
+            }
+            Ok(None) => {
+                self.shared.registry().streams.remove(&key);
+                Err(EngineError::UnknownStream { stream })
+            }
+            Err(LoadError::Store(error)) if error.may_pass() => Err(error.into()),
+            Err(cause) => {
+                let state = StreamState::Quarantined(cause.clone());
+                self.shared.registry().streams.insert(key, state);
+                Err(EngineError::Quarantined { stream, cause: Box::new(cause) })
+            }
+        }
+    }
+}

@@ -156,15 +156,35 @@ pub(crate) fn look_at(path: &Path) -> Result<Option<i64>, OpenError> {
         // A writer that is folding its log in, or was killed while it did, leaves a first page
         // that tells of more pages than there are yet; this makes SQLite read it all the same.
         connection.pragma_update(None, "writable_schema", "ON")?;
-        schema::marks(&connection)
+        let number =
+            |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+        let whole = number("page_count")?.saturating_mul(number("page_size")?);
+        Ok((schema::marks(&connection)?, whole))
     });
-    let (application, found) = marks.map_err(|error| OpenError::of_sqlite(path, &error))?;
+    let ((application, found), whole) =
+        marks.map_err(|error| OpenError::of_sqlite(path, &error))?;
     if application != schema::APPLICATION_ID {
         let what = "a SQLite database of something else";
         return Err(OpenError::Foreign { path: path.to_owned(), what });
     }
     check(path, found)?;
+    refuse_cut(path, whole)?;
     Ok(Some(found))
+}
+
+/// Refuses a file that ends within its last page, which SQLite would read as if it ended in zeros.
+/// `whole`: its pages in bytes.
+fn refuse_cut(path: &Path, whole: i64) -> Result<(), OpenError> {
+    // What is folded in halfway is whole with its log. Without one the size does not change.
+    if fs::metadata(beside(path, "-wal")).is_ok_and(|log| log.len() > 0) {
+        return Ok(());
+    }
+    let bytes = fs::metadata(path).map_err(|error| OpenError::of_system(path, &error))?.len();
+    if i64::try_from(bytes).is_ok_and(|bytes| bytes >= whole) {
+        return Ok(());
+    }
+    let detail = format!("it was cut off: it has {bytes} bytes and needs {whole}");
+    Err(OpenError::Damaged { path: path.to_owned(), detail })
 }
 
 fn check(path: &Path, found: i64) -> Result<(), OpenError> {

@@ -308,6 +308,17 @@ fn a_file_that_was_cut_off_is_damaged() {
 }
 
 #[test]
+fn a_file_that_ends_within_its_last_page_is_damaged() {
+    let folder = folder();
+    let path = damaged(folder.path(), |bytes| bytes.truncate(bytes.len() - 100));
+    let (writing, reading) = refused_beside_a_lock(&path);
+    for error in [writing, reading] {
+        assert!(matches!(error, OpenError::Damaged { .. }), "{error}");
+        assert!(error.to_string().contains("it was cut off"), "{error}");
+    }
+}
+
+#[test]
 fn a_file_into_which_a_log_was_folded_only_halfway_is_whole_with_its_log() {
     let folder = folder();
     let path = folder.path().join("hedgerow.db");

@@ -19,6 +19,9 @@ pub(crate) enum ExternalError {
     NotText { command: String },
 }
 
+/// What cargo calls it.
+pub(crate) const INCREMENTAL: &str = "CARGO_INCREMENTAL";
+
 /// A program with its arguments, to run in the root of the workspace.
 pub(crate) struct External {
     command: Command,
@@ -26,10 +29,16 @@ pub(crate) struct External {
 }
 
 impl External {
-    /// The cargo that runs this program, so that all steps use the same toolchain.
+    /// The cargo that runs this program, so that all steps use the same toolchain. What it keeps for
+    /// compiling incrementally would be half of what is in `target`, and a check builds most things
+    /// once: it keeps nothing, unless the caller of this program wants it.
     pub(crate) fn cargo<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Self {
         let program = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
-        Self::program(Path::new(&program)).arguments(arguments)
+        let mut external = Self::program(Path::new(&program)).arguments(arguments);
+        if std::env::var_os(INCREMENTAL).is_none() {
+            external.command.env(INCREMENTAL, "0");
+        }
+        external
     }
 
     pub(crate) fn program(program: &Path) -> Self {

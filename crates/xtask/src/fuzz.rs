@@ -6,9 +6,12 @@ use std::path::{Path, PathBuf};
 
 use crate::external::{External, ExternalError};
 use crate::report;
-use crate::tool::Tool;
 
-const CARGO_FUZZ: Tool = Tool { name: "cargo-fuzz", version: "0.13.1" };
+/// What `cargo fuzz build --sanitizer none` tells rustc: libFuzzer learns from the code which of its
+/// edges an input took and what it compared.
+const INSTRUMENTED: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+    -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+    -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing -Cdebug-assertions";
 
 /// An input that takes longer than this many seconds is a failure.
 const TIMEOUT: &str = "-timeout=60";
@@ -45,6 +48,8 @@ const TARGETS: [Target; 9] = [
 pub(crate) enum FuzzError {
     #[error(transparent)]
     External(#[from] ExternalError),
+    #[error("`rustc --version --verbose` does not tell its host")]
+    NoHost,
     #[error("{path} cannot be prepared for new inputs: {source}; is the disk full?")]
     Directory { path: String, source: io::Error },
 }
@@ -54,41 +59,63 @@ pub(crate) fn runs() -> u64 {
     TARGETS.iter().map(|target| u64::from(target.runs)).sum()
 }
 
-/// Builds the targets and runs each, after installing cargo-fuzz if need be. Without a sanitizer
-/// the stable toolchain is enough, and the project's own code has no `unsafe` for one to watch.
+/// Builds the targets and runs each. Without a sanitizer the stable toolchain is enough, and the
+/// project's own code has no `unsafe` for one to watch.
 pub(crate) fn check(root: &Path) -> Result<(), FuzzError> {
-    let cargo_fuzz = CARGO_FUZZ.find_or_install(root)?;
-    External::program(&cargo_fuzz)
-        .arguments(["build", "--sanitizer", "none"])
-        .directory(root)
+    let triple = host(root)?;
+    let built = root.join("target").join("fuzz");
+    // A triple, though it is this machine's: what runs while building is not instrumented then.
+    External::cargo(["build", "--release", "--bins", "--target", &triple])
+        .path_argument("--target-dir", &built)
+        .environment("RUSTFLAGS", INSTRUMENTED)
+        // Optimising the dependencies takes longer than running so few inputs.
+        .environment("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
+        .directory(&root.join("fuzz"))
         .run()?;
+    let programs = built.join(&triple).join("release");
     for target in TARGETS {
         let found = empty_directory(root, target.name)?;
+        let program = format!("{}{}", target.name, std::env::consts::EXE_SUFFIX);
         // New inputs go to the first directory; the others are only read.
-        let seeds = root.join("fuzz").join("corpus").join(target.name);
-        let mut run = External::program(&cargo_fuzz)
-            .arguments(["run", "--sanitizer", "none", target.name])
+        let mut run = External::program(&programs.join(program))
             .path(&found)
-            .path(&seeds);
+            .path(&root.join("fuzz").join("corpus").join(target.name));
         if let Some(more) = target.more_inputs {
             run = run.path(&root.join(more));
         }
+        let artifacts = root.join("fuzz").join("artifacts").join(target.name);
+        directory(&artifacts, std::fs::create_dir_all(&artifacts))?;
+        let artifacts = format!("-artifact_prefix={}/", artifacts.display());
         let runs = format!("-runs={}", target.runs);
-        let options = ["--", &runs, target.longest, "-seed=1", TIMEOUT, "-verbosity=0"];
+        let options = [&runs, target.longest, "-seed=1", TIMEOUT, "-verbosity=0", &artifacts];
         run.arguments(options).directory(root).run()?;
         report::line(&format!("{}: {} inputs tried", target.name, target.runs));
     }
     Ok(())
 }
 
+/// What rustc compiles for, here.
+fn host(root: &Path) -> Result<String, FuzzError> {
+    let version = External::program(Path::new("rustc"))
+        .arguments(["--version", "--verbose"])
+        .directory(root)
+        .read()?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    host.map(str::to_owned).ok_or(FuzzError::NoHost)
+}
+
 fn empty_directory(root: &Path, target: &str) -> Result<PathBuf, FuzzError> {
-    let path = root.join("target").join("fuzz").join(target);
+    let path = root.join("target").join("fuzz").join("found").join(target);
     let prepared = match std::fs::remove_dir_all(&path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => std::fs::create_dir_all(&path),
     };
-    prepared.map_err(|source| FuzzError::Directory { path: path.display().to_string(), source })?;
+    directory(&path, prepared)?;
     Ok(path)
+}
+
+fn directory(path: &Path, prepared: io::Result<()>) -> Result<(), FuzzError> {
+    prepared.map_err(|source| FuzzError::Directory { path: path.display().to_string(), source })
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::book::rule_links::{self, RULES};
 use crate::external::{External, ExternalError};
 use crate::report;
 use crate::sabotage::LastResult;
@@ -20,7 +21,6 @@ use crate::{fuzz, model, real_processes, sabotage, simulate};
 
 const PAGE: &str = "docs/guarantees.md";
 const NUMBERS: &str = "docs/guarantees.json";
-const RULES: &str = "docs/rules.md";
 const LAWS: &str = "crates/core/tests/laws";
 const MODEL: &str = "crates/core/tests/model_check/audit.rs";
 const INVARIANTS: &str = "crates/sim/src/simulate/invariant.rs";
@@ -171,7 +171,7 @@ fn explored(root: &Path) -> Result<(u64, u64), GuaranteesError> {
 }
 
 fn simulated(root: &Path) -> Result<Simulation, GuaranteesError> {
-    let text = simulate::as_json(root).read()?;
+    let text = simulate::as_json(root)?;
     let summary: Option<serde_json::Value> = serde_json::from_str(&text).ok();
     let counted = summary.and_then(|summary| {
         let count = |name: &str| summary.get(name)?.as_u64();
@@ -218,7 +218,9 @@ fn page(root: &Path, numbers: &Numbers) -> Result<String, GuaranteesError> {
             checks.entry(rule.to_owned()).or_default().defects.push(name.clone());
         }
     }
-    Ok(render(&rules, &checks, &defects, numbers))
+    let rendered = render(&rules, &checks, &defects, numbers);
+    let numbers: Vec<&str> = rules.iter().map(|(number, _)| number.as_str()).collect();
+    Ok(rule_links::linked(&rendered, &numbers, "rules.md"))
 }
 
 fn render(
@@ -328,17 +330,15 @@ fn rules(root: &Path) -> Result<Vec<(String, String)>, GuaranteesError> {
     let text = read(&root.join(RULES))?;
     let rows = text.lines().filter_map(|line| {
         let mut cells = line.strip_prefix("| ")?.split(" | ");
-        let rule = cells.next()?.trim();
-        is_rule(rule).then(|| Some((rule.to_owned(), cells.next()?.trim().to_owned()))).flatten()
+        let rule = rule_links::number(cells.next()?.trim())?;
+        Some((rule.to_owned(), cells.next()?.trim().to_owned()))
     });
     some(rows.collect(), "rule", RULES)
 }
 
 /// Whether this is the number of a rule, such as `D7`.
 fn is_rule(text: &str) -> bool {
-    text.strip_prefix(['D', 'E', 'C']).is_some_and(|number| {
-        !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
-    })
+    rule_links::number(text) == Some(text)
 }
 
 /// The rules that a text such as `D8`, or `D7 to D17`, names.

@@ -18,8 +18,6 @@ use crate::tool::Tool;
 
 /// Of the same version as the `gungraun` in `benches/instructions/Cargo.toml`.
 const RUNNER: Tool = Tool { name: "gungraun-runner", version: "0.20.0" };
-/// Building it is what takes time, not running it.
-const RUNNER_BUILD: &[&str] = &["--debug"];
 
 /// How much more than recorded is taken for a loss.
 const TOLERATED_PERCENT: u64 = 5;
@@ -112,7 +110,7 @@ fn count(root: &Path) -> Result<Figures, InstructionsError> {
     if !valgrind.is_ok_and(|status| status.success()) {
         return Err(InstructionsError::NoValgrind);
     }
-    let runner = RUNNER.find_or_install_with(root, RUNNER_BUILD)?;
+    let runner = RUNNER.find_or_install(root)?;
     let printed = External::cargo(["bench", "--quiet", "--bench", "hot_paths"])
         .arguments(["--", "--output-format=json"])
         .path_environment("GUNGRAUN_RUNNER", &runner)

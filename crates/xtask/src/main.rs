@@ -19,6 +19,7 @@ mod sabotage;
 mod simulate;
 mod step;
 mod tool;
+mod usage;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -169,6 +170,9 @@ impl ProjectCommand {
 }
 
 fn main() -> ExitCode {
+    if public_api::is_rustdoc() {
+        return public_api::as_rustdoc();
+    }
     let arguments = Arguments::parse();
     let outcome = workspace_root().and_then(|root| arguments.command.run(&root));
     match outcome {

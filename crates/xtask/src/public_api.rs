@@ -3,6 +3,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
 
 use public_api::{Builder, PublicItem};
 use serde::Deserialize;
@@ -20,12 +21,17 @@ const PACKAGES: [&str; 4] =
 const RUST: &str = "1.95";
 const FORMAT_VERSION: u32 = 57;
 
+/// Set for the processes that are to be rustdoc.
+const AS_RUSTDOC: &str = "HEDGEROW_XTASK_AS_RUSTDOC";
+
 /// Why the public API could not be compared, or is not as listed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum PublicApiError {
     #[error(transparent)]
     External(#[from] ExternalError),
+    #[error("the path of this program is unknown: {0}")]
+    Unlocated(io::Error),
     #[error("{} could not be read: {source}", path.display())]
     Read { path: PathBuf, source: io::Error },
     #[error("{} could not be written: {source}", path.display())]
@@ -52,6 +58,7 @@ pub(crate) enum PublicApiError {
 /// Compares the public API of every library with its listing.
 pub(crate) fn check(root: &Path) -> Result<(), PublicApiError> {
     let mut differences = String::new();
+    rustdoc_json(root)?;
     for package in PACKAGES {
         let path = listing_path(root, package);
         let listed = match std::fs::read_to_string(&path) {
@@ -66,6 +73,7 @@ pub(crate) fn check(root: &Path) -> Result<(), PublicApiError> {
 
 /// Writes the listings anew.
 pub(crate) fn update(root: &Path) -> Result<(), PublicApiError> {
+    rustdoc_json(root)?;
     for package in PACKAGES {
         let text = listing(root, package)?;
         let path = listing_path(root, package);
@@ -83,7 +91,8 @@ fn listing_path(root: &Path, package: &str) -> PathBuf {
 }
 
 fn listing(root: &Path, package: &'static str) -> Result<String, PublicApiError> {
-    let path = rustdoc_json(root, package)?;
+    let file = format!("{}.json", package.replace('-', "_"));
+    let path = root.join("target").join("doc").join(file);
     let text = std::fs::read_to_string(&path)
         .map_err(|source| PublicApiError::Read { path: path.clone(), source })?;
     let found = format_version(&text)
@@ -101,18 +110,37 @@ fn listing(root: &Path, package: &'static str) -> Result<String, PublicApiError>
     Ok(render(api.items()))
 }
 
-/// Has rustdoc describe a package, and returns the file.
-fn rustdoc_json(root: &Path, package: &str) -> Result<PathBuf, PublicApiError> {
-    // Its own directory: build scripts look at RUSTC_BOOTSTRAP, so that sharing one would build
-    // half of the dependencies anew at every change between this and the other steps.
-    let target = root.join("target").join("api");
-    External::cargo(["rustdoc", "--quiet", "--package", package, "--lib", "--all-features"])
-        .path_argument("--target-dir", &target)
-        .arguments(["--", "-Z", "unstable-options", "--output-format", "json"])
-        .environment("RUSTC_BOOTSTRAP", "1")
+/// Has rustdoc describe the workspace, with the dependencies as `cargo xtask docs` has them built.
+fn rustdoc_json(root: &Path) -> Result<(), PublicApiError> {
+    let this = std::env::current_exe().map_err(PublicApiError::Unlocated)?;
+    External::cargo(["doc", "--quiet", "--workspace", "--no-deps", "--all-features", "--lib"])
+        .environment("RUSTDOCFLAGS", "-Z unstable-options --output-format json")
+        .environment(AS_RUSTDOC, "1")
+        .path_environment("RUSTDOC", &this)
         .directory(root)
         .run()?;
-    Ok(target.join("doc").join(format!("{}.json", package.replace('-', "_"))))
+    Ok(())
+}
+
+/// Whether this process was started by cargo in place of rustdoc.
+pub(crate) fn is_rustdoc() -> bool {
+    std::env::var_os(AS_RUSTDOC).is_some()
+}
+
+/// Does what rustdoc does, its unstable options included. Only rustdoc is told that it may: build
+/// scripts look at `RUSTC_BOOTSTRAP`, so that half of the dependencies would be built once more if
+/// cargo were.
+pub(crate) fn as_rustdoc() -> ExitCode {
+    let mut rustdoc = Command::new("rustdoc");
+    rustdoc.args(std::env::args_os().skip(1)).env("RUSTC_BOOTSTRAP", "1");
+    match rustdoc.status() {
+        Ok(status) if status.success() => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            report::error(&format!("error: rustdoc could not be started: {error}"));
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn format_version(json: &str) -> Result<u32, serde_json::Error> {

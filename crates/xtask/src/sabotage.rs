@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::external::{External, ExternalError};
+use crate::external::{External, ExternalError, INCREMENTAL};
 use crate::report;
 use crate::step::Failure;
 
@@ -262,7 +262,6 @@ impl Copy {
             .run()
     }
 
-    /// With little optimisation: each defect is built once and runs for seconds.
     fn build(&self) -> Result<(), ExternalError> {
         self.cargo(["build", "--quiet", "-p", "hedgerow-sim", "--example", "first_failure"]).run()
     }
@@ -313,7 +312,9 @@ impl Copy {
     fn cargo<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) -> External {
         External::cargo(arguments)
             .path_environment("CARGO_TARGET_DIR", &self.root.join("target/sabotage/build"))
+            // Each defect is built once, after the one before it, and most run for a second.
             .environment("CARGO_PROFILE_DEV_DEBUG", "false")
+            .environment(INCREMENTAL, "1")
             .directory(&self.folder)
     }
 

@@ -21,6 +21,7 @@ const RUNS: [&[&str]; 6] = [
 ];
 
 pub(crate) fn check(root: &Path) -> Result<(), ExternalError> {
+    build(root)?;
     for run in RUNS {
         simulate(root, run).run()?;
     }
@@ -28,13 +29,24 @@ pub(crate) fn check(root: &Path) -> Result<(), ExternalError> {
 }
 
 /// The first of the runs, with its outcome as JSON.
-pub(crate) fn as_json(root: &Path) -> External {
-    simulate(root, RUNS[0]).arguments(["--json"])
+pub(crate) fn as_json(root: &Path) -> Result<String, ExternalError> {
+    build(root)?;
+    simulate(root, RUNS[0]).arguments(["--json"]).read()
 }
 
-/// As the tests are built: building once more, for release, takes longer than it would gain.
+/// Builds the command as the tests of the workspace do, which have it built already: building it
+/// alone would build most dependencies once more, with fewer features, and building it for release
+/// takes longer than it would gain.
+fn build(root: &Path) -> Result<(), ExternalError> {
+    External::cargo(["test", "--quiet", "--workspace", "--no-run", "--test", "simulate_command"])
+        .directory(root)
+        .run()
+}
+
 fn simulate(root: &Path, arguments: &[&str]) -> External {
-    External::cargo(["run", "--quiet", "--package", "hedgerow", "--", "simulate"])
+    let program = format!("hedgerow{}", std::env::consts::EXE_SUFFIX);
+    External::program(&root.join("target").join("debug").join(program))
+        .arguments(["simulate"])
         .arguments(arguments.iter().copied())
         .directory(root)
 }

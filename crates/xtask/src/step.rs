@@ -17,6 +17,7 @@ use crate::python_device::{self, PythonError};
 use crate::report;
 use crate::sabotage::{self, SabotageError};
 use crate::simulate;
+use crate::usage;
 
 /// The folders of all workspaces: what is not to be built with the rest has its own.
 const WORKSPACES: [&str; 6] = [
@@ -173,13 +174,13 @@ impl Step {
                     .directory(root)
                     .run()?;
                 // Its locks are others, so that nothing else can be built with it.
-                External::cargo(["test", "-p", "hedgerow-engine", "--features", "schedules"])
-                    .arguments(["--test", "schedules"])
+                External::cargo(["test", "--workspace", "--test", "schedules"])
+                    .arguments(["--features", "hedgerow-engine/schedules"])
                     .directory(root)
                     .run()?;
             }
             Self::PythonDevice => python_device::check(root)?,
-            Self::Docs => External::cargo(["doc", "--workspace", "--no-deps"])
+            Self::Docs => External::cargo(["doc", "--workspace", "--no-deps", "--all-features"])
                 .environment("RUSTDOCFLAGS", "-D warnings")
                 .directory(root)
                 .run()?,
@@ -197,24 +198,59 @@ impl Step {
     }
 }
 
-/// Runs the steps in order and stops at the first that fails.
+/// Runs the steps in order and stops at the first that fails; says what each took, and at the end
+/// what `target` holds.
 pub(crate) fn run_all(steps: &[Step], root: &Path) -> Result<(), Failure> {
-    let start = Instant::now();
+    let start = Taken::now();
     let count = steps.len();
+    let mut table = String::new();
     for (index, step) in steps.iter().enumerate() {
         let name = step.name();
         report::line(&format!("\n== {}/{count} {name}: {}", index + 1, step.title()));
-        let step_start = Instant::now();
+        let step_start = Taken::now();
         step.run(root).map_err(|cause| Failure::Step {
             name,
-            elapsed: step_start.elapsed(),
+            elapsed: step_start.clock.elapsed(),
             cause: Box::new(cause),
         })?;
-        report::line(&format!("== {name} passed in {}", seconds(step_start.elapsed())));
+        let taken = step_start.shown();
+        report::line(&format!("== {name} passed in {taken}"));
+        table = format!("{table}\n  {name:<14} {taken}");
+    }
+    if count > 1 {
+        report::line(&table);
     }
     let steps = if count == 1 { "step" } else { "steps" };
-    report::line(&format!("\nall {count} {steps} passed in {}", seconds(start.elapsed())));
+    report::line(&format!("\nall {count} {steps} passed in {}", start.shown()));
+    let bytes = usage::bytes_on_disk(&root.join("target"));
+    report::line(&format!(
+        "target holds {}.{} GB",
+        bytes / 1_000_000_000,
+        bytes / 100_000_000 % 10
+    ));
     Ok(())
+}
+
+/// A moment, to say afterwards what was taken since.
+struct Taken {
+    clock: Instant,
+    processor: Option<Duration>,
+}
+
+impl Taken {
+    fn now() -> Self {
+        Self { clock: Instant::now(), processor: usage::processor_time() }
+    }
+
+    fn shown(&self) -> String {
+        let clock = seconds(self.clock.elapsed());
+        match (self.processor, usage::processor_time()) {
+            (Some(before), Some(now)) => {
+                format!("{clock}, {} of processor time", seconds(now.saturating_sub(before)))
+            }
+            _ => clock,
+        }
+    }
 }
 
 fn seconds(duration: Duration) -> String {

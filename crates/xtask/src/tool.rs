@@ -20,7 +20,8 @@ impl Tool {
         self.find_or_install_with(root, &[])
     }
 
-    /// The same, with options for `cargo install`, such as features.
+    /// The same, with options for `cargo install`, such as features. Without optimisation and debug
+    /// information: what these tools do takes seconds, building them takes minutes.
     pub(crate) fn find_or_install_with(
         &self,
         root: &Path,
@@ -42,7 +43,8 @@ impl Tool {
         ));
         // Forced: cargo would otherwise believe its own list even when the program was deleted.
         // The build directory is fixed so that an interrupted installation goes on where it was.
-        External::cargo(["install", name, "--version", version, "--locked", "--force"])
+        External::cargo(["install", name, "--version", version, "--locked", "--force", "--debug"])
+            .environment("CARGO_PROFILE_DEV_DEBUG", "false")
             .arguments(options.iter().copied())
             .path_argument("--root", &tools)
             .path_argument("--target-dir", &tools.join("build"))

@@ -5,12 +5,15 @@
 
 mod diagram;
 mod events;
+mod plain;
 mod shapes;
 mod source;
 mod states;
 
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
+
+use self::plain::without_rule_links;
 
 const HOW: &str = "run `cargo xtask book --update` and look at what it changes";
 
@@ -19,7 +22,7 @@ fn page(name: &str) -> PathBuf {
 }
 
 fn read(name: &str) -> String {
-    std::fs::read_to_string(page(name)).unwrap_or_default()
+    without_rule_links(&std::fs::read_to_string(page(name)).unwrap_or_default())
 }
 
 /// Two tests may have parts in one page: only one of them writes at a time.

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
+use super::inlined;
 use super::pages::references;
+use super::rule_links;
 
 /// Why the book is not as it should be.
 #[derive(Debug, thiserror::Error)]
@@ -13,6 +15,8 @@ use super::pages::references;
 pub(crate) enum BookError {
     #[error("{} cannot be read: {source}", path.display())]
     Unreadable { path: PathBuf, source: io::Error },
+    #[error("{} cannot be written: {source}", path.display())]
+    Unwritable { path: PathBuf, source: io::Error },
     #[error("docs/SUMMARY.md names no page: nothing was checked")]
     NoPages,
     #[error("the book refers to what is not there:\n{}", .0.iter().map(|problem| format!("  - {problem}")).collect::<Vec<_>>().join("\n"))]
@@ -45,10 +49,19 @@ enum Kind {
     Malformed(String),
     #[error("names the file `{0}`, which does not exist")]
     NoFile(String),
-    #[error("includes `{0}`, but there is no such file, or not both ANCHOR and ANCHOR_END in it")]
-    NoInclude(String),
     #[error(
-        "`{{{{{0}}}}}` is not checked: use {{{{#include FILE}}}} or {{{{#include FILE:ANCHOR}}}}"
+        "takes code from `{0}`, but there is no such file, or not both ANCHOR and ANCHOR_END in \
+         it, or no code below the comment"
+    )]
+    NoSource(String),
+    #[error(
+        "has code that is not what its source has, or rule numbers without links: run `cargo xtask \
+         book --update`"
+    )]
+    Outdated,
+    #[error(
+        "`{{{{{0}}}}}` means nothing where the page is shown as it is: write the code below \
+         <!-- from FILE:ANCHOR -->, or let `cargo xtask book --update` write it"
     )]
     Directive(String),
 }
@@ -81,19 +94,54 @@ struct Book<'a> {
     pages: BTreeSet<PathBuf>,
 }
 
+/// Writes anew what pages have from elsewhere: code, and links to the rules.
+pub(super) fn update(root: &Path) -> Result<(), BookError> {
+    let mut problems = Vec::new();
+    for page in pages_in(root, Path::new("docs"))? {
+        let path = root.join(&page);
+        let text = read(&path)?;
+        match as_it_should_be(root, &page, &text)? {
+            Ok(new) if new != text => std::fs::write(&path, new)
+                .map_err(|source| BookError::Unwritable { path: path.clone(), source })?,
+            Ok(_) => {}
+            Err(source) => problems.push(Problem { page, kind: Kind::NoSource(source) }),
+        }
+    }
+    if problems.is_empty() { Ok(()) } else { Err(BookError::Problems(problems)) }
+}
+
+/// A page with its code as in its sources and its rule numbers linked; the inner error names a
+/// source that is not there.
+fn as_it_should_be(
+    root: &Path,
+    page: &Path,
+    text: &str,
+) -> Result<Result<String, String>, BookError> {
+    let text = match inlined::refreshed(root, text) {
+        Ok(text) => text,
+        Err(source) => return Ok(Err(source)),
+    };
+    let Some(way) = rule_links::way_from(page) else { return Ok(Ok(text)) };
+    let rules = read(&root.join(rule_links::RULES))?;
+    Ok(Ok(rule_links::linked(&text, &rule_links::numbers(&rules), &way)))
+}
+
 impl Book<'_> {
     fn check_page(&self, page: &Path) -> Result<Vec<Kind>, BookError> {
-        let found = references(&read(&self.root.join(page))?);
-        let mut problems = Vec::new();
+        let text = read(&self.root.join(page))?;
+        let found = references(&text);
+        let mut problems = match as_it_should_be(self.root, page, &text)? {
+            Ok(new) if new == text => Vec::new(),
+            Ok(_) => vec![Kind::Outdated],
+            Err(source) => vec![Kind::NoSource(source)],
+        };
         for link in found.links {
             problems.extend(self.check_link(page, &link)?);
         }
         for text in found.code {
             problems.extend(self.check_code(&text)?);
         }
-        for directive in found.directives {
-            problems.extend(self.check_directive(page, &directive));
-        }
+        problems.extend(found.directives.into_iter().map(Kind::Directive));
         Ok(problems)
     }
 
@@ -144,25 +192,6 @@ impl Book<'_> {
             }
         };
         Ok((!exists).then(|| Kind::NoFile(text.to_owned())))
-    }
-
-    fn check_directive(&self, page: &Path, directive: &str) -> Option<Kind> {
-        let Some(target) = directive.strip_prefix("#include ") else {
-            return Some(Kind::Directive(directive.to_owned()));
-        };
-        let (file, anchor) = match target.split_once(':') {
-            Some((file, anchor)) => (file, Some(anchor)),
-            None => (target, None),
-        };
-        let text =
-            resolve(page, file).and_then(|file| std::fs::read_to_string(self.root.join(file)).ok());
-        let has = |mark: &str| {
-            let Some(anchor) = anchor else { return text.is_some() };
-            let mark = format!("{mark}: {anchor}");
-            text.iter().flat_map(|text| text.lines()).any(|line| line.trim_end().ends_with(&mark))
-        };
-        let exists = has("ANCHOR") && has("ANCHOR_END");
-        (!exists).then(|| Kind::NoInclude(directive.to_owned()))
     }
 }
 
@@ -245,7 +274,9 @@ mod tests {
     fn repository(page: &str) -> tempfile::TempDir {
         let folder = tempfile::tempdir().expect("a folder");
         for (path, text) in [
-            ("docs/SUMMARY.md", "- [Start](README.md)\n- [Page](deep/page.md)\n"),
+            ("docs/SUMMARY.md", "[Start](README.md) [Page](deep/page.md) [Rules](rules.md)\n"),
+            ("docs/rules.md", "| Rule | In short |\n|---|---|\n| <a id=\"d7\"></a>D7 | x |\n"),
+            ("target/book/rules.html", "<a id=\"d7\"></a>"),
             ("docs/README.md", "Back to the [page](deep/page.md).\n"),
             ("docs/deep/page.md", page),
             ("docs/picture.svg", "<svg/>"),
@@ -284,7 +315,9 @@ mod tests {
         let page = "# Title\n[up](../README.md) [there](../README.md#start) [here](#title)\n\
                     ![picture](../picture.svg) <https://example.org/a?b#c> `crates/core/src/gate.rs`\n\
                     `core/gate.rs` `crates/core/src/g*.rs` `either/or` `core/gate.rs, evaluate`\n\n\
-                    ```rust\n{{#include ../../crates/core/src/gate.rs:whole}}\n{{#include ../picture.svg}}\n```\n";
+                    <!-- from crates/core/src/gate.rs:whole -->\n```rust\ncode\n```\n\
+                    <!-- from docs/picture.svg -->\n```svg\n<svg/>\n```\n\
+                    A rule ([D7](../rules.md#d7)).\n";
         assert_eq!(problems(page), []);
     }
 
@@ -330,16 +363,25 @@ mod tests {
     }
 
     #[test]
-    fn code_that_cannot_be_included_is_a_problem() {
-        for target in ["../none.rs", "../none.rs:whole", "../../crates/core/src/gate.rs:half"] {
-            let directive = format!("#include {target}");
-            let page = format!("{{{{{directive}}}}}");
-            assert_eq!(problems(&page), [Kind::NoInclude(directive)]);
+    fn code_without_its_source_is_a_problem_and_so_is_code_that_differs() {
+        for source in ["none.rs", "none.rs:whole", "crates/core/src/gate.rs:half"] {
+            let page = format!("<!-- from {source} -->\n```rust\ncode\n```\n");
+            assert_eq!(problems(&page), [Kind::NoSource(source.to_owned())]);
         }
-        for directive in ["#rustdoc_include ../picture.svg", "#playground x.rs:y"] {
-            let page = format!("{{{{{directive}}}}}");
-            assert_eq!(problems(&page), [Kind::Directive(directive.to_owned())]);
-        }
+        let page = "<!-- from crates/core/src/gate.rs:whole -->\n```rust\nold code\n```\n";
+        assert_eq!(problems(page), [Kind::Outdated]);
+        let page = "{{#include ../../crates/core/src/gate.rs}}\n";
+        let directive = "#include ../../crates/core/src/gate.rs".to_owned();
+        assert_eq!(problems(page), [Kind::Directive(directive)]);
+    }
+
+    #[test]
+    fn a_rule_that_is_not_linked_is_a_problem_and_an_update_links_it() {
+        let page = "As D7 says.\n";
+        assert_eq!(problems(page), [Kind::Outdated]);
+        let repository = repository(page);
+        update(repository.path()).expect("updated");
+        assert!(check(repository.path()).is_ok());
     }
 
     #[test]

@@ -236,9 +236,16 @@ impl Facts {
         lately.truncate(MOST_LATELY);
     }
 
+    /// When the engine was told that the device is offline, if it has heard nothing else since: a
+    /// snapshot may have named it as online without any notice.
+    pub(super) fn offline_since(&self, device: DeviceId) -> Option<Timestamp> {
+        let other = self.told_online.get(&device).max(self.named_at.get(&device)).copied();
+        self.told_offline.get(&device).copied().filter(|offline| Some(*offline) > other)
+    }
+
     /// The engine was told where a device is.
     pub(super) fn went(&mut self, device: DeviceId, online: bool, at: Timestamp) {
-        let offline = self.told_offline.get(&device) > self.told_online.get(&device);
+        let offline = self.offline_since(device).is_some();
         if online {
             self.backs.entry(device).or_default().push(at);
         }

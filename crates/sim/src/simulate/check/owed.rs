@@ -110,10 +110,9 @@ impl Checker {
         let Presence::Online { since } = presence else { return Vec::new() };
         let facts = &self.facts;
         let settled_at = since.min(now) + SETTLING;
-        let offline = facts.told_offline.get(&device).copied();
         // It connects if the engine knows it to be offline.
         let known = facts.calm_since.max(facts.alone_since.unwrap_or_default());
-        let connects = offline > facts.told_online.get(&device).copied() && offline > Some(known);
+        let connects = facts.offline_since(device) > Some(known);
         let look = |model: &Model| {
             let place = model.place(device)?;
             let target = &model.targets[place];

@@ -11,6 +11,7 @@ mod licenses;
 mod model;
 mod msrv;
 mod mutants;
+mod packages;
 mod public_api;
 mod python_device;
 mod real_processes;
@@ -55,6 +56,8 @@ enum ProjectCommand {
     Dependencies,
     /// Check that no dependency demands a newer Rust than is stated
     Msrv,
+    /// Check that the crates are ready for crates.io; publishes nothing
+    Packages,
     /// Check the lints
     Clippy,
     /// Run the unit, integration and documentation tests
@@ -151,6 +154,7 @@ impl ProjectCommand {
             Self::Format => &[Step::Format],
             Self::Dependencies => &[Step::Dependencies],
             Self::Msrv => &[Step::Msrv],
+            Self::Packages => &[Step::Packages],
             Self::Clippy => &[Step::Clippy],
             Self::Tests => &[Step::Tests],
             Self::PythonDevice => &[Step::PythonDevice],

@@ -12,6 +12,7 @@ use crate::instructions::{self, InstructionsError};
 use crate::licenses;
 use crate::model;
 use crate::msrv::{self, MsrvError};
+use crate::packages::{self, PackageError};
 use crate::public_api::{self, PublicApiError};
 use crate::python_device::{self, PythonError};
 use crate::report;
@@ -35,6 +36,7 @@ pub(crate) enum Step {
     Format,
     Dependencies,
     Msrv,
+    Packages,
     Clippy,
     Tests,
     PythonDevice,
@@ -61,6 +63,8 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Msrv(#[from] MsrvError),
     #[error(transparent)]
+    Packages(#[from] PackageError),
+    #[error(transparent)]
     Book(#[from] BookError),
     #[error(transparent)]
     PublicApi(#[from] PublicApiError),
@@ -80,10 +84,11 @@ pub(crate) enum Failure {
 
 impl Step {
     /// In the order of running: what is fast or fails most often comes first.
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::Format,
         Self::Dependencies,
         Self::Msrv,
+        Self::Packages,
         Self::Clippy,
         Self::Tests,
         Self::PythonDevice,
@@ -105,6 +110,7 @@ impl Step {
             Self::Format => "fmt",
             Self::Dependencies => "dependencies",
             Self::Msrv => "msrv",
+            Self::Packages => "packages",
             Self::Clippy => "clippy",
             Self::Tests => "tests",
             Self::PythonDevice => "python-device",
@@ -126,6 +132,7 @@ impl Step {
             Self::Format => "The code is formatted",
             Self::Dependencies => "Crates depend only on what the design allows",
             Self::Msrv => "No dependency demands a newer Rust than is stated",
+            Self::Packages => "The crates are ready for crates.io",
             Self::Clippy => "No lint has anything to say",
             Self::Tests => "The tests pass",
             Self::PythonDevice => "A device on the published Python SDK works with the emulator",
@@ -153,6 +160,7 @@ impl Step {
             }
             Self::Dependencies => dependencies::check(root)?,
             Self::Msrv => msrv::check(root)?,
+            Self::Packages => packages::check(root)?,
             Self::Clippy => {
                 // What the other workspaces have beside these is built by steps of their own, or by
                 // the benchmarks.

@@ -85,6 +85,25 @@ fn a_clock_that_is_put_forward_makes_due_what_is_due_by_then() {
 }
 
 #[test]
+fn a_clock_that_jumps_a_year_ahead_and_back_stops_nothing_and_neither_does_a_restart_then() {
+    const YEAR_MS: i64 = 365 * 24 * HOUR_MS;
+    let mut rig = at_an_hour();
+    let engine = rig.start();
+    rig.create(&engine, 1, short());
+    assert_eq!(requests(&mut rig, 5), [0]);
+    put_by(&rig, YEAR_MS);
+    assert_eq!(requests(&mut rig, 5), [1], "the deadline was within this year");
+    put_by(&rig, -YEAR_MS);
+    assert_eq!(requests(&mut rig, 40), [27], "a fifteenth later and no more");
+    let before = engine.now();
+    let engine = rig.restart();
+    assert!(engine.now() + seconds(15) >= before, "not before what was recorded");
+    let sent = requests(&mut rig, 150);
+    assert!(!sent.is_empty(), "the second device is asked again");
+    assert!(outcome(&mut rig, &engine).is_some());
+}
+
+#[test]
 fn an_engine_that_is_started_after_its_clock_was_put_back_goes_on_at_once() {
     let mut rig = at_an_hour();
     let engine = rig.start();

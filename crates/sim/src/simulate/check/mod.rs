@@ -58,7 +58,7 @@ pub(super) use self::told::{Asked, Told};
 use self::turn::Turns;
 pub(super) use self::turn::{Moment, Named};
 use super::coverage::Coverage;
-use super::invariant::{Broken, Invariant, Violation};
+use super::invariant::{Broken, Invariant, Violation, ensure};
 
 /// An event of either kind of stream.
 pub(super) enum Event {
@@ -258,6 +258,14 @@ impl Checker {
         let checked = model.take(event, at, &mut self.facts);
         model.fold.apply(event, at).map_err(fold_error)?;
         checked?;
+        if let (CampaignEvent::RequestResent(_), false) = (event, from_log) {
+            let folded = device.and_then(|device| model.fold.target(device)?.operation);
+            let folded = folded.map(|operation| operation.resends);
+            let own = operation.and_then(|id| self.facts.operations.get(&id)).map(Op::resends);
+            ensure(folded == own, Invariant::StateIsFold, || {
+                format!("the fold counts {folded:?} resends, there were {own:?}")
+            })?;
+        }
         self.coverage.campaign(before, model.status);
         self.coverage.operation(phase, event);
         if before != model.status && model.status == CampaignStatus::InProgress {

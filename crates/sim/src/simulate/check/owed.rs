@@ -81,6 +81,16 @@ impl Look {
                          has settled at {}",
                         self.told_at, self.settled_at
                     )
+                })?;
+                let shown = facts.shows.get(&self.device);
+                let shown = shown.filter(|(_, since)| *since < self.settled_at);
+                let done = shown.is_some_and(|(shown, _)| model.is_image(shown.as_deref()));
+                ensure(!done, Invariant::Reconciliation, || {
+                    format!(
+                        "it came back, told at {}, showing its image {shown:?}, and its operation \
+                         goes on",
+                        self.told_at
+                    )
                 })
             }
             Reason::Contradiction => {

@@ -237,6 +237,11 @@ impl Model {
         }
     }
 
+    /// Whether a version is that of the campaign's image.
+    pub(in crate::simulate::check) fn is_image(&self, shown: Option<&str>) -> bool {
+        shows(shown, &self.image)
+    }
+
     /// Whether a version contradicts how a target ended, of which nothing is recorded yet (D22).
     pub(in crate::simulate::check) fn would_contradict(
         &self,

@@ -152,6 +152,10 @@ impl Op {
         self.ended_at.is_some()
     }
 
+    pub(super) fn resends(&self) -> u16 {
+        self.resends
+    }
+
     pub(super) fn phase(&self) -> Phase {
         self.phase
     }

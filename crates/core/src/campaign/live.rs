@@ -176,7 +176,7 @@ impl LiveCampaign {
         let Input::BaseImageRead { device, question, answer, .. } = input else { return false };
         let BaseImageAnswer::Version(version) = answer else { return false };
         self.campaign.targets.find(*device).is_some_and(|target| {
-            let reading = self.observations.look(target).and_then(|watch| watch.reading);
+            let reading = self.observations.look(target).and_then(|watch| watch.work.reading);
             if reading != Some((ReadPurpose::Gate, *question)) {
                 return false;
             }

@@ -17,7 +17,6 @@
 
 mod admission;
 mod apply;
-mod backoff;
 mod decide;
 mod definition;
 mod fingerprint;
@@ -36,6 +35,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::operation::at_work::SETTLING;
 pub use admission::{Hold, HoldReason, Why};
 pub use apply::ApplyError;
 pub use decide::{CreateError, Rejection};
@@ -45,8 +45,6 @@ pub use input::{
     RequestAnswer, RunningOperations, TransportError,
 };
 pub use live::{ClaimChange, Decision, Effect, LiveCampaign, Reaction};
-pub(crate) use observations::AFTER_RESTART;
-pub use observations::SETTLING;
 pub use open::OpenTarget;
 pub use targets::{FailureReason, Settlement, TargetCounts, TargetStatus};
 

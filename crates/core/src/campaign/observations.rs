@@ -6,7 +6,6 @@
 
 use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
-use std::time::Duration;
 
 use super::admission;
 use super::fingerprint::ahead;
@@ -14,47 +13,19 @@ use super::outage::Outage;
 use super::ready::ReadyQueue;
 use super::target_map::TargetMap;
 use super::{Campaign, ReadPurpose, TargetStatus};
-use crate::{Heard, Question, Timestamp};
-
-/// How long a base image must have been shown before it is believed (D12): an old value can come
-/// first after a connection.
-pub const SETTLING: Duration = Duration::from_secs(10);
-
-/// After a restart nothing leaves in the very instant of the crash: a request whose answer was lost
-/// with it may have left just then.
-pub(crate) const AFTER_RESTART: Duration = Duration::from_millis(500);
+use crate::operation::at_work::AtWork;
+use crate::{Question, Timestamp};
 
 /// What is known of one target beyond its folded state, while there is anything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Watch {
-    /// A read under way.
-    pub(super) reading: Option<(ReadPurpose, Question)>,
-    /// An Update call under way.
-    pub(super) calling: Option<Question>,
-    /// A Cancel call under way.
-    pub(super) cancelling: Option<Question>,
-    /// When the base image will have settled.
-    pub(super) settled_at: Option<Timestamp>,
-    /// When the device will have been back for `reboot_timeout`.
-    pub(super) reboot_at: Option<Timestamp>,
-    /// Whether the device connected while its operation was in progress, and has neither settled nor
-    /// reported since (D24).
-    pub(super) returned: bool,
-    /// When its operation is taken for forgotten, if it reports nothing until then (D24).
-    pub(super) forgotten_at: Option<Timestamp>,
+    /// Of its operation, and of reads of whatever purpose.
+    pub(super) work: AtWork,
     /// When the device of a final target is looked at, and whether it was since it connected (D22).
     pub(super) look_at: Option<Timestamp>,
     pub(super) looked: bool,
-    /// Until when nothing is done at the operation's deadline, as the device could not be read.
-    pub(super) deadline_rests: Option<Timestamp>,
-    /// When a Cancel request that failed is sent again.
-    pub(super) cancel_at: Option<Timestamp>,
     /// While an outage is known, failed attempts are remembered here and not recorded (D10).
     pub(super) not_before: Option<Timestamp>,
-    /// What was heard of its operation's present phase, recorded or not (D9, D11).
-    pub(super) heard: Option<Heard>,
-    /// Attempts that failed in a row, for growing delays.
-    pub(super) failures: u8,
     /// When its timer is due; kept by [`Observations::sync`] alone.
     armed: Option<Timestamp>,
 }
@@ -62,16 +33,15 @@ pub(super) struct Watch {
 impl Watch {
     /// All of it, times as distances from `now`, and questions without their numbers.
     fn seen_from(&self, now: Timestamp) -> impl Hash + use<> {
-        let Self { settled_at, reboot_at, deadline_rests, cancel_at, not_before, armed, .. } =
-            *self;
-        let Self { forgotten_at, look_at, .. } = *self;
+        let Self { work, look_at, not_before, armed, .. } = self;
+        let AtWork { settled_at, reboot_at, deadline_rests, cancel_at, forgotten_at, .. } = work;
         let times = [settled_at, reboot_at, deadline_rests, cancel_at, not_before, armed]
             .into_iter()
             .chain([forgotten_at, look_at]);
-        let times: Vec<_> = times.map(|at| ahead(at, now)).collect();
-        let reading = self.reading.map(|(purpose, _)| purpose);
-        let calls = (self.calling.is_some(), self.cancelling.is_some());
-        (reading, calls, times, self.failures, self.heard, self.returned, self.looked)
+        let times: Vec<_> = times.map(|at| ahead(*at, now)).collect();
+        let reading = work.reading.map(|(purpose, _)| purpose);
+        let calls = (work.calling.is_some(), work.cancelling.is_some());
+        (reading, calls, times, work.failures, work.heard, work.returned, self.looked)
     }
 }
 
@@ -130,7 +100,7 @@ impl Observations {
 
     /// Whether the version that the target's device shows is being read, for whatever purpose.
     pub(super) fn reads_version(&self, target: u32) -> bool {
-        self.look(target).is_some_and(|watch| watch.reading.is_some())
+        self.look(target).is_some_and(|watch| watch.work.reading.is_some())
     }
 
     /// Whether the snapshot was asked for, or is to be asked for again.
@@ -220,7 +190,7 @@ impl Observations {
         }
         let operation = campaign.operations.get(target);
         let watch = self.watches.get(target);
-        let is_reading = watch.is_some_and(|watch| watch.reading.is_some());
+        let is_reading = watch.is_some_and(|watch| watch.work.reading.is_some());
         let running = operation.is_some_and(crate::Operation::is_reported);
         let idle = status == TargetStatus::Idle;
 
@@ -231,13 +201,13 @@ impl Observations {
             ready = !is_reading && held.is_none();
             timer = held.and_then(|hold| hold.until);
         } else if !is_reading {
-            let deadline = operation.and_then(|operation| operation.deadline);
-            let rests = watch.and_then(|watch| watch.deadline_rests);
-            timer = deadline.map(|deadline| rests.map_or(deadline, |rests| deadline.max(rests)));
+            timer = operation.and_then(|operation| match watch {
+                Some(watch) => watch.work.deadline(operation),
+                None => operation.deadline,
+            });
         }
         if !idle && !is_reading {
-            let watched = watch.map(|w| [w.settled_at, w.reboot_at, w.cancel_at, w.forgotten_at]);
-            let watched = watched.into_iter().flatten().flatten().min();
+            let watched = watch.and_then(|watch| watch.work.watched());
             timer = [timer, watched].into_iter().flatten().min();
         }
 
@@ -281,17 +251,18 @@ impl Observations {
         self.running.remove(&target);
         self.busy.remove(&target);
         let Some(watch) = self.watches.get_mut(target) else { return };
-        let purpose = watch.reading.map(|(purpose, _)| purpose);
+        let purpose = watch.work.reading.map(|(purpose, _)| purpose);
         if purpose == Some(ReadPurpose::Gate) {
             // The answer will be void.
             self.gate_reads = self.gate_reads.saturating_sub(1);
             self.outage.turn_ended(target);
         }
         let looks = purpose == Some(ReadPurpose::Contradiction);
-        let Watch { reading, look_at, looked, failures, armed, .. } = *watch;
-        let failures = if looks || look_at.is_some() { failures } else { 0 };
-        let reading = reading.filter(|_| looks);
-        *watch = Watch { reading, look_at, looked, failures, armed, ..Watch::default() };
+        let Watch { ref work, look_at, looked, armed, .. } = *watch;
+        let failures = if looks || look_at.is_some() { work.failures } else { 0 };
+        let reading = work.reading.filter(|_| looks);
+        let work = AtWork { reading, failures, ..AtWork::default() };
+        *watch = Watch { work, look_at, looked, armed, ..Watch::default() };
         self.arm(target, look_at.filter(|_| !looks));
     }
 }

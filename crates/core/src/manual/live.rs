@@ -1,17 +1,21 @@
 //! A manual OTA update at work: what it is told, and what follows (D8, D9, D11, D12, D14, D20).
 
 use super::{ManualStatus, ManualUpdate, ManualUpdateDefinition};
-use crate::campaign::AFTER_RESTART;
 use crate::event::{
     Confirmation, ManualCancelRequested, ManualCancelSent, ManualFailed, ManualLateReport,
     ManualReported, ManualRequestAccepted, ManualRequestFailed, ManualRequestReissued,
     ManualRequestResent, ManualResendKeptBack, ManualStarted, ManualSucceeded, ManualUpdateEvent,
     OperationFailure,
 };
+use crate::operation::at_work::{
+    AFTER_RESTART, Answered, AtWork, Connection, Due, Fact, Looked, Reach, Situation, at_deadline,
+    request_answered,
+};
+use crate::operation::backoff;
 use crate::question::Questions;
 use crate::{
-    BaseImageAnswer, Cancellation, Command, Delivery, DeviceId, Effect, Heard, Input, OperationId,
-    OperationReport, Phase, Presence, Question, Reaction, ReadPurpose, RequestAnswer, RolloutError,
+    BaseImageAnswer, Cancellation, Command, Delivery, DeviceId, Effect, Input, OperationId,
+    OperationReport, Presence, Question, Reaction, ReadPurpose, RequestAnswer, RolloutError,
     SETTLING, Timestamp, Verdict,
 };
 
@@ -64,19 +68,10 @@ pub struct LiveManualUpdate {
     update: ManualUpdate,
     /// `None`: nobody has told yet.
     online: Option<bool>,
-    calling: Option<Question>,
-    cancelling: Option<Question>,
-    reading: Option<(ReadPurpose, Question)>,
+    work: AtWork,
     questions: Questions,
-    /// Until when nothing is done at the deadline, as the device could not be read.
-    deadline_rests: Option<Timestamp>,
-    settled_at: Option<Timestamp>,
-    reboot_at: Option<Timestamp>,
-    cancel_at: Option<Timestamp>,
     /// When the resend that was kept back has its turn, as the device is back (D8).
     turn_at: Option<Timestamp>,
-    /// What was heard of the present phase, recorded or not (D9, D11).
-    heard: Option<Heard>,
     late: u16,
     /// Until a loaded update knows whether its device is online, nothing is due.
     recovered: bool,
@@ -102,16 +97,9 @@ impl LiveManualUpdate {
         Self {
             update,
             online: None,
-            calling: None,
-            cancelling: None,
-            reading: None,
+            work: AtWork::default(),
             questions: Questions::default(),
-            deadline_rests: None,
-            settled_at: None,
-            reboot_at: None,
-            cancel_at: None,
             turn_at: None,
-            heard: None,
             late: 0,
             recovered: true,
         }
@@ -150,7 +138,7 @@ impl LiveManualUpdate {
 
     fn send_update(&mut self) -> Effect {
         let question = self.questions.ask();
-        self.calling = Some(question);
+        self.work.calling = Some(question);
         let definition = &self.update.definition;
         Effect::SendUpdate {
             device: definition.device,
@@ -164,13 +152,11 @@ impl LiveManualUpdate {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Timestamp> {
         let operation = self.update.operation()?;
-        if self.reading.is_some() || !self.recovered {
+        if self.work.reading.is_some() || !self.recovered {
             return None;
         }
-        let deadline =
-            operation.deadline.map(|at| self.deadline_rests.map_or(at, |rests| at.max(rests)));
         let turn = self.turn_at.filter(|_| operation.kept_back);
-        let timers = [deadline, turn, self.settled_at, self.reboot_at, self.cancel_at];
+        let timers = [self.work.deadline(operation), turn, self.work.watched()];
         timers.into_iter().flatten().min()
     }
 
@@ -198,7 +184,7 @@ impl LiveManualUpdate {
             Input::Report(report) => self.report(&mut decision, &report, now)?,
             Input::Presence { presence, .. } => self.presence(presence, now),
             Input::BaseImageChanged { .. } => {
-                self.settled_at.get_or_insert(now + SETTLING);
+                self.work.settled_at.get_or_insert(now + SETTLING);
             }
             Input::DeviceRemoved { .. } if self.update.operation().is_some() => {
                 let reason = OperationFailure::DeviceRemoved;
@@ -215,7 +201,7 @@ impl LiveManualUpdate {
             }
             Input::Recovered => {
                 self.recovered = true;
-                self.settled_at.get_or_insert(now + AFTER_RESTART);
+                self.work.settled_at.get_or_insert(now + AFTER_RESTART);
                 self.send_wanted_cancel(&mut decision);
                 self.timers(&mut decision, now);
             }
@@ -257,11 +243,11 @@ impl LiveManualUpdate {
     /// A Cancel must not overtake its Update: it waits for that call's answer.
     fn send_wanted_cancel(&mut self, decision: &mut ManualDecision) {
         let wanted = self.update.operation().map(|operation| operation.cancellation);
-        let calling = self.calling.is_some() || self.cancelling.is_some();
+        let calling = self.work.calling.is_some() || self.work.cancelling.is_some();
         if wanted == Some(Cancellation::Wanted) && !calling {
             let question = self.questions.ask();
-            self.cancelling = Some(question);
-            self.cancel_at = None;
+            self.work.cancelling = Some(question);
+            self.work.cancel_at = None;
             let definition = &self.update.definition;
             decision.effects.push(Effect::SendCancel {
                 device: definition.device,
@@ -282,22 +268,30 @@ impl LiveManualUpdate {
         match presence {
             Presence::Online { since } => {
                 self.online = Some(true);
-                let earliest = if self.recovered { now } else { now + AFTER_RESTART };
-                // The stamp is of another clock, which may be ahead of this one.
-                self.settled_at = Some((since.min(now) + SETTLING).max(earliest));
-                if self.update.operation().is_some_and(|operation| operation.kept_back) {
-                    self.turn_at = Some(earliest);
+                let recovered = self.recovered;
+                let Some(operation) = self.update.operation() else { return };
+                if operation.kept_back {
+                    self.turn_at = Some(if recovered { now } else { now + AFTER_RESTART });
                 }
-                let phase = self.update.operation().map(|operation| operation.phase);
-                if phase == Some(Phase::Rebooting) {
-                    self.reboot_at = Some(now + self.update.definition.limits.reboot_timeout);
-                }
+                let limits = &self.update.definition.limits;
+                let situation = Situation { operation, limits, reach: Reach::Online, now };
+                // D24 is of campaigns (D20).
+                let connection = Connection { since, recovered, may_forget: false };
+                self.work.connected(situation, true, connection);
             }
             Presence::Offline => {
                 self.online = Some(false);
                 self.turn_at = None;
-                self.reboot_at = None;
+                self.work.disconnected();
             }
+        }
+    }
+
+    fn reach(&self) -> Reach {
+        match self.online {
+            Some(true) => Reach::Online,
+            Some(false) => Reach::Offline,
+            None => Reach::Unknown,
         }
     }
 
@@ -326,45 +320,32 @@ impl LiveManualUpdate {
             }
             return Ok(());
         };
-        let event: ManualUpdateEvent =
-            match operation.judge(report, self.heard, now, &definition.limits) {
-                Verdict::Unchanged => {
-                    decision.reaction = Reaction::Unchanged;
-                    return Ok(());
-                }
-                Verdict::TooSoon => {
-                    decision.reaction = Reaction::Unchanged;
-                    self.heard = Some(operation.heard(report, self.heard));
-                    return Ok(());
-                }
-                Verdict::Now(phase) => ManualReported {
-                    phase,
-                    progress: report.progress.min(100),
-                    code: report.code.clone(),
-                    message: report.short_message(),
-                    observed_at: report.observed_at,
-                }
-                .into(),
-                Verdict::Succeeded => {
-                    ManualSucceeded { confirmation: Confirmation::Reported }.into()
-                }
-                // There is no target that a new operation could be for.
-                Verdict::Refused => {
-                    ManualFailed { reason: OperationFailure::UpdateAlreadyInProgress }.into()
-                }
-                Verdict::Failed => {
-                    let code = report.code.clone();
-                    let message = report.short_message();
-                    ManualFailed { reason: OperationFailure::Reported { code, message } }.into()
-                }
-            };
-        // A device that went on after a reboot is not judged by that one any more (D12).
-        let rebooting = matches!(
-            &event,
-            ManualUpdateEvent::ManualReported(reported) if reported.phase == Phase::Rebooting
-        );
-        self.reboot_at = self.reboot_at.filter(|_| rebooting);
-        self.heard = operation.heard_on(report, self.heard);
+        let limits = &definition.limits;
+        let situation = Situation { operation, limits, reach: self.reach(), now };
+        let event: ManualUpdateEvent = match self.work.reported(situation, report) {
+            Verdict::Unchanged | Verdict::TooSoon => {
+                decision.reaction = Reaction::Unchanged;
+                return Ok(());
+            }
+            Verdict::Now(phase) => ManualReported {
+                phase,
+                progress: report.progress.min(100),
+                code: report.code.clone(),
+                message: report.short_message(),
+                observed_at: report.observed_at,
+            }
+            .into(),
+            Verdict::Succeeded => ManualSucceeded { confirmation: Confirmation::Reported }.into(),
+            // There is no target that a new operation could be for.
+            Verdict::Refused => {
+                ManualFailed { reason: OperationFailure::UpdateAlreadyInProgress }.into()
+            }
+            Verdict::Failed => {
+                let code = report.code.clone();
+                let message = report.short_message();
+                ManualFailed { reason: OperationFailure::Reported { code, message } }.into()
+            }
+        };
         self.record(decision, event, now);
         Ok(())
     }
@@ -376,21 +357,19 @@ impl LiveManualUpdate {
         answer: &RequestAnswer,
         now: Timestamp,
     ) {
-        if self.calling.take_if(|open| *open == question).is_none() {
+        if self.work.calling.take_if(|open| *open == question).is_none() {
             decision.reaction = Reaction::Unchanged;
             return;
         }
         let Some(operation) = self.update.operation() else { return };
         if operation.delivery == Delivery::Unanswered {
-            let is_first = operation.sends == 1 && !operation.is_reported();
-            match answer {
-                RequestAnswer::Accepted => self.record(decision, ManualRequestAccepted {}, now),
-                RequestAnswer::Permanent(error) if is_first => {
-                    let reason = OperationFailure::RequestRejected { detail: error.short() };
+            match request_answered(operation, answer) {
+                Answered::Accepted => self.record(decision, ManualRequestAccepted {}, now),
+                Answered::Refused { detail } => {
+                    let reason = OperationFailure::RequestRejected { detail };
                     self.record(decision, ManualFailed { reason }, now);
                 }
-                RequestAnswer::Temporary(error) | RequestAnswer::Permanent(error) => {
-                    let detail = error.short();
+                Answered::Failed { detail, .. } => {
                     self.record(decision, ManualRequestFailed { detail }, now);
                 }
             }
@@ -405,7 +384,7 @@ impl LiveManualUpdate {
         answer: &RequestAnswer,
         now: Timestamp,
     ) {
-        if self.cancelling.take_if(|open| *open == question).is_none() {
+        if self.work.cancelling.take_if(|open| *open == question).is_none() {
             decision.reaction = Reaction::Unchanged;
             return;
         }
@@ -413,44 +392,30 @@ impl LiveManualUpdate {
         if wanted != Some(Cancellation::Wanted) {
             return;
         }
-        let refused = match answer {
-            RequestAnswer::Temporary(_) => {
-                self.cancel_at = Some(now + SETTLING);
-                return;
-            }
-            RequestAnswer::Accepted => None,
-            RequestAnswer::Permanent(error) => Some(error.short()),
-        };
+        let (id, device) = (self.update.id.as_uuid(), self.update.definition.device);
+        let delay = |failures| backoff::delay(id, device, failures);
+        let Some(refused) = self.work.cancel_answered(answer, now, delay) else { return };
         self.record(decision, ManualCancelSent { refused }, now);
     }
 
     fn timers(&mut self, decision: &mut ManualDecision, now: Timestamp) {
         let Some(operation) = self.update.operation() else { return };
-        if self.reading.is_some() || !self.recovered {
+        if self.work.reading.is_some() || !self.recovered {
             return;
         }
-        let is_due = |at: Option<Timestamp>| at.is_some_and(|at| at <= now);
-        let rests = self.deadline_rests.is_some_and(|rests| rests > now);
-        let turn = operation.kept_back && is_due(self.turn_at);
-        let purpose = if turn {
+        let turn = self.turn_at.filter(|_| operation.kept_back);
+        let purpose = if turn.is_some_and(|at| at <= now) {
             self.turn_at = None;
             ReadPurpose::Deadline
-        } else if is_due(operation.deadline) && !rests {
-            self.deadline_rests = None;
-            ReadPurpose::Deadline
-        } else if is_due(self.reboot_at) {
-            ReadPurpose::RebootTimeout
-        } else if is_due(self.settled_at) {
-            self.settled_at = None;
-            ReadPurpose::Settled
         } else {
-            if is_due(self.cancel_at) {
-                self.send_wanted_cancel(decision);
+            match self.work.due(Some(operation), true, now) {
+                Some(Due::Read(purpose)) => purpose,
+                Some(Due::SendCancel) => return self.send_wanted_cancel(decision),
+                None => return,
             }
-            return;
         };
         let question = self.questions.ask();
-        self.reading = Some((purpose, question));
+        self.work.reading = Some((purpose, question));
         let device = self.update.definition.device;
         decision.effects.push(Effect::ReadBaseImage { device, purpose, question });
     }
@@ -462,97 +427,55 @@ impl LiveManualUpdate {
         answer: &BaseImageAnswer,
         now: Timestamp,
     ) {
-        let Some((purpose, _)) = self.reading.take_if(|(_, open)| *open == question) else {
+        let Some((purpose, _)) = self.work.reading.take_if(|(_, open)| *open == question) else {
             decision.reaction = Reaction::Unchanged;
             return;
         };
+        let reach = self.reach();
         let Some(operation) = self.update.operation() else { return };
         let version = match answer {
             BaseImageAnswer::Version(version) => Some(version.as_deref()),
             BaseImageAnswer::Busy | BaseImageAnswer::Failed(_) => None,
         };
         let definition = &self.update.definition;
-        if version.is_some_and(|version| definition.is_shown_by(version)) {
-            let confirmation = Confirmation::BaseImage;
-            return self.record(decision, ManualSucceeded { confirmation }, now);
-        }
-        let owed = operation.may_not_have_left()
-            && !operation.kept_back
-            && self.calling.is_none()
-            && self.is_online();
-        match (purpose, version) {
-            (ReadPurpose::Deadline, version) if operation.kept_back => {
-                let resend = operation.resends < definition.limits.request_retries;
-                if !self.is_online() {
-                    return; // its turn comes when it is back
-                }
-                match (version, resend) {
-                    (None, _) => self.turn_at = Some(now + SETTLING),
-                    (Some(_), true) => self.resend(decision, now),
-                    (Some(_), false) => {
-                        let reason = OperationFailure::RequestTimeout;
-                        self.record(decision, ManualFailed { reason }, now);
-                    }
-                }
+        let limits = &definition.limits;
+        let is_shown = version.is_some_and(|version| definition.is_shown_by(version));
+        let fact = if operation.kept_back && purpose == ReadPurpose::Deadline && !is_shown {
+            // Its resend has its turn when the device is back.
+            if version.is_none() && reach == Reach::Online {
+                self.turn_at = Some(now + SETTLING);
             }
-            (ReadPurpose::Deadline, version) => {
-                if operation.deadline.is_none_or(|deadline| deadline > now) {
-                    return;
-                }
-                let resend = operation.resends < definition.limits.request_retries
-                    && operation.cancellation == Cancellation::NotWanted;
-                if owed {
-                    // The engine was down for so long: no time-out of a request that never left.
-                    if version.is_some() {
-                        self.reissue(decision, now);
-                    } else {
-                        self.deadline_rests = Some(now + SETTLING);
-                    }
-                } else if operation.is_reported() {
-                    let reason = OperationFailure::Stalled;
-                    self.record(decision, ManualFailed { reason }, now);
-                } else if resend && self.online == Some(false) {
-                    self.record(decision, ManualResendKeptBack {}, now);
-                } else if resend {
-                    self.resend(decision, now);
-                } else {
-                    let reason = OperationFailure::RequestTimeout;
-                    self.record(decision, ManualFailed { reason }, now);
-                }
-            }
-            (ReadPurpose::RebootTimeout, Some(version)) => {
-                let is_back = self.reboot_at.take_if(|at| *at <= now).is_some();
-                let rebooting = operation.phase == Phase::Rebooting;
-                if is_back && rebooting && definition.can_be_reconciled() {
-                    let version = version.map(|text| text.chars().take(256).collect());
-                    let reason = OperationFailure::SystemRollback { version };
-                    self.record(decision, ManualFailed { reason }, now);
-                }
-            }
-            (ReadPurpose::RebootTimeout, None) => {
-                // One that went offline meanwhile is judged when it is back (D12).
-                self.reboot_at = self.reboot_at.map(|at| at.max(now + SETTLING));
-            }
-            (_, Some(_)) => {
-                if owed {
-                    self.reissue(decision, now);
-                }
-            }
-            (_, None) => self.settled_at = Some(now + SETTLING),
+            let can_leave = version.is_some() && reach == Reach::Online;
+            can_leave.then(|| at_deadline(operation, limits, reach))
+        } else {
+            let situation = Situation { operation, limits, reach, now };
+            let tells_roll_back = definition.can_be_reconciled();
+            let looked = Looked { version, is_shown, tells_roll_back };
+            self.work.looked(situation, purpose, looked)
+        };
+        if let Some(fact) = fact {
+            self.happened(decision, fact, now);
         }
     }
 
-    fn resend(&mut self, decision: &mut ManualDecision, now: Timestamp) {
-        self.record(decision, ManualRequestResent {}, now);
-        let effect = self.send_update();
-        decision.effects.push(effect);
-    }
-
-    /// Sends a request that may never have left before a restart (E4).
-    fn reissue(&mut self, decision: &mut ManualDecision, now: Timestamp) {
-        self.record(decision, ManualRequestReissued {}, now);
-        let effect = self.send_update();
-        decision.effects.push(effect);
+    /// Records what has become of it, and sends what follows.
+    fn happened(&mut self, decision: &mut ManualDecision, fact: Fact, now: Timestamp) {
+        let failed = |reason| ManualFailed { reason }.into();
+        let sends = matches!(fact, Fact::Resend | Fact::Reissue);
+        let event: ManualUpdateEvent = match fact {
+            Fact::Confirmed => ManualSucceeded { confirmation: Confirmation::BaseImage }.into(),
+            Fact::RolledBack { version } => failed(OperationFailure::SystemRollback { version }),
+            Fact::Stalled => failed(OperationFailure::Stalled),
+            Fact::RequestTimeout => failed(OperationFailure::RequestTimeout),
+            Fact::Resend => ManualRequestResent {}.into(),
+            Fact::ResendWhileOffline => ManualResendKeptBack {}.into(),
+            Fact::Reissue => ManualRequestReissued {}.into(),
+        };
+        self.record(decision, event, now);
+        if sends {
+            let effect = self.send_update();
+            decision.effects.push(effect);
+        }
     }
 
     /// Whether it has ended.

@@ -1,9 +1,11 @@
 //! One OTA operation: the update of one device. Campaigns and manual OTA updates share it.
 //!
-//! [`phase`] is the table of phases, [`report`] decides what a report does to an operation (D11),
-//! [`status_code`] names the codes that devices send. This module keeps the state of an active
+//! [`at_work`] says how one lives, [`phase`] is the table of phases, [`report`] decides what a report does to an operation (D11),
+//! [`backoff`] has the delays before another attempt, [`status_code`] names the codes that devices send. This module keeps the state of an active
 //! operation and its one deadline (D8, D9).
 
+pub(crate) mod at_work;
+pub(crate) mod backoff;
 mod phase;
 mod report;
 mod status_code;

@@ -318,6 +318,10 @@ impl Law for Reconciliation {
             // It may have come back, and shown the image, while its target was idle.
             self.settles.entry(e.device).or_insert((seen.now, seen.now + SETTLING));
         }
+        if let CampaignEvent::ResendKeptBack(e) = seen.event {
+            // It is looked at at its next turn (D8).
+            self.settles.remove(&e.device);
+        }
         let shown = match seen.input {
             Input::BaseImageRead { answer: BaseImageAnswer::Version(version), .. } => {
                 Some(version.as_deref())

@@ -1,13 +1,14 @@
 //! What comes of a target's turn, once its version is read (D4, D5, D7).
 
-use super::deadline::{self, Reach};
-use super::reconcile;
+use super::{fact, reconcile};
+use crate::campaign::Campaign;
 use crate::campaign::input::TransportError;
-use crate::campaign::{Campaign, backoff};
 use crate::event::{
     AttemptDeferred, CampaignEvent, OperationStarted, TargetFailed, TargetFailure, TargetUpToDate,
 };
 use crate::gate::{GateDecision, evaluate};
+use crate::operation::at_work::{Fact, Reach, at_deadline};
+use crate::operation::backoff;
 use crate::{OperationId, Timestamp};
 
 /// What comes of a turn at which the device reports `version`. Of one whose resend was kept back
@@ -19,10 +20,13 @@ pub(in crate::campaign) fn turn(
 ) -> CampaignEvent {
     let kept_back = campaign.operations.get(target).filter(|operation| operation.kept_back);
     let Some(operation) = kept_back else { return pass_gates(campaign, target, version) };
-    if reconcile::shows(&campaign.definition.base_image, version) {
-        return reconcile::confirmed(campaign, target);
-    }
-    deadline::passed(campaign, target, operation, Reach::Online)
+    let fact = if reconcile::shows(&campaign.definition.base_image, version) {
+        Fact::Confirmed
+    } else {
+        let limits = &campaign.limits().operation;
+        at_deadline(operation, limits, Reach::Online)
+    };
+    fact::event(campaign, target, fact)
 }
 
 /// The gates on the version that the device reports at this moment.
@@ -53,6 +57,6 @@ pub(in crate::campaign) fn defer(
     now: Timestamp,
 ) -> CampaignEvent {
     let device = campaign.targets.device(target);
-    let delay = backoff::delay(campaign.id, device, campaign.targets.deferrals(target));
+    let delay = backoff::delay(campaign.id.as_uuid(), device, campaign.targets.deferrals(target));
     AttemptDeferred { device, not_before: now + delay, detail: error.short() }.into()
 }

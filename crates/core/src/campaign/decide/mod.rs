@@ -8,12 +8,12 @@
 //! | `attempt` | whose turn it is, and the gates (D4, D5, D7) |
 //! | `request` | what the transport said to a request (D10) |
 //! | `report` | what a device reports (D11, D14) |
-//! | `deadline` | resends and time-outs (D8, D9) |
+//! | `fact` | what has become of an operation (D8, D9, D12, D24) |
 //! | `reconcile` | what a device shows (D12), devices that are gone (D15) |
 //! | `finish` | outcome, pause completed, slots given back to running devices (D13, D16) |
 
 pub(super) mod attempt;
-pub(super) mod deadline;
+pub(super) mod fact;
 pub(super) mod finish;
 pub(super) mod reconcile;
 pub(super) mod report;

@@ -2,8 +2,8 @@
 
 use crate::campaign::{Campaign, CampaignStatus, TargetStatus};
 use crate::event::{
-    CampaignEvent, Confirmation, ContradictionSeen, OperationFailed, OperationFailure,
-    OperationSucceeded, TargetFailed, TargetFailure,
+    CampaignEvent, ContradictionSeen, OperationFailed, OperationFailure, TargetFailed,
+    TargetFailure,
 };
 use crate::{BaseImage, parse_version};
 
@@ -12,21 +12,6 @@ pub(in crate::campaign) fn shows(image: &BaseImage, version: Option<&str>) -> bo
     version
         .and_then(|text| parse_version(text).ok())
         .is_some_and(|version| version == image.version)
-}
-
-pub(in crate::campaign) fn confirmed(campaign: &Campaign, target: u32) -> CampaignEvent {
-    let device = campaign.targets.device(target);
-    OperationSucceeded { device, confirmation: Confirmation::BaseImage }.into()
-}
-
-pub(in crate::campaign) fn rolled_back(
-    campaign: &Campaign,
-    target: u32,
-    version: Option<&str>,
-) -> CampaignEvent {
-    let device = campaign.targets.device(target);
-    let version = version.map(|text| text.chars().take(256).collect());
-    OperationFailed { device, reason: OperationFailure::SystemRollback { version } }.into()
 }
 
 /// What a device shows contradicts how its target ended: another version after a success, the

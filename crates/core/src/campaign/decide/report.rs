@@ -1,39 +1,23 @@
 //! What a device reports about an operation (D11, D14).
 
 use super::Rejection;
-use crate::campaign::{Campaign, backoff};
+use crate::campaign::Campaign;
 use crate::event::{
     CampaignEvent, Confirmation, LateReportReceived, OperationFailed, OperationFailure,
     OperationRefused, OperationReported, OperationSucceeded,
 };
-use crate::{Heard, OperationId, OperationReport, Phase, Timestamp, Verdict};
+use crate::operation::backoff;
+use crate::{OperationId, OperationReport, Phase, Timestamp, Verdict};
 
-/// What is to be recorded of a report, if anything.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::campaign) enum Judged {
-    Event(CampaignEvent),
-    Late(u32, CampaignEvent),
-    /// Progress that is not recorded, and heard all the same (D9).
-    TooSoon(u32),
-    Unchanged,
-}
-
-/// `heard`: see [`Operation::judge`].
-pub(in crate::campaign) fn judge(
+/// A report about an operation that is not active: one that has ended, or none of ours. Nothing is
+/// changed by it but that it is recorded (D11).
+pub(in crate::campaign) fn late(
     campaign: &Campaign,
     report: &OperationReport,
-    heard: Option<Heard>,
-    now: Timestamp,
-) -> Result<Judged, Rejection> {
+) -> Result<(u32, CampaignEvent), Rejection> {
     let refused =
         Rejection::UnknownOperation { device: report.device, operation: report.operation };
     let Some(target) = campaign.targets.find(report.device) else { return Err(refused) };
-    if let Some(operation) = campaign.operations.get(target)
-        && operation.id == report.operation
-    {
-        let verdict = operation.judge(report, heard, now, &campaign.limits().operation);
-        return Ok(active(campaign, target, report, verdict, now));
-    }
     let series = campaign.targets.series(target);
     let is_former = (0..=series)
         .any(|n| OperationId::of_campaign(campaign.id, report.device, n) == report.operation);
@@ -46,20 +30,21 @@ pub(in crate::campaign) fn judge(
         status: report.status,
         code: report.code.clone(),
     };
-    Ok(Judged::Late(target, event.into()))
+    Ok((target, event.into()))
 }
 
-fn active(
+/// What is recorded of a report about the active operation, if anything.
+pub(in crate::campaign) fn active(
     campaign: &Campaign,
     target: u32,
     report: &OperationReport,
     verdict: Verdict,
     now: Timestamp,
-) -> Judged {
+) -> Option<CampaignEvent> {
     let device = report.device;
-    let event = match verdict {
-        Verdict::Unchanged => return Judged::Unchanged,
-        Verdict::TooSoon => return Judged::TooSoon(target),
+    Some(match verdict {
+        // Progress that comes too soon is not recorded, and heard all the same (D9).
+        Verdict::Unchanged | Verdict::TooSoon => return None,
         Verdict::Now(phase) => reported(report, phase),
         Verdict::Succeeded => {
             OperationSucceeded { device, confirmation: Confirmation::Reported }.into()
@@ -70,8 +55,7 @@ fn active(
             OperationFailed { device, reason }.into()
         }
         Verdict::Refused => refused(campaign, target, now),
-    };
-    Judged::Event(event)
+    })
 }
 
 fn reported(report: &OperationReport, phase: Phase) -> CampaignEvent {
@@ -95,6 +79,6 @@ fn refused(campaign: &Campaign, target: u32, now: Timestamp) -> CampaignEvent {
         let reason = OperationFailure::UpdateAlreadyInProgress;
         return OperationFailed { device, reason }.into();
     }
-    let delay = backoff::delay_of_busy(campaign.id, device, refusals);
+    let delay = backoff::delay_of_busy(campaign.id.as_uuid(), device, refusals);
     OperationRefused { device, not_before: now + delay }.into()
 }

@@ -15,9 +15,9 @@ mod world;
 use super::decide::{self, Rejection};
 use super::input::{Command, ReadPurpose};
 use super::live::{ClaimChange, Decision, Effect, LiveCampaign, Reaction};
-use super::observations::SETTLING;
 use super::{Campaign, TargetStatus};
 use crate::event::{CampaignEvent, OperationReadmitted};
+use crate::operation::at_work::{Due, SETTLING};
 use crate::{Cancellation, DeviceId, Timestamp};
 
 /// One input being handled at one time.
@@ -94,7 +94,7 @@ impl Turn<'_> {
                 // Its request may not have left yet, and then nobody answers for it.
                 observations.outage.turn_ended(target);
                 let watch = observations.watch(target);
-                (watch.calling, watch.cancelling) = (None, None);
+                (watch.work.calling, watch.work.cancelling) = (None, None);
                 let device = campaign.targets.device(target);
                 self.decision.claims.push(ClaimChange::ReleaseDevice(device));
             }
@@ -138,16 +138,16 @@ impl Turn<'_> {
     }
 
     pub(in crate::campaign) fn send_cancel(&mut self, target: u32) {
-        let watch = self.live.observations.watch(target);
+        let work = &mut self.live.observations.watch(target).work;
         // A Cancel must not overtake its Update: it waits for that call's answer.
-        if watch.calling.is_some() || watch.cancelling.is_some() {
+        if work.calling.is_some() || work.cancelling.is_some() {
             return;
         }
-        watch.cancel_at = None;
+        work.cancel_at = None;
         let campaign = &self.live.campaign;
         if let Some(operation) = campaign.operations.get(target) {
             let question = self.live.questions.ask();
-            watch.cancelling = Some(question);
+            work.cancelling = Some(question);
             self.decision.effects.push(Effect::SendCancel {
                 device: campaign.targets.device(target),
                 operation: operation.id,
@@ -162,7 +162,7 @@ impl Turn<'_> {
         let campaign = &self.live.campaign;
         if let Some(operation) = campaign.operations.get(target) {
             let question = self.live.questions.ask();
-            self.live.observations.watch(target).calling = Some(question);
+            self.live.observations.watch(target).work.calling = Some(question);
             self.decision.effects.push(Effect::SendUpdate {
                 device: campaign.targets.device(target),
                 operation: operation.id,
@@ -174,7 +174,7 @@ impl Turn<'_> {
 
     pub(in crate::campaign) fn read(&mut self, target: u32, purpose: ReadPurpose) {
         let question = self.live.questions.ask();
-        self.live.observations.watch(target).reading = Some((purpose, question));
+        self.live.observations.watch(target).work.reading = Some((purpose, question));
         let device = self.campaign().targets.device(target);
         self.decision.effects.push(Effect::ReadBaseImage { device, purpose, question });
         self.sync(target);
@@ -194,12 +194,10 @@ impl Turn<'_> {
 
     pub(in crate::campaign) fn timer(&mut self, target: u32) {
         let now = self.now;
-        let is_due = |at: Option<Timestamp>| at.is_some_and(|at| at <= now);
         let campaign = &self.live.campaign;
         let operation = campaign.operations.get(target);
         let watch = self.live.observations.watch(target);
         let status = campaign.targets.status(target);
-        let in_progress = status == TargetStatus::InProgress;
         if status.is_final() {
             let is_due = watch.look_at.take_if(|at| *at <= now).is_some();
             if is_due && campaign.may_be_contradicted(target, now) {
@@ -207,24 +205,13 @@ impl Turn<'_> {
             }
             return self.sync(target);
         }
-        let deadline_due = is_due(operation.and_then(|operation| operation.deadline));
-        if deadline_due && watch.deadline_rests.is_none_or(|rests| rests <= now) {
-            watch.deadline_rests = None;
-            self.read(target, ReadPurpose::Deadline);
-        } else if in_progress && is_due(watch.reboot_at) {
-            self.read(target, ReadPurpose::RebootTimeout);
-        } else if in_progress && is_due(watch.settled_at) {
-            watch.settled_at = None;
-            self.read(target, ReadPurpose::Settled);
-        } else if in_progress && is_due(watch.forgotten_at) {
-            self.read(target, ReadPurpose::Forgotten);
-        } else if in_progress && is_due(watch.cancel_at) {
-            self.send_cancel(target);
-        } else {
-            if is_due(watch.not_before) {
-                watch.not_before = None;
+        match watch.work.due(operation, status == TargetStatus::InProgress, now) {
+            Some(Due::Read(purpose)) => self.read(target, purpose),
+            Some(Due::SendCancel) => self.send_cancel(target),
+            None => {
+                watch.not_before.take_if(|at| *at <= now);
+                self.sync(target);
             }
-            self.sync(target);
         }
     }
 
@@ -243,7 +230,7 @@ impl Turn<'_> {
                 self.record(OperationReadmitted { device }.into());
                 // What it showed and that it came back meant nothing while its target was idle.
                 let settled_at = self.now + SETTLING;
-                self.live.observations.watch(target).settled_at.get_or_insert(settled_at);
+                self.live.observations.watch(target).work.settled_at.get_or_insert(settled_at);
                 self.sync(target);
                 continue;
             }

@@ -3,7 +3,7 @@
 use super::Turn;
 use crate::campaign::decide::{self, Rejection};
 use crate::campaign::live::{Effect, Reaction};
-use crate::campaign::observations::SETTLING;
+use crate::operation::at_work::SETTLING;
 use crate::{DeviceId, Question};
 
 impl Turn<'_> {

@@ -3,54 +3,41 @@
 
 use super::Turn;
 use crate::campaign::TargetStatus;
-use crate::campaign::decide::report::Judged;
 use crate::campaign::decide::{self, Rejection};
 use crate::campaign::input::Presence;
-use crate::campaign::live::Reaction;
-use crate::campaign::observations::{AFTER_RESTART, SETTLING};
-use crate::event::CampaignEvent;
-use crate::{DeviceId, Heard, OperationReport, Phase};
+use crate::campaign::live::{LiveCampaign, Reaction};
+use crate::operation::at_work::{AFTER_RESTART, Connection, Reach, SETTLING, Situation};
+use crate::{DeviceId, OperationReport};
 
 impl Turn<'_> {
     pub(in crate::campaign) fn presence(&mut self, device: DeviceId, presence: Presence) {
         let Some(target) = self.find(device) else { return };
         let now = self.now;
-        let operation = self.live.campaign.operations.get(target);
-        let in_progress = self.live.campaign.targets.status(target) == TargetStatus::InProgress;
-        let reboot_timeout = self.live.campaign.limits().operation.reboot_timeout;
-        let earliest = if self.live.recovered { now } else { now + AFTER_RESTART };
-        let is_watched = self.live.campaign.may_be_contradicted(target, now);
+        let LiveCampaign { campaign, observations, recovered, .. } = &mut *self.live;
         // A restart of the engine is no connection.
-        let connects = self.live.recovered && !self.live.observations.is_online(target);
-        let observations = &mut self.live.observations;
+        let connects = *recovered && !observations.is_online(target);
         match presence {
             Presence::Online { since } => {
                 observations.set_online(target, true);
-                // One that reboots while its target waits for a slot counts from here, too (D10).
-                if let Some(operation) = operation {
-                    let watch = observations.watch(target);
-                    if in_progress {
-                        // The stamp is of another clock, which may be ahead of this one.
-                        watch.settled_at = Some((since.min(now) + SETTLING).max(earliest));
-                        if connects {
-                            watch.returned = operation.may_be_forgotten();
-                            watch.forgotten_at = None;
-                        }
-                    }
-                    if operation.phase == Phase::Rebooting {
-                        watch.reboot_at = Some(now + reboot_timeout);
-                    }
-                } else if connects && is_watched {
+                let connection = Connection { since, recovered: *recovered, may_forget: connects };
+                if let Some(operation) = campaign.operations.get(target) {
+                    let limits = &campaign.limits().operation;
+                    let situation = Situation { operation, limits, reach: Reach::Online, now };
+                    let is_in_progress =
+                        campaign.targets.status(target) == TargetStatus::InProgress;
+                    let work = &mut observations.watch(target).work;
+                    work.connected(situation, is_in_progress, connection);
+                } else if connects && campaign.may_be_contradicted(target, now) {
                     let watch = observations.watch(target);
                     watch.looked = false;
-                    watch.look_at = Some((since.min(now) + SETTLING).max(earliest));
+                    watch.look_at = Some(connection.settled_at(now));
                 }
             }
             Presence::Offline => {
                 observations.set_online(target, false);
                 if let Some(watch) = observations.known(target) {
-                    (watch.reboot_at, watch.forgotten_at, watch.look_at) = (None, None, None);
-                    (watch.returned, watch.looked) = (false, false);
+                    watch.work.disconnected();
+                    (watch.look_at, watch.looked) = (None, false);
                 }
             }
         }
@@ -64,11 +51,11 @@ impl Turn<'_> {
         let is_watched = self.campaign().may_be_contradicted(target, self.now);
         let observations = &mut self.live.observations;
         if in_progress {
-            observations.watch(target).settled_at.get_or_insert(settled_at);
+            observations.watch(target).work.settled_at.get_or_insert(settled_at);
         } else if is_watched && observations.is_online(target) {
             let watch = observations.watch(target);
             // Once per connection (D22).
-            if !watch.looked && watch.reading.is_none() {
+            if !watch.looked && watch.work.reading.is_none() {
                 watch.look_at.get_or_insert(settled_at);
             }
         } else {
@@ -101,68 +88,38 @@ impl Turn<'_> {
         &mut self,
         report: &OperationReport,
     ) -> Result<(), Rejection> {
-        let target = self.campaign().targets.find(report.device);
-        let heard = target.and_then(|target| self.live.observations.look(target)?.heard);
-        if let Some(target) = target {
-            self.may_be_a_sign_of_life(target, report, heard);
-        }
-        match decide::report::judge(self.campaign(), report, heard, self.now)? {
-            Judged::Event(event) => {
-                // A device that went on after a reboot, which it can do only from an error or with
-                // another operation, is not judged by that reboot any more (D12).
-                let goes_on = match &event {
-                    CampaignEvent::OperationReported(reported) => reported.phase == Phase::Error,
-                    event => matches!(event, CampaignEvent::OperationRefused(_)),
-                };
-                if let Some(target) = target {
-                    let operation = self.live.campaign.operations.get(target);
-                    let watch = self.live.observations.watch(target);
-                    watch.heard = operation.and_then(|o| o.heard_on(report, heard));
-                    if goes_on {
-                        watch.reboot_at = None;
-                    }
-                }
-                self.record(event);
-            }
-            Judged::TooSoon(target) => {
-                self.decision.reaction = Reaction::Unchanged;
-                if let Some(operation) = self.campaign().operations.get(target) {
-                    let heard = operation.heard(report, heard);
-                    self.live.observations.watch(target).heard = Some(heard);
-                }
-            }
-            Judged::Unchanged => self.decision.reaction = Reaction::Unchanged,
-            Judged::Late(target, event) => {
-                // The same late report again and again must not grow the log without end.
-                let seen = self.live.observations.late.get_or_default(target);
-                let status = 1 << (report.status as u16);
-                if *seen & status == 0 {
-                    *seen |= status;
-                    self.record(event);
-                    self.decision.reaction = Reaction::Late;
-                } else {
+        let now = self.now;
+        let LiveCampaign { campaign, observations, .. } = &mut *self.live;
+        let target = campaign.targets.find(report.device);
+        let active = target.and_then(|target| {
+            let operation = campaign.operations.get(target)?;
+            (operation.id == report.operation).then_some((target, operation))
+        });
+        if let Some((target, operation)) = active {
+            let limits = &campaign.limits().operation;
+            let situation = Situation { operation, limits, reach: Reach::Online, now };
+            let verdict = observations.watch(target).work.reported(situation, report);
+            match decide::report::active(campaign, target, report, verdict, now) {
+                Some(event) => self.record(event),
+                None => {
                     self.decision.reaction = Reaction::Unchanged;
+                    self.sync(target);
                 }
             }
+            return Ok(());
+        }
+        let (target, event) = decide::report::late(campaign, report)?;
+        // The same late report again and again must not grow the log without end.
+        let seen = observations.late.get_or_default(target);
+        let status = 1 << (report.status as u16);
+        if *seen & status == 0 {
+            *seen |= status;
+            self.record(event);
+            self.decision.reaction = Reaction::Late;
+        } else {
+            self.decision.reaction = Reaction::Unchanged;
         }
         Ok(())
-    }
-
-    /// A device that goes on reporting has forgotten nothing (D24).
-    fn may_be_a_sign_of_life(
-        &mut self,
-        target: u32,
-        report: &OperationReport,
-        heard: Option<Heard>,
-    ) {
-        let operation = self.campaign().operations.get(target);
-        let alive = operation.is_some_and(|operation| {
-            operation.id == report.operation && operation.is_sign_of_life(report, heard)
-        });
-        if let Some(watch) = self.live.observations.known(target).filter(|_| alive) {
-            (watch.returned, watch.forgotten_at) = (false, None);
-            self.sync(target);
-        }
     }
 
     pub(in crate::campaign) fn recovered(&mut self) {
@@ -171,7 +128,7 @@ impl Turn<'_> {
         for target in self.campaign().operations.targets() {
             if self.campaign().targets.status(target) == TargetStatus::InProgress {
                 let watch = self.live.observations.watch(target);
-                watch.settled_at.get_or_insert(now + AFTER_RESTART);
+                watch.work.settled_at.get_or_insert(now + AFTER_RESTART);
             }
             self.sync(target);
         }

@@ -8,8 +8,8 @@ use crate::event::{
     OperationFailure,
 };
 use crate::operation::at_work::{
-    AFTER_RESTART, Answered, AtWork, Connection, Due, Fact, Looked, Reach, Situation, at_deadline,
-    request_answered,
+    AFTER_RESTART, Answered, AtWork, CancelAnswered, Connection, Due, Fact, Looked, Reach,
+    Situation, Unreadable, at_deadline, request_answered,
 };
 use crate::operation::backoff;
 use crate::question::Questions;
@@ -394,7 +394,8 @@ impl LiveManualUpdate {
         }
         let (id, device) = (self.update.id.as_uuid(), self.update.definition.device);
         let delay = |failures| backoff::delay(id, device, failures);
-        let Some(refused) = self.work.cancel_answered(answer, now, delay) else { return };
+        let cancelled = self.work.cancel_answered(answer, now, delay);
+        let Some(CancelAnswered { refused }) = cancelled else { return };
         self.record(decision, ManualCancelSent { refused }, now);
     }
 
@@ -434,18 +435,18 @@ impl LiveManualUpdate {
         let reach = self.reach();
         let Some(operation) = self.update.operation() else { return };
         let version = match answer {
-            BaseImageAnswer::Version(version) => Some(version.as_deref()),
-            BaseImageAnswer::Busy | BaseImageAnswer::Failed(_) => None,
+            BaseImageAnswer::Version(version) => Ok(version.as_deref()),
+            BaseImageAnswer::Busy | BaseImageAnswer::Failed(_) => Err(Unreadable),
         };
         let definition = &self.update.definition;
         let limits = &definition.limits;
-        let is_shown = version.is_some_and(|version| definition.is_shown_by(version));
+        let is_shown = version.is_ok_and(|version| definition.is_shown_by(version));
         let fact = if operation.kept_back && purpose == ReadPurpose::Deadline && !is_shown {
             // Its resend has its turn when the device is back.
-            if version.is_none() && reach == Reach::Online {
+            if version.is_err() && reach == Reach::Online {
                 self.turn_at = Some(now + SETTLING);
             }
-            let can_leave = version.is_some() && reach == Reach::Online;
+            let can_leave = version.is_ok() && reach == Reach::Online;
             can_leave.then(|| at_deadline(operation, limits, reach))
         } else {
             let situation = Situation { operation, limits, reach, now };

@@ -70,12 +70,23 @@ pub(crate) struct Situation<'a> {
 /// What was read of the base image.
 #[derive(Clone, Copy)]
 pub(crate) struct Looked<'a> {
-    /// The version that the device shows, if any; `None`: it could not be read.
-    pub(crate) version: Option<Option<&'a str>>,
+    /// The version that the device shows, if any.
+    pub(crate) version: Result<Option<&'a str>, Unreadable>,
     /// Whether that is the operation's.
     pub(crate) is_shown: bool,
     /// Whether another one after a reboot means that the device was rolled back (D12).
     pub(crate) tells_roll_back: bool,
+}
+
+/// The base image could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Unreadable;
+
+/// A Cancel request that the transport has taken, or refused for good (D17).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CancelAnswered {
+    /// What it said, if it refused.
+    pub(crate) refused: Option<String>,
 }
 
 /// A connection of the device.
@@ -255,25 +266,25 @@ impl AtWork {
                     return Some(at_deadline(operation, limits, situation.reach));
                 }
                 // The engine was down for so long: no time-out of a request that never left.
-                if version.is_none() {
+                if version.is_err() {
                     self.deadline_rests = Some(now + SETTLING);
                 }
-                version.map(|_| Fact::Reissue)
+                version.ok().map(|_| Fact::Reissue)
             }
-            (ReadPurpose::RebootTimeout, Some(version)) => {
+            (ReadPurpose::RebootTimeout, Ok(version)) => {
                 // Judged once: a device that went on meanwhile is not looked at again and again.
                 let is_due = self.reboot_at.take_if(|at| *at <= now).is_some();
                 let is_back = is_due && operation.phase == Phase::Rebooting;
                 let version = || version.map(|text| text.chars().take(256).collect());
                 (is_back && looked.tells_roll_back).then(|| Fact::RolledBack { version: version() })
             }
-            (ReadPurpose::RebootTimeout, None) => {
+            (ReadPurpose::RebootTimeout, Err(Unreadable)) => {
                 // One that came back once more meanwhile has its whole time (D12).
                 self.reboot_at = self.reboot_at.map(|at| at.max(now + SETTLING));
                 None
             }
-            (ReadPurpose::Forgotten, version) => self.forgotten(situation, version.is_some()),
-            (_, Some(_)) => {
+            (ReadPurpose::Forgotten, version) => self.forgotten(situation, version.is_ok()),
+            (_, Ok(_)) => {
                 // Not if it has connected again since this was asked.
                 if self.settled_at.is_none() && std::mem::take(&mut self.returned) {
                     let at = now + limits.request_timeout;
@@ -281,7 +292,7 @@ impl AtWork {
                 }
                 self.is_owed(situation).then_some(Fact::Reissue)
             }
-            (_, None) => {
+            (_, Err(Unreadable)) => {
                 self.settled_at = Some(now + SETTLING);
                 None
             }
@@ -312,21 +323,23 @@ impl AtWork {
     }
 
     /// The transport answered a Cancel request (D17). `None`: it is sent again after the delay for so
-    /// many failures; otherwise what it refused for good, if it did.
+    /// many failures.
     pub(crate) fn cancel_answered(
         &mut self,
         answer: &RequestAnswer,
         now: Timestamp,
         delay: impl FnOnce(u8) -> Duration,
-    ) -> Option<Option<String>> {
+    ) -> Option<CancelAnswered> {
         match answer {
             RequestAnswer::Temporary(_) => {
                 self.cancel_at = Some(now + delay(self.failures));
                 self.failures = self.failures.saturating_add(1);
                 None
             }
-            RequestAnswer::Accepted => Some(None),
-            RequestAnswer::Permanent(error) => Some(Some(error.short())),
+            RequestAnswer::Accepted => Some(CancelAnswered { refused: None }),
+            RequestAnswer::Permanent(error) => {
+                Some(CancelAnswered { refused: Some(error.short()) })
+            }
         }
     }
 }

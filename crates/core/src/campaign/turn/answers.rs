@@ -8,7 +8,7 @@ use crate::campaign::live::{LiveCampaign, Reaction};
 use crate::campaign::outage::Call;
 use crate::campaign::{CampaignStatus, TargetStatus};
 use crate::event::CampaignEvent;
-use crate::operation::at_work::{Fact, Looked, Reach, Situation};
+use crate::operation::at_work::{CancelAnswered, Fact, Looked, Reach, Situation, Unreadable};
 use crate::operation::backoff;
 use crate::{Cancellation, Delivery, DeviceId, Question};
 
@@ -103,11 +103,11 @@ impl Turn<'_> {
         let reach = if observations.is_online(target) { Reach::Online } else { Reach::Offline };
         let Some(operation) = campaign.operations.get(target) else { return };
         let version = match answer {
-            BaseImageAnswer::Version(version) => Some(version.as_deref()),
-            BaseImageAnswer::Busy | BaseImageAnswer::Failed(_) => None,
+            BaseImageAnswer::Version(version) => Ok(version.as_deref()),
+            BaseImageAnswer::Busy | BaseImageAnswer::Failed(_) => Err(Unreadable),
         };
         let image = &campaign.definition.base_image;
-        let is_shown = version.is_some_and(|version| decide::reconcile::shows(image, version));
+        let is_shown = version.is_ok_and(|version| decide::reconcile::shows(image, version));
         let limits = &campaign.limits().operation;
         let situation = Situation { operation, limits, reach, now: self.now };
         let looked = Looked { version, is_shown, tells_roll_back: true };
@@ -214,7 +214,7 @@ impl Turn<'_> {
         let work = &mut self.live.observations.watch(target).work;
         work.cancelling = None;
         let delay = |failures| backoff::delay(campaign.id.as_uuid(), device, failures);
-        let Some(refused) = work.cancel_answered(answer, self.now, delay) else {
+        let Some(CancelAnswered { refused }) = work.cancel_answered(answer, self.now, delay) else {
             return self.sync(target);
         };
         self.record(crate::event::CancelSent { device, refused }.into());

@@ -99,12 +99,11 @@ impl Turn<'_> {
             let limits = &campaign.limits().operation;
             let situation = Situation { operation, limits, reach: Reach::Online, now };
             let verdict = observations.watch(target).work.reported(situation, report);
-            match decide::report::active(campaign, target, report, verdict, now) {
-                Some(event) => self.record(event),
-                None => {
-                    self.decision.reaction = Reaction::Unchanged;
-                    self.sync(target);
-                }
+            if let Some(event) = decide::report::active(campaign, target, report, verdict, now) {
+                self.record(event);
+            } else {
+                self.decision.reaction = Reaction::Unchanged;
+                self.sync(target);
             }
             return Ok(());
         }

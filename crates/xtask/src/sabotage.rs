@@ -392,7 +392,7 @@ mod tests {
         assert!(defects.len() >= FEWEST_DEFECTS, "{}", defects.len());
         for defect in defects {
             for rule in defect.rules.split(", ") {
-                let number = rule.strip_prefix(['D', 'E', 'C']).map(str::parse::<u8>);
+                let number = rule.strip_prefix(['D', 'E', 'C', 'P']).map(str::parse::<u8>);
                 assert!(matches!(number, Some(Ok(1..))), "{}: {}", defect.name, defect.rules);
             }
             let words = defect.test.iter().map(|test| test.split(' ').count());

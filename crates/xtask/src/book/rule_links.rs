@@ -10,7 +10,7 @@ pub(crate) const RULES: &str = "docs/rules.md";
 /// The number in the first cell of a row of that table.
 pub(crate) fn number(cell: &str) -> Option<&str> {
     let number = cell.split_once("></a>").map_or(cell, |(_, number)| number);
-    let digits = number.strip_prefix(['D', 'E', 'C'])?;
+    let digits = number.strip_prefix(['D', 'E', 'C', 'P'])?;
     let all = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     all.then_some(number)
 }

@@ -56,3 +56,20 @@ fn e11_presence_that_is_told_between_two_look_ups_of_a_large_fleet_is_not_lost()
 fn e5_nothing_leaves_the_memory_whose_end_the_store_has_not_taken() {
     holds(profile!("store-down-while-updates-end"), 31, None, (20, 5));
 }
+
+/// The newer of two campaigns is the one that starts later, also if its devices were named before
+/// the older one started.
+#[test]
+fn d18_a_campaign_gives_way_to_one_that_was_named_before_it_and_starts_after_it() {
+    for seed in [4_154_036, 4_154_237] {
+        let profile = profile!("scheduled-campaign-overtaken-while-the-store-is-held");
+        holds(profile, seed, None, (4, 1));
+    }
+}
+
+#[test]
+fn e4_subscribers_are_told_of_an_append_whose_answer_comes_after_everything_has_ended() {
+    for seed in [4_193_502, 4_193_507, 4_193_734] {
+        holds(profile!("last-append-answered-late"), seed, None, (4, 5));
+    }
+}

@@ -309,11 +309,13 @@ impl Checker {
         let Some(model) = self.campaigns.get(&id).filter(stays) else { return };
         let (image, channel) = (&model.definition.base_image, &model.definition.channel);
         let (system_model, channel) = (image.system_model.clone(), channel.name().clone());
-        for other in self.campaigns.values_mut().filter(|other| other.id != id) {
-            let same = other.definition.base_image.system_model == system_model
-                && *other.definition.channel.name() == channel;
-            let running = same && other.is_running();
-            if running {
+        // Another whose devices the directory has named already starts next, and is the newer one.
+        let newer = self.rollouts(&channel, &system_model).any(Model::begins);
+        if let Some(model) = self.campaigns.get_mut(&id) {
+            model.newer |= newer;
+        }
+        for other in self.campaigns.values().filter(|other| other.id != id) {
+            if other.is_of(&channel, &system_model) && other.is_running() {
                 let message =
                     format!("campaign {id} starts while {} of its rollout runs", other.id);
                 let stream = Some(StreamId::Campaign(other.id));

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use hedgerow_core::{
-    CampaignStatus, Channel, DeviceId, OperationId, StreamId, SystemModelHandle, Timestamp,
+    Channel, ChannelName, DeviceId, OperationId, StreamId, SystemModelHandle, Timestamp,
 };
 
 use super::campaign::Model;
@@ -203,28 +203,31 @@ impl Checker {
         let devices = targets.iter().map(|named| named.device);
         self.facts.named_at.extend(devices.map(|device| (device, now)));
         self.turns.named(targets, began.step, now);
-        let waiting = [CampaignStatus::Idle, CampaignStatus::Scheduled];
-        // One with nothing to do supersedes nothing (D3).
-        let begins = |model: &Model| {
-            let minimum = model.definition.rollout.minimum_targets().max(1);
-            let all = model.targets.len().max(targets.len());
-            waiting.contains(&model.status)
-                && model.definition.channel == *channel
-                && model.definition.base_image.system_model == *system_model
-                && u32::try_from(all).unwrap_or(u32::MAX) >= minimum
-        };
-        let begins = self.campaigns.values().any(begins);
+        let named: Vec<DeviceId> = targets.iter().map(|named| named.device).collect();
         for model in self.campaigns.values_mut() {
             let definition = &model.definition;
-            let same = definition.channel.name() == channel.name()
+            let asked = definition.channel == *channel
                 && definition.base_image.system_model == *system_model;
-            if same && begins && model.is_running() {
-                model.newer = true;
-            }
-            if same && waiting.contains(&model.status) && definition.channel == *channel {
-                model.named = Some(targets.iter().map(|named| named.device).collect());
+            if asked && model.waits() {
+                model.named = Some(named.clone());
             }
         }
+        let begins = |model: &Model| model.definition.channel == *channel && model.begins();
+        if self.rollouts(channel.name(), system_model).any(begins) {
+            for model in self.campaigns.values_mut() {
+                let same = model.is_of(channel.name(), system_model);
+                model.newer |= same && model.is_running();
+            }
+        }
+    }
+
+    /// The campaigns of a System Model and a channel.
+    pub(super) fn rollouts(
+        &self,
+        channel: &ChannelName,
+        system_model: &SystemModelHandle,
+    ) -> impl Iterator<Item = &Model> {
+        self.campaigns.values().filter(|model| model.is_of(channel, system_model))
     }
 
     /// Something happened after which it is not known for sure what the engine knows.

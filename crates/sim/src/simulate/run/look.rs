@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use hedgerow_core::{CampaignId, DeviceId, StreamId};
 use hedgerow_engine::{EngineError, TargetFilter};
 
-use super::{CLAIMS_EVERY, Run};
+use super::{CLAIMS_EVERY, LATEST, Run};
 use crate::runtime::wait;
 use crate::simulate::SimulateError;
 use crate::simulate::cast;
@@ -84,9 +84,13 @@ impl Run<'_> {
 
     pub(super) fn is_over(&self) -> bool {
         let inner = self.world.inner();
+        // The answer to the last append may be late.
+        let late = inner.healed_at.is_none_or(|healed_at| inner.now.since(healed_at) < LATEST);
+        let untold = || inner.subscribers[0].iter().any(|one| one.untold().is_some());
         !inner.judges.is_open()
             && inner.pending.iter().all(std::collections::BTreeMap::is_empty)
             && self.slots[0].engine.is_some()
+            && !(late && untold())
     }
 
     pub(super) fn stuck(&mut self, why: &str) {

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use hedgerow_core::event::{CampaignEvent, TargetFailure};
 use hedgerow_core::{
-    Campaign, CampaignDefinition, CampaignId, CampaignStatus, DeviceId, OperationId, Outcome,
-    RolloutLimits, TargetStatus, Timestamp,
+    Campaign, CampaignDefinition, CampaignId, CampaignStatus, ChannelName, DeviceId, OperationId,
+    Outcome, RolloutLimits, SystemModelHandle, TargetStatus, Timestamp,
 };
 use uuid::Uuid;
 
@@ -124,6 +124,25 @@ impl Model {
             named: None,
             fold,
         }
+    }
+
+    /// Whether it is for that System Model and channel.
+    pub(super) fn is_of(&self, channel: &ChannelName, system_model: &SystemModelHandle) -> bool {
+        let definition = &self.definition;
+        definition.channel.name() == channel && definition.base_image.system_model == *system_model
+    }
+
+    /// Whether it has not started.
+    pub(super) fn waits(&self) -> bool {
+        matches!(self.status, CampaignStatus::Idle | CampaignStatus::Scheduled)
+    }
+
+    /// Whether it has not started and its devices have been named, so many that it will have
+    /// something to do: any other supersedes nothing (D3).
+    pub(super) fn begins(&self) -> bool {
+        let minimum = self.definition.rollout.minimum_targets().max(1);
+        let named = self.named.as_ref().map(|named| named.len().max(self.targets.len()));
+        self.waits() && named.is_some_and(|all| u32::try_from(all).unwrap_or(u32::MAX) >= minimum)
     }
 
     pub(super) fn limits(&self) -> &RolloutLimits {

@@ -41,15 +41,19 @@ impl Tool {
              this takes some minutes",
             tools.display()
         ));
+        let build = tools.join("build");
         // Forced: cargo would otherwise believe its own list even when the program was deleted.
         // The build directory is fixed so that an interrupted installation goes on where it was.
         External::cargo(["install", name, "--version", version, "--locked", "--force", "--debug"])
             .environment("CARGO_PROFILE_DEV_DEBUG", "false")
             .arguments(options.iter().copied())
             .path_argument("--root", &tools)
-            .path_argument("--target-dir", &tools.join("build"))
+            .path_argument("--target-dir", &build)
             .directory(root)
             .run()?;
+        // What is left of building it is many times the size of the program. If it stays, it does no
+        // harm.
+        let _ = std::fs::remove_dir_all(&build);
         Ok(installed)
     }
 

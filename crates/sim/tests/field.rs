@@ -73,3 +73,16 @@ fn e4_subscribers_are_told_of_an_append_whose_answer_comes_after_everything_has_
         holds(profile!("last-append-answered-late"), seed, None, (4, 5));
     }
 }
+
+/// The judge remembers every answer on which something may still be decided.
+#[test]
+fn d5_and_d12_are_judged_however_many_campaigns_look_at_a_device_at_once() {
+    holds(profile!("many-campaigns-look-at-one-device"), 7_710_041, None, (7, 6));
+    holds(profile!("many-campaigns-and-late-appends"), 7_710_663, None, (12, 2));
+}
+
+#[test]
+fn e12_a_scheduled_campaign_starts_by_the_clock_of_the_engine_however_far_that_was_put_back() {
+    let profile = profile!("clock-put-back-before-anything-is-recorded");
+    holds(profile, 7_710_210, Some(329), (2, 6));
+}

@@ -31,8 +31,10 @@ pub(super) struct Shown {
     pub(super) step: u64,
 }
 
-/// So many answers of each device are remembered.
+/// The latest answers of each device that are remembered, however old. Others are for as long as a
+/// decision on them may be on its way to a slow store: any number of campaigns look at one device.
 const REMEMBERED: usize = 8;
+const REMEMBERED_FOR: Duration = Duration::from_secs(300);
 
 /// What runs out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,7 +118,7 @@ pub(super) struct Facts {
 
 /// How long a request that is decided may take to leave: as long as a call before it.
 const LEAVES: Duration = Duration::from_secs(30);
-/// As many campaigns may look at a device at once, and more.
+/// More versions than a device shows one after the other while a look at it is under way.
 const MOST_LATELY: usize = 12;
 /// How long a notice may take to be known everywhere.
 const SETTLES: Duration = Duration::from_secs(30);
@@ -161,9 +163,10 @@ impl Facts {
     /// A version was read, or could not be.
     pub(super) fn was_read(&mut self, slot: usize, device: DeviceId, shown: Shown) {
         let all = self.read[slot].entry(device).or_default();
-        if all.len() == REMEMBERED {
-            all.remove(0);
-        }
+        let surplus = (all.len() + 1).saturating_sub(REMEMBERED);
+        let is_old = |old: &&Shown| shown.at.since(old.at) > REMEMBERED_FOR;
+        let old = all.iter().take(surplus).take_while(is_old).count();
+        all.drain(..old);
         all.push(shown);
     }
 
@@ -232,6 +235,7 @@ impl Facts {
     /// A version was read.
     pub(super) fn has_shown(&mut self, device: DeviceId, version: &str) {
         let lately = self.lately.entry(device).or_default();
+        lately.retain(|known| known != version);
         lately.insert(0, version.to_owned());
         lately.truncate(MOST_LATELY);
     }

@@ -281,7 +281,9 @@ impl Run<'_> {
             }
             inner.schedule_in(Duration::from_secs(60), Happening::Resume);
             inner.schedule_in(LATEST, Happening::Notices);
-            let bound = inner.judges.bound();
+            // Engines go by a clock that may have been put back, and campaigns are scheduled by it.
+            let behind = u64::try_from(-inner.wall_ahead).unwrap_or_default();
+            let bound = inner.judges.bound() + Duration::from_millis(behind);
             self.deadline = Some(inner.now + bound);
         }
         self.start_engine(0)

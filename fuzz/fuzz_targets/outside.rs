@@ -43,7 +43,10 @@ fn read<T, E: std::fmt::Display>(text: &[u8], from: impl Fn(&[u8]) -> Result<T, 
             // A list can stand for an object; it has no keys.
             if let Some(object) = value.as_object_mut() {
                 object.insert("no such key".to_owned(), Value::Null);
-                assert!(from(value.to_string().as_bytes()).is_err(), "an unknown key is passed over");
+                assert!(
+                    from(value.to_string().as_bytes()).is_err(),
+                    "an unknown key is passed over"
+                );
             }
             Some(read)
         }

@@ -400,4 +400,39 @@ mod tests {
         }
         Ok(())
     }
+
+    #[test]
+    fn every_defect_is_planted_in_sources_that_are_compiled()
+    -> Result<(), Box<dyn std::error::Error>> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        for defect in defects(&root.join(PATCHES))? {
+            let text = fs::read_to_string(&defect.patch)?;
+            let changed = text.lines().filter_map(|line| line.strip_prefix("+++ b/"));
+            for path in changed {
+                assert!(is_compiled(&root.join(path))?, "{}: {path}", defect.name);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a file beside or above it says that this one is a module; a root needs nobody.
+    fn is_compiled(path: &Path) -> io::Result<bool> {
+        let is_named = |what: &str| path.file_stem().is_some_and(|stem| stem == what);
+        if is_named("lib") || is_named("main") || path.extension().is_none_or(|of| of != "rs") {
+            return Ok(path.is_file());
+        }
+        let module = if is_named("mod") { path.parent() } else { Some(path) };
+        let name = module.and_then(Path::file_stem).unwrap_or_default().to_string_lossy();
+        let Some(folder) = module.and_then(Path::parent) else { return Ok(false) };
+        let (long, short) = (format!("mod {name};"), format!("mod {name} {{"));
+        let mut sources = vec![folder.with_extension("rs")];
+        for entry in fs::read_dir(folder)? {
+            sources.push(entry?.path());
+        }
+        let says_so = |source: &PathBuf| {
+            let text = fs::read_to_string(source).unwrap_or_default();
+            text.lines().any(|line| line.ends_with(&long) || line.ends_with(&short))
+        };
+        Ok(path.is_file() && sources.iter().any(says_so))
+    }
 }

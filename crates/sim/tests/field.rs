@@ -86,3 +86,10 @@ fn e12_a_scheduled_campaign_starts_by_the_clock_of_the_engine_however_far_that_w
     let profile = profile!("clock-put-back-before-anything-is-recorded");
     holds(profile, 7_710_210, Some(329), (2, 6));
 }
+
+/// What a device shows and that it comes back mean nothing while its target is idle and waits for a
+/// slot: its operation is not in progress.
+#[test]
+fn d24_a_device_that_comes_back_while_its_operation_waits_for_a_slot_is_not_asked_again() {
+    holds(profile!("back-while-waiting-for-a-slot"), 7_720_763, None, (40, 1));
+}

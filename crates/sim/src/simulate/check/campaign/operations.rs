@@ -181,6 +181,7 @@ impl Model {
                 ensure(idle && operation.is_reported(), Invariant::ForwardOnly, || {
                     "a target is readmitted whose device is not at work".to_owned()
                 })?;
+                operation.readmitted(at);
                 self.set(place, TargetStatus::InProgress);
                 self.within_bound()?;
             }

@@ -76,6 +76,8 @@ pub(super) struct Op {
     asked_again_at: Option<Timestamp>,
     asked_again: u32,
     alive_at: Option<Timestamp>,
+    /// When its target, which had been idle, was put in progress again.
+    readmitted_at: Option<Timestamp>,
     /// A call was accepted, refused for good, or left without an answer.
     accepted: bool,
     refused: bool,
@@ -124,6 +126,7 @@ impl Op {
             cancel_answered: false,
             kept_back: false,
             asked_again_at: None,
+            readmitted_at: None,
             asked_again: 0,
             alive_at: None,
             accepted: false,
@@ -294,8 +297,13 @@ impl Op {
         Ok(())
     }
 
-    /// Whether its device should have been asked again: it came back at `back`, and has said
-    /// nothing since (D24).
+    /// Its target, which had been idle, is in progress again (D10).
+    pub(super) fn readmitted(&mut self, at: Timestamp) {
+        self.readmitted_at = Some(at);
+    }
+
+    /// Whether its device should have been asked again: it came back at `back` while its operation
+    /// was in progress, and has said nothing since (D24).
     pub(super) fn should_have_been_asked(&self, back: Timestamp, limits: &OperationLimits) -> bool {
         let since = |at: Option<Timestamp>| at.is_some_and(|at| at >= back);
         self.may_be_forgotten()
@@ -303,6 +311,7 @@ impl Op {
             && self.reported_at.is_some_and(|at| at < back)
             && !since(self.alive_at)
             && !since(self.asked_again_at)
+            && !since(self.readmitted_at)
     }
 
     pub(super) fn reissued(&mut self, at: Timestamp, limits: &OperationLimits) -> Checked {

@@ -307,6 +307,7 @@ impl World {
         self.live = LiveCampaign::loaded(self.replica.clone());
     }
 
+    #[expect(clippy::too_many_lines, reason = "a table: one arm for each act")]
     fn act(&mut self, act: Act) {
         let input = match act {
             Act::Answer { which, how } => return self.answer(which, &how),
@@ -391,6 +392,8 @@ impl World {
                     ReadPurpose::Deadline,
                     ReadPurpose::Settled,
                     ReadPurpose::RebootTimeout,
+                    ReadPurpose::Forgotten,
+                    ReadPurpose::Contradiction,
                 ];
                 let purpose = purposes[usize::from(purpose) % purposes.len()];
                 let (device, answer) = (device(number), answer.of_read());

@@ -302,6 +302,31 @@ fn d10_a_manual_update_whose_request_may_never_have_left_waits_while_its_device_
 }
 
 #[test]
+fn d24_a_device_that_came_back_is_asked_again_only_if_it_says_nothing() {
+    for goes_on in [true, false] {
+        let mut rig = Rig::new(1);
+        let engine = rig.start();
+        rig.create(&engine, 1, definition(1));
+        rig.report(&engine, 1, operation(1, 1), ReportStatus::Acknowledged).expect("it is taken");
+        let (device, presence) = (device(1), Presence::Offline);
+        rig.world.set_presence(1, presence);
+        rig.observe(&engine, Observation::Presence { device, presence }).expect("it is taken");
+        rig.pass(seconds(30));
+        connects(&mut rig, &engine, 1);
+        // Its base image has settled.
+        rig.pass(seconds(60));
+        if goes_on {
+            rig.report(&engine, 1, operation(1, 1), ReportStatus::Downloading)
+                .expect("it is taken");
+        }
+        rig.world.take_sent();
+        rig.pass(seconds(400));
+        let expected = if goes_on { vec![] } else { vec![update(1, 1)] };
+        assert_eq!(rig.world.take_sent(), expected, "it goes on: {goes_on}");
+    }
+}
+
+#[test]
 fn d14_a_device_that_turned_out_busy_before_a_reload_is_looked_at_again_after_it() {
     let mut rig = Rig::new(1);
     let engine = rig.start();

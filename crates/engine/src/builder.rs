@@ -11,6 +11,7 @@ use crate::begin::load_later;
 use crate::ports::{Clock, DeviceTransport, FleetDirectory, Spawner};
 use crate::registry::{Registry, StreamState};
 use crate::shared::{Settings, Shared};
+use crate::stats::{Counted, Counters};
 use crate::store::{Activity, EventStore, StoreError, StreamSummary};
 use crate::sync::Mutex;
 use crate::time::EngineTime;
@@ -124,15 +125,17 @@ impl EngineBuilder {
             let key = (stream.tenant.clone(), stream.stream);
             registry.streams.insert(key, StreamState::Loading);
         }
+        let counters = Arc::new(Counters::default());
         let engine = Engine {
             shared: Arc::new(Shared {
-                store: self.store,
+                store: Arc::new(Counted { inner: self.store, counters: Arc::clone(&counters) }),
                 transport: self.transport,
                 directory: self.directory,
                 clock,
                 spawner: self.spawner,
                 settings: self.settings,
                 writer: self.writer,
+                counters,
                 registry: Mutex::new(registry),
                 subscribers: Mutex::new(Vec::new()),
             }),

@@ -50,6 +50,7 @@ pub(crate) async fn perform(
             Input::CancelAnswered { device, operation, question, answer }
         }
     };
+    shared.counters.answered(&input);
     tracing::trace!(%stream, ?input, "answered");
     // If the task has ended nobody misses it: after a restart it will be asked again.
     let _ = inbox.post(Message::answer(input));
@@ -67,10 +68,12 @@ pub(crate) async fn in_time<'a, T>(
         Either::Left((Ok(answer), _)) => Ok(answer),
         Either::Left((Err(panic), _)) => {
             let detail = panic_message(&*panic);
+            shared.counters.panicked();
             tracing::error!(%detail, "an adapter panicked");
             Err(TransportError::new(format!("the adapter panicked: {detail}")))
         }
         Either::Right(_) => {
+            shared.counters.timed_out();
             Err(TransportError::new(format!("no answer from the transport within {timeout:?}")))
         }
     }

@@ -214,6 +214,12 @@ impl Engine {
     }
 
     async fn report(&self, tenant: &TenantId, report: OperationReport) -> Answer {
+        let answer = self.take_report(tenant, report).await;
+        self.shared.counters.reported(&answer);
+        answer
+    }
+
+    async fn take_report(&self, tenant: &TenantId, report: OperationReport) -> Answer {
         let (device, operation) = (report.device, report.operation);
         let active = self.shared.registry().stream_of(tenant, operation);
         let stream = match active {

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::inbox::Message;
 use crate::ports::{DeviceTransport, FleetDirectory, Spawner};
 use crate::registry::Registry;
+use crate::stats::Counters;
 use crate::store::EventStore;
 use crate::subscription::RecordedEvent;
 use crate::sync::{Mutex, MutexGuard};
@@ -34,6 +35,7 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     /// What tells this engine from any other that ever wrote to the store (E13).
     pub(crate) writer: Uuid,
+    pub(crate) counters: Arc<Counters>,
     pub(crate) registry: Mutex<Registry>,
     /// Each with the tenant whose events it gets (D21).
     pub(crate) subscribers: Mutex<Vec<(TenantId, mpsc::Sender<RecordedEvent>)>>,

@@ -12,8 +12,8 @@ use hedgerow_engine::store::{
     AppendError, Claim, EventStore, StateSnapshot, StoreError, StreamAppend, StreamSummary,
 };
 use hedgerow_engine::{
-    Engine, EngineBuilder, EngineError, LoadError, ManualUpdateRequest, Observation, Progress,
-    RecordedEvent, Subscription, TargetFilter, TargetPage, campaign_at, manual_update_at,
+    Engine, EngineBuilder, EngineError, EngineStats, LoadError, ManualUpdateRequest, Observation,
+    Progress, RecordedEvent, Subscription, TargetFilter, TargetPage, campaign_at, manual_update_at,
 };
 
 fn is_shared<T: Send + Sync + Clone + Debug + 'static>() {}
@@ -40,6 +40,7 @@ trait EventStoreAndMore:
 
 #[test]
 fn values_may_be_cloned_compared_shown_and_sent_to_another_thread() {
+    is_a_value::<EngineStats>();
     is_a_value::<(Observation, ManualUpdateRequest, TargetFilter)>();
     is_a_value::<(Progress, TargetPage, RecordedEvent)>();
     is_a_value::<(StreamAppend, StreamSummary, StateSnapshot, Claim)>();

@@ -20,6 +20,8 @@ use hedgerow_core::{
     BaseImageAnswer, DeviceId, Effect, Input, ReadPurpose, StreamId, TenantId, Timestamp,
 };
 
+use tracing::Instrument as _;
+
 use self::commit::Pending;
 pub(crate) use self::look_up::LookUp;
 use self::look_up::LookUps;
@@ -118,7 +120,8 @@ impl Task {
             alarm: None,
             unload_at: None,
         };
-        shared.spawner.spawn(task.run_safely(first).boxed());
+        let span = tracing::info_span!("stream", tenant = %task.tenant, stream = %task.stream);
+        shared.spawner.spawn(task.run_safely(first).instrument(span).boxed());
     }
 
     /// Runs the stream; should its task panic, it is out of service, and whoever asks is told so.

@@ -14,13 +14,12 @@ mod look;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt;
 use hedgerow_core::{TenantId, Timestamp};
 use hedgerow_engine::store::EventStore;
 use hedgerow_engine::{Engine, Subscription};
 
 use crate::random::Random;
-use crate::runtime::{Executor, VirtualClock};
+use crate::runtime::{Executor, VirtualClock, wait};
 use crate::simulate::cast::{
     self, BEGINNING, CampaignPart, Casting, concurrent_calls, tells_all_again,
 };
@@ -235,7 +234,7 @@ impl<'a> Run<'a> {
         // What another engine has written, or one that has died since, may have a later time: whoever
         // loads it does not go on before that.
         let is_written = || {
-            let log = self.store.read_all(0, usize::MAX).now_or_never().and_then(Result::ok);
+            let log = wait(self.store.read_all(0, usize::MAX)).ok();
             let newest = log.iter().flatten().map(|stored| stored.event.recorded_at).max();
             newest.is_some_and(|newest| time <= newest + passed + slack)
         };

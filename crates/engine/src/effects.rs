@@ -4,6 +4,7 @@ use std::any::Any;
 use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, Either, select};
@@ -14,7 +15,6 @@ use hedgerow_core::{
 
 use crate::Engine;
 use crate::inbox::{Inbox, Message};
-use crate::live::Live;
 use crate::shared::Shared;
 use crate::store::Claim;
 use crate::task::LookUp;
@@ -91,6 +91,8 @@ pub(crate) struct Planned {
     pub(crate) definition: CampaignDefinition,
     /// The devices that were recorded of it already, before a crash in its middle.
     pub(crate) recorded: BTreeSet<DeviceId>,
+    /// Whether the campaign still waits for it; kept by its task.
+    pub(crate) is_awaited: Arc<AtomicBool>,
 }
 
 impl Planned {
@@ -121,7 +123,7 @@ pub(crate) async fn snapshot(
         // while its targets were looked up.
         Ok(targets)
             if !planned.begins(&targets)
-                || is_awaited(&shared, &tenant, stream, question).await
+                || planned.is_awaited.load(Ordering::Acquire)
                     && make_way(&shared, &tenant, stream, definition).await =>
         {
             for chunk in targets.chunks(shared.settings.chunk) {
@@ -141,19 +143,6 @@ pub(crate) async fn snapshot(
         }
     };
     let _ = inbox.post(Message::LookUp { look_up, inputs, is_last: true });
-}
-
-/// Whether the campaign still waits for the snapshot that it asked for.
-async fn is_awaited(
-    shared: &Arc<Shared>,
-    tenant: &TenantId,
-    stream: StreamId,
-    question: Question,
-) -> bool {
-    let engine = Engine { shared: Arc::clone(shared) };
-    let look =
-        move |live: &Live| live.campaign().is_some_and(|live| live.awaits_snapshot(question));
-    engine.look(tenant, stream, look).await.unwrap_or(false)
 }
 
 /// `false` if an older campaign is in the way and stays there.

@@ -160,6 +160,7 @@ impl Task {
             self.shared.publish(&RecordedEvent { tenant, stream, version, event });
         }
         self.index_targets();
+        self.note_snapshot();
         let mut freed = Vec::new();
         for change in &outcome.claims {
             let mut registry = self.shared.registry();

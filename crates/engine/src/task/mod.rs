@@ -11,13 +11,14 @@ use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::{BoxFuture, Either, select};
 use hedgerow_core::{
-    BaseImageAnswer, DeviceId, Effect, Input, ReadPurpose, StreamId, TenantId, Timestamp,
+    BaseImageAnswer, DeviceId, Effect, Input, Question, ReadPurpose, StreamId, TenantId, Timestamp,
 };
 
 use tracing::Instrument as _;
@@ -62,6 +63,8 @@ pub(crate) struct Task {
     indexed: usize,
     listens: bool,
     look_ups: LookUps,
+    /// The snapshot that was asked for last, and whether it is still waited for.
+    snapshot: Option<(Question, Arc<AtomicBool>)>,
     mending: Mending,
     /// The sleep until the next deadline.
     alarm: Option<(Timestamp, BoxFuture<'static, ()>)>,
@@ -116,6 +119,7 @@ impl Task {
             live,
             listens: false,
             look_ups: LookUps::default(),
+            snapshot: None,
             mending: Mending::default(),
             alarm: None,
             unload_at: None,
@@ -271,6 +275,7 @@ impl Task {
         for query in queries {
             query(self.mending.failure().map_or(Ok(&self.live), Err));
         }
+        self.note_snapshot();
         if self.listens && !self.look_ups.is_under_way() {
             self.listen(false);
         }
@@ -321,8 +326,10 @@ impl Task {
                     let planned = effects::Planned {
                         definition: campaign.definition().clone(),
                         recorded: campaign.devices().iter().copied().collect(),
+                        is_awaited: Arc::new(AtomicBool::new(live.awaits_snapshot(*question))),
                     };
                     let (question, look_up) = (*question, self.look_ups.begin());
+                    self.snapshot = Some((question, Arc::clone(&planned.is_awaited)));
                     listens = true;
                     effects::snapshot(shared, tenant, stream, planned, question, look_up, inbox)
                         .boxed()
@@ -341,6 +348,16 @@ impl Task {
     fn listen(&mut self, listens: bool) {
         self.listens = listens;
         self.shared.registry().interest.listen(self.member, listens);
+    }
+
+    /// Tells who looks up the targets whether they are still wanted: a campaign that was cancelled or
+    /// edited meanwhile supersedes nothing (D18).
+    fn note_snapshot(&self) {
+        if let Some((question, is_awaited)) = &self.snapshot {
+            let live = self.live.campaign();
+            let awaits = live.is_some_and(|live| live.awaits_snapshot(*question));
+            is_awaited.store(awaits, Ordering::Release);
+        }
     }
 
     /// Is told of the devices that have become targets, once they are recorded.

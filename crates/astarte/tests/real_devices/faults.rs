@@ -130,7 +130,11 @@ async fn through_everything(
         if is_successful != is_updated {
             println!("{version:?} is shown by {target:?}\n{}", service.story(target.device).await);
         }
-        assert_eq!(is_successful, is_updated, "seed {seed}: {target:?}");
+        // A request that was sent twice may be performed twice: what the first came to is final (D11),
+        // and what the second did contradicts it (D22).
+        let came_late =
+            is_updated && target.status == TargetStatus::Failed && target.retry_count > 0;
+        assert!(is_successful == is_updated || came_late, "seed {seed}: {target:?}");
     }
     let uses: BTreeMap<_, _> =
         Hook::ALL.iter().map(|hook| (*hook, world.emulator.uses(*hook))).collect();

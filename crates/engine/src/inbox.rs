@@ -49,6 +49,15 @@ impl Message {
         let (reply, answered) = oneshot::channel();
         (Self::Input { input, reply: Some(reply), ends_effect: false }, answered)
     }
+
+    /// A look at the state, from somebody who waits for what is seen.
+    pub(crate) fn looking<T: Send + 'static>(
+        look: impl FnOnce(&Live) -> T + Send + 'static,
+    ) -> (Self, oneshot::Receiver<Result<T, EngineError>>) {
+        let (reply, seen) = oneshot::channel();
+        let query = move |live: Result<&Live, EngineError>| drop(reply.send(live.map(look)));
+        (Self::Query(Box::new(query)), seen)
+    }
 }
 
 /// Why an inbox did not take a message.

@@ -94,12 +94,13 @@ impl Registry {
         let held = Holder { stream, operation };
         let earlier = self.devices.insert((tenant.clone(), device), held);
         if let Some(earlier) = earlier.filter(|earlier| earlier.stream != stream) {
-            self.is_not_reserved(tenant, device, earlier.stream);
+            self.takes_back(tenant, device, earlier.stream);
         }
         self.reserved.entry((tenant.clone(), stream)).or_default().insert(device);
     }
 
-    fn is_not_reserved(&mut self, tenant: &TenantId, device: DeviceId, by: StreamId) {
+    /// The device is that stream's no more.
+    fn takes_back(&mut self, tenant: &TenantId, device: DeviceId, by: StreamId) {
         if let Entry::Occupied(mut devices) = self.reserved.entry((tenant.clone(), by)) {
             devices.get_mut().remove(&device);
             if devices.get().is_empty() {
@@ -123,7 +124,7 @@ impl Registry {
             self.operations.remove(&(tenant.clone(), operation));
         }
         self.devices.remove(&key);
-        self.is_not_reserved(tenant, device, by);
+        self.takes_back(tenant, device, by);
         self.waiting.remove(&key).unwrap_or_default()
     }
 

@@ -17,22 +17,7 @@ const TRIES: usize = 3;
 impl Engine {
     /// Sends an input to a stream, loading it if need be, and waits for the answer.
     pub(crate) async fn tell(&self, tenant: &TenantId, stream: StreamId, input: Input) -> Answer {
-        for _ in 0..TRIES {
-            let inbox = self.inbox(tenant, stream).await?;
-            let (message, answered) = Message::asking(input.clone());
-            match inbox.tell(message) {
-                Ok(()) => {
-                    if let Ok(answer) = answered.await {
-                        return answer;
-                    }
-                }
-                Err(Undelivered::Full) => return Err(EngineError::Busy),
-                Err(Undelivered::Gone) => {}
-            }
-            // The task ended before it looked at the input: shutting down, or leaving the memory.
-            self.accepting()?;
-        }
-        Err(EngineError::NotReady { stream })
+        self.ask(tenant, stream, || Message::asking(input.clone())).await
     }
 
     /// Looks at the state of a stream as of its last commit.
@@ -42,14 +27,20 @@ impl Engine {
         stream: StreamId,
         look: impl Fn(&Live) -> T + Clone + Send + 'static,
     ) -> Result<T, EngineError> {
+        self.ask(tenant, stream, || Message::looking(look.clone())).await
+    }
+
+    /// Sends a message, which is made anew for each try, and waits for the answer.
+    async fn ask<T>(
+        &self,
+        tenant: &TenantId,
+        stream: StreamId,
+        message: impl Fn() -> (Message, oneshot::Receiver<Result<T, EngineError>>),
+    ) -> Result<T, EngineError> {
         for _ in 0..TRIES {
             let inbox = self.inbox(tenant, stream).await?;
-            let (reply, answered) = oneshot::channel();
-            let look = look.clone();
-            let query = Box::new(move |seen: Result<&Live, EngineError>| {
-                drop(reply.send(seen.map(look)));
-            });
-            match inbox.tell(Message::Query(query)) {
+            let (message, answered) = message();
+            match inbox.tell(message) {
                 Ok(()) => {
                     if let Ok(answer) = answered.await {
                         return answer;
@@ -58,6 +49,7 @@ impl Engine {
                 Err(Undelivered::Full) => return Err(EngineError::Busy),
                 Err(Undelivered::Gone) => {}
             }
+            // The task ended before it looked at it: shutting down, or leaving the memory.
             self.accepting()?;
         }
         Err(EngineError::NotReady { stream })

@@ -63,7 +63,7 @@ pub(crate) struct Task {
     indexed: usize,
     listens: bool,
     look_ups: LookUps,
-    /// The snapshot that was asked for last, and whether it is still waited for.
+    /// The snapshot that is waited for, and where it says so to who looks up the targets.
     snapshot: Option<(Question, Arc<AtomicBool>)>,
     mending: Mending,
     /// The sleep until the next deadline.
@@ -352,11 +352,11 @@ impl Task {
 
     /// Tells who looks up the targets whether they are still wanted: a campaign that was cancelled or
     /// edited meanwhile supersedes nothing (D18).
-    fn note_snapshot(&self) {
-        if let Some((question, is_awaited)) = &self.snapshot {
-            let live = self.live.campaign();
-            let awaits = live.is_some_and(|live| live.awaits_snapshot(*question));
-            is_awaited.store(awaits, Ordering::Release);
+    fn note_snapshot(&mut self) {
+        let live = self.live.campaign();
+        let awaits = |question| live.is_some_and(|live| live.awaits_snapshot(question));
+        if let Some((_, is_awaited)) = self.snapshot.take_if(|(question, _)| !awaits(*question)) {
+            is_awaited.store(false, Ordering::Release);
         }
     }
 

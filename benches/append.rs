@@ -15,11 +15,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use futures::executor::block_on;
-use hedgerow_benches::device;
-use hedgerow_benches::log::{append_of, encoded};
-use hedgerow_benches::measure::{median, rate, thousands, timed};
+use hedgerow_benches::bare::{events, open};
+use hedgerow_benches::log::append_of;
+use hedgerow_benches::measure::{median, rate, thousands, timed, whole};
 use hedgerow_core::NewEvent;
-use hedgerow_core::event::{CampaignEvent, RequestAccepted};
 use hedgerow_engine::store::EventStore;
 use hedgerow_sqlite::SqliteStore;
 use rusqlite::{Connection, params};
@@ -38,7 +37,7 @@ fn main() {
     let mut cqrs_es = Library::start("cqrs-es", folder.path());
     let store = SqliteStore::open(folder.path().join("store.db")).expect("it opens");
     let mut version = 0;
-    let mut connection = open(&folder.path().join("bare.db")).expect("it opens");
+    let mut connection = open(&folder.path().join("bare.db"), "").expect("it opens");
     let mut inserted = 0;
     let mut file = File::create(folder.path().join("plain")).expect("it is created");
     let sides: [Side<'_>; 5] = [
@@ -149,32 +148,6 @@ impl Drop for Library {
     }
 }
 
-/// A file with the table of events, its index and the pragmas of the store's writer.
-fn open(path: &Path) -> rusqlite::Result<Connection> {
-    let connection = Connection::open(path)?;
-    connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "cache_size", -65_536)?;
-    connection.pragma_update(None, "cell_size_check", "ON")?;
-    connection.pragma_update(None, "wal_autocheckpoint", 4_000)?;
-    connection.pragma_update(None, "foreign_keys", "OFF")?;
-    connection.execute_batch(
-        "CREATE TABLE events (
-            position INTEGER PRIMARY KEY,
-            stream INTEGER NOT NULL,
-            version INTEGER NOT NULL,
-            event_type INTEGER NOT NULL,
-            schema_version INTEGER NOT NULL,
-            recorded_at INTEGER NOT NULL,
-            correlation_id BLOB NOT NULL,
-            causation_id BLOB NOT NULL,
-            data BLOB NOT NULL
-        ) STRICT;
-        CREATE UNIQUE INDEX events_of_stream ON events (stream, version);",
-    )?;
-    Ok(connection)
-}
-
 fn insert(connection: &mut Connection, first: u64, events: &[NewEvent]) -> rusqlite::Result<()> {
     let transaction = connection.transaction()?;
     {
@@ -197,19 +170,6 @@ fn insert(connection: &mut Connection, first: u64, events: &[NewEvent]) -> rusql
     transaction.commit()
 }
 
-fn events(first: u64, batch: usize) -> Vec<NewEvent> {
-    let event = |number| {
-        let device = device(u32::try_from(number).unwrap_or(u32::MAX));
-        encoded(&CampaignEvent::from(RequestAccepted { device }))
-    };
-    (first..).take(batch).map(event).collect()
-}
-
 fn micros(time: Duration) -> f64 {
     time.as_secs_f64() * 1e6
-}
-
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate for people")]
-fn whole(rate: f64) -> usize {
-    rate as usize
 }

@@ -5,15 +5,13 @@
 //!
 //! The files are in the temporary folder; `TMPDIR` says where that is.
 
-use std::path::Path;
 use std::time::Duration;
 
 use futures::executor::block_on;
-use hedgerow_benches::device;
-use hedgerow_benches::log::{append_of, encoded, stream, tenant};
-use hedgerow_benches::measure::{in_turns, median, rate, thousands, timed};
+use hedgerow_benches::bare::{events, open};
+use hedgerow_benches::log::{append_of, stream, tenant};
+use hedgerow_benches::measure::{in_turns, median, rate, thousands, timed, whole};
 use hedgerow_core::NewEvent;
-use hedgerow_core::event::{CampaignEvent, RequestAccepted};
 use hedgerow_engine::store::EventStore;
 use hedgerow_engine::store::checksum::Chain;
 use hedgerow_sqlite::SqliteStore;
@@ -42,7 +40,7 @@ fn main() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let store = SqliteStore::open(folder.path().join("store.db")).expect("it opens");
     let bare = |name: &str, keeps| Bare {
-        connection: open(&folder.path().join(name)).expect("it opens"),
+        connection: open(&folder.path().join(name), ", checksum BLOB").expect("it opens"),
         keeps,
         chain: Chain::default(),
     };
@@ -138,43 +136,4 @@ impl Bare {
 
 fn extend(chain: &mut Chain, event: &NewEvent) -> [u8; 32] {
     *chain.extend(&tenant(), stream(), event).as_bytes()
-}
-
-/// A file with the table of events, its index and the pragmas of the store's writer.
-fn open(path: &Path) -> rusqlite::Result<Connection> {
-    let connection = Connection::open(path)?;
-    connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "cache_size", -65_536)?;
-    connection.pragma_update(None, "cell_size_check", "ON")?;
-    connection.pragma_update(None, "wal_autocheckpoint", 4_000)?;
-    connection.execute_batch(
-        "CREATE TABLE events (
-            position INTEGER PRIMARY KEY,
-            stream INTEGER NOT NULL,
-            version INTEGER NOT NULL,
-            event_type INTEGER NOT NULL,
-            schema_version INTEGER NOT NULL,
-            recorded_at INTEGER NOT NULL,
-            correlation_id BLOB NOT NULL,
-            causation_id BLOB NOT NULL,
-            data BLOB NOT NULL,
-            checksum BLOB
-        ) STRICT;
-        CREATE UNIQUE INDEX events_of_stream ON events (stream, version);",
-    )?;
-    Ok(connection)
-}
-
-fn events(first: u64, batch: usize) -> Vec<NewEvent> {
-    let event = |number| {
-        let device = device(u32::try_from(number).unwrap_or(u32::MAX));
-        encoded(&CampaignEvent::from(RequestAccepted { device }))
-    };
-    (first..).take(batch).map(event).collect()
-}
-
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate for people")]
-fn whole(rate: f64) -> usize {
-    rate as usize
 }

@@ -60,6 +60,13 @@ pub fn rate(number: usize, time: Duration) -> f64 {
     number as f64 / time.as_secs_f64()
 }
 
+/// A rate without its fraction, as people read it.
+#[must_use]
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate for people")]
+pub fn whole(rate: f64) -> usize {
+    rate as usize
+}
+
 /// A number with commas, as people read it.
 #[must_use]
 pub fn thousands(number: usize) -> String {

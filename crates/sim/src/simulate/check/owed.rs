@@ -8,9 +8,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use hedgerow_core::{
-    CampaignId, CampaignStatus, DeviceId, Presence, SETTLING, StreamId, TargetStatus, Timestamp,
-};
+use hedgerow_core::{CampaignId, DeviceId, Presence, SETTLING, StreamId, TargetStatus, Timestamp};
 
 use super::campaign::Model;
 use super::facts::Facts;
@@ -171,11 +169,8 @@ impl Checker {
 
     /// A campaign whose time has come, with no other of its rollout in its way, that does not start.
     fn waits_for_nothing(&mut self, now: Timestamp) -> Option<(CampaignId, Broken)> {
-        let waits = |model: &&Model| {
-            matches!(model.status, CampaignStatus::Idle | CampaignStatus::Scheduled)
-        };
-        let waiting: Vec<CampaignId> =
-            self.campaigns.values().filter(waits).map(|model| model.id).collect();
+        let waiting = self.campaigns.values().filter(|model| model.waits());
+        let waiting: Vec<CampaignId> = waiting.map(|model| model.id).collect();
         for id in waiting {
             let model = &self.campaigns[&id];
             let mut others = self.campaigns.values().filter(|other| other.id != id);

@@ -583,8 +583,25 @@ fn e8_who_tells_faster_than_the_store_records_is_asked_to_send_it_again() {
     assert_eq!(refused, Err(EngineError::Busy));
     assert!(EngineError::Busy.is_retryable(), "nothing was lost");
     assert_eq!(told, 65_536);
-    // Other campaigns hear of their devices, and after a restart this one does, too.
+    // After a restart it hears of its devices again.
     let engine = rig.restart();
     let heard = rig.run(tell(engine));
     assert_eq!(heard, Ok(Reaction::Taken));
+}
+
+#[test]
+fn c4_what_is_told_of_a_device_waits_for_no_campaign_that_does_not_have_it() {
+    let mut rig = Rig::new(1);
+    let engine = rig.start();
+    rig.create(&engine, 1, definition(1));
+    rig.world.add(&tenant(), 2, "1.0.0");
+    rig.start_manual(&engine, 2).expect("nothing is in progress on device 2");
+    rig.store.next([Fault::Hangs]);
+    let paused = engine.clone();
+    rig.executor.run(async move { drop(paused.pause(&tenant(), campaign_id(1)).await) });
+    let changed = |number| Observation::BaseImageChanged { device: device(number) };
+    let asked = engine.clone();
+    let mut held = Box::pin(async move { asked.observe(&tenant(), changed(1)).await });
+    assert!(held.as_mut().now_or_never().is_none(), "the campaign waits for its store");
+    assert_eq!(rig.observe(&engine, changed(2)), Ok(Reaction::Taken));
 }

@@ -108,6 +108,9 @@ fn what_a_device_waits_for_is_told_as_of_any_event() {
     let refused = hedgerow(&["show", path(demo()), &id, "--why", nobody]);
     assert_eq!(refused.status.code(), Some(1));
     assert!(text(&refused.stderr).contains("--json` lists its targets"), "it says what to do");
+    let then = hedgerow(&["show", path(demo()), &id, "--why", device, "--at", "1"]);
+    assert_eq!(then.status.code(), Some(1), "its targets are not selected yet");
+    assert!(text(&then.stderr).contains("at its event 1"), "{}", text(&then.stderr));
     let without = hedgerow(&["show", path(demo()), "--why", device]);
     assert_eq!(without.status.code(), Some(2), "of which campaign?");
 }

@@ -30,34 +30,28 @@ pub(super) enum ReadError {
     NoEvent { campaign: CampaignId, at: u64, events: u64 },
     #[error("device {device} is no target of campaign {campaign}: `hedgerow show {} {campaign} --json` lists its targets", file.display())]
     NoTarget { file: PathBuf, campaign: CampaignId, device: DeviceId },
+    #[error("device {device} is no target of campaign {campaign} at its event {at}: `hedgerow show {} {campaign} --at {at} --json` lists those of then; leave --at out for those of now", file.display())]
+    NoTargetThen { file: PathBuf, campaign: CampaignId, device: DeviceId, at: u64 },
     #[error("the output cannot be written: {0}")]
     Output(#[from] std::io::Error),
 }
 
 pub(super) fn finish(result: Result<(), ReadError>) -> ExitCode {
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
+    let Err(error) = result else { return ExitCode::SUCCESS };
+    let code = match &error {
         // Whoever reads has seen enough.
-        Err(ReadError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {
-            ExitCode::SUCCESS
+        ReadError::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+            return ExitCode::SUCCESS;
         }
-        Err(
-            error @ (ReadError::NoCampaign { .. }
-            | ReadError::NoEvent { .. }
-            | ReadError::NoTarget { .. }),
-        ) => {
-            eprintln!("error: {error}");
-            ExitCode::from(1)
-        }
-        Err(error @ ReadError::SeveralTenants { .. }) => {
-            eprintln!("error: {error}");
-            ExitCode::from(2)
-        }
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::from(3)
-        }
-    }
+        ReadError::NoCampaign { .. }
+        | ReadError::NoEvent { .. }
+        | ReadError::NoTarget { .. }
+        | ReadError::NoTargetThen { .. } => 1,
+        ReadError::SeveralTenants { .. } => 2,
+        _ => 3,
+    };
+    eprintln!("error: {error}");
+    ExitCode::from(code)
 }
 
 /// The stream of a campaign: of this tenant, or the only one that there is.

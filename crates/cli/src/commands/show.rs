@@ -73,10 +73,12 @@ fn print_state(args: &ShowArgs) -> Result<(), ReadError> {
                 .ok_or_else(|| ReadError::NoCampaign { file: args.file.clone(), campaign: id })?;
             if let Some(device) = args.why {
                 let now = time_of(&store, &summary, args.at)?;
-                let why = campaign.why(device, now).ok_or_else(|| ReadError::NoTarget {
-                    file: args.file.clone(),
-                    campaign: id,
-                    device,
+                let why = campaign.why(device, now).ok_or_else(|| {
+                    let (file, campaign) = (args.file.clone(), id);
+                    match args.at {
+                        Some(at) => ReadError::NoTargetThen { file, campaign, device, at },
+                        None => ReadError::NoTarget { file, campaign, device },
+                    }
                 })?;
                 print_why(args, &campaign, device, why, &mut out)?;
             } else if args.json {

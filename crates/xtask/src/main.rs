@@ -177,6 +177,8 @@ fn main() -> ExitCode {
     if public_api::is_rustdoc() {
         return public_api::as_rustdoc();
     }
+    // Asked for its own sake: what is found now is found later too. A failure is told when it matters.
+    let _ = public_api::this_program();
     let arguments = Arguments::parse();
     let outcome = workspace_root().and_then(|root| arguments.command.run(&root));
     match outcome {

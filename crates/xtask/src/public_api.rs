@@ -4,6 +4,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::sync::OnceLock;
 
 use public_api::{Builder, PublicItem};
 use serde::Deserialize;
@@ -112,14 +113,25 @@ fn listing(root: &Path, package: &'static str) -> Result<String, PublicApiError>
 
 /// Has rustdoc describe the workspace, with the dependencies as `cargo xtask docs` has them built.
 fn rustdoc_json(root: &Path) -> Result<(), PublicApiError> {
-    let this = std::env::current_exe().map_err(PublicApiError::Unlocated)?;
+    let this = this_program().map_err(PublicApiError::Unlocated)?;
     External::cargo(["doc", "--quiet", "--workspace", "--no-deps", "--all-features", "--lib"])
         .environment("RUSTDOCFLAGS", "-Z unstable-options --output-format json")
         .environment(AS_RUSTDOC, "1")
-        .path_environment("RUSTDOC", &this)
+        .path_environment("RUSTDOC", this)
         .directory(root)
         .run()?;
     Ok(())
+}
+
+/// Where this program lies, or lay when it was first asked, which is when it starts: an earlier step
+/// may have built the program anew, and then the system knows the file that runs as a deleted one.
+pub(crate) fn this_program() -> io::Result<&'static Path> {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    if let Some(program) = PROGRAM.get() {
+        return Ok(program);
+    }
+    let found = std::env::current_exe()?;
+    Ok(PROGRAM.get_or_init(|| found))
 }
 
 /// Whether this process was started by cargo in place of rustdoc.

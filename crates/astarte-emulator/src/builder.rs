@@ -14,13 +14,13 @@ use tokio_util::task::TaskTracker;
 
 use crate::authority::{Authority, AuthorityError};
 use crate::clock::Clock;
-use crate::core::Core;
 use crate::edgehog;
 use crate::emulator::Emulator;
 use crate::faults::Faults;
 use crate::http;
 use crate::interface::{Installed, InterfaceError};
 use crate::keys::{KeyError, RealmKeys};
+use crate::platform::Platform;
 use crate::realm::Realm;
 use crate::recorder::Recorder;
 use crate::servers::{serve_http, serve_mqtt};
@@ -270,7 +270,7 @@ impl EmulatorBuilder {
         let mqtt = listen(self.mqtt).await?;
         let stop = CancellationToken::new();
         let recorder = Arc::new(Recorder::new(self.recorded_max));
-        let core = Arc::new(Core {
+        let platform = Arc::new(Platform {
             clock: Clock::default(),
             version: self.version.clone(),
             faults: Faults::new(self.seed),
@@ -291,16 +291,16 @@ impl EmulatorBuilder {
         let tasks = TaskTracker::new();
         tasks.spawn(serve_http(
             http.0,
-            http::router(Arc::clone(&core), self.with_admin),
+            http::router(Arc::clone(&platform), self.with_admin),
             stop.clone(),
         ));
-        tasks.spawn(serve_mqtt(mqtt.0, acceptor, Arc::clone(&core), tasks.clone()));
+        tasks.spawn(serve_mqtt(mqtt.0, acceptor, Arc::clone(&platform), tasks.clone()));
         Ok(Emulator {
             base_url: format!("http://{}:{}", bracketed(&self.host), http.1.port()),
             http_address: http.1,
             mqtt_address: mqtt.1,
             ca_certificate_pem,
-            core,
+            platform,
             tasks,
             stop_when_dropped: stop.drop_guard(),
         })

@@ -10,11 +10,11 @@ use tokio_util::sync::DropGuard;
 use tokio_util::task::TaskTracker;
 
 use crate::builder::EmulatorBuilder;
-use crate::core::Core;
 use crate::device_id::DeviceId;
 use crate::faults::{EventRule, RequestRule, RuleError};
 use crate::hooks::Hook;
 use crate::keys::RealmKeys;
+use crate::platform::Platform;
 use crate::realm::Realm;
 use crate::recorder::Recorded;
 use crate::trigger::delivery::DeliveryCounts;
@@ -43,7 +43,7 @@ pub struct Emulator {
     pub(crate) http_address: SocketAddr,
     pub(crate) mqtt_address: SocketAddr,
     pub(crate) ca_certificate_pem: String,
-    pub(crate) core: Arc<Core>,
+    pub(crate) platform: Arc<Platform>,
     pub(crate) tasks: TaskTracker,
     pub(crate) stop_when_dropped: DropGuard,
 }
@@ -71,7 +71,7 @@ impl Emulator {
     /// Where devices connect to; they learn it by pairing.
     #[must_use]
     pub fn broker_url(&self) -> &str {
-        &self.core.broker_url
+        &self.platform.broker_url
     }
 
     /// The address that the HTTP APIs listen on.
@@ -102,7 +102,7 @@ impl Emulator {
     }
 
     fn realm(&self, name: &str) -> Result<&Arc<Realm>, HookError> {
-        self.core.realms.get(name).ok_or_else(|| HookError::NoRealm(name.to_owned()))
+        self.platform.realms.get(name).ok_or_else(|| HookError::NoRealm(name.to_owned()))
     }
 
     /// Registers a device without the Pairing API. Returns its credentials secret.
@@ -112,8 +112,8 @@ impl Emulator {
     /// When there is no such realm, or the device has asked for credentials already.
     pub fn register_device(&self, realm: &str, device: DeviceId) -> Result<String, HookError> {
         let realm = self.realm(realm)?;
-        let secret = self.core.authority.secret::<32>().map_err(|_| HookError::Random)?;
-        self.core
+        let secret = self.platform.authority.secret::<32>().map_err(|_| HookError::Random)?;
+        self.platform
             .register(realm, device, STANDARD.encode(secret))
             .ok_or(HookError::AlreadyRegistered(device))
     }
@@ -136,7 +136,7 @@ impl Emulator {
     ///
     /// When there is no such realm.
     pub fn disconnect(&self, realm: &str, device: DeviceId) -> Result<bool, HookError> {
-        Ok(self.core.disconnect(self.realm(realm)?, device))
+        Ok(self.platform.disconnect(self.realm(realm)?, device))
     }
 
     /// Forgets the session of a device (its subscriptions and the messages that wait for it), and
@@ -146,14 +146,14 @@ impl Emulator {
     ///
     /// When there is no such realm.
     pub fn lose_session(&self, realm: &str, device: DeviceId) -> Result<(), HookError> {
-        self.core.lose_session(self.realm(realm)?, device);
+        self.platform.lose_session(self.realm(realm)?, device);
         Ok(())
     }
 
     /// Lets the broker go down, which disconnects all devices and refuses them from then on, or come
     /// up again. Sessions stay.
     pub fn set_broker_down(&self, is_down: bool) {
-        self.core.set_broker_down(is_down);
+        self.platform.set_broker_down(is_down);
     }
 
     /// Shifts the timestamps that a device itself gives, as if its clock were wrong.
@@ -167,20 +167,20 @@ impl Emulator {
         device: DeviceId,
         offset: TimeDelta,
     ) -> Result<(), HookError> {
-        let is_known = self.core.set_device_clock(self.realm(realm)?, device, offset);
+        let is_known = self.platform.set_device_clock(self.realm(realm)?, device, offset);
         is_known.then_some(()).ok_or(HookError::NoDevice(device))
     }
 
     /// Shifts the emulator's own clock: the timestamps of its events, what has expired, and which
     /// tokens are still good.
     pub fn set_clock_offset(&self, offset: TimeDelta) {
-        self.core.set_clock(offset);
+        self.platform.set_clock(offset);
     }
 
     /// The time by the emulator's clock.
     #[must_use]
     pub fn now(&self) -> DateTime<Utc> {
-        self.core.clock.now()
+        self.platform.clock.now()
     }
 
     /// Lets events go wrong from now on. Of the rules that fit an event, the first that strikes
@@ -190,7 +190,7 @@ impl Emulator {
     ///
     /// When the rule makes no sense.
     pub fn add_event_rule(&self, rule: EventRule) -> Result<(), RuleError> {
-        self.core.faults.add_event_rule(rule)
+        self.platform.faults.add_event_rule(rule)
     }
 
     /// Lets requests go wrong from now on. Of the rules that fit a request, the first that strikes
@@ -200,42 +200,42 @@ impl Emulator {
     ///
     /// When the rule makes no sense.
     pub fn add_request_rule(&self, rule: RequestRule) -> Result<(), RuleError> {
-        self.core.faults.add_request_rule(rule)
+        self.platform.faults.add_request_rule(rule)
     }
 
     /// Ends all faults of rules.
     pub fn clear_rules(&self) {
-        self.core.faults.clear();
+        self.platform.faults.clear();
     }
 
     /// Begins a new sequence of what is random about faults.
     pub fn set_seed(&self, seed: u64) {
-        self.core.faults.seed(seed);
+        self.platform.faults.seed(seed);
     }
 
     /// How often a hook was used so far: how often a fault of a rule struck, for those that rules
     /// make.
     #[must_use]
     pub fn uses(&self, hook: Hook) -> u64 {
-        self.core.faults.hooks.uses(hook)
+        self.platform.faults.hooks.uses(hook)
     }
 
     /// What became of the events so far.
     #[must_use]
     pub fn deliveries(&self) -> DeliveryCounts {
-        self.core.engine.counts()
+        self.platform.engine.counts()
     }
 
     /// What went over the wire so far, in its order, up to what was asked for with
     /// [`EmulatorBuilder::record`].
     #[must_use]
     pub fn recording(&self) -> Vec<Recorded> {
-        self.core.recorder.entries()
+        self.platform.recorder.entries()
     }
 
     /// Waits until no event is queued, delayed or being sent.
     pub async fn deliveries_idle(&self) {
-        self.core.engine.idle().await;
+        self.platform.engine.idle().await;
     }
 
     /// Stops listening, closes all connections, and waits until that is done. Events that are still
@@ -244,7 +244,7 @@ impl Emulator {
         drop(self.stop_when_dropped);
         self.tasks.close();
         self.tasks.wait().await;
-        self.core.engine.stopped().await;
+        self.platform.engine.stopped().await;
     }
 }
 
@@ -253,7 +253,7 @@ impl std::fmt::Debug for Emulator {
         formatter
             .debug_struct("Emulator")
             .field("base_url", &self.base_url)
-            .field("broker_url", &self.core.broker_url)
+            .field("broker_url", &self.platform.broker_url)
             .finish_non_exhaustive()
     }
 }

@@ -15,7 +15,6 @@ use tokio_util::sync::CancellationToken;
 use crate::authority::Authority;
 use crate::builder::StartError;
 use crate::clock::Clock;
-use crate::core::{Core, LinkHandle};
 use crate::device::Device;
 use crate::device_id::DeviceId;
 use crate::faults::Faults;
@@ -23,6 +22,7 @@ use crate::http;
 use crate::interface::Installed;
 use crate::keys::RealmKeys;
 use crate::mqtt::frame;
+use crate::platform::{LinkHandle, Platform};
 use crate::realm::{Realm, State};
 use crate::recorder::Recorder;
 use crate::trigger::delivery::{DeliverySettings, TriggerEngine};
@@ -78,7 +78,7 @@ const REQUESTS: [(&str, &str); 14] = [
 
 /// An emulator that a script is performed on.
 pub struct Bench {
-    core: Arc<Core>,
+    platform: Arc<Platform>,
     realm: Arc<Realm>,
     interfaces: Vec<Installed>,
     token: String,
@@ -115,7 +115,7 @@ impl Bench {
             enforce_limits: true,
         };
         let engine = TriggerEngine::new(settings, Vec::new(), Arc::clone(&recorder), stop.clone())?;
-        let core = Arc::new(Core {
+        let platform = Arc::new(Platform {
             version: Version::default(),
             clock: Clock::default(),
             faults: Faults::new(0),
@@ -131,7 +131,7 @@ impl Bench {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
             .map_err(|source| StartError::Listen { address: ([0, 0, 0, 0], 0).into(), source })?;
-        Ok(Self { core, realm, interfaces, token, runtime })
+        Ok(Self { platform, realm, interfaces, token, runtime })
     }
 
     /// Begins anew, and performs the script. No trigger's request ever leaves, since the tasks that
@@ -168,7 +168,7 @@ impl Bench {
             };
             // Whoever is turned away comes back, as real devices do.
             if !survives {
-                self.core.disconnected(&self.realm, &wire.link);
+                self.platform.disconnected(&self.realm, &wire.link);
                 wire = self.connect(choice.is_multiple_of(2));
             }
             self.check_limits();
@@ -187,11 +187,11 @@ impl Bench {
     /// Connects the device, which is known anew if it was deleted, and lets it tell its interfaces.
     fn connect(&self, clean_session: bool) -> Wire {
         if !self.realm.lock().devices.contains_key(&DEVICE) {
-            let device = Device::new(DEVICE, "secret".to_owned(), self.core.clock.now());
+            let device = Device::new(DEVICE, "secret".to_owned(), self.platform.clock.now());
             self.realm.lock().add_device(device);
         }
         let link = self
-            .core
+            .platform
             .connect(&self.realm, DEVICE, clean_session, ADDRESS)
             .unwrap_or_else(|code| panic!("a device that is known is refused: {code:?}"));
         let mut wire = Wire { link, bytes: BytesMut::new() };
@@ -211,7 +211,7 @@ impl Bench {
         loop {
             match frame::next(&mut wire.bytes) {
                 Ok(Some(packet)) => {
-                    if self.core.packet(&self.realm, &wire.link, packet).is_err() {
+                    if self.platform.packet(&self.realm, &wire.link, packet).is_err() {
                         return false;
                     }
                 }
@@ -219,7 +219,7 @@ impl Bench {
                 Err(_) => return false,
             }
         }
-        let Some(packets) = self.core.outgoing(&self.realm, &wire.link) else { return false };
+        let Some(packets) = self.platform.outgoing(&self.realm, &wire.link) else { return false };
         let mut bytes = BytesMut::new();
         for packet in &packets {
             assert!(frame::write(packet, &mut bytes).is_ok(), "the broker cannot send {packet:?}");
@@ -237,7 +237,7 @@ impl Bench {
             .body(axum::body::Body::from([br#"{"data":"#, body, b"}"].concat()));
         let Ok(request) = request else { return };
         let status =
-            self.runtime.block_on(http::respond(&self.core, request, ADDRESS, false)).status();
+            self.runtime.block_on(http::respond(&self.platform, request, ADDRESS, false)).status();
         assert!(status.as_u16() < 600, "{status}");
     }
 

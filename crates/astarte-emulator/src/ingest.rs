@@ -40,7 +40,7 @@ fn refuse(name: &'static str) -> Refusal {
 
 /// What a message led to.
 #[derive(Debug, Default)]
-pub(crate) struct Outcome {
+pub(crate) struct Ingested {
     pub(crate) events: Vec<DeviceEvent>,
     /// What is sent to the device in answer.
     pub(crate) messages: Vec<Message>,
@@ -54,14 +54,14 @@ pub(crate) fn ingest(
     incoming: Incoming<'_>,
     payload: &Bytes,
     now: DateTime<Utc>,
-) -> Result<Outcome, Refusal> {
+) -> Result<Ingested, Refusal> {
     let interface =
         if let Incoming::Data { interface, .. } = incoming { Some(interface) } else { None };
     device.count(interface, payload.len());
-    let mut outcome = Outcome::default();
+    let mut ingested = Ingested::default();
     let id = device.id;
     let mut tell = |timestamp, event| {
-        outcome.events.push(DeviceEvent { device: id, timestamp, event });
+        ingested.events.push(DeviceEvent { device: id, timestamp, event });
     };
     match incoming {
         Incoming::Introspection => {
@@ -69,7 +69,7 @@ pub(crate) fn ingest(
                 tell(now, event);
             }
         }
-        Incoming::EmptyCache => outcome.messages = server_properties(device, interfaces, prefix)?,
+        Incoming::EmptyCache => ingested.messages = server_properties(device, interfaces, prefix)?,
         Incoming::ProducerProperties => {
             for event in purge(device, interfaces, payload)? {
                 tell(now, event);
@@ -92,7 +92,7 @@ pub(crate) fn ingest(
             }
         }
     }
-    Ok(outcome)
+    Ok(ingested)
 }
 
 /// What the device says that it can do; `None` if that cannot be read.
@@ -366,7 +366,7 @@ mod tests {
     ) -> Result<Vec<EventKind>, &'static str> {
         let incoming = Incoming::Data { interface: NAME, path: "/name" };
         ingest(device, interfaces, "test/x", incoming, &payload.into(), at_millis(0))
-            .map(|outcome| outcome.events.iter().map(|event| event.event.kind()).collect())
+            .map(|ingested| ingested.events.iter().map(|event| event.event.kind()).collect())
             .map_err(|refusal| refusal.name)
     }
 
@@ -406,8 +406,8 @@ mod tests {
             doc! {"v": 1, "t": bson::DateTime::from_millis(100)}.to_vec().expect("BSON").into();
         for (path, millis) in [("/own", 95), ("/ours", 7)] {
             let incoming = Incoming::Data { interface: name, path };
-            let outcome = ingest(&mut device, &interfaces, "p", incoming, &payload, at_millis(7));
-            assert_eq!(outcome.expect("accepted").events[0].timestamp, at_millis(millis));
+            let ingested = ingest(&mut device, &interfaces, "p", incoming, &payload, at_millis(7));
+            assert_eq!(ingested.expect("accepted").events[0].timestamp, at_millis(millis));
         }
     }
 

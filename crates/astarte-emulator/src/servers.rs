@@ -11,8 +11,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::core::Core;
 use crate::mqtt;
+use crate::platform::Platform;
 
 /// Connections of devices at the same time; further ones wait to be accepted.
 const CONNECTIONS_MAX: usize = 20_000;
@@ -47,7 +47,7 @@ pub(crate) async fn serve_http(
 pub(crate) async fn serve_mqtt(
     listener: TcpListener,
     acceptor: TlsAcceptor,
-    core: Arc<Core>,
+    platform: Arc<Platform>,
     tasks: TaskTracker,
 ) {
     let connections = Arc::new(Semaphore::new(CONNECTIONS_MAX));
@@ -57,7 +57,7 @@ pub(crate) async fn serve_mqtt(
             Some((permit, listener.accept().await))
         };
         let (permit, accepted) = tokio::select! {
-            () = core.stop.cancelled() => return,
+            () = platform.stop.cancelled() => return,
             accepted = accepted => match accepted {
                 Some(accepted) => accepted,
                 None => return,
@@ -72,20 +72,20 @@ pub(crate) async fn serve_mqtt(
                 continue;
             }
         };
-        if core.broker_is_down.load(Ordering::SeqCst) {
+        if platform.broker_is_down.load(Ordering::SeqCst) {
             // Dropping the stream is all that a client sees of a broker that is down.
             continue;
         }
-        let (core, acceptor) = (Arc::clone(&core), acceptor.clone());
+        let (platform, acceptor) = (Arc::clone(&platform), acceptor.clone());
         tasks.spawn(async move {
-            let serving = mqtt::connection::serve(&core, &acceptor, stream, peer);
+            let serving = mqtt::connection::serve(&platform, &acceptor, stream, peer);
             tokio::select! {
                 result = serving => {
                     if let Err(error) = result {
                         tracing::debug!(%peer, %error, "a connection ended");
                     }
                 }
-                () = core.stop.cancelled() => {}
+                () = platform.stop.cancelled() => {}
             }
             drop(permit);
         });

@@ -17,7 +17,7 @@ const FRESH: Duration = Duration::from_secs(60);
 type Outcome<T> = Result<Arc<T>, TransportError>;
 
 pub(crate) struct Jobs<K, T> {
-    running: Mutex<BTreeMap<K, Job<T>>>,
+    jobs: Mutex<BTreeMap<K, Job<T>>>,
 }
 
 struct Job<T> {
@@ -33,13 +33,13 @@ impl<T> Job<T> {
 
 impl<K, T> Default for Jobs<K, T> {
     fn default() -> Self {
-        Self { running: Mutex::new(BTreeMap::new()) }
+        Self { jobs: Mutex::new(BTreeMap::new()) }
     }
 }
 
 impl<K: Ord + Clone, T: Send + Sync + 'static> Jobs<K, T> {
-    fn running(&self) -> MutexGuard<'_, BTreeMap<K, Job<T>>> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    fn jobs(&self) -> MutexGuard<'_, BTreeMap<K, Job<T>>> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits for the work under that key, which is begun with `begin` unless it is under way. Who
@@ -49,9 +49,9 @@ impl<K: Ord + Clone, T: Send + Sync + 'static> Jobs<K, T> {
         F: Future<Output = Result<T, TransportError>> + Send + 'static,
     {
         let outcome = {
-            let mut running = self.running();
-            running.retain(|_, job| job.is_fresh());
-            let job = running.entry(key.clone()).or_insert_with(|| {
+            let mut jobs = self.jobs();
+            jobs.retain(|_, job| job.is_fresh());
+            let job = jobs.entry(key.clone()).or_insert_with(|| {
                 let ended = Arc::new(OnceLock::new());
                 let noted = Arc::clone(&ended);
                 let work = begin();
@@ -71,9 +71,9 @@ impl<K: Ord + Clone, T: Send + Sync + 'static> Jobs<K, T> {
             job.outcome.clone()
         };
         let result = outcome.await;
-        let mut running = self.running();
-        if running.get(&key).is_some_and(|job| job.ended.get().is_some()) {
-            running.remove(&key);
+        let mut jobs = self.jobs();
+        if jobs.get(&key).is_some_and(|job| job.ended.get().is_some()) {
+            jobs.remove(&key);
         }
         result
     }

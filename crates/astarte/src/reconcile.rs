@@ -15,7 +15,7 @@ use hedgerow_core::{
     DeviceId, OperationId, OperationReport, Phase, Presence, ReportStatus, TenantId, Timestamp,
     TransportError,
 };
-use hedgerow_engine::{Engine, EngineError, Observation, OpenDevice, OperationInProgress};
+use hedgerow_engine::{AwaitedDevice, Engine, EngineError, Observation, OperationInProgress};
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
@@ -135,14 +135,14 @@ impl Reconciler {
     /// Tells the engine of the devices that are elsewhere than it was told: the number of them.
     async fn compare_presence(&self, tenant: &TenantId) -> Result<usize, ReconcileError> {
         let heard_of_late = self.new_reboots(tenant).await?;
-        let open = self.shared.engine.open_devices(tenant).await?;
-        let devices = open.iter().map(|open| open.device).collect();
+        let awaited = self.shared.engine.awaited_devices(tenant).await?;
+        let devices = awaited.iter().map(|awaited| awaited.device).collect();
         let found = self.shared.astarte.whereabouts(tenant, devices).await?;
         let mut moved = 0;
-        for (open, found) in open.into_iter().zip(found) {
-            let rebooted = heard_of_late.get(&open.device);
-            if self.differs(tenant, open, found, rebooted.is_some()) {
-                self.tell_presence(tenant, open.device, found).await?;
+        for (awaited, found) in awaited.into_iter().zip(found) {
+            let rebooted = heard_of_late.get(&awaited.device);
+            if self.differs(tenant, awaited, found, rebooted.is_some()) {
+                self.tell_presence(tenant, awaited.device, found).await?;
                 moved += 1;
             }
             // Only now: a round that fails before is as if it had not heard of it.
@@ -154,17 +154,23 @@ impl Reconciler {
     }
 
     /// Whether a device is elsewhere than the engine was told, or is to be told to be there again.
-    fn differs(&self, tenant: &TenantId, open: OpenDevice, found: Found, rebooted: bool) -> bool {
+    fn differs(
+        &self,
+        tenant: &TenantId,
+        awaited: AwaitedDevice,
+        found: Found,
+        rebooted: bool,
+    ) -> bool {
         match found.presence {
             None => return true,
-            Some(Presence::Offline) => return open.is_online,
+            Some(Presence::Offline) => return awaited.is_online,
             Some(Presence::Online { .. }) => {}
         }
         // What the engine was not told itself it has from a look, no older than the first.
-        let told = self.shared.told.last(tenant, open.device).or(found.first);
+        let told = self.shared.told.last(tenant, awaited.device).or(found.first);
         // A device that came back without a word since may have rebooted.
-        let came_back = open.is_in_progress && told != found.standing;
-        !open.is_online || came_back || rebooted
+        let came_back = awaited.is_in_progress && told != found.standing;
+        !awaited.is_online || came_back || rebooted
     }
 
     /// The devices that reported that they reboot, of operations of which this was not looked at

@@ -88,10 +88,10 @@ impl Engine {
         let definition = campaign.definition();
         if definition.when_running == WhenRunning::Refuse && campaign.scheduled_at().is_none() {
             let claim = crate::live::rollout_claim(&campaign).key();
-            if let Some(running) = self.shared.rollout_holder(tenant, &claim).await {
+            if let Some(holder) = self.shared.rollout_holder(tenant, &claim).await {
                 // A repeated call is told of its own campaign, which may have ended long ago.
                 let own = self.shared.store.read_stream(tenant, stream, 0, 1).await?;
-                let taken = EngineError::RolloutTaken { running };
+                let taken = EngineError::RolloutTaken { holder };
                 return Err(if own.is_empty() { taken } else { exists });
             }
         }
@@ -255,11 +255,11 @@ impl Engine {
         let inboxes: Vec<_> = {
             let mut registry = self.shared.registry();
             registry.shutting_down = true;
-            let running = registry.streams.values().filter_map(|state| match state {
-                StreamState::Running(inbox) => Some(inbox.clone()),
+            let inboxes = registry.streams.values().filter_map(|state| match state {
+                StreamState::Loaded(inbox) => Some(inbox.clone()),
                 _ => None,
             });
-            running.collect()
+            inboxes.collect()
         };
         let ends = inboxes.into_iter().map(|inbox| {
             let (until_the_end, ended) = oneshot::channel();

@@ -43,11 +43,11 @@ pub enum EngineError {
     /// An older campaign for the same System Model and channel runs, and it is not to be
     /// superseded (D18).
     #[error(
-        "campaign {running} runs for the same system model and channel: wait for it, cancel it, or allow it to be superseded"
+        "campaign {holder} runs for the same system model and channel: wait for it, cancel it, or allow it to be superseded"
     )]
     RolloutTaken {
         /// The older campaign.
-        running: StreamId,
+        holder: StreamId,
     },
     /// Another operation is active on the device (D14).
     #[error(

@@ -135,12 +135,13 @@
 
 #![warn(missing_debug_implementations)]
 
+mod awaited;
 mod begin;
 mod builder;
 mod effects;
 mod engine;
 mod error;
-mod in_progress;
+
 mod inbox;
 mod interest;
 mod live;
@@ -159,10 +160,10 @@ mod sync;
 mod task;
 mod time;
 
+pub use awaited::{AwaitedDevice, OperationInProgress};
 pub use builder::EngineBuilder;
 pub use engine::{Engine, Observation};
 pub use error::{EngineError, LoadError};
-pub use in_progress::{OpenDevice, OperationInProgress};
 pub use load::{campaign_at, campaign_in_snapshot, manual_update_at};
 pub use manual::ManualUpdateRequest;
 pub use queries::{Progress, TargetFilter, TargetPage};

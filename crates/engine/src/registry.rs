@@ -22,7 +22,7 @@ pub(crate) enum StreamState {
     /// It is being loaded.
     Loading,
     /// A task runs it.
-    Running(Inbox),
+    Loaded(Inbox),
     /// It cannot be loaded.
     Quarantined(LoadError),
 }
@@ -163,7 +163,7 @@ impl Registry {
     /// The inbox of a stream that runs.
     pub(crate) fn inbox(&self, tenant: &TenantId, stream: StreamId) -> Option<Inbox> {
         match self.streams.get(&(tenant.clone(), stream)) {
-            Some(StreamState::Running(inbox)) => Some(inbox.clone()),
+            Some(StreamState::Loaded(inbox)) => Some(inbox.clone()),
             _ => None,
         }
     }

@@ -226,7 +226,7 @@ impl Engine {
             ..EngineStats::default()
         };
         for state in self.shared.registry().streams.values() {
-            let StreamState::Running(inbox) = state else { continue };
+            let StreamState::Loaded(inbox) = state else { continue };
             let waiting = inbox.waiting() as u64;
             stats.streams += 1;
             stats.waiting += waiting;

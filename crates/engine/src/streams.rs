@@ -60,7 +60,7 @@ impl Engine {
         {
             let mut registry = self.shared.registry();
             match registry.streams.get(&(tenant.clone(), stream)) {
-                Some(StreamState::Running(inbox)) => return Ok(inbox.clone()),
+                Some(StreamState::Loaded(inbox)) => return Ok(inbox.clone()),
                 Some(StreamState::Loading) => return Err(EngineError::NotReady { stream }),
                 Some(StreamState::Quarantined(cause)) => {
                     let cause = Box::new(cause.clone());

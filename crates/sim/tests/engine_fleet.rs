@@ -55,7 +55,7 @@ fn d18_a_campaign_that_is_to_be_refused_beside_another_is_not_created() {
     let mut rig = Rig::new(1);
     let engine = rig.start();
     rig.create(&engine, 1, definition(1));
-    let taken = EngineError::RolloutTaken { running: StreamId::Campaign(campaign_id(1)) };
+    let taken = EngineError::RolloutTaken { holder: StreamId::Campaign(campaign_id(1)) };
     assert_eq!(rig.try_create(&engine, 2, refusing()), Err(taken.clone()));
     let engine = rig.restart();
     assert_eq!(rig.try_create(&engine, 2, refusing()), Err(taken), "also after a restart");

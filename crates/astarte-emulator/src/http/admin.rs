@@ -6,57 +6,61 @@ use serde_json::json;
 use super::app_engine::parse_id;
 use super::reply::{ApiError, Reply};
 use super::request::Request;
-use crate::core::Core;
 use crate::faults::{EventRule, RequestRule, RuleError};
+use crate::platform::Platform;
 
 /// `rest` is what follows `emulator`.
-pub(super) fn handle(core: &Core, request: &Request, rest: &[&str]) -> Result<Reply, ApiError> {
+pub(super) fn handle(
+    platform: &Platform,
+    request: &Request,
+    rest: &[&str],
+) -> Result<Reply, ApiError> {
     let rule_error = |error: RuleError| ApiError::detail(422, error.to_string());
     let unreadable = |error: serde_json::Error| ApiError::detail(422, error.to_string());
     match (request.method.as_str(), rest) {
-        ("GET", ["deliveries"]) => Ok(Reply::data(core.engine.counts())),
+        ("GET", ["deliveries"]) => Ok(Reply::data(platform.engine.counts())),
         ("POST", ["faults", "events"]) => {
             let rule: EventRule = serde_json::from_value(request.data()?).map_err(unreadable)?;
-            core.faults.add_event_rule(rule).map_err(rule_error)?;
+            platform.faults.add_event_rule(rule).map_err(rule_error)?;
             Ok(Reply::created_empty(None))
         }
         ("POST", ["faults", "requests"]) => {
             let rule: RequestRule = serde_json::from_value(request.data()?).map_err(unreadable)?;
-            core.faults.add_request_rule(rule).map_err(rule_error)?;
+            platform.faults.add_request_rule(rule).map_err(rule_error)?;
             Ok(Reply::created_empty(None))
         }
         ("DELETE", ["faults"]) => {
-            core.faults.clear();
+            platform.faults.clear();
             Ok(Reply::no_content())
         }
         ("PUT", ["seed"]) => {
             let seed = request.data()?.as_u64().ok_or_else(ApiError::bad_request)?;
-            core.faults.seed(seed);
+            platform.faults.seed(seed);
             Ok(Reply::no_content())
         }
         ("PUT", ["broker-down"]) => {
             let is_down = request.data()?.as_bool().ok_or_else(ApiError::bad_request)?;
-            core.set_broker_down(is_down);
+            platform.set_broker_down(is_down);
             Ok(Reply::no_content())
         }
         ("PUT", ["clock-offset-milliseconds"]) => {
-            core.set_clock(offset(request)?);
+            platform.set_clock(offset(request)?);
             Ok(Reply::no_content())
         }
         (method, ["realms", realm, "devices", device, what]) => {
-            let realm = core.realms.get(*realm).ok_or_else(|| ApiError::not_found("Realm"))?;
+            let realm = platform.realms.get(*realm).ok_or_else(|| ApiError::not_found("Realm"))?;
             let id = parse_id(device)?;
             match (method, *what) {
                 ("DELETE", "connection") => {
-                    let was_connected = core.disconnect(realm, id);
+                    let was_connected = platform.disconnect(realm, id);
                     Ok(Reply::data(json!({"was_connected": was_connected})))
                 }
                 ("DELETE", "session") => {
-                    core.lose_session(realm, id);
+                    platform.lose_session(realm, id);
                     Ok(Reply::no_content())
                 }
                 ("PUT", "clock-offset-milliseconds") => {
-                    if core.set_device_clock(realm, id, offset(request)?) {
+                    if platform.set_device_clock(realm, id, offset(request)?) {
                         Ok(Reply::no_content())
                     } else {
                         Err(ApiError::not_found("Device"))

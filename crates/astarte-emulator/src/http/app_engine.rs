@@ -11,8 +11,8 @@ use super::interface_values::{self, Target};
 use super::reply::{ApiError, Reply};
 use super::request::Request;
 use super::{groups, version};
-use crate::core::Core;
 use crate::device_id::DeviceId;
+use crate::platform::Platform;
 use crate::realm::{Realm, State};
 
 /// Devices on one page of a list, unless asked otherwise, and at most.
@@ -22,14 +22,14 @@ const PAGE_MAX: usize = 10_000;
 const ATTRIBUTES_MAX: usize = 1000;
 
 pub(super) fn handle(
-    core: &Core,
+    platform: &Platform,
     realm: &Realm,
     request: &Request,
     rest: &[&str],
     loses_message: bool,
 ) -> Result<Reply, ApiError> {
     match (request.method.as_str(), rest) {
-        ("GET", ["version"]) => Ok(version(core)),
+        ("GET", ["version"]) => Ok(version(platform)),
         ("GET", ["stats", "devices"]) => {
             let state = realm.lock();
             let connected = state.devices.values().filter(|device| device.link.is_some()).count();
@@ -39,11 +39,11 @@ pub(super) fn handle(
         ("GET", ["devices"]) => list(realm, request),
         (_, ["devices", id, rest @ ..]) => {
             let id = parse_id(id)?;
-            device(core, realm, request, id, rest, loses_message)
+            device(platform, realm, request, id, rest, loses_message)
         }
         (_, ["devices-by-alias", alias, rest @ ..]) => {
             let id = realm.lock().by_alias(alias).ok_or_else(|| ApiError::not_found("Device"))?;
-            device(core, realm, request, id, rest, loses_message)
+            device(platform, realm, request, id, rest, loses_message)
         }
         (_, ["groups", group, "devices", id, rest @ ..])
             if !(rest.is_empty() && request.method == "DELETE") =>
@@ -52,7 +52,7 @@ pub(super) fn handle(
             if !realm.lock().is_member(group, id) {
                 return Err(ApiError::not_found("Device"));
             }
-            device(core, realm, request, id, rest, loses_message)
+            device(platform, realm, request, id, rest, loses_message)
         }
         (_, ["groups", rest @ ..]) => groups::handle(realm, request, rest),
         _ => Err(ApiError::endpoint_not_found()),
@@ -64,7 +64,7 @@ pub(super) fn parse_id(id: &str) -> Result<DeviceId, ApiError> {
 }
 
 fn device(
-    core: &Core,
+    platform: &Platform,
     realm: &Realm,
     request: &Request,
     id: DeviceId,
@@ -82,10 +82,10 @@ fn device(
         (method, ["interfaces", interface, path @ ..]) => {
             let target = Target { device: id, interface, path: format!("/{}", path.join("/")) };
             match method {
-                "GET" => interface_values::get(core, realm, request, &target),
+                "GET" => interface_values::get(platform, realm, request, &target),
                 "POST" | "PUT" => {
                     let value = request.data()?;
-                    interface_values::send(core, realm, &target, &value, loses_message)
+                    interface_values::send(platform, realm, &target, &value, loses_message)
                 }
                 "DELETE" => interface_values::unset(realm, &target, loses_message),
                 _ => Err(ApiError::endpoint_not_found()),

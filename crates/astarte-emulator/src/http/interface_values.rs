@@ -9,12 +9,12 @@ use serde_json::{Map, Value, json};
 use super::reply::{ApiError, Reply};
 use super::request::Request;
 use crate::clock::iso;
-use crate::core::Core;
 use crate::device::Device;
 use crate::device_id::DeviceId;
 use crate::ingest::Interfaces;
 use crate::interface::{Endpoint, Installed};
 use crate::mqtt::session::{Fate, Message};
+use crate::platform::Platform;
 use crate::realm::{Realm, State};
 use crate::value::{LongIntegers, Payload, ValueError, from_json, to_json};
 use crate::values::{InterfaceKey, Sample, Window};
@@ -51,13 +51,13 @@ fn key_of(installed: &Installed) -> InterfaceKey {
 
 /// Sends a value to the device, and stores it.
 pub(super) fn send(
-    core: &Core,
+    platform: &Platform,
     realm: &Realm,
     target: &Target<'_>,
     value: &Value,
     loses_message: bool,
 ) -> Result<Reply, ApiError> {
-    let now = core.clock.now();
+    let now = platform.clock.now();
     let prefix = realm.prefix(target.device);
     let mut state = realm.lock();
     let State { devices, interfaces, .. } = &mut *state;
@@ -173,7 +173,7 @@ fn deliver(
 
 /// Reads what is stored.
 pub(super) fn get(
-    core: &Core,
+    platform: &Platform,
     realm: &Realm,
     request: &Request,
     target: &Target<'_>,
@@ -186,7 +186,7 @@ pub(super) fn get(
     if installed.is_properties() {
         return properties(device, &key, &target.path, &options).map(Reply::data);
     }
-    let now = core.clock.now();
+    let now = platform.clock.now();
     let series = |path: &str, window: &Window| -> Vec<Value> {
         let samples = device.values.series(&key, path, window, now);
         samples.into_iter().map(|sample| options.sample(sample)).collect()

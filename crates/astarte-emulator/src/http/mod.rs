@@ -19,8 +19,8 @@ use axum::response::{IntoResponse as _, Response};
 use serde_json::Value;
 
 use crate::auth::{Claim, Denied};
-use crate::core::Core;
 use crate::faults::{Api, RequestFault, delay};
+use crate::platform::Platform;
 use crate::realm::Realm;
 use crate::recorder::Recorded;
 pub(crate) use reply::Fields;
@@ -28,75 +28,81 @@ use reply::{ApiError, Reply};
 use request::Request;
 
 /// The router of all APIs.
-pub(crate) fn router(core: Arc<Core>, with_admin: bool) -> axum::Router {
+pub(crate) fn router(platform: Arc<Platform>, with_admin: bool) -> axum::Router {
     axum::Router::new().fallback(
         move |ConnectInfo(peer): ConnectInfo<SocketAddr>, request: axum::extract::Request| {
-            let core = Arc::clone(&core);
-            async move { respond(&core, request, peer.ip(), with_admin).await }
+            let platform = Arc::clone(&platform);
+            async move { respond(&platform, request, peer.ip(), with_admin).await }
         },
     )
 }
 
 /// Answers a request from `address`.
 pub(crate) async fn respond(
-    core: &Core,
+    platform: &Platform,
     request: axum::extract::Request,
     address: IpAddr,
     with_admin: bool,
 ) -> Response {
     match Request::read(request, address).await {
-        Ok(request) => answer(core, &request, with_admin).await,
+        Ok(request) => answer(platform, &request, with_admin).await,
         Err(error) => error.into_response(),
     }
 }
 
-async fn answer(core: &Core, request: &Request, with_admin: bool) -> Response {
+async fn answer(platform: &Platform, request: &Request, with_admin: bool) -> Response {
     let segments: Vec<&str> = request.segments.iter().map(String::as_str).collect();
     let result = match segments.as_slice() {
         ["appengine" | "realmmanagement" | "pairing", "version"]
-        | ["appengine" | "realmmanagement" | "pairing", "v1", "version"] => Ok(version(core)),
+        | ["appengine" | "realmmanagement" | "pairing", "v1", "version"] => Ok(version(platform)),
         ["appengine", "v1", realm, rest @ ..] => {
-            api(core, request, Api::AppEngine, realm, rest).await
+            api(platform, request, Api::AppEngine, realm, rest).await
         }
         ["realmmanagement", "v1", realm, rest @ ..] => {
-            api(core, request, Api::RealmManagement, realm, rest).await
+            api(platform, request, Api::RealmManagement, realm, rest).await
         }
-        ["pairing", "v1", realm, rest @ ..] => api(core, request, Api::Pairing, realm, rest).await,
-        ["emulator", rest @ ..] if with_admin => admin::handle(core, request, rest),
+        ["pairing", "v1", realm, rest @ ..] => {
+            api(platform, request, Api::Pairing, realm, rest).await
+        }
+        ["emulator", rest @ ..] if with_admin => admin::handle(platform, request, rest),
         _ => Err(ApiError::endpoint_not_found()),
     };
     result.into_response()
 }
 
-fn version(core: &Core) -> Reply {
-    Reply::data(core.version.text())
+fn version(platform: &Platform) -> Reply {
+    Reply::data(platform.version.text())
 }
 
 async fn api(
-    core: &Core,
+    platform: &Platform,
     request: &Request,
     api: Api,
     realm: &str,
     rest: &[&str],
 ) -> Result<Reply, ApiError> {
-    let fault =
-        core.faults.on_request(api, request.method.as_str(), &request.path_in_realm, &request.body);
+    let fault = platform.faults.on_request(
+        api,
+        request.method.as_str(),
+        &request.path_in_realm,
+        &request.body,
+    );
     match fault {
         Some(RequestFault::Status { code }) => return Err(ApiError::injected(code)),
         Some(RequestFault::Delay { milliseconds }) => {
             tokio::select! {
                 () = tokio::time::sleep(delay(milliseconds)) => {}
-                () = core.stop.cancelled() => {}
+                () = platform.stop.cancelled() => {}
             }
         }
         Some(RequestFault::LoseAnswer | RequestFault::LoseMessage) | None => {}
     }
     let loses_message = fault == Some(RequestFault::LoseMessage);
-    let result = perform(core, request, api, realm, rest, loses_message);
-    core.recorder.record(|| recorded(request, api, &result));
+    let result = perform(platform, request, api, realm, rest, loses_message);
+    platform.recorder.record(|| recorded(request, api, &result));
     if fault == Some(RequestFault::LoseAnswer) {
         // Until the client gives up, which drops this future, or the emulator ends.
-        core.stop.cancelled().await;
+        platform.stop.cancelled().await;
     }
     result
 }
@@ -126,46 +132,51 @@ fn recorded(request: &Request, api: Api, result: &Result<Reply, ApiError>) -> Re
 }
 
 fn perform(
-    core: &Core,
+    platform: &Platform,
     request: &Request,
     api: Api,
     realm: &str,
     rest: &[&str],
     loses_message: bool,
 ) -> Result<Reply, ApiError> {
-    let realm = core.realms.get(realm).ok_or_else(ApiError::unauthorized)?;
-    let permit = |claim| permit(core, realm, request, claim);
+    let realm = platform.realms.get(realm).ok_or_else(ApiError::unauthorized)?;
+    let permit = |claim| permit(platform, realm, request, claim);
     match (api, rest) {
         // A device shows its credentials secret, which the handler checks.
         (Api::Pairing, ["devices", device, rest @ ..]) => {
-            pairing::device(core, realm, request, device, rest)
+            pairing::device(platform, realm, request, device, rest)
         }
         (Api::Pairing, _) => {
             permit(Claim::Pairing)?;
-            pairing::agent(core, realm, request, rest)
+            pairing::agent(platform, realm, request, rest)
         }
         (Api::AppEngine, _) => {
             permit(Claim::AppEngine)?;
-            app_engine::handle(core, realm, request, rest, loses_message)
+            app_engine::handle(platform, realm, request, rest, loses_message)
         }
         (Api::RealmManagement, _) => {
             permit(Claim::RealmManagement)?;
-            realm_management::handle(core, realm, request, rest)
+            realm_management::handle(platform, realm, request, rest)
         }
     }
 }
 
-fn permit(core: &Core, realm: &Realm, request: &Request, claim: Claim) -> Result<(), ApiError> {
+fn permit(
+    platform: &Platform,
+    realm: &Realm,
+    request: &Request,
+    claim: Claim,
+) -> Result<(), ApiError> {
     let authorization = request.authorization.as_deref();
     let (method, path) = (request.method.as_str(), &request.path_in_realm);
-    realm.guard.check(authorization, claim, method, path, &core.clock).map_err(
-        |denied| match denied {
+    realm.guard.check(authorization, claim, method, path, &platform.clock).map_err(|denied| {
+        match denied {
             Denied::Missing => ApiError::detail(401, "Missing authorization token"),
             Denied::Invalid => ApiError::detail(401, "Invalid JWT token"),
             Denied::Unauthorized => ApiError::detail(
                 403,
                 format!("Unauthorized access to {method} {path}. Please verify your permissions"),
             ),
-        },
-    )
+        }
+    })
 }

@@ -10,34 +10,34 @@ use super::version;
 use crate::auth::bearer;
 use crate::authority::Verdict;
 use crate::clock::iso;
-use crate::core::Core;
 use crate::device_id::DeviceId;
 use crate::event::Event;
+use crate::platform::Platform;
 use crate::realm::Realm;
 
 /// What agents do, with a token.
 pub(super) fn agent(
-    core: &Core,
+    platform: &Platform,
     realm: &Realm,
     request: &Request,
     rest: &[&str],
 ) -> Result<Reply, ApiError> {
     match (request.method.as_str(), rest) {
-        ("GET", ["version"]) => Ok(version(core)),
+        ("GET", ["version"]) => Ok(version(platform)),
         ("POST", ["agent", "devices"]) => {
             let data = request.data()?;
             let id: DeviceId =
                 data["hw_id"].as_str().and_then(|id| id.parse().ok()).ok_or_else(|| {
                     ApiError::field("hw_id", "is not a valid base64 encoded 128 bits id")
                 })?;
-            let secret = core
+            let secret = platform
                 .authority
                 .secret::<32>()
                 .map_err(|error| ApiError::detail(500, error.to_string()))?;
-            let secret = core
+            let secret = platform
                 .register(realm, id, STANDARD.encode(secret))
                 .ok_or_else(|| ApiError::field("hw_id", "Device already registered"))?;
-            initial_introspection(core, realm, id, &data["initial_introspection"]);
+            initial_introspection(platform, realm, id, &data["initial_introspection"]);
             Ok(Reply::created(json!({"credentials_secret": secret})))
         }
         ("DELETE", ["agent", "devices", id]) => {
@@ -53,7 +53,7 @@ pub(super) fn agent(
     }
 }
 
-fn initial_introspection(core: &Core, realm: &Realm, id: DeviceId, interfaces: &Value) {
+fn initial_introspection(platform: &Platform, realm: &Realm, id: DeviceId, interfaces: &Value) {
     let Some(interfaces) = interfaces.as_object() else { return };
     let entries: Vec<String> = interfaces
         .iter()
@@ -66,12 +66,12 @@ fn initial_introspection(core: &Core, realm: &Realm, id: DeviceId, interfaces: &
         let known = crate::device::Known { major: *major, minor: *minor, ..Default::default() };
         device.introspection.insert(name.clone(), known);
     }
-    core.emit_now(realm, &state, id, Event::IncomingIntrospection { interfaces: parsed });
+    platform.emit_now(realm, &state, id, Event::IncomingIntrospection { interfaces: parsed });
 }
 
 /// What devices do, with their credentials secret.
 pub(super) fn device(
-    core: &Core,
+    platform: &Platform,
     realm: &Realm,
     request: &Request,
     device: &str,
@@ -84,7 +84,7 @@ pub(super) fn device(
         .as_deref()
         .and_then(bearer)
         .ok_or_else(|| ApiError::detail(401, "Missing authorization token"))?;
-    let now = core.clock.now();
+    let now = platform.clock.now();
     let mut state = realm.lock();
     let device = state.devices.get_mut(&id).ok_or_else(forbidden)?;
     if !is_same(secret, &device.credentials_secret) {
@@ -98,9 +98,9 @@ pub(super) fn device(
                 (false, None) => "pending",
             };
             Ok(Reply::data(json!({
-                "version": core.version.text(),
+                "version": platform.version.text(),
                 "status": status,
-                "protocols": {"astarte_mqtt_v1": {"broker_url": core.broker_url}},
+                "protocols": {"astarte_mqtt_v1": {"broker_url": platform.broker_url}},
             })))
         }
         ("POST", ["protocols", "astarte_mqtt_v1", "credentials"]) => {
@@ -110,7 +110,7 @@ pub(super) fn device(
             let data = request.data()?;
             let csr =
                 data["csr"].as_str().ok_or_else(|| ApiError::field("csr", "can't be blank"))?;
-            let certificate = core
+            let certificate = platform
                 .authority
                 .sign(csr, &realm.prefix(id), now)
                 .map_err(|_| ApiError::field("csr", "is invalid"))?;
@@ -123,7 +123,7 @@ pub(super) fn device(
             let certificate = data["client_crt"]
                 .as_str()
                 .ok_or_else(|| ApiError::field("client_crt", "can't be blank"))?;
-            Ok(Reply::data(match core.authority.judge(certificate, &realm.prefix(id), now) {
+            Ok(Reply::data(match platform.authority.judge(certificate, &realm.prefix(id), now) {
                 Verdict::Valid { until } => {
                     json!({"valid": true, "timestamp": iso(now), "until": iso(until)})
                 }

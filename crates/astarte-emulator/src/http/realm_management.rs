@@ -9,8 +9,8 @@ use super::app_engine::parse_id;
 use super::reply::{ApiError, Reply};
 use super::request::Request;
 use super::{triggers, version};
-use crate::core::Core;
 use crate::interface::Installed;
+use crate::platform::Platform;
 use crate::realm::{Realm, State};
 use crate::trigger::policy::Policy;
 
@@ -18,15 +18,15 @@ use crate::trigger::policy::Policy;
 pub(super) const INSTALLED_MAX: usize = 10_000;
 
 pub(super) fn handle(
-    core: &Core,
+    platform: &Platform,
     realm: &Realm,
     request: &Request,
     rest: &[&str],
 ) -> Result<Reply, ApiError> {
     match (request.method.as_str(), rest) {
-        ("GET", ["version"]) => Ok(version(core)),
+        ("GET", ["version"]) => Ok(version(platform)),
         ("DELETE", ["devices", id]) => {
-            if core.delete_device(realm, parse_id(id)?) {
+            if platform.delete_device(realm, parse_id(id)?) {
                 Ok(Reply::no_content())
             } else {
                 Err(ApiError::not_found("Device"))
@@ -36,8 +36,8 @@ pub(super) fn handle(
             Ok(Reply::data(json!({"jwt_public_key_pem": realm.keys.public_key_pem()})))
         }
         (_, ["interfaces", rest @ ..]) => interfaces(realm, request, rest),
-        (_, ["triggers", rest @ ..]) => triggers::handle(core, realm, request, rest),
-        (_, ["policies", rest @ ..]) if core.version.has_policies() => {
+        (_, ["triggers", rest @ ..]) => triggers::handle(platform, realm, request, rest),
+        (_, ["policies", rest @ ..]) if platform.version.has_policies() => {
             policies(realm, request, rest)
         }
         _ => Err(ApiError::endpoint_not_found()),

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use super::realm_management::INSTALLED_MAX;
 use super::reply::{ApiError, Reply};
 use super::request::Request;
-use crate::core::Core;
+use crate::platform::Platform;
 use crate::realm::Realm;
 use crate::trigger::{Trigger, TriggerError};
 
 /// `rest` is what follows `triggers`.
 pub(super) fn handle(
-    core: &Core,
+    platform: &Platform,
     realm: &Realm,
     request: &Request,
     rest: &[&str],
@@ -27,7 +27,7 @@ pub(super) fn handle(
         ("POST", []) => {
             let mut definition = request.data()?;
             if let Some(definition) = definition.as_object_mut()
-                && !core.version.has_policies()
+                && !platform.version.has_policies()
             {
                 // What a version does not know it passes over.
                 definition.remove("policy");
@@ -37,7 +37,7 @@ pub(super) fn handle(
                 TriggerError::Fields(fields) => ApiError::form(&fields),
                 TriggerError::Unsupported(detail) => ApiError::detail(400, detail),
             })?;
-            if !trigger.is_known_to(&core.version) {
+            if !trigger.is_known_to(&platform.version) {
                 return Err(ApiError::nested("simple_triggers", "on", "is invalid"));
             }
             if state.triggers.contains_key(&trigger.name) {

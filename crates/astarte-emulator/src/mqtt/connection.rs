@@ -16,8 +16,8 @@ use super::frame::{self, FrameError};
 use super::session::{Session, SessionError};
 use super::topic::may_subscribe;
 use crate::authority::client_name;
-use crate::core::{Closing, Core, LinkHandle};
 use crate::device_id::DeviceId;
+use crate::platform::{Closing, LinkHandle, Platform};
 use crate::realm::Realm;
 
 /// How long a client may take for the TLS handshake, and then for its CONNECT.
@@ -46,7 +46,7 @@ pub(crate) enum ConnectionError {
 
 /// Serves one connection until it ends.
 pub(crate) async fn serve(
-    core: &Core,
+    platform: &Platform,
     acceptor: &TlsAcceptor,
     stream: TcpStream,
     peer: SocketAddr,
@@ -62,7 +62,7 @@ pub(crate) async fn serve(
         .and_then(<[_]>::first)
         .and_then(client_name)
         .ok_or(ConnectionError::Certificate)?;
-    let (realm, device) = identity(core, &name).ok_or(ConnectionError::Certificate)?;
+    let (realm, device) = identity(platform, &name).ok_or(ConnectionError::Certificate)?;
 
     let mut bytes = BytesMut::with_capacity(4096);
     let greeting = timeout(GREETING_TIMEOUT, read_packet(&mut stream, &mut bytes))
@@ -76,7 +76,7 @@ pub(crate) async fn serve(
         // MQTT itself forbids a session that outlives its connection and has no name.
         Err(ConnectReturnCode::BadClientId)
     } else {
-        core.connect(&realm, device, connect.clean_session, peer.ip())
+        platform.connect(&realm, device, connect.clean_session, peer.ip())
     };
     let link = match accepted {
         Ok(link) => link,
@@ -96,20 +96,20 @@ pub(crate) async fn serve(
     };
     let (mut reader, mut writer) = tokio::io::split(stream);
     let result = tokio::select! {
-        result = receive(core, &realm, &link, &mut reader, bytes, keep_alive) => result,
-        result = send(core, &realm, &link, &mut writer) => result,
+        result = receive(platform, &realm, &link, &mut reader, bytes, keep_alive) => result,
+        result = send(platform, &realm, &link, &mut writer) => result,
         () = link.close.cancelled() => Err(Closing::Superseded.into()),
     };
-    core.disconnected(&realm, &link);
+    platform.disconnected(&realm, &link);
     // The client may be gone already, or not read.
     drop(timeout(Duration::from_secs(1), writer.shutdown()).await);
     result
 }
 
 /// The device that a certificate is for.
-fn identity(core: &Core, name: &str) -> Option<(Arc<Realm>, DeviceId)> {
+fn identity(platform: &Platform, name: &str) -> Option<(Arc<Realm>, DeviceId)> {
     let (realm, device) = name.split_once('/')?;
-    Some((Arc::clone(core.realms.get(realm)?), device.parse().ok()?))
+    Some((Arc::clone(platform.realms.get(realm)?), device.parse().ok()?))
 }
 
 async fn read_packet(
@@ -127,7 +127,7 @@ async fn read_packet(
 }
 
 async fn receive(
-    core: &Core,
+    platform: &Platform,
     realm: &Realm,
     link: &LinkHandle,
     reader: &mut (impl AsyncRead + Unpin),
@@ -140,12 +140,12 @@ async fn receive(
             Some(limit) => timeout(limit, next).await.map_err(|_| ConnectionError::KeepAlive)??,
             None => next.await?,
         };
-        core.packet(realm, link, packet)?;
+        platform.packet(realm, link, packet)?;
     }
 }
 
 async fn send(
-    core: &Core,
+    platform: &Platform,
     realm: &Realm,
     link: &LinkHandle,
     writer: &mut (impl AsyncWrite + Unpin),
@@ -153,7 +153,7 @@ async fn send(
     let mut bytes = BytesMut::with_capacity(4096);
     loop {
         link.wake.notified().await;
-        let packets = core.outgoing(realm, link).ok_or(Closing::Superseded)?;
+        let packets = platform.outgoing(realm, link).ok_or(Closing::Superseded)?;
         for packet in &packets {
             frame::write(packet, &mut bytes)?;
         }

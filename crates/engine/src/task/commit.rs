@@ -26,7 +26,7 @@ pub(super) struct Pending {
 
 /// What a batch of inputs led to.
 #[derive(Default)]
-pub(super) struct Outcome {
+pub(super) struct Decided {
     events: Vec<EncodedEvent>,
     claims: Vec<ClaimChange>,
     effects: Vec<Effect>,
@@ -43,22 +43,22 @@ impl Task {
             pending.sort_by_cached_key(|waiting| self.live.would_start(&waiting.input));
             let now = self.shared.now();
             let expected = self.live.version();
-            let mut outcome = Outcome::default();
+            let mut decided = Decided::default();
             let mut events = Vec::new();
             for (index, waiting) in pending.iter().enumerate() {
                 let answer = match self.live.handle(waiting.input.clone(), now) {
                     Ok(mut decision) => {
                         events.extend(decision.events.iter().map(|_| index));
-                        outcome.events.append(&mut decision.events);
-                        outcome.claims.append(&mut decision.claims);
-                        outcome.effects.append(&mut decision.effects);
+                        decided.events.append(&mut decision.events);
+                        decided.claims.append(&mut decision.claims);
+                        decided.effects.append(&mut decision.effects);
                         Ok(decision.reaction)
                     }
                     Err(error) => Err(error),
                 };
-                outcome.answers.push(answer);
+                decided.answers.push(answer);
             }
-            if outcome.answers.iter().any(is_unknown_operation) {
+            if decided.answers.iter().any(is_unknown_operation) {
                 match self.is_behind(expected).await {
                     // Another engine may have started the operation: look at what it wrote.
                     Ok(Some(actual)) => {
@@ -73,26 +73,26 @@ impl Task {
                     Ok(None) => {}
                     // Not known to be unknown: whoever reports sends it again.
                     Err(failure) => {
-                        for answer in outcome.answers.iter_mut().filter(|a| is_unknown_operation(a))
+                        for answer in decided.answers.iter_mut().filter(|a| is_unknown_operation(a))
                         {
                             *answer = Err(failure.clone().into());
                         }
                     }
                 }
             }
-            let encoded = std::mem::take(&mut outcome.events);
+            let encoded = std::mem::take(&mut decided.events);
             let to = (&self.tenant, self.stream, expected);
             let events = stamp(&self.shared, to, encoded, &events, now);
-            match self.append(expected, &events, &outcome).await {
+            match self.append(expected, &events, &decided).await {
                 Ok(is_recorded) => {
                     if is_recorded {
                         self.append_worked();
                     }
-                    self.committed(expected, events, outcome, pending);
+                    self.committed(expected, events, decided, pending);
                     return Flow::Go;
                 }
                 Err(AppendError::Store(failure)) => {
-                    return self.append_failed(failure, expected, events, outcome, pending).await;
+                    return self.append_failed(failure, expected, events, decided, pending).await;
                 }
                 Err(refusal) => match self.append_refused(refusal, pending).await {
                     Ok(again) => pending = again,
@@ -107,14 +107,14 @@ impl Task {
         &mut self,
         expected_version: u64,
         events: &[NewEvent],
-        outcome: &Outcome,
+        decided: &Decided,
     ) -> Result<bool, AppendError> {
-        if events.is_empty() && outcome.claims.is_empty() {
+        if events.is_empty() && decided.claims.is_empty() {
             return Ok(false);
         }
         let mut held: BTreeMap<Claim, bool> = BTreeMap::new();
         let mut operations = Vec::new();
-        for change in &outcome.claims {
+        for change in &decided.claims {
             let (claim, taken) = match change {
                 ClaimChange::TakeDevice(device, operation) => {
                     operations.push(*operation);
@@ -152,7 +152,7 @@ impl Task {
         &mut self,
         expected: u64,
         events: Vec<NewEvent>,
-        outcome: Outcome,
+        decided: Decided,
         pending: Vec<Pending>,
     ) {
         for (version, event) in (expected + 1..).zip(events) {
@@ -162,7 +162,7 @@ impl Task {
         self.index_targets();
         self.note_snapshot();
         let mut freed = Vec::new();
-        for change in &outcome.claims {
+        for change in &decided.claims {
             let mut registry = self.shared.registry();
             match change {
                 ClaimChange::TakeDevice(device, operation) => {
@@ -192,7 +192,7 @@ impl Task {
                 self.shared.release_device(&self.tenant, device, self.stream);
             }
         }
-        for (waiting, answer) in pending.into_iter().zip(outcome.answers) {
+        for (waiting, answer) in pending.into_iter().zip(decided.answers) {
             match waiting.reply {
                 // A sender that has gone does not want to know.
                 Some(reply) => drop(reply.send(answer)),
@@ -203,7 +203,7 @@ impl Task {
                 }
             }
         }
-        self.queued.extend(outcome.effects);
+        self.queued.extend(decided.effects);
     }
 
     /// The version of the newest event that the store has beyond what this task knows of, if there is

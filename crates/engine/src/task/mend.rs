@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hedgerow_core::{Input, NewEvent, Timestamp};
 
-use super::commit::{Outcome, Pending, refuse};
+use super::commit::{Decided, Pending, refuse};
 use super::{Flow, Task};
 use crate::registry::StreamState;
 use crate::store::{AppendError, Claim, StoreError};
@@ -36,7 +36,7 @@ enum Standing {
 struct Unfinished {
     expected: u64,
     events: Vec<NewEvent>,
-    outcome: Outcome,
+    decided: Decided,
 }
 
 /// How a task stands with its store.
@@ -117,8 +117,8 @@ impl Task {
             match self.is_written(unfinished.expected, &unfinished.events).await {
                 Ok(is_written) => {
                     if is_written {
-                        let Unfinished { expected, events, outcome } = *unfinished;
-                        self.committed(expected, events, outcome, Vec::new());
+                        let Unfinished { expected, events, decided } = *unfinished;
+                        self.committed(expected, events, decided, Vec::new());
                     }
                     // What was told since then was passed over.
                     self.mending.standing = Standing::Stale;
@@ -164,7 +164,7 @@ impl Task {
         failure: StoreError,
         expected: u64,
         events: Vec<NewEvent>,
-        outcome: Outcome,
+        decided: Decided,
         pending: Vec<Pending>,
     ) -> Flow {
         tracing::warn!(stream = %self.stream, error = %failure, "an append failed");
@@ -172,12 +172,12 @@ impl Task {
             // Only its answer was lost.
             Ok(true) => {
                 self.append_worked();
-                self.committed(expected, events, outcome, pending);
+                self.committed(expected, events, decided, pending);
                 return Flow::Go;
             }
             Ok(false) => self.failed(Standing::Stale, failure.clone().into()),
             Err(_) => {
-                let unfinished = Unfinished { expected, events, outcome };
+                let unfinished = Unfinished { expected, events, decided };
                 self.failed(Standing::Unknown(Box::new(unfinished)), failure.clone().into());
             }
         }

@@ -52,7 +52,8 @@ pub(crate) struct Task {
     arrivals: Arrivals,
     own_inbox: Inbox,
     queued: VecDeque<Effect>,
-    running: usize,
+    /// Effects and look-ups whose answer is still to come.
+    under_way: usize,
     stopping: bool,
     /// Dropped when the task ends, for those who wait for that.
     until_the_end: Vec<oneshot::Sender<()>>,
@@ -79,7 +80,7 @@ enum Flow {
 }
 
 impl Task {
-    /// Registers the stream as running and starts its task.
+    /// Registers the stream and starts its task.
     pub(crate) fn spawn(shared: &Arc<Shared>, tenant: TenantId, live: Live, first: Start) {
         let (own_inbox, arrivals) = inbox();
         let stream = live.stream();
@@ -88,7 +89,7 @@ impl Task {
             for (device, operation) in live.operations() {
                 registry.set_holder(&tenant, device, stream, Some(operation));
             }
-            let state = StreamState::Running(own_inbox.clone());
+            let state = StreamState::Loaded(own_inbox.clone());
             registry.streams.insert((tenant.clone(), stream), state);
             // Who is asked after this is where everybody is (E7).
             let member = registry.interest.join(tenant.clone(), stream, own_inbox.clone());
@@ -110,7 +111,7 @@ impl Task {
             arrivals,
             own_inbox,
             queued: VecDeque::new(),
-            running: 0,
+            under_way: 0,
             stopping: false,
             until_the_end: Vec::new(),
             snapshot_version,
@@ -153,7 +154,7 @@ impl Task {
                 break;
             }
             self.save_snapshot().await;
-            if self.running == 0 && (self.stopping || self.may_unload()) {
+            if self.under_way == 0 && (self.stopping || self.may_unload()) {
                 break;
             }
         }
@@ -190,7 +191,7 @@ impl Task {
         let devices = self.live.devices();
         registry.interest.leave(self.member, devices.get(..self.indexed).unwrap_or(devices));
         let key = (self.tenant.clone(), self.stream);
-        if matches!(registry.streams.get(&key), Some(StreamState::Running(_))) {
+        if matches!(registry.streams.get(&key), Some(StreamState::Loaded(_))) {
             registry.streams.remove(&key);
         }
     }
@@ -199,7 +200,7 @@ impl Task {
     /// time.
     async fn next_batch(&mut self) -> Vec<Message> {
         // While a call is under way the stream stays, so that there is nothing to wake for.
-        let unload_at = self.unload_at.filter(|_| self.running == 0);
+        let unload_at = self.unload_at.filter(|_| self.under_way == 0);
         let deadline = match self.mending.next_try() {
             Some(at) => Some(at),
             None => self.live.next_deadline().filter(|_| !self.stopping).or(unload_at),
@@ -248,7 +249,7 @@ impl Task {
         for message in batch {
             match message {
                 Message::Input { input, reply, ends_effect } => {
-                    self.running -= usize::from(ends_effect);
+                    self.under_way -= usize::from(ends_effect);
                     self.look_ups.note(&input);
                     if matches!(input, Input::Report(_)) {
                         // Loaded again, it would record a late report that is repeated once more.
@@ -257,7 +258,7 @@ impl Task {
                     pending.push(Pending { input, reply });
                 }
                 Message::LookUp { look_up, inputs, is_last } => {
-                    self.running -= usize::from(is_last);
+                    self.under_way -= usize::from(is_last);
                     let inputs = self.look_ups.answered(look_up, inputs, is_last);
                     pending.extend(inputs.into_iter().map(|input| Pending { input, reply: None }));
                 }
@@ -284,7 +285,7 @@ impl Task {
     }
 
     fn ask_for_presence(&mut self) {
-        self.running += 1;
+        self.under_way += 1;
         let look_up = effects::presence(
             Arc::clone(&self.shared),
             self.tenant.clone(),
@@ -308,12 +309,12 @@ impl Task {
 
     /// Lets queued effects go, in order, as many at once as the settings allow.
     fn launch(&mut self) {
-        while !self.stopping && self.running < self.shared.settings.concurrent_calls {
+        while !self.stopping && self.under_way < self.shared.settings.concurrent_calls {
             let Some(effect) = self.queued.pop_front() else { return };
             if self.comes_too_late(&effect) {
                 continue;
             }
-            self.running += 1;
+            self.under_way += 1;
             if self.is_busy(&effect) {
                 continue;
             }

@@ -13,7 +13,7 @@ use hedgerow_engine::store::StoreError;
 use hedgerow_sim::simulate::{FaultKind, Profile, ProfileError, Setup, SimulateError, Unit};
 use hedgerow_sqlite::OpenError;
 
-use self::seeds::{Outcome, Plan};
+use self::seeds::{Failure, Plan};
 use crate::commands::output;
 
 /// Try whole fleets under faults, in virtual time, and judge every event
@@ -209,7 +209,7 @@ fn try_seeds(args: &SimulateArgs) -> Result<bool, CommandError> {
         output::print(|out| report::print_timeline(&tried.kept, out))?;
     }
     let found = match &tried.failure {
-        Some(Outcome::Broken(failed)) => {
+        Some(Failure::Broken(failed)) => {
             let mut storage = storage::of(plan.sqlite)?;
             Some(report::Found::look_for(&setup(failed.seed), failed, &mut *storage)?)
         }

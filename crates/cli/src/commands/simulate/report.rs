@@ -10,7 +10,7 @@ use hedgerow_sim::simulate::{
 };
 use serde::Serialize;
 
-use super::seeds::{Outcome, Tried};
+use super::seeds::{Failure, Tried};
 use super::{CommandError, SimulateArgs, Store};
 
 /// The lines of a timeline that are printed.
@@ -89,11 +89,11 @@ pub(super) fn print(
     print_coverage(tried, out)?;
     match (&tried.failure, found) {
         (None, _) => writeln!(out, "every invariant held")?,
-        (Some(Outcome::Differs { seed, hashes }), _) => {
+        (Some(Failure::Differs { seed, hashes }), _) => {
             writeln!(out, "seed {seed} gave two logs: {} and {}", hashes[0], hashes[1])?;
             writeln!(out, "again: {} --twice", command(args, *seed, None))?;
         }
-        (Some(Outcome::Broken(_)), found) => {
+        (Some(Failure::Broken(_)), found) => {
             if let Some(found) = found {
                 print_found(found, args, out)?;
             }
@@ -227,7 +227,7 @@ pub(super) fn print_json(
 ) -> io::Result<()> {
     let coverage = &tried.coverage;
     let differs = match &tried.failure {
-        Some(Outcome::Differs { seed, .. }) => Some(*seed),
+        Some(Failure::Differs { seed, .. }) => Some(*seed),
         _ => None,
     };
     let json = Json {

@@ -22,14 +22,14 @@ pub(super) struct Plan {
 }
 
 /// What stands against a seed.
-pub(super) enum Outcome {
+pub(super) enum Failure {
     /// An invariant did not hold.
     Broken(Box<Report>),
     /// Two runs gave two logs.
     Differs { seed: u64, hashes: [String; 2] },
 }
 
-impl Outcome {
+impl Failure {
     fn seed(&self) -> u64 {
         match self {
             Self::Broken(report) => report.seed,
@@ -46,7 +46,7 @@ pub(super) struct Tried {
     pub(super) coverage: Coverage,
     /// The report of the seed, where there was only one.
     pub(super) kept: Vec<Report>,
-    pub(super) failure: Option<Outcome>,
+    pub(super) failure: Option<Failure>,
     /// How long it took, and how long all threads together worked.
     pub(super) took: Duration,
     pub(super) worked: Duration,
@@ -97,10 +97,10 @@ pub(super) fn run(
                 bar.set_message(format!("{done}/{all} seeds, {rate:.1}/s, {left} left"));
             }
             let failure = match again {
-                _ if report.violation.is_some() => Some(Outcome::Broken(Box::new(report.clone()))),
+                _ if report.violation.is_some() => Some(Failure::Broken(Box::new(report.clone()))),
                 Some(again) if again.log_hash != report.log_hash => {
                     let hashes = [report.log_hash.clone(), again.log_hash];
-                    Some(Outcome::Differs { seed, hashes })
+                    Some(Failure::Differs { seed, hashes })
                 }
                 _ => None,
             };

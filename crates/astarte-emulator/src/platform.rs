@@ -19,7 +19,7 @@ use crate::device_id::DeviceId;
 use crate::event::{DeviceEvent, Event};
 use crate::faults::Faults;
 use crate::hooks::Hook;
-use crate::ingest::{Outcome, Refusal, ingest};
+use crate::ingest::{Ingested, Refusal, ingest};
 use crate::mqtt::session::{Session, SessionError};
 use crate::mqtt::topic::{self, Incoming};
 use crate::realm::{Realm, State};
@@ -27,7 +27,7 @@ use crate::recorder::{self, Recorder};
 use crate::trigger::delivery::{Delivery, TriggerEngine};
 use crate::version::Version;
 
-pub(crate) struct Core {
+pub(crate) struct Platform {
     pub(crate) clock: Clock,
     pub(crate) version: Version,
     pub(crate) faults: Faults,
@@ -74,7 +74,7 @@ pub(crate) enum Closing {
 /// Packets that wait for a device that does not read them.
 const OUTGOING_MAX: usize = 4000;
 
-impl Core {
+impl Platform {
     /// Gives an event to the triggers that it fits.
     pub(crate) fn emit(&self, realm: &Realm, state: &State, event: &DeviceEvent) {
         for trigger in state.triggers.values() {
@@ -261,7 +261,7 @@ impl Core {
         let State { devices, interfaces, .. } = state;
         let device = devices.get_mut(&id).ok_or(Closing::Superseded)?;
         match ingest(device, interfaces, &realm.prefix(id), incoming, payload, now) {
-            Ok(Outcome { events, messages }) => {
+            Ok(Ingested { events, messages }) => {
                 for message in messages {
                     device.publish(message);
                 }

@@ -20,7 +20,7 @@ pub struct OperationInProgress {
 
 /// A device of which a campaign or a manual update still expects something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OpenDevice {
+pub struct AwaitedDevice {
     /// The device.
     pub device: DeviceId,
     /// Whether it is online, as far as the engine was told.
@@ -36,8 +36,11 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError::ShuttingDown`].
-    pub async fn open_devices(&self, tenant: &TenantId) -> Result<Vec<OpenDevice>, EngineError> {
-        self.look_at_all(tenant, open_devices).await
+    pub async fn awaited_devices(
+        &self,
+        tenant: &TenantId,
+    ) -> Result<Vec<AwaitedDevice>, EngineError> {
+        self.look_at_all(tenant, awaited_devices).await
     }
 
     /// All operations of a tenant that have not ended, those of idle targets whose request may
@@ -57,7 +60,7 @@ impl Engine {
         .await
     }
 
-    /// Looks at every stream of a tenant that runs.
+    /// Looks at every stream of a tenant that is in memory.
     async fn look_at_all<T: Send + 'static>(
         &self,
         tenant: &TenantId,
@@ -65,11 +68,11 @@ impl Engine {
     ) -> Result<Vec<T>, EngineError> {
         let streams: Vec<StreamId> = {
             let registry = self.shared.registry();
-            let running = registry.streams.iter().filter_map(|((of, stream), state)| {
-                let runs = matches!(state, StreamState::Running(_));
-                (runs && of == tenant).then_some(*stream)
+            let loaded = registry.streams.iter().filter_map(|((of, stream), state)| {
+                let is_loaded = matches!(state, StreamState::Loaded(_));
+                (is_loaded && of == tenant).then_some(*stream)
             });
-            running.collect()
+            loaded.collect()
         };
         let mut found = Vec::new();
         for stream in streams {
@@ -109,11 +112,11 @@ fn in_progress(live: &Live, device: DeviceId) -> Option<OperationInProgress> {
     operation.map(|operation| OperationInProgress { stream: live.stream(), device, operation })
 }
 
-fn open_devices(live: &Live) -> Vec<OpenDevice> {
+fn awaited_devices(live: &Live) -> Vec<AwaitedDevice> {
     match live {
         Live::Campaign(live) => live
             .open_targets()
-            .map(|OpenTarget { device, is_online, is_in_progress }| OpenDevice {
+            .map(|OpenTarget { device, is_online, is_in_progress }| AwaitedDevice {
                 device,
                 is_online,
                 is_in_progress,
@@ -122,7 +125,7 @@ fn open_devices(live: &Live) -> Vec<OpenDevice> {
         Live::Manual(live) => {
             let device = live.update().definition().device;
             let open = live.update().operation().is_some();
-            let found = OpenDevice { device, is_online: live.is_online(), is_in_progress: open };
+            let found = AwaitedDevice { device, is_online: live.is_online(), is_in_progress: open };
             open.then_some(found).into_iter().collect()
         }
     }

@@ -10,8 +10,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::id::excerpt;
-use crate::{CampaignId, IdError, OperationId, TenantId, Timestamp};
+use crate::id::{CampaignId, IdError, OperationId, TenantId, excerpt};
+use crate::time::Timestamp;
 
 /// A sequence of events with one writer: one per campaign, one per manual OTA update (E10).
 ///
@@ -137,4 +137,21 @@ pub struct StoredEvent {
     pub checksum: Option<Checksum>,
     /// The event itself.
     pub event: NewEvent,
+}
+
+/// An event that cannot follow on the events before it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "event {version} of {stream}, a {event_type}, cannot follow on the events before it: {why}; restore the store from a backup, other streams are not touched"
+)]
+#[non_exhaustive]
+pub struct ApplyError {
+    /// The stream.
+    pub stream: StreamId,
+    /// The event's place in it.
+    pub version: u64,
+    /// Its type.
+    pub event_type: &'static str,
+    /// What is impossible about it.
+    pub why: &'static str,
 }

@@ -10,8 +10,8 @@ use std::str::FromStr;
 use semver::Version;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::id::excerpt;
-use crate::{DeviceId, VersionRequirement};
+use crate::id::{DeviceId, excerpt};
+use crate::version_requirement::VersionRequirement;
 
 /// The longest handle or name, in bytes.
 const LONGEST_NAME: usize = 255;

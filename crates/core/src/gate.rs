@@ -7,7 +7,7 @@ use semver::Version;
 use serde::{Deserialize, Serialize};
 
 use crate::version::{parse_version, precedence, same_build};
-use crate::{PreReleases, VersionRequirement};
+use crate::version_requirement::{PreReleases, VersionRequirement};
 
 /// The most of a device's version that is kept, in characters.
 const LONGEST_VERSION: usize = 256;

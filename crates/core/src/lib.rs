@@ -72,46 +72,64 @@
 //! log into the same state, [`LiveCampaign::loaded`] puts it back to work, and what may not have
 //! left before the crash leaves again, after the device was looked at.
 //!
+//! The crate is built in floors; each is made of what is below it, and of nothing above it:
+//!
+//! | Floor, from the top | Modules |
+//! |---|---|
+//! | the two kinds of rollout, side by side | `campaign`, `manual` |
+//! | the events of both | [`event`], `envelope`, `stored_form` |
+//! | what goes in and comes out, what is to be done and how it ends | `input`, `edit`, `effect`, `definition`, `status`, `reason`, `outside` |
+//! | one operation, the same for both | `operation` |
+//! | what they are made of | `id`, `time`, `version`, `fleet`, `gate`, `rollout`, `question`, `answer`, … |
+//!
 //! The rules that the documentation cites (`D5`, `E2`) stand in `docs/rules.md` of the project,
 //! with the place of each in the code.
 
 #![warn(missing_debug_implementations)]
 
+mod answer;
 mod campaign;
+mod definition;
+mod edit;
+mod effect;
 mod envelope;
 pub mod event;
 mod fleet;
 mod gate;
 mod id;
+mod input;
 mod manual;
 mod operation;
 mod outside;
 mod percentage;
 mod question;
+mod reason;
+mod request_id;
 mod rollout;
+mod status;
 mod stored_form;
 mod time;
 mod version;
 mod version_requirement;
 
+pub use answer::{BaseImageAnswer, ReadPurpose, RequestAnswer, TransportError};
 pub use campaign::{
-    ApplyError, BaseImageAnswer, Campaign, CampaignDefinition, CampaignEdit, CampaignStatus,
-    ClaimChange, Command, CreateError, Decision, Effect, FailureReason, Hold, HoldReason, Input,
-    LimitsEdit, LiveCampaign, OpenTarget, Outcome, Presence, Reaction, ReadPurpose, Rejection,
-    RequestAnswer, RunningOperations, SETTLING, Settlement, TargetCounts, TargetStatus, TargetView,
-    TransportError, WATCHED, WhenRunning, Why,
+    Campaign, CreateError, Decision, Hold, HoldReason, LiveCampaign, OpenTarget, Rejection,
+    TargetCounts, TargetView, WATCHED, Why,
 };
-pub use envelope::{Checksum, NewEvent, StoredEvent, StreamId, StreamIdError};
+pub use definition::{CampaignDefinition, ManualUpdateDefinition, WhenRunning};
+pub use edit::{CampaignEdit, LimitsEdit};
+pub use effect::{ClaimChange, Effect, Reaction};
+pub use envelope::{ApplyError, Checksum, NewEvent, StoredEvent, StreamId, StreamIdError};
 pub use fleet::{
     BaseImage, BaseImageCollection, CampaignName, Channel, ChannelName, Channels, FleetDevice,
     FleetError, GroupName, ImageUrl, SystemModelHandle, select_targets,
 };
 pub use gate::{GateDecision, GatePolicy, GateRefusal, evaluate as evaluate_gates};
 pub use id::{CampaignId, DeviceId, IdError, OperationId, TenantId};
-pub use manual::{
-    LiveManualUpdate, ManualDecision, ManualRejection, ManualStatus, ManualUpdate,
-    ManualUpdateDefinition, RequestId, RequestIdError,
-};
+pub use input::{Command, Input, Presence, RunningOperations};
+pub use manual::{LiveManualUpdate, ManualDecision, ManualRejection, ManualStatus, ManualUpdate};
+pub use operation::at_work::SETTLING;
 pub use operation::{
     Cancellation, Delivery, Heard, Operation, OperationReport, Phase, ReportStatus, StatusCode,
     UnknownStatus, Verdict,
@@ -119,8 +137,11 @@ pub use operation::{
 pub use outside::JsonError;
 pub use percentage::{Percentage, PercentageError};
 pub use question::Question;
+pub use reason::FailureReason;
+pub use request_id::{RequestId, RequestIdError};
 pub use rollout::{OperationLimits, PushRollout, RolloutError, RolloutLimits, RolloutMechanism};
 pub use semver::Version;
+pub use status::{CampaignStatus, Outcome, Settlement, TargetStatus};
 pub use time::Timestamp;
 pub use version::{VersionError, parse_version, precedence, same_build};
 pub use version_requirement::{PreReleases, RequirementError, VersionRequirement};

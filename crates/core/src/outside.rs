@@ -3,8 +3,9 @@
 
 use serde::de::DeserializeOwned;
 
+use crate::definition::CampaignDefinition;
+use crate::edit::CampaignEdit;
 use crate::id::excerpt;
-use crate::{CampaignDefinition, CampaignEdit};
 
 /// The most bytes of a definition or an edit: a channel of 10,000 groups with the longest names
 /// fits in.

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{GatePolicy, Percentage};
+use crate::gate::GatePolicy;
+use crate::percentage::Percentage;
 
 /// The longest time-out that is taken: one year.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(366 * 24 * 3600);

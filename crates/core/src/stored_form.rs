@@ -1,25 +1,19 @@
-//! Definitions as events hold them. They look as they do outside, but what is not known is passed
+//! The parts of definitions as events hold them. They look as they do outside, but what is not known is passed
 //! over: a log must go on being read by versions that know fewer keys than its writer (E6), while
 //! whoever gives a definition must be told of a key that nobody knows.
 
 use std::collections::BTreeSet;
-
-use serde::{Deserialize, Deserializer};
-
-use crate::{
-    BaseImage, CampaignDefinition, CampaignName, Channel, GatePolicy, GroupName, ImageUrl,
-    OperationLimits, Percentage, PushRollout, RolloutLimits, RolloutMechanism, SystemModelHandle,
-    Version, VersionRequirement, WhenRunning, fleet::ChannelName, rollout,
-};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-/// For a field of an event that is a whole definition.
-pub(crate) fn definition<'de, D: Deserializer<'de>>(
-    from: D,
-) -> Result<Box<CampaignDefinition>, D::Error> {
-    StoredDefinition::deserialize(from).map(Box::new)
-}
+use semver::Version;
+use serde::{Deserialize, Deserializer};
+
+use crate::fleet::{BaseImage, Channel, ChannelName, GroupName, ImageUrl, SystemModelHandle};
+use crate::gate::GatePolicy;
+use crate::percentage::Percentage;
+use crate::rollout::{self, OperationLimits, PushRollout, RolloutLimits, RolloutMechanism};
+use crate::version_requirement::VersionRequirement;
 
 /// For a field of an event that is the limits of a rollout.
 pub(crate) fn rollout_limits<'de, D: Deserializer<'de>>(
@@ -36,22 +30,8 @@ pub(crate) fn operation_limits<'de, D: Deserializer<'de>>(
 }
 
 #[derive(Deserialize)]
-#[serde(remote = "CampaignDefinition")]
-struct StoredDefinition {
-    name: CampaignName,
-    #[serde(with = "StoredImage")]
-    base_image: BaseImage,
-    #[serde(with = "StoredChannel")]
-    channel: Channel,
-    #[serde(with = "StoredMechanism")]
-    rollout: RolloutMechanism,
-    #[serde(default)]
-    when_running: WhenRunning,
-}
-
-#[derive(Deserialize)]
 #[serde(remote = "BaseImage")]
-struct StoredImage {
+pub(crate) struct StoredImage {
     system_model: SystemModelHandle,
     version: Version,
     url: ImageUrl,
@@ -60,14 +40,14 @@ struct StoredImage {
 
 #[derive(Deserialize)]
 #[serde(remote = "Channel")]
-struct StoredChannel {
+pub(crate) struct StoredChannel {
     name: ChannelName,
     groups: BTreeSet<GroupName>,
 }
 
 #[derive(Deserialize)]
 #[serde(remote = "RolloutMechanism", rename_all = "snake_case")]
-enum StoredMechanism {
+pub(crate) enum StoredMechanism {
     Push(#[serde(with = "StoredPush")] PushRollout),
 }
 

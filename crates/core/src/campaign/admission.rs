@@ -18,8 +18,11 @@
 use serde::Serialize;
 
 use super::observations::Observations;
-use super::{Campaign, CampaignStatus, LiveCampaign, Settlement, TargetStatus};
-use crate::{DeviceId, Operation, Phase, Timestamp};
+use super::{Campaign, LiveCampaign};
+use crate::id::DeviceId;
+use crate::operation::{Operation, Phase};
+use crate::status::{CampaignStatus, Settlement, TargetStatus};
+use crate::time::Timestamp;
 
 /// Why a target does not start now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -219,7 +222,7 @@ impl LiveCampaign {
             let held = self.of_campaign();
             // One whose device turned out to be updating goes on as soon as there is a slot (D10).
             let held = held.and_then(|()| {
-                if self.observations.is_running(target) {
+                if self.schedule.is_already_updating(target) {
                     self.place()
                 } else {
                     self.admit(target, now).and_then(|()| self.transport(now))
@@ -244,15 +247,25 @@ impl LiveCampaign {
     /// The target whose turn it is: its version may be read now (D4).
     pub(super) fn next_turn(&self, now: Timestamp) -> Option<u32> {
         let admitted = self.admits_any() && self.transport(now).is_ok();
-        self.observations.first_ready().filter(|_| admitted)
+        self.schedule.first_ready().filter(|_| admitted)
     }
 
     /// When what holds all targets ends by itself.
     pub(super) fn held_until(&self) -> Option<Timestamp> {
         match self.of_campaign() {
             Err(hold) => hold.until,
-            Ok(()) => self.place().ok().and_then(|()| self.observations.next_trial()),
+            Ok(()) => self.place().ok().and_then(|()| self.next_trial()),
         }
+    }
+
+    /// When the next trial of a transport that is down may begin, if a target waits for it.
+    fn next_trial(&self) -> Option<Timestamp> {
+        self.observations.outage.next_trial().filter(|_| self.schedule.is_any_ready())
+    }
+
+    /// Whether the snapshot was asked for, or is to be asked for again.
+    fn is_selecting(&self) -> bool {
+        self.observations.snapshot_asked.is_some() || self.schedule.snapshot_at.is_some()
     }
 
     fn of_campaign(&self) -> Result<(), Hold> {
@@ -261,9 +274,7 @@ impl LiveCampaign {
         }
         match self.campaign.is_in_progress() {
             // Its time has come, or an earlier try has failed.
-            Err(hold)
-                if hold.reason == HoldReason::Scheduled && self.observations.is_selecting() =>
-            {
+            Err(hold) if hold.reason == HoldReason::Scheduled && self.is_selecting() => {
                 Err(Hold::new(HoldReason::SelectingTargets))
             }
             other => other,

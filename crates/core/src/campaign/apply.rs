@@ -3,32 +3,15 @@
 //! It never fails on an event that `decide` produced, and never panics on a log that it reads: an
 //! event that cannot follow on the state is a typed error with its place.
 
+use super::Campaign;
 use super::target_map::TargetMap;
 use super::targets::Targets;
-use super::{Campaign, CampaignStatus, Settlement, TargetStatus};
+use crate::envelope::{ApplyError, StreamId};
 use crate::event::{CampaignCreated, CampaignEvent, Confirmation, OperationReported};
-use crate::operation::RecordedReport;
-use crate::{
-    CampaignId, Cancellation, Delivery, DeviceId, Operation, OperationId, StreamId, TenantId,
-    Timestamp,
-};
-
-/// An event that cannot follow on the events before it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "event {version} of {stream}, a {event_type}, cannot follow on the events before it: {why}; restore the store from a backup, other streams are not touched"
-)]
-#[non_exhaustive]
-pub struct ApplyError {
-    /// The stream.
-    pub stream: StreamId,
-    /// The event's place in it.
-    pub version: u64,
-    /// Its type.
-    pub event_type: &'static str,
-    /// What is impossible about it.
-    pub why: &'static str,
-}
+use crate::id::{CampaignId, DeviceId, OperationId, TenantId};
+use crate::operation::{Cancellation, Delivery, Operation, RecordedReport};
+use crate::status::{CampaignStatus, Outcome, Settlement, TargetStatus};
+use crate::time::Timestamp;
 
 type Impossible = &'static str;
 
@@ -317,7 +300,7 @@ impl Campaign {
         event: &OperationReported,
         at: Timestamp,
     ) -> Result<(), Impossible> {
-        if event.phase.is_final() || event.phase == crate::Phase::Pending {
+        if event.phase.is_final() || event.phase == crate::operation::Phase::Pending {
             return Err("only a phase between pending and final is reported");
         }
         let stall = self.limits().operation.stall_timeout;
@@ -377,7 +360,7 @@ impl Campaign {
     /// The campaign has its outcome: idle targets are cancelled with it, or stay as they are. Either
     /// way an operation that was deferred ends: a device must not stay taken for one that nobody
     /// will send again (D14).
-    fn end_idle_targets(&mut self, outcome: super::Outcome) {
+    fn end_idle_targets(&mut self, outcome: Outcome) {
         for target in 0..self.targets.len() {
             if self.targets.status(target) != TargetStatus::Idle {
                 continue;

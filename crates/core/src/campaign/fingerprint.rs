@@ -5,7 +5,8 @@ use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use super::{Campaign, LiveCampaign};
-use crate::{Operation, Timestamp};
+use crate::operation::Operation;
+use crate::time::Timestamp;
 
 impl LiveCampaign {
     /// Feeds into `hasher` what can make a difference to anything that is decided at `now` or
@@ -18,6 +19,7 @@ impl LiveCampaign {
     pub fn hash_from(&self, now: Timestamp, hasher: &mut impl Hasher) {
         self.campaign.hash_from(now, hasher);
         self.observations.hash_from(&self.campaign, now, hasher);
+        self.schedule.hash_from(now, hasher);
         self.recovered.hash(hasher);
     }
 }

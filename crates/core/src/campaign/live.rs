@@ -6,83 +6,16 @@
 
 use super::Campaign;
 use super::decide::{self, Rejection};
-use super::input::{BaseImageAnswer, Input, ReadPurpose};
+use super::handling::Handling;
 use super::observations::Observations;
-use super::turn::Turn;
+use super::schedule::Schedule;
+use crate::answer::{BaseImageAnswer, ReadPurpose};
+use crate::effect::{ClaimChange, Effect, Reaction};
 use crate::event::CampaignEvent;
-use crate::question::Questions;
-use crate::{DeviceId, ImageUrl, OperationId, Question, Timestamp};
-
-/// Something to do in the world, after the events decided with it are durable (E4). Each is
-/// answered by an input that carries its number: an answer to another question than the one that is
-/// open is void (E11).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Effect {
-    /// Resolve the channel and select the targets (D1, D2). Answered by
-    /// [`Input::SnapshotChunk`]s and [`Input::SnapshotComplete`], with the presence of each device
-    /// told in between.
-    TakeSnapshot {
-        /// To be handed back with the answer.
-        question: Question,
-    },
-    /// Read the version that a device reports. Answered by [`Input::BaseImageRead`].
-    ReadBaseImage {
-        /// The device.
-        device: DeviceId,
-        /// What for.
-        purpose: ReadPurpose,
-        /// To be handed back with the answer.
-        question: Question,
-    },
-    /// Send an Update request. Answered by [`Input::RequestAnswered`].
-    SendUpdate {
-        /// The device.
-        device: DeviceId,
-        /// The operation's UUID.
-        operation: OperationId,
-        /// The image's URL, byte for byte the same whenever this operation is sent (D8).
-        url: ImageUrl,
-        /// To be handed back with the answer.
-        question: Question,
-    },
-    /// Send a Cancel request. Answered by [`Input::CancelAnswered`].
-    SendCancel {
-        /// The device.
-        device: DeviceId,
-        /// The operation's UUID.
-        operation: OperationId,
-        /// The image's URL, as in its Update.
-        url: ImageUrl,
-        /// To be handed back with the answer.
-        question: Question,
-    },
-}
-
-/// A claim to take or to release in the transaction that records the events (E5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClaimChange {
-    /// An operation starts: the device becomes ours (D14).
-    TakeDevice(DeviceId, OperationId),
-    /// Its operation ended.
-    ReleaseDevice(DeviceId),
-    /// The campaign starts: its System Model and channel become ours (D18).
-    TakeRollout,
-    /// It has its outcome.
-    ReleaseRollout,
-}
-
-/// What became of an input.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Reaction {
-    /// It was taken.
-    #[default]
-    Taken,
-    /// It changes nothing: a duplicate, a stale report, a device that is no target.
-    Unchanged,
-    /// A report for an operation that had ended: recorded as late (D11).
-    Late,
-}
+use crate::id::DeviceId;
+use crate::input::Input;
+use crate::question::{Question, Questions};
+use crate::time::Timestamp;
 
 /// What an input led to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -103,6 +36,7 @@ pub struct Decision {
 pub struct LiveCampaign {
     pub(super) campaign: Campaign,
     pub(super) observations: Observations,
+    pub(super) schedule: Schedule,
     pub(super) questions: Questions,
     /// Until a loaded campaign knows who is online, nothing is due.
     pub(super) recovered: bool,
@@ -115,6 +49,7 @@ impl LiveCampaign {
         Self {
             campaign,
             observations: Observations::default(),
+            schedule: Schedule::default(),
             questions: Questions::default(),
             recovered: true,
         }
@@ -159,7 +94,7 @@ impl LiveCampaign {
         if !self.recovered {
             return None;
         }
-        [self.observations.next_timer(), self.held_until()].into_iter().flatten().min()
+        [self.schedule.next_timer(), self.held_until()].into_iter().flatten().min()
     }
 
     /// Whether the transport is known to be down: no target's turn comes until it is back (D10).
@@ -180,7 +115,7 @@ impl LiveCampaign {
             if reading != Some((ReadPurpose::Gate, *question)) {
                 return false;
             }
-            let event = decide::attempt::turn(&self.campaign, target, version.as_deref());
+            let event = decide::attempt::version_read(&self.campaign, target, version.as_deref());
             matches!(event, CampaignEvent::OperationStarted(_) | CampaignEvent::RequestResent(_))
         })
     }
@@ -197,32 +132,32 @@ impl LiveCampaign {
     /// [`Rejection`]: the input was refused and nothing has changed.
     pub fn handle(&mut self, input: Input, now: Timestamp) -> Result<Decision, Rejection> {
         let mut decision = Decision::default();
-        let turn = &mut Turn { live: self, decision: &mut decision, now, stale: None };
+        let handling = &mut Handling { live: self, decision: &mut decision, now, stale: None };
         match input {
-            Input::Command(command) => turn.command(&command)?,
+            Input::Command(command) => handling.command(&command)?,
             Input::SnapshotChunk { question, devices } => {
-                turn.snapshot_chunk(question, &devices)?;
+                handling.snapshot_chunk(question, &devices)?;
             }
-            Input::SnapshotComplete { question } => turn.snapshot_complete(question),
-            Input::SnapshotUnavailable { question } => turn.snapshot_unavailable(question),
-            Input::Presence { device, presence } => turn.presence(device, presence),
-            Input::BaseImageChanged { device } => turn.base_image_changed(device),
-            Input::DeviceRemoved { device } => turn.device_removed(device),
-            Input::DeviceFreed { device } => turn.device_freed(device),
-            Input::Report(report) => turn.report(&report)?,
+            Input::SnapshotComplete { question } => handling.snapshot_complete(question),
+            Input::SnapshotUnavailable { question } => handling.snapshot_unavailable(question),
+            Input::Presence { device, presence } => handling.presence(device, presence),
+            Input::BaseImageChanged { device } => handling.base_image_changed(device),
+            Input::DeviceRemoved { device } => handling.device_removed(device),
+            Input::DeviceFreed { device } => handling.device_freed(device),
+            Input::Report(report) => handling.report(&report)?,
             Input::BaseImageRead { device, question, answer, .. } => {
-                turn.base_image_read(device, question, &answer);
+                handling.base_image_read(device, question, &answer);
             }
             Input::RequestAnswered { device, question, answer, .. } => {
-                turn.request_answered(device, question, &answer);
+                handling.request_answered(device, question, &answer);
             }
             Input::CancelAnswered { device, question, answer, .. } => {
-                turn.cancel_answered(device, question, &answer);
+                handling.cancel_answered(device, question, &answer);
             }
-            Input::Recovered => turn.recovered(),
-            Input::Tick => turn.fire_timers(),
+            Input::Recovered => handling.recovered(),
+            Input::Tick => handling.fire_timers(),
         }
-        turn.advance();
+        handling.advance();
         Ok(decision)
     }
 }

@@ -2,55 +2,54 @@
 //!
 //! | Where | What |
 //! |---|---|
-//! | [`definition`] | what a campaign is to do, and the table of its statuses |
 //! | `targets` | the snapshot's targets, struct of arrays |
 //! | `target_map` | what only few targets have at a time |
 //! | `apply` | the fold: one event into the state (E1) |
-//! | `observations` | what is volatile: presence, reads under way, timers (E7) |
+//! | `observations` | what is volatile: presence, reads and calls under way (E7) |
+//! | `schedule` | what follows from both: whose turn may come, and what is due when |
 //! | `admission` | may this target start now, and if not, why and until when (P2) |
 //! | `ready` | whose turn it is (D4) |
-//! | `open` | which targets are still to come to an end |
+//! | `unfinished_targets` | which targets are still to come to an end |
 //! | `decide` | the rules: what an input leads to, one file per concern (E2) |
 //! | `live` | a campaign at work: state and observations together; effects |
 //! | `fingerprint` | what tells two campaigns apart, for model checkers |
-//! | `turn` | one input being handled: record, follow up, fire timers |
+//! | `handling` | one input being handled: record, follow up, fire timers |
 
 mod admission;
 mod apply;
 mod decide;
-mod definition;
 mod fingerprint;
-mod input;
+mod handling;
 mod live;
 mod observations;
-mod open;
 mod outage;
 mod ready;
+mod schedule;
 mod target_map;
 mod targets;
-mod turn;
+mod unfinished_targets;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use crate::operation::at_work::SETTLING;
 pub use admission::{Hold, HoldReason, Why};
-pub use apply::ApplyError;
 pub use decide::{CreateError, Rejection};
-pub use definition::{CampaignDefinition, CampaignStatus, Outcome, WhenRunning};
-pub use input::{
-    BaseImageAnswer, CampaignEdit, Command, Input, LimitsEdit, Presence, ReadPurpose,
-    RequestAnswer, RunningOperations, TransportError,
-};
-pub use live::{ClaimChange, Decision, Effect, LiveCampaign, Reaction};
-pub use open::OpenTarget;
-pub use targets::{FailureReason, Settlement, TargetCounts, TargetStatus};
+pub use live::{Decision, LiveCampaign};
+pub use targets::TargetCounts;
+pub use unfinished_targets::OpenTarget;
 
 use self::target_map::TargetMap;
 use self::targets::Targets;
-use crate::{CampaignId, DeviceId, Operation, RolloutLimits, StreamId, TenantId, Timestamp};
+use crate::definition::CampaignDefinition;
+use crate::envelope::StreamId;
+use crate::id::{CampaignId, DeviceId, TenantId};
+use crate::operation::Operation;
+use crate::reason::FailureReason;
+use crate::rollout::RolloutLimits;
+use crate::status::{CampaignStatus, Outcome, Settlement, TargetStatus};
+use crate::time::Timestamp;
 
 /// The state of a campaign: the fold of its events, and nothing else (E1).
 ///
@@ -223,7 +222,9 @@ impl Campaign {
     }
 
     /// Operations that have not ended, with their devices.
-    pub fn active_operations(&self) -> impl Iterator<Item = (DeviceId, crate::OperationId)> + '_ {
+    pub fn active_operations(
+        &self,
+    ) -> impl Iterator<Item = (DeviceId, crate::id::OperationId)> + '_ {
         self.operations
             .iter()
             .map(|(target, operation)| (self.targets.device(target), operation.id))

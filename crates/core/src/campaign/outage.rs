@@ -7,7 +7,7 @@ use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use super::fingerprint::ahead;
-use crate::Timestamp;
+use crate::time::Timestamp;
 
 /// Failures in a row that make an outage.
 const FAILURES: u32 = 3;

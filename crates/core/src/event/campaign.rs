@@ -3,11 +3,16 @@
 use serde::{Deserialize, Serialize};
 
 use super::codec::{DecodeError, decode_payload, events};
+use super::definition;
 use super::{Confirmation, EventError, OperationFailure, TargetFailure};
-use crate::{
-    CampaignDefinition, DeviceId, NewEvent, OperationId, Outcome, Phase, ReportStatus,
-    RolloutLimits, StatusCode, StoredEvent, StreamId, Timestamp, stored_form,
-};
+use crate::definition::CampaignDefinition;
+use crate::envelope::{NewEvent, StoredEvent, StreamId};
+use crate::id::{DeviceId, OperationId};
+use crate::operation::{Phase, ReportStatus, StatusCode};
+use crate::rollout::RolloutLimits;
+use crate::status::Outcome;
+use crate::stored_form;
+use crate::time::Timestamp;
 
 events! {
     /// A fact about an update campaign. A campaign's state is the fold of these, and nothing else
@@ -18,7 +23,7 @@ events! {
     CampaignCreated = "campaign_created", schema 3 {
         /// Everything that it is to do.
         // Boxed: it is large, and most events are not.
-        #[serde(deserialize_with = "stored_form::definition")]
+        #[serde(deserialize_with = "definition::stored")]
         definition: Box<CampaignDefinition>,
         /// When it is to start; none: at once.
         scheduled_at: Option<Timestamp>,
@@ -26,7 +31,7 @@ events! {
     /// The scheduled campaign was changed (D19).
     CampaignEdited = "campaign_edited", schema 3 {
         /// Everything that it is to do now.
-        #[serde(deserialize_with = "stored_form::definition")]
+        #[serde(deserialize_with = "definition::stored")]
         definition: Box<CampaignDefinition>,
         /// When it is to start now; none: at once.
         scheduled_at: Option<Timestamp>,

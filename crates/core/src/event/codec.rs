@@ -1,7 +1,7 @@
 //! Between events and what is stored: the event's type and schema version stand beside the
 //! payload, so that it is decoded straight from its bytes.
 
-use crate::StreamId;
+use crate::envelope::StreamId;
 
 /// A stored event that cannot be read. It stops its own campaign only (E6, D21).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -60,7 +60,12 @@ pub(super) enum DecodeError {
 }
 
 impl DecodeError {
-    pub(super) fn at(self, stream: StreamId, version: u64, event: &crate::NewEvent) -> EventError {
+    pub(super) fn at(
+        self,
+        stream: StreamId,
+        version: u64,
+        event: &crate::envelope::NewEvent,
+    ) -> EventError {
         let event_type = crate::id::excerpt(&event.event_type);
         match self {
             Self::UnknownType => EventError::UnknownType { stream, version, event_type },

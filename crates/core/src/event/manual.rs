@@ -4,10 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use super::codec::{DecodeError, decode_payload, events};
 use super::{Confirmation, EventError, OperationFailure};
-use crate::{
-    ManualUpdateDefinition, NewEvent, Phase, ReportStatus, StatusCode, StoredEvent, StreamId,
-    Timestamp,
-};
+use crate::definition::ManualUpdateDefinition;
+use crate::envelope::{NewEvent, StoredEvent, StreamId};
+use crate::operation::{Phase, ReportStatus, StatusCode};
+use crate::time::Timestamp;
 
 events! {
     /// A fact about a manual OTA update.

@@ -6,6 +6,7 @@
 
 mod campaign;
 mod codec;
+mod definition;
 mod manual;
 mod upcast;
 
@@ -26,7 +27,9 @@ pub use manual::{
     ManualResendKeptBack, ManualStarted, ManualSucceeded, ManualUpdateEvent,
 };
 
-use crate::{FailureReason, GateRefusal, StatusCode};
+use crate::gate::GateRefusal;
+use crate::operation::StatusCode;
+use crate::reason::FailureReason;
 
 /// How a success is known (D12).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

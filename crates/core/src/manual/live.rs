@@ -1,23 +1,25 @@
 //! A manual OTA update at work: what it is told, and what follows (D8, D9, D11, D12, D14, D20).
 
-use super::{ManualStatus, ManualUpdate, ManualUpdateDefinition};
+use super::{ManualStatus, ManualUpdate};
+use crate::answer::{BaseImageAnswer, ReadPurpose, RequestAnswer};
+use crate::definition::ManualUpdateDefinition;
+use crate::effect::{Effect, Reaction};
 use crate::event::{
     Confirmation, ManualCancelRequested, ManualCancelSent, ManualFailed, ManualLateReport,
     ManualReported, ManualRequestAccepted, ManualRequestFailed, ManualRequestReissued,
     ManualRequestResent, ManualResendKeptBack, ManualStarted, ManualSucceeded, ManualUpdateEvent,
     OperationFailure,
 };
+use crate::id::{DeviceId, OperationId};
+use crate::input::{Command, Input, Presence};
 use crate::operation::at_work::{
     AFTER_RESTART, Answered, AtWork, CancelAnswered, Connection, Due, Fact, Looked, Reach,
-    Situation, Unreadable, at_deadline, request_answered,
+    SETTLING, Situation, Unreadable, at_deadline, request_answered,
 };
-use crate::operation::backoff;
-use crate::question::Questions;
-use crate::{
-    BaseImageAnswer, Cancellation, Command, Delivery, DeviceId, Effect, Input, OperationId,
-    OperationReport, Presence, Question, Reaction, ReadPurpose, RequestAnswer, RolloutError,
-    SETTLING, Timestamp, Verdict,
-};
+use crate::operation::{Cancellation, Delivery, OperationReport, Verdict, backoff};
+use crate::question::{Question, Questions};
+use crate::rollout::RolloutError;
+use crate::time::Timestamp;
 
 /// What an input led to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -70,8 +72,8 @@ pub struct LiveManualUpdate {
     online: Option<bool>,
     work: AtWork,
     questions: Questions,
-    /// When the resend that was kept back has its turn, as the device is back (D8).
-    turn_at: Option<Timestamp>,
+    /// When the resend that was kept back leaves, as the device is back (D8).
+    resend_at: Option<Timestamp>,
     late: u16,
     /// Until a loaded update knows whether its device is online, nothing is due.
     recovered: bool,
@@ -99,7 +101,7 @@ impl LiveManualUpdate {
             online: None,
             work: AtWork::default(),
             questions: Questions::default(),
-            turn_at: None,
+            resend_at: None,
             late: 0,
             recovered: true,
         }
@@ -155,8 +157,8 @@ impl LiveManualUpdate {
         if self.work.reading.is_some() || !self.recovered {
             return None;
         }
-        let turn = self.turn_at.filter(|_| operation.kept_back);
-        let timers = [self.work.deadline(operation), turn, self.work.watched()];
+        let resend = self.resend_at.filter(|_| operation.kept_back);
+        let timers = [self.work.deadline(operation), resend, self.work.watched()];
         timers.into_iter().flatten().min()
     }
 
@@ -271,7 +273,7 @@ impl LiveManualUpdate {
                 let recovered = self.recovered;
                 let Some(operation) = self.update.operation() else { return };
                 if operation.kept_back {
-                    self.turn_at = Some(if recovered { now } else { now + AFTER_RESTART });
+                    self.resend_at = Some(if recovered { now } else { now + AFTER_RESTART });
                 }
                 let limits = &self.update.definition.limits;
                 let situation = Situation { operation, limits, reach: Reach::Online, now };
@@ -281,7 +283,7 @@ impl LiveManualUpdate {
             }
             Presence::Offline => {
                 self.online = Some(false);
-                self.turn_at = None;
+                self.resend_at = None;
                 self.work.disconnected();
             }
         }
@@ -404,9 +406,9 @@ impl LiveManualUpdate {
         if self.work.reading.is_some() || !self.recovered {
             return;
         }
-        let turn = self.turn_at.filter(|_| operation.kept_back);
-        let purpose = if turn.is_some_and(|at| at <= now) {
-            self.turn_at = None;
+        let resend = self.resend_at.filter(|_| operation.kept_back);
+        let purpose = if resend.is_some_and(|at| at <= now) {
+            self.resend_at = None;
             ReadPurpose::Deadline
         } else {
             match self.work.due(Some(operation), true, now) {
@@ -442,9 +444,9 @@ impl LiveManualUpdate {
         let limits = &definition.limits;
         let is_shown = version.is_ok_and(|version| definition.is_shown_by(version));
         let fact = if operation.kept_back && purpose == ReadPurpose::Deadline && !is_shown {
-            // Its resend has its turn when the device is back.
+            // Its resend leaves when the device is back.
             if version.is_err() && reach == Reach::Online {
-                self.turn_at = Some(now + SETTLING);
+                self.resend_at = Some(now + SETTLING);
             }
             let can_leave = version.is_ok() && reach == Reach::Online;
             can_leave.then(|| at_deadline(operation, limits, reach))

@@ -3,123 +3,16 @@
 
 mod live;
 
-use std::fmt;
-use std::str::FromStr;
-
-use semver::Version;
 use serde::{Deserialize, Serialize};
 
 pub use live::{LiveManualUpdate, ManualDecision, ManualRejection};
 
+use crate::definition::ManualUpdateDefinition;
+use crate::envelope::{ApplyError, StreamId};
 use crate::event::{ManualStarted, ManualUpdateEvent, OperationFailure};
-use crate::operation::RecordedReport;
-use crate::{
-    ApplyError, Cancellation, Delivery, DeviceId, ImageUrl, Operation, OperationId,
-    OperationLimits, Phase, StreamId, TenantId, Timestamp, parse_version,
-};
-
-/// The longest request id, in bytes.
-const LONGEST_REQUEST_ID: usize = 255;
-
-/// The id that a caller gives a manual OTA update: a repeated call with the same one is harmless.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct RequestId(String);
-
-/// A text that is no request id.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a request id of {length} bytes: give 1 to 255 visible ASCII characters")]
-#[non_exhaustive]
-pub struct RequestIdError {
-    /// Its length.
-    pub length: usize,
-}
-
-impl TryFrom<String> for RequestId {
-    type Error = RequestIdError;
-
-    fn try_from(text: String) -> Result<Self, RequestIdError> {
-        let fits = (1..=LONGEST_REQUEST_ID).contains(&text.len());
-        if fits && text.bytes().all(|b| b.is_ascii_graphic()) {
-            Ok(Self(text))
-        } else {
-            Err(RequestIdError { length: text.len() })
-        }
-    }
-}
-
-impl From<RequestId> for String {
-    fn from(id: RequestId) -> Self {
-        id.0
-    }
-}
-
-impl RequestId {
-    /// Reads a request id.
-    ///
-    /// # Errors
-    /// [`RequestIdError`] if it is empty, too long or not visible ASCII.
-    pub fn new(text: impl Into<String>) -> Result<Self, RequestIdError> {
-        text.into().try_into()
-    }
-
-    /// The text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl FromStr for RequestId {
-    type Err = RequestIdError;
-
-    fn from_str(text: &str) -> Result<Self, RequestIdError> {
-        Self::new(text)
-    }
-}
-
-impl fmt::Display for RequestId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// What a manual OTA update is to do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ManualUpdateDefinition {
-    /// The caller's id for it.
-    pub request_id: RequestId,
-    /// The device.
-    pub device: DeviceId,
-    /// The image's URL.
-    pub url: ImageUrl,
-    /// The version that the device is to show afterwards. Without it no outcome is inferred (D12).
-    pub expected_version: Option<Version>,
-    /// The version that the device showed before, as it reports it; `None`: unknown.
-    pub version_before: Option<String>,
-    /// Its retries and time-outs.
-    #[serde(deserialize_with = "crate::stored_form::operation_limits")]
-    pub limits: OperationLimits,
-}
-
-impl ManualUpdateDefinition {
-    /// Whether what the device shows can tell the outcome: the expected version is given and is
-    /// another than the one before.
-    #[must_use]
-    pub fn can_be_reconciled(&self) -> bool {
-        let before = self.version_before.as_deref().map(parse_version);
-        match (&self.expected_version, before) {
-            (Some(expected), Some(Ok(before))) => *expected != before,
-            (Some(_), Some(Err(_))) => true,
-            _ => false,
-        }
-    }
-
-    pub(crate) fn is_shown_by(&self, version: Option<&str>) -> bool {
-        let shown = version.and_then(|text| parse_version(text).ok());
-        self.can_be_reconciled() && shown.is_some() && shown == self.expected_version
-    }
-}
+use crate::id::{OperationId, TenantId};
+use crate::operation::{Cancellation, Delivery, Operation, Phase, RecordedReport};
+use crate::time::Timestamp;
 
 /// How a manual OTA update stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,13 +3,16 @@
 //! says to it (D10), and what leaves again after a restart (E4).
 //!
 //! What it is told leads to a [`Fact`], which its owner records as an event of its own and acts upon.
-//! It knows of no targets, slots or turns, and records and sends nothing itself. All of [`AtWork`] is
+//! It knows of no targets or slots, and records and sends nothing itself. All of [`AtWork`] is
 //! volatile (E7).
 
 use std::time::Duration;
 
 use super::{Cancellation, Heard, Operation, OperationReport, Phase, Verdict};
-use crate::{OperationLimits, Question, ReadPurpose, RequestAnswer, Timestamp};
+use crate::answer::{ReadPurpose, RequestAnswer};
+use crate::question::Question;
+use crate::rollout::OperationLimits;
+use crate::time::Timestamp;
 
 /// How long a base image must have been shown before it is believed (D12): an old value can come
 /// first after a connection.

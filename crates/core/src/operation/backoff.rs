@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::DeviceId;
+use crate::id::DeviceId;
 
 const FIRST_MS: u64 = 5_000;
 const LONGEST_MS: u64 = 240_000;

@@ -18,7 +18,9 @@ pub use phase::{Phase, ReportStatus, UnknownStatus};
 pub use report::{Heard, OperationReport, Verdict};
 pub use status_code::StatusCode;
 
-use crate::{OperationId, OperationLimits, Timestamp};
+use crate::id::OperationId;
+use crate::rollout::OperationLimits;
+use crate::time::Timestamp;
 
 /// What is known of the sending of an operation's request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -1,7 +1,9 @@
 //! What a device's report does to its operation (D11).
 
 use super::{Operation, Phase, ReportStatus, StatusCode};
-use crate::{DeviceId, OperationId, OperationLimits, Timestamp};
+use crate::id::{DeviceId, OperationId};
+use crate::rollout::OperationLimits;
+use crate::time::Timestamp;
 
 /// The longest message that is kept, in characters.
 const LONGEST_MESSAGE: usize = 1_000;

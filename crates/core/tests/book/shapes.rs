@@ -26,22 +26,22 @@ macro_rules! shape {
 }
 
 const SHAPES: &[Shape] = &[
-    shape!("struct" "CampaignDefinition" in "campaign/definition.rs"),
+    shape!("struct" "CampaignDefinition" in "definition.rs"),
     shape!("struct" "BaseImage" in "fleet.rs"),
     shape!("enum" "RolloutMechanism" in "rollout.rs"),
     shape!("struct" "PushRollout" in "rollout.rs"),
     shape!("struct" "RolloutLimits" in "rollout.rs"),
     shape!("struct" "OperationLimits" in "rollout.rs"),
     shape!("struct" "GatePolicy" in "gate.rs"),
-    shape!("enum" "WhenRunning" in "campaign/definition.rs"),
-    shape!("enum" "Outcome" in "campaign/definition.rs"),
+    shape!("enum" "WhenRunning" in "definition.rs"),
+    shape!("enum" "Outcome" in "status.rs"),
     shape!("enum" "Phase" in "operation/phase.rs"),
     shape!("enum" "ReportStatus" in "operation/phase.rs"),
     shape!("enum" "Confirmation" in "event/mod.rs"),
     shape!("enum" "TargetFailure" in "event/mod.rs"),
     shape!("enum" "GateRefusal" in "gate.rs"),
     shape!("enum" "OperationFailure" in "event/mod.rs"),
-    shape!("struct" "ManualUpdateDefinition" in "manual/mod.rs"),
+    shape!("struct" "ManualUpdateDefinition" in "definition.rs"),
 ];
 
 /// Types that are one number or text in JSON, in words.

@@ -1,19 +1,20 @@
 //! What comes of a target's turn, once its version is read (D4, D5, D7).
 
 use super::{fact, reconcile};
+use crate::answer::TransportError;
 use crate::campaign::Campaign;
-use crate::campaign::input::TransportError;
 use crate::event::{
     AttemptDeferred, CampaignEvent, OperationStarted, TargetFailed, TargetFailure, TargetUpToDate,
 };
 use crate::gate::{GateDecision, evaluate};
+use crate::id::OperationId;
 use crate::operation::at_work::{Fact, Reach, at_deadline};
 use crate::operation::backoff;
-use crate::{OperationId, Timestamp};
+use crate::time::Timestamp;
 
 /// What comes of a turn at which the device reports `version`. Of one whose resend was kept back
 /// only gate 3 is asked again (D8).
-pub(in crate::campaign) fn turn(
+pub(in crate::campaign) fn version_read(
     campaign: &Campaign,
     target: u32,
     version: Option<&str>,

@@ -1,7 +1,8 @@
 //! What follows from the counts alone: the outcome (D3, D13), a completed pause (D16).
 
-use crate::campaign::{Campaign, CampaignStatus, Outcome};
+use crate::campaign::Campaign;
 use crate::event::{CampaignEvent, CampaignFinished, CampaignPaused};
+use crate::status::{CampaignStatus, Outcome};
 
 /// The event that is due now, if any. Asked again after every other event, and after a restart, so
 /// that a crash between two of them loses nothing.

@@ -21,8 +21,9 @@ pub(super) mod request;
 pub(super) mod snapshot;
 pub(super) mod steer;
 
-use super::CampaignStatus;
-use crate::{CampaignId, DeviceId, OperationId, RolloutError};
+use crate::id::{CampaignId, DeviceId, OperationId};
+use crate::rollout::RolloutError;
+use crate::status::CampaignStatus;
 
 /// Why an input was refused. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

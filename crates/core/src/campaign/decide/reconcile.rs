@@ -1,11 +1,13 @@
 //! What follows from what a device shows (D12, D22), and from its removal (D15).
 
-use crate::campaign::{Campaign, CampaignStatus, TargetStatus};
+use crate::campaign::Campaign;
 use crate::event::{
     CampaignEvent, ContradictionSeen, OperationFailed, OperationFailure, TargetFailed,
     TargetFailure,
 };
-use crate::{BaseImage, parse_version};
+use crate::fleet::BaseImage;
+use crate::status::{CampaignStatus, TargetStatus};
+use crate::version::parse_version;
 
 /// Whether `version` is the campaign's own, build metadata included.
 pub(in crate::campaign) fn shows(image: &BaseImage, version: Option<&str>) -> bool {

@@ -6,8 +6,9 @@ use crate::event::{
     CampaignEvent, Confirmation, LateReportReceived, OperationFailed, OperationFailure,
     OperationRefused, OperationReported, OperationSucceeded,
 };
-use crate::operation::backoff;
-use crate::{OperationId, OperationReport, Phase, Timestamp, Verdict};
+use crate::id::OperationId;
+use crate::operation::{OperationReport, Phase, Verdict, backoff};
+use crate::time::Timestamp;
 
 /// A report about an operation that is not active: one that has ended, or none of ours. Nothing is
 /// changed by it but that it is recorded (D11).

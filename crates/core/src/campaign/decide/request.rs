@@ -1,14 +1,14 @@
 //! What the transport said to an Update request (D10).
 
+use crate::answer::RequestAnswer;
 use crate::campaign::Campaign;
-use crate::campaign::input::RequestAnswer;
 use crate::event::{
     CampaignEvent, OperationDeferred, OperationFailed, OperationFailure, RequestAccepted,
     ResendFailed,
 };
 use crate::operation::at_work::{Answered, request_answered};
-use crate::operation::backoff;
-use crate::{Operation, Timestamp};
+use crate::operation::{Operation, backoff};
+use crate::time::Timestamp;
 
 pub(in crate::campaign) fn answered(
     campaign: &Campaign,

@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::Rejection;
-use crate::campaign::{Campaign, CampaignStatus};
+use crate::campaign::Campaign;
 use crate::event::{CampaignEvent, CampaignStarted, SnapshotExtended};
-use crate::{DeviceId, Timestamp};
+use crate::id::DeviceId;
+use crate::status::CampaignStatus;
+use crate::time::Timestamp;
 
 /// The most targets of one campaign.
 const MOST_TARGETS: u32 = 10_000_000;

@@ -2,13 +2,16 @@
 //! (D16 to D19).
 
 use super::{CreateError, Rejection};
-use crate::Timestamp;
-use crate::campaign::input::{CampaignEdit, Command, RunningOperations};
-use crate::campaign::{Campaign, CampaignDefinition, CampaignStatus, Outcome};
+use crate::campaign::Campaign;
+use crate::definition::CampaignDefinition;
+use crate::edit::CampaignEdit;
 use crate::event::{
     CampaignCreated, CampaignDeleted, CampaignEdited, CampaignEvent, CampaignFinished,
     CampaignPausing, CampaignResumed, LimitsChanged,
 };
+use crate::input::{Command, RunningOperations};
+use crate::status::{CampaignStatus, Outcome};
+use crate::time::Timestamp;
 
 type Decided = Result<CampaignEvent, Rejection>;
 

@@ -1,8 +1,9 @@
 //! Which targets are still to come to an end, and where their devices are as far as the campaign
 //! knows: for adapters that compare this now and then with what their platform says.
 
-use super::{LiveCampaign, TargetStatus};
-use crate::DeviceId;
+use super::LiveCampaign;
+use crate::id::DeviceId;
+use crate::status::TargetStatus;
 
 /// A target that is not final.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,16 +12,21 @@ mod answers;
 mod snapshot;
 mod world;
 
+use super::Campaign;
 use super::decide::{self, Rejection};
-use super::input::{Command, ReadPurpose};
-use super::live::{ClaimChange, Decision, Effect, LiveCampaign, Reaction};
-use super::{Campaign, TargetStatus};
+use super::live::{Decision, LiveCampaign};
+use crate::answer::ReadPurpose;
+use crate::effect::{ClaimChange, Effect, Reaction};
 use crate::event::{CampaignEvent, OperationReadmitted};
+use crate::id::DeviceId;
+use crate::input::Command;
+use crate::operation::Cancellation;
 use crate::operation::at_work::{Due, SETTLING};
-use crate::{Cancellation, DeviceId, Timestamp};
+use crate::status::TargetStatus;
+use crate::time::Timestamp;
 
 /// One input being handled at one time.
-pub(super) struct Turn<'a> {
+pub(super) struct Handling<'a> {
     pub(super) live: &'a mut LiveCampaign,
     pub(super) decision: &'a mut Decision,
     pub(super) now: Timestamp,
@@ -30,7 +35,7 @@ pub(super) struct Turn<'a> {
     pub(super) stale: Option<u32>,
 }
 
-impl Turn<'_> {
+impl Handling<'_> {
     pub(in crate::campaign) fn campaign(&self) -> &Campaign {
         &self.live.campaign
     }
@@ -54,17 +59,17 @@ impl Turn<'_> {
     /// Queue and timers must be in step when they are looked at.
     fn catch_up(&mut self) {
         if let Some(target) = self.stale.take() {
-            let LiveCampaign { campaign, observations, .. } = &mut *self.live;
-            observations.sync(campaign, target, self.now);
+            let LiveCampaign { campaign, observations, schedule, .. } = &mut *self.live;
+            schedule.sync(campaign, observations, target, self.now);
         }
     }
 
-    /// Folds an event of this turn and notes its claims.
+    /// Folds an event that was decided and notes its claims.
     pub(in crate::campaign) fn record(&mut self, event: CampaignEvent) {
-        let LiveCampaign { campaign, observations, .. } = &mut *self.live;
+        let LiveCampaign { campaign, observations, schedule, .. } = &mut *self.live;
         let target = event.device().and_then(|device| campaign.targets.find(device));
         if let Some(target) = target {
-            observations.unqueue(campaign, target);
+            schedule.unqueue(campaign, target);
         }
         let had_operation = target.is_some_and(|target| campaign.operations.contains(target));
         match &event {
@@ -114,7 +119,7 @@ impl Turn<'_> {
         if ends_snapshot {
             // The answer to a request that is under way is not wanted any more.
             self.live.observations.snapshot_asked = None;
-            self.live.observations.snapshot_at = None;
+            self.live.schedule.snapshot_at = None;
         }
         self.record(event);
         if matches!(command, Command::Cancel { .. }) {
@@ -185,7 +190,7 @@ impl Turn<'_> {
     pub(in crate::campaign) fn fire_timers(&mut self) {
         self.catch_up();
         while let Some(target) =
-            self.live.observations.first_due(self.now).filter(|_| self.live.recovered)
+            self.live.schedule.first_due(self.now).filter(|_| self.live.recovered)
         {
             self.timer(target);
             self.catch_up();
@@ -225,7 +230,7 @@ impl Turn<'_> {
         }
         while self.live.admits_any() {
             self.catch_up();
-            if let Some(target) = self.live.observations.first_running() {
+            if let Some(target) = self.live.schedule.first_already_updating() {
                 let device = self.campaign().targets.device(target);
                 self.record(OperationReadmitted { device }.into());
                 // What it showed and that it came back meant nothing while its target was idle.

@@ -1,18 +1,20 @@
 //! The answers to effects: what was read for the gates (D5) and at deadlines (D8, D9, D12), what
 //! the transport said to requests (D10, D17).
 
-use super::Turn;
+use super::Handling;
+use crate::answer::{BaseImageAnswer, ReadPurpose, RequestAnswer, TransportError};
 use crate::campaign::decide;
-use crate::campaign::input::{BaseImageAnswer, ReadPurpose, RequestAnswer, TransportError};
-use crate::campaign::live::{LiveCampaign, Reaction};
+use crate::campaign::live::LiveCampaign;
 use crate::campaign::outage::Call;
-use crate::campaign::{CampaignStatus, TargetStatus};
+use crate::effect::Reaction;
 use crate::event::CampaignEvent;
+use crate::id::DeviceId;
 use crate::operation::at_work::{CancelAnswered, Fact, Looked, Reach, Situation, Unreadable};
-use crate::operation::backoff;
-use crate::{Cancellation, Delivery, DeviceId, Question};
+use crate::operation::{Cancellation, Delivery, backoff};
+use crate::question::Question;
+use crate::status::{CampaignStatus, TargetStatus};
 
-impl Turn<'_> {
+impl Handling<'_> {
     pub(in crate::campaign) fn base_image_read(
         &mut self,
         device: DeviceId,
@@ -61,7 +63,7 @@ impl Turn<'_> {
         let watch = self.live.observations.watch(target);
         watch.work.failures = 0;
         watch.not_before = None;
-        let event = decide::attempt::turn(&self.live.campaign, target, version.as_deref());
+        let event = decide::attempt::version_read(&self.live.campaign, target, version.as_deref());
         let starts =
             matches!(event, CampaignEvent::OperationStarted(_) | CampaignEvent::RequestResent(_));
         self.record(event);

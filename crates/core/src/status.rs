@@ -1,40 +1,10 @@
-//! What a campaign is to do, and the names of where it stands.
+//! Where campaigns and their targets stand, and how they end.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{BaseImage, CampaignName, Channel, RolloutMechanism};
-
-/// What happens when the campaign starts while an older one for the same System Model and channel
-/// is started and unfinished (D18).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum WhenRunning {
-    /// The older one is superseded.
-    #[default]
-    Supersede,
-    /// The newer one is refused, or, if it was scheduled, waits for the older one to finish.
-    Refuse,
-}
-
-/// What a campaign is to do. Events embed it whole (E10). An unknown key is refused when it is read
-/// from outside, and passed over in an event (E6).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CampaignDefinition {
-    /// Its name, for people.
-    pub name: CampaignName,
-    /// The image that it distributes.
-    pub base_image: BaseImage,
-    /// The channel whose devices it targets.
-    pub channel: Channel,
-    /// How it proceeds.
-    pub rollout: RolloutMechanism,
-    /// What happens to an older one.
-    #[serde(default)]
-    pub when_running: WhenRunning,
-}
+use crate::reason::FailureReason;
 
 /// Where a campaign stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -144,5 +114,81 @@ impl Outcome {
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
+    }
+}
+
+/// Where a target stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TargetStatus {
+    /// Nothing is in progress.
+    Idle,
+    /// Its operation is in progress: it holds a slot.
+    InProgress,
+    /// Final: it runs the image.
+    Successful,
+    /// Final: it failed.
+    Failed,
+    /// Final: the campaign ended before its turn.
+    Cancelled,
+}
+
+impl TargetStatus {
+    /// All statuses.
+    pub const ALL: [Self; 5] =
+        [Self::Idle, Self::InProgress, Self::Successful, Self::Failed, Self::Cancelled];
+
+    /// Whether nothing changes any more.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Successful | Self::Failed | Self::Cancelled)
+    }
+
+    /// The name, in snake case.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::InProgress => "in_progress",
+            Self::Successful => "successful",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl fmt::Display for TargetStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// How a target became final.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Settlement {
+    /// It is not final.
+    Open,
+    /// It ran the image before its turn came (D5).
+    UpToDate,
+    /// Its device reported success.
+    Reported,
+    /// Its device shows the image (D12).
+    Confirmed,
+    /// It failed.
+    Failed(FailureReason),
+    /// It was cancelled with its campaign (D17, D18).
+    Cancelled,
+}
+
+impl Settlement {
+    /// The status of a target that ended so.
+    pub(crate) fn status(self) -> Option<TargetStatus> {
+        match self {
+            Self::Open => None,
+            Self::UpToDate | Self::Reported | Self::Confirmed => Some(TargetStatus::Successful),
+            Self::Failed(_) => Some(TargetStatus::Failed),
+            Self::Cancelled => Some(TargetStatus::Cancelled),
+        }
     }
 }

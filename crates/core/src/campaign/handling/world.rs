@@ -1,15 +1,17 @@
 //! What the world shows: who is online, what changed, what devices report (D4, D11, D12, D15), and
 //! what is looked at anew after a restart (E4, E7).
 
-use super::Turn;
-use crate::campaign::TargetStatus;
+use super::Handling;
 use crate::campaign::decide::{self, Rejection};
-use crate::campaign::input::Presence;
-use crate::campaign::live::{LiveCampaign, Reaction};
+use crate::campaign::live::LiveCampaign;
+use crate::effect::Reaction;
+use crate::id::DeviceId;
+use crate::input::Presence;
+use crate::operation::OperationReport;
 use crate::operation::at_work::{AFTER_RESTART, Connection, Reach, SETTLING, Situation};
-use crate::{DeviceId, OperationReport};
+use crate::status::TargetStatus;
 
-impl Turn<'_> {
+impl Handling<'_> {
     pub(in crate::campaign) fn presence(&mut self, device: DeviceId, presence: Presence) {
         let Some(target) = self.find(device) else { return };
         let now = self.now;

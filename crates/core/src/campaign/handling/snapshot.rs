@@ -1,12 +1,14 @@
 //! The snapshot: asking for it, and taking it in chunk by chunk (D1, E9).
 
-use super::Turn;
+use super::Handling;
 use crate::campaign::decide::{self, Rejection};
-use crate::campaign::live::{Effect, Reaction};
+use crate::campaign::live::LiveCampaign;
+use crate::effect::{Effect, Reaction};
+use crate::id::DeviceId;
 use crate::operation::at_work::SETTLING;
-use crate::{DeviceId, Question};
+use crate::question::Question;
 
-impl Turn<'_> {
+impl Handling<'_> {
     pub(in crate::campaign) fn snapshot_chunk(
         &mut self,
         question: Question,
@@ -35,19 +37,19 @@ impl Turn<'_> {
     pub(in crate::campaign) fn snapshot_unavailable(&mut self, question: Question) {
         if self.live.observations.snapshot_asked == Some(question) {
             self.live.observations.snapshot_asked = None;
-            self.live.observations.snapshot_at = Some(self.now + SETTLING);
+            self.live.schedule.snapshot_at = Some(self.now + SETTLING);
         }
     }
 
     pub(in crate::campaign) fn ask_for_snapshot(&mut self) {
-        let observations = &mut self.live.observations;
-        let waits = observations.snapshot_at.is_some_and(|at| at > self.now);
-        if waits || !decide::snapshot::is_due(&self.live.campaign, self.now) {
+        let LiveCampaign { campaign, observations, schedule, questions, .. } = &mut *self.live;
+        let waits = schedule.snapshot_at.is_some_and(|at| at > self.now);
+        if waits || !decide::snapshot::is_due(campaign, self.now) {
             return;
         }
-        observations.snapshot_at = None;
+        schedule.snapshot_at = None;
         if observations.snapshot_asked.is_none() {
-            let question = self.live.questions.ask();
+            let question = questions.ask();
             observations.snapshot_asked = Some(question);
             self.decision.effects.push(Effect::TakeSnapshot { question });
         }

@@ -1,0 +1,136 @@
+//! The core is built in floors, as its front page says: each module is made of what is below it.
+//! Campaigns and manual updates stand side by side, and nothing below knows of either.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+/// Modules, each with those that it must not know of, whatever else it may.
+const APART: [(&str, &[&str]); 5] = [
+    ("campaign", &["manual"]),
+    ("manual", &["campaign"]),
+    ("event", &["campaign", "manual", "input", "effect"]),
+    ("operation", &["campaign", "manual", "event", "input", "effect", "definition"]),
+    ("answer", &["operation", "input"]),
+];
+
+/// What each top-level module imports, with a file that does it.
+type Graph = BTreeMap<String, BTreeMap<String, String>>;
+
+/// The code of a file: no comments, and no attribute that names a path in a text.
+fn code(text: &str) -> String {
+    let lines = text.lines().map(|line| line.split("//").next().unwrap_or_default());
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// The names that follow each `crate::` in the code: one, or those within braces.
+fn named(code: &str) -> Vec<String> {
+    let is_name = |c: char| c.is_alphanumeric() || c == '_';
+    let mut all = Vec::new();
+    for rest in code.split("crate::").skip(1) {
+        let Some(list) = rest.strip_prefix('{') else {
+            all.push(rest.chars().take_while(|c| is_name(*c)).collect());
+            continue;
+        };
+        // Of a nested list only the outermost names are modules.
+        let (mut depth, mut name, mut path) = (0, String::new(), false);
+        for c in list.chars() {
+            match c {
+                '}' if depth == 0 => break,
+                '{' => depth += 1,
+                '}' => depth -= 1,
+                ',' if depth == 0 => {
+                    all.push(std::mem::take(&mut name));
+                    path = false;
+                }
+                ':' if depth == 0 => path = true,
+                c if depth == 0 && !path && is_name(c) => name.push(c),
+                _ => {}
+            }
+        }
+        all.push(name);
+    }
+    all.retain(|name| !name.is_empty());
+    all
+}
+
+fn read(folder: &Path, module: Option<&str>, graph: &mut Graph) {
+    for entry in fs::read_dir(folder).expect("a folder").flatten() {
+        let path = entry.path();
+        let stem = path.file_stem().and_then(|stem| stem.to_str()).expect("a name").to_owned();
+        if path.is_dir() {
+            read(&path, Some(module.unwrap_or(&stem)), graph);
+        } else if stem != "lib" {
+            let own = module.unwrap_or(&stem).to_owned();
+            let text = code(&fs::read_to_string(&path).expect("a file"));
+            let imports = graph.entry(own.clone()).or_default();
+            for name in named(&text).into_iter().filter(|name| *name != own) {
+                imports.insert(name, path.display().to_string());
+            }
+        }
+    }
+}
+
+/// The modules of a cycle, if there is one behind `from`.
+fn cycle<'a>(graph: &'a Graph, from: &'a str, way: &mut Vec<&'a str>) -> Option<Vec<&'a str>> {
+    if let Some(at) = way.iter().position(|module| *module == from) {
+        return Some(way[at..].to_vec());
+    }
+    way.push(from);
+    let found = graph.get(from)?.keys().find_map(|next| cycle(graph, next, way));
+    way.pop();
+    found
+}
+
+/// What is wrong with the imports, if anything.
+fn faults(graph: &Graph) -> Vec<String> {
+    let modules: BTreeSet<_> = graph.keys().cloned().collect();
+    let mut faults = Vec::new();
+    for (module, imports) in graph {
+        for (name, file) in imports.iter().filter(|(name, _)| !modules.contains(*name)) {
+            faults.push(format!("{file}: `crate::{name}` is no module: name the one it is in"));
+        }
+        let apart = APART.iter().find(|(of, _)| of == module).map_or(&[][..], |(_, apart)| apart);
+        for name in apart.iter().filter(|name| imports.contains_key(**name)) {
+            faults.push(format!("{}: `{module}` must not know of `{name}`", imports[*name]));
+        }
+    }
+    let round = graph.keys().find_map(|module| cycle(graph, module, &mut Vec::new()));
+    faults.extend(round.map(|round| format!("modules import each other: {}", round.join(" -> "))));
+    faults
+}
+
+#[test]
+fn each_module_is_made_of_what_is_below_it() {
+    let mut graph = Graph::new();
+    read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), None, &mut graph);
+    assert!(graph.len() > 20, "only {} modules were found", graph.len());
+    assert!(graph["campaign"].contains_key("event"), "imports are read");
+    let faults = faults(&graph);
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn an_import_that_does_not_belong_there_is_told() {
+    let graph = |imports: &[(&str, &str)]| {
+        let mut graph = Graph::new();
+        for (module, code) in imports {
+            let names = named(code).into_iter().map(|name| (name, "x.rs".to_owned()));
+            graph.entry((*module).to_owned()).or_default().extend(names);
+        }
+        graph
+    };
+    let sound = [("campaign", "use crate::{event::{A, B}, id::C};"), ("event", ""), ("id", "")];
+    assert_eq!(faults(&graph(&sound)), [""; 0]);
+    for (module, code, told) in [
+        ("event", "use crate::campaign::A;", "must not know of `campaign`"),
+        ("event", "use crate::{id::C, campaign::{A, B}};", "must not know of `campaign`"),
+        ("id", "fn f(e: crate::event::E) {}\nuse crate::campaign::A;", "import each other"),
+        ("event", "use crate::{FailureReason, id::C};", "`crate::FailureReason` is no module"),
+    ] {
+        let mut planted = sound.to_vec();
+        planted.push((module, code));
+        let faults = faults(&graph(&planted)).join("\n");
+        assert!(faults.contains(told), "{code}: {faults}");
+    }
+}

@@ -7,6 +7,7 @@ pub mod blocking;
 pub mod device;
 pub mod fleet;
 pub mod fleet_run;
+pub mod platform;
 pub mod random;
 pub mod runtime;
 pub mod scenario;

@@ -1,8 +1,15 @@
-//! The judge against small logs with planted errors: one at least for every invariant and for
-//! every key that an expectation can have, each beside the log without the error.
+//! The judge against a small log: every key that an expectation can have, once as the log has it and
+//! once otherwise; and against runs in which a rule was broken.
 
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use hedgerow_engine::store::memory::MemoryStore;
+use hedgerow_engine::store::{AppendError, EventStore, StoreLayer, StreamAppend};
 use hedgerow_sim::scenario::format::Scenario;
-use hedgerow_sim::scenario::judge::{Rule, Strictness, Verdict, judge_foreign};
+use hedgerow_sim::scenario::judge::{Rule, Strictness, Verdict, compare, judge};
+use hedgerow_sim::scenario::runner::run;
+use hedgerow_sim::simulate::Invariant;
 use serde_json::{Value, json};
 
 fn scenario() -> Value {
@@ -31,11 +38,6 @@ fn target(at_ms: i64, device: &str, status: &str, retry_count: u32) -> Value {
 fn request(at_ms: i64, device: &str, operation: &str, result: &str) -> Value {
     json!({"at_ms": at_ms, "kind": "request", "campaign": "c1", "device": device,
         "operation": operation, "result": result})
-}
-
-fn cancel_request(at_ms: i64, device: &str, operation: &str) -> Value {
-    json!({"at_ms": at_ms, "kind": "cancel_request", "campaign": "c1", "device": device,
-        "operation": operation, "result": "ok"})
 }
 
 fn operation(at_ms: i64, device: &str, id: &str, status: &str, code: Option<&str>) -> Value {
@@ -69,23 +71,12 @@ fn log() -> Vec<Value> {
     ]
 }
 
-// The places of entries in the log above.
-const SNAPSHOT: usize = 1;
-const STARTED: usize = 4;
-const D1_PENDING: usize = 8;
-const D1_ENDS: usize = 9;
-const D2_IN_PROGRESS: usize = 11;
-const D2_REQUEST: usize = 12;
-const D2_PENDING: usize = 13;
-const D2_AGAIN: usize = 14;
-const D2_SETTLED: usize = 17;
-const FINISHED: usize = 18;
+/// The place of an entry in the log above.
+const D1_REQUEST: usize = 7;
 
 fn verdict(scenario: &Value, log: &[Value], strictness: Strictness) -> Verdict {
     let scenario = Scenario::from_value(scenario).expect("a scenario");
-    let observation = json!({"format": "ota-campaign-observation/1", "scenario": "planted",
-        "engine": "none", "log": log});
-    judge_foreign(&scenario, &observation, strictness)
+    compare(&scenario, log, strictness)
 }
 
 fn rules(verdict: &Verdict) -> Vec<String> {
@@ -94,130 +85,9 @@ fn rules(verdict: &Verdict) -> Vec<String> {
     rules
 }
 
-type Plant = fn(&mut Value, &mut Vec<Value>);
-
 #[test]
 fn a_log_without_errors_passes() {
     assert_eq!(rules(&verdict(&scenario(), &log(), Strictness::Strict)), Vec::<String>::new());
-}
-
-#[test]
-#[expect(clippy::too_many_lines, reason = "a table")]
-fn every_invariant_is_watched() {
-    let planted: &[(u8, &str, Plant)] = &[
-        (0, "an entry comes late", |_, log| log.swap(D2_PENDING, D2_AGAIN)),
-        (0, "the log goes on after the end", |scenario, _| {
-            scenario["run_until_ms"] = json!(69_999);
-        }),
-        (1, "the snapshot is taken twice", |_, log| log.insert(STARTED, log[SNAPSHOT].clone())),
-        (1, "a device is in the snapshot twice", |_, log| {
-            log[SNAPSHOT]["devices"] = json!(["d1", "d2", "d1"]);
-        }),
-        (1, "a target is outside the snapshot", |_, log| log[SNAPSHOT]["devices"] = json!(["d1"])),
-        (2, "the campaign is idle again", |_, log| {
-            log.insert(STARTED + 1, campaign(0, "in_progress", None));
-            log.insert(STARTED + 1, campaign(0, "idle", None));
-        }),
-        (3, "a finished campaign changes", |_, log| {
-            log.push(campaign(70_000, "finished", Some("cancelled")));
-        }),
-        (3, "a running campaign has an outcome", |_, log| {
-            log[STARTED]["outcome"] = "success".into();
-        }),
-        (4, "success with an open target", |_, log| {
-            log.remove(D2_SETTLED);
-        }),
-        (4, "success beyond the limit", |scenario, log| {
-            scenario["campaigns"][0]["rollout"]["max_failure_percentage"] = json!(49.999);
-            log[D2_SETTLED]["status"] = json!("failed");
-        }),
-        (4, "failure within the limit", |_, log| {
-            log[D2_SETTLED]["status"] = json!("failed");
-            log[FINISHED]["outcome"] = json!("failure");
-        }),
-        (5, "a settled target changes", |_, log| {
-            log.insert(FINISHED, target(70_000, "d1", "failed", 0));
-        }),
-        (5, "an open target is idle again", |_, log| {
-            log.insert(D1_ENDS, target(0, "d1", "in_progress", 0));
-            log.insert(D1_ENDS, target(0, "d1", "idle", 0));
-        }),
-        (5, "a target is cancelled in a campaign that was not", |_, log| {
-            log.push(target(70_000, "d2", "cancelled", 1));
-        }),
-        (6, "too many targets are in progress", |_, log| {
-            let entry = log.remove(D2_IN_PROGRESS);
-            log.insert(D1_ENDS, entry);
-            log[D1_ENDS]["at_ms"] = json!(0);
-        }),
-        (6, "too many operations are open", |_, log| {
-            let entry = log.remove(D2_REQUEST);
-            log.insert(D1_ENDS, entry);
-            log[D1_ENDS]["at_ms"] = json!(0);
-        }),
-        (7, "a settled target gets a request", |_, log| {
-            log.insert(FINISHED, request(70_000, "d1", "op1", "ok"));
-        }),
-        (8, "a target gets a second operation", |_, log| {
-            log[D2_AGAIN]["operation"] = json!("op3");
-            log.insert(D2_AGAIN, operation(50_000, "d2", "op2", "failure", Some("io_error")));
-        }),
-        (8, "a target gets more operations than retries allow", |scenario, log| {
-            scenario["campaigns"][0]["rollout"]["request_retries"] = json!(0);
-            log[D2_AGAIN]["operation"] = json!("op3");
-            let code = Some("update_already_in_progress");
-            log.insert(D2_AGAIN, operation(50_000, "d2", "op2", "failure", code));
-        }),
-        (9, "an operation is requested too often", |scenario, _| {
-            scenario["campaigns"][0]["rollout"]["request_retries"] = json!(0);
-        }),
-        (10, "requests come before the campaign starts", |_, log| {
-            log.remove(STARTED);
-        }),
-        (11, "a device that is offline gets a request", |scenario, _| {
-            scenario["fleet"]["devices"][1]["online"] = json!(false);
-        }),
-        (11, "a device that has gone offline gets a request", |scenario, _| {
-            let stimulus = json!({"at_ms": 999, "do": "device", "device": "d2",
-                "set": {"online": false}});
-            scenario["stimuli"].as_array_mut().expect("a list").push(stimulus);
-        }),
-        (12, "two requests come in one instant", |_, log| log[D2_AGAIN]["at_ms"] = json!(1_000)),
-        (12, "requests come in a busy loop", |_, log| {
-            for at in [D2_REQUEST, D2_PENDING] {
-                log[at]["at_ms"] = json!(2_000);
-            }
-            for time in (1_000..=1_025).rev() {
-                log.insert(D2_REQUEST, request(time, "d2", "op2", "error"));
-            }
-        }),
-        (13, "a device gets an operation of another campaign meanwhile", |_, log| {
-            let mut other = request(30_000, "d2", "op9", "ok");
-            other["campaign"] = json!("c2");
-            log.insert(D2_AGAIN, other);
-        }),
-        (14, "a Cancel request nobody asked for", |_, log| {
-            log.insert(D1_ENDS, cancel_request(500, "d1", "op1"));
-        }),
-        (14, "a Cancel request for an operation that has ended", |scenario, log| {
-            let stimulus = json!({"at_ms": 500, "do": "cancel", "campaign": "c1",
-                "stop_operations": true});
-            scenario["stimuli"].as_array_mut().expect("a list").push(stimulus);
-            log.insert(D1_ENDS + 1, cancel_request(1_000, "d1", "op1"));
-        }),
-    ];
-    for (invariant, name, plant) in planted {
-        let (mut scenario, mut log) = (scenario(), log());
-        plant(&mut scenario, &mut log);
-        let verdict = verdict(&scenario, &log, Strictness::Lenient);
-        // Every plant breaks its own rule and no other.
-        assert_eq!(rules(&verdict), [format!("I{invariant}")], "{name}: {:?}", verdict.failures);
-        assert!(verdict.failures.iter().all(|finding| !finding.entries.is_empty()), "{name}");
-        assert!(verdict.failures.iter().all(|finding| finding.at_ms.is_some()), "{name}");
-    }
-    for invariant in 0..=14 {
-        assert!(planted.iter().any(|(number, ..)| *number == invariant), "I{invariant}");
-    }
 }
 
 #[test]
@@ -393,50 +263,61 @@ fn soft_expectations_fail_only_a_strict_judge() {
 }
 
 #[test]
-fn percentages_are_compared_exactly() {
-    let mut log = log();
-    log[SNAPSHOT]["devices"] = json!(["d1", "d2", "d3"]);
-    log[D2_SETTLED]["status"] = json!("failed");
-    log.insert(SNAPSHOT + 1, target(0, "d3", "successful", 0));
-    let mut scenario = scenario();
-    // One of three is 33.3… per cent: more than the first of these, less than the second.
-    for (limit, passes) in [(33.333_333_333_333_33, false), (33.333_333_333_333_336, true)] {
-        scenario["campaigns"][0]["rollout"]["max_failure_percentage"] = json!(limit);
-        assert_eq!(verdict(&scenario, &log, Strictness::Lenient).passes(), passes, "{limit}");
-    }
-}
-
-#[test]
 fn a_log_that_lacks_what_a_check_needs_is_unusable() {
+    let mut scenario = scenario();
+    scenario["expect"] = json!({"campaigns": {"c1": {"requests": {"per_device": {"d1": 1}}}}});
     let mut log = log();
-    log[D1_PENDING].as_object_mut().expect("an object").remove("operation");
-    let verdict = verdict(&scenario(), &log, Strictness::Lenient);
+    log[D1_REQUEST].as_object_mut().expect("an object").remove("device");
+    let verdict = verdict(&scenario, &log, Strictness::Lenient);
     assert_eq!(verdict.failures.last().map(|finding| &finding.rule), Some(&Rule::Usable));
 }
 
 #[test]
-fn a_skipped_scenario_is_not_judged() {
-    let scenario = Scenario::from_value(&scenario()).expect("a scenario");
-    let skipped = json!({"format": "ota-campaign-observation/1", "skipped": "no clocks"});
-    let verdict = judge_foreign(&scenario, &skipped, Strictness::Lenient);
-    assert_eq!(verdict.skipped.as_deref(), Some("no clocks"));
-    assert!(!verdict.passes() && verdict.failures.is_empty());
+fn a_verdict_shows_the_log_around_each_finding() {
+    let mut scenario = scenario();
+    scenario["expect"] = json!({"campaigns": {"c1": {"finish_ms": [0, 0]}}});
+    let log = log();
+    let text = verdict(&scenario, &log, Strictness::Lenient).render("planted", &log);
+    assert!(text.starts_with("planted: fail, 1 findings"), "{text}");
+    assert!(text.contains("finish_ms of c1 at 70000 ms: expected [0,0], seen 70000"), "{text}");
+    assert!(text.contains(">    18     70000 ms campaign"), "{text}");
+    assert!(text.contains("     17     70000 ms target"), "{text}");
+}
+
+/// A store that keeps no claims.
+#[derive(Clone, Default)]
+struct WithoutClaims(MemoryStore);
+
+impl StoreLayer for WithoutClaims {
+    fn inner(&self) -> &dyn EventStore {
+        &self.0
+    }
+
+    fn append(&self, mut batch: Vec<StreamAppend>) -> BoxFuture<'_, Result<(), AppendError>> {
+        for append in &mut batch {
+            append.claims_taken.clear();
+        }
+        self.0.append(batch)
+    }
 }
 
 #[test]
-fn a_verdict_shows_the_log_around_each_finding() {
-    let mut log = log();
-    log.insert(FINISHED, request(70_000, "d1", "op1", "ok"));
-    let text = verdict(&scenario(), &log, Strictness::Lenient)
-        .render_foreign(&json!({"scenario": "planted", "log": log}));
-    assert!(text.starts_with("planted: fail, 1 findings"), "{text}");
-    assert!(
-        text.contains("I7 of c1 at 70000 ms: expected no request to a settled target"),
-        "{text}"
-    );
-    assert!(text.contains("rule: a settled target gets no request"), "{text}");
-    assert!(text.contains(">    18     70000 ms request"), "{text}");
-    assert!(text.contains("     19     70000 ms campaign"), "{text}");
+fn a_run_whose_store_does_not_stand_up_to_an_audit_fails() {
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/scenarios/i03-restart-with-acknowledged.json");
+    let mut scenario = Scenario::read(std::fs::read(file).expect("a file")).expect("a scenario");
+    // It is over while the operations are under way.
+    scenario.run_until_ms = 1_000;
+    scenario.expect = None;
+    let played = run(&scenario, Arc::new(MemoryStore::new())).expect("it ends");
+    assert!(judge(&scenario, &played, Strictness::Strict).passes());
+    let played = run(&scenario, Arc::new(WithoutClaims::default())).expect("it ends");
+    assert_eq!(played.violation, None, "the judge who looks on does not see the store");
+    let verdict = judge(&scenario, &played, Strictness::Strict);
+    assert_eq!(verdict.failures[0].rule, Rule::Invariant(Invariant::Claims));
+    let text = verdict.render(&scenario.id, &played.log);
+    assert!(text.contains("claims (E5) of c1"), "{text}");
+    assert!(text.contains("rule: The store's claims are those of"), "{text}");
 }
 
 #[test]

@@ -47,7 +47,8 @@ fn a_campaign_that_failed_looks_no_more_at_a_device_whose_request_was_deferred()
         {"at_ms": 1_000, "do": "ota_event", "device": "d1", "operation": "current",
          "status": "Deployed"}
     ]);
-    let log = run(&scenario(&devices, &stimuli), Arc::new(MemoryStore::new())).expect("it ends");
+    let log =
+        run(&scenario(&devices, &stimuli), Arc::new(MemoryStore::new())).expect("it ends").log;
     let last = log.last().expect("an entry");
     assert_eq!((&last["status"], &last["outcome"]), (&json!("finished"), &json!("failure")));
 }
@@ -65,7 +66,8 @@ fn an_engine_that_dies_again_while_it_reads_what_was_queued_goes_on_after_that()
         {"at_ms": 0, "do": "restart", "down_ms": 70_000}
     ]);
     let devices = json!([device("d0", script)]);
-    let log = run(&scenario(&devices, &stimuli), Arc::new(MemoryStore::new())).expect("it ends");
+    let log =
+        run(&scenario(&devices, &stimuli), Arc::new(MemoryStore::new())).expect("it ends").log;
     let last = log.last().expect("an entry");
     assert_eq!((&last["status"], &last["outcome"]), (&json!("finished"), &json!("success")));
 }

@@ -12,9 +12,9 @@ use clap::{Args, Subcommand, ValueEnum};
 use hedgerow_engine::store::EventStore;
 use hedgerow_engine::store::memory::MemoryStore;
 use hedgerow_sim::scenario::format::{MOST_BYTES, Scenario, ScenarioError};
-use hedgerow_sim::scenario::judge::{Strictness, judge_foreign};
-use hedgerow_sim::scenario::observation;
-use hedgerow_sim::scenario::runner::{self, RunError};
+use hedgerow_sim::scenario::judge::{Strictness, judge};
+use hedgerow_sim::scenario::observation::Observation;
+use hedgerow_sim::scenario::runner::{self, Played, RunError};
 use hedgerow_sqlite::{OpenError, SqliteStore};
 use serde_json::{Value, json};
 
@@ -49,12 +49,13 @@ Exit status: 0 all were run, 2 a file is malformed, 3 a file or store failed.")]
         #[arg(long, value_enum, default_value_t = Store::Memory)]
         store: Store,
     },
-    /// Run scenarios and judge whether their expectations hold
+    /// Run scenarios and judge whether their expectations hold and every rule was kept
     #[command(after_help = "\
 Examples:
   hedgerow scenario test crates/sim/tests/scenarios/*.json
   hedgerow scenario test FILE --strict --store sqlite
 
+The judge of `hedgerow simulate` looks on while a scenario runs, and the store is audited at its end.
 A file that requires what this program cannot do is skipped; with --strict that counts as failed.
 
 Exit status: 0 everything expected was seen, 1 something was not, 2 a file is malformed,
@@ -153,7 +154,7 @@ fn observe(files: &[PathBuf], json: bool, store: Store) -> Result<u8, Failure> {
         let scenario = match read(file)? {
             Read::Whole(scenario) => scenario,
             Read::Skipped { scenario, why } if json => {
-                let skipped = observation::Observation::skipped(scenario, why);
+                let skipped = Observation::skipped(scenario, why);
                 writeln!(out, "{}", json!(skipped))?;
                 return Ok(0);
             }
@@ -162,11 +163,12 @@ fn observe(files: &[PathBuf], json: bool, store: Store) -> Result<u8, Failure> {
                 return Ok(0);
             }
         };
-        let observation = observation(file, &scenario, store)?;
+        let Played { log, .. } = play(file, &scenario, store)?;
         if json {
-            writeln!(out, "{observation}")?;
+            let observation = Observation::of_run(scenario.id, ENGINE.to_owned(), log);
+            writeln!(out, "{}", json!(observation))?;
         } else {
-            timeline(&scenario, &observation, &mut out)?;
+            timeline(&scenario, &log, &mut out)?;
         }
         Ok(0)
     })?;
@@ -186,12 +188,12 @@ fn test(files: &[PathBuf], strictness: Strictness, store: Store) -> Result<u8, F
                 return Ok(u8::from(strictness == Strictness::Strict));
             }
         };
-        let observation = observation(file, &scenario, store)?;
-        let verdict = judge_foreign(&scenario, &observation, strictness);
+        let played = play(file, &scenario, store)?;
+        let verdict = judge(&scenario, &played, strictness);
         if verdict.passes() && verdict.soft.is_empty() {
             writeln!(out, "pass  {}", scenario.id)?;
         } else {
-            write!(out, "{}", verdict.render_foreign(&observation))?;
+            write!(out, "{}", verdict.render(&scenario.id, &played.log))?;
         }
         let counted = if verdict.passes() { &mut passed } else { &mut failed };
         *counted += 1;
@@ -232,7 +234,10 @@ fn read(file: &Path) -> Result<Read, Failure> {
     }
 }
 
-fn observation(file: &Path, scenario: &Scenario, store: Store) -> Result<Value, Failure> {
+/// Name and version of the engine.
+const ENGINE: &str = concat!("hedgerow ", env!("CARGO_PKG_VERSION"));
+
+fn play(file: &Path, scenario: &Scenario, store: Store) -> Result<Played, Failure> {
     // Kept until the run has ended; then the file goes.
     let mut folder = None;
     let store: Arc<dyn EventStore> = match store {
@@ -244,20 +249,15 @@ fn observation(file: &Path, scenario: &Scenario, store: Store) -> Result<Value, 
             Arc::new(store)
         }
     };
-    let log = runner::run(scenario, store)
+    let played = runner::run(scenario, store)
         .map_err(|source| Failure::Run { path: file.to_owned(), source })?;
     drop(folder);
-    Ok(json!({
-        "format": "ota-campaign-observation/1",
-        "scenario": scenario.id,
-        "engine": concat!("hedgerow ", env!("CARGO_PKG_VERSION")),
-        "log": log,
-    }))
+    Ok(played)
 }
 
-fn timeline(scenario: &Scenario, observation: &Value, out: &mut impl Write) -> std::io::Result<()> {
+fn timeline(scenario: &Scenario, log: &[Value], out: &mut impl Write) -> std::io::Result<()> {
     writeln!(out, "{}: {}", scenario.id, scenario.title.as_deref().unwrap_or("(no title)"))?;
-    for entry in observation["log"].as_array().into_iter().flatten() {
+    for entry in log {
         let seconds = entry["at_ms"].as_i64().unwrap_or(0);
         let text = |key: &str| entry[key].as_str().unwrap_or("");
         let about = match text("kind") {

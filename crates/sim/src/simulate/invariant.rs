@@ -71,7 +71,7 @@ invariants! {
     InFlightBound = "in_flight_bound", "D7", Log,
         "No target is put in progress beyond the limit, and what the engine shows is what the log says.";
     Resends = "resends", "D8", Log,
-        "A request is sent again when its time-out is over, not before and not much later, at most so often, never after a report unless D24 says so; then it is given up. It is kept back from a device that is known to be offline, and from no other.";
+        "A request is sent again when its time-out is over, not before and not much later, at most so often, never after a report unless D24 says so; then it is given up. It is kept back from a device that is known to be offline, and from no other. Beside that it is sent again only after a restart or trouble of the store.";
     SameRequest = "same_request", "D8", World,
         "Every request of an operation carries the same UUID and, byte for byte, the same URL.";
     Stall = "stall", "D9", Log,
@@ -101,9 +101,9 @@ invariants! {
     RemovedDevice = "removed_device", "D15", World,
         "The target of a removed device ends, and frees its slot.";
     Pause = "pause", "D16", Log,
-        "No operation starts after a recorded pause, and a pause ends when nothing is in progress.";
+        "No operation starts after a recorded pause, a pause ends when nothing is in progress, and a campaign goes only to a status that may follow.";
     Cancel = "cancel", "D17", Log,
-        "No operation starts after the outcome, idle targets are cancelled, and after a recorded Cancel, which leaves, no Update is sent again.";
+        "No operation starts after the outcome, idle targets are cancelled, operations are stopped only if somebody asked for that, and after a recorded Cancel, which leaves, no Update is sent again.";
     Tenants = "tenants", "D21", World,
         "Tenants with the same devices, campaigns and requests have nothing of each other.";
     StateIsFold = "state_is_fold", "E1", Log,

@@ -22,7 +22,7 @@
 
 mod audit;
 mod cast;
-mod check;
+pub(crate) mod check;
 mod coverage;
 mod directory;
 mod fault;

@@ -126,7 +126,7 @@ fn cancel(tenant: usize, id: CampaignId, running: RunningOperations) -> Request 
         async move { engine.cancel(&tenant, id, running).await }.boxed()
     });
     let text = format!("operator cancels campaign {id}, what runs is to {running:?}");
-    Request { tenant, asked: Asked::Cancel(id), text, ask }
+    Request { tenant, asked: Asked::Cancel(id, running), text, ask }
 }
 
 fn delete(tenant: usize, id: CampaignId) -> Request {

@@ -303,12 +303,7 @@ impl Lens {
 }
 
 fn said(answer: &RequestAnswer) -> (Said, Read) {
-    let said = match answer {
-        RequestAnswer::Accepted => Said::Accepted,
-        RequestAnswer::Temporary(_) => Said::Temporary,
-        RequestAnswer::Permanent(_) => Said::Permanent,
-    };
-    (said, Err(Unread))
+    (Said::of(answer), Err(Unread))
 }
 
 impl DeviceTransport for Lens {

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, pending, ready};
-use hedgerow_core::event::{CampaignEvent, ManualUpdateEvent};
 use hedgerow_core::{OperationId, StoredEvent, StreamId, TenantId, Timestamp};
 use hedgerow_engine::ports::Clock;
 use hedgerow_engine::store::{
@@ -279,15 +278,7 @@ impl EventStore for FaultyStore {
             for append in &batch {
                 let mut events = Vec::with_capacity(append.events.len());
                 for event in &append.events {
-                    let read = match append.stream {
-                        StreamId::Campaign(_) => {
-                            CampaignEvent::from_new(append.stream, event).map(Event::Campaign)
-                        }
-                        StreamId::ManualUpdate(_) => {
-                            ManualUpdateEvent::from_new(append.stream, event).map(Event::Manual)
-                        }
-                    };
-                    match read {
+                    match Event::appended(append.stream, event) {
                         Ok(read) => events.push((read, event.recorded_at)),
                         Err(error) => self.lens.world.inner().unreadable(append.stream, &error),
                     }

@@ -50,18 +50,9 @@ impl<'a> Record<'a> {
     }
 }
 
-/// All entries of an observation.
-pub(super) fn read(observation: &Map<String, Value>) -> Usable<Vec<Record<'_>>> {
-    match observation.get("log") {
-        Some(Value::Array(entries)) => {
-            entries.iter().enumerate().map(|(index, entry)| Record::new(index, entry)).collect()
-        }
-        // What has nothing to go through is an empty log, whatever it is.
-        Some(Value::Object(empty)) if empty.is_empty() => Ok(Vec::new()),
-        Some(Value::String(empty)) if empty.is_empty() => Ok(Vec::new()),
-        Some(_) => Err(Unusable("log is not a list".to_owned())),
-        None => Err(Unusable("the observation has no log".to_owned())),
-    }
+/// All entries of a log.
+pub(super) fn read(log: &[Value]) -> Usable<Vec<Record<'_>>> {
+    log.iter().enumerate().map(|(index, entry)| Record::new(index, entry)).collect()
 }
 
 /// The entries about one campaign.

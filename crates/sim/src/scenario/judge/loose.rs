@@ -103,14 +103,6 @@ impl Decimal {
     pub(super) fn minus(self, other: Self) -> Usable<Self> {
         self.plus(Self { mantissa: -other.mantissa, ..other })
     }
-
-    pub(super) fn times(self, factor: usize) -> Usable<Self> {
-        let factor = i128::try_from(factor).unwrap_or(i128::MAX);
-        match self.mantissa.checked_mul(factor) {
-            Some(product) => Ok(Self::new(product, self.exponent)),
-            None => unusable("a number is too large"),
-        }
-    }
 }
 
 impl Ord for Decimal {
@@ -234,17 +226,6 @@ pub(super) fn elements_at<'a>(
     key: &str,
 ) -> Usable<Vec<Cow<'a, Value>>> {
     of.get(key).map_or_else(|| Ok(Vec::new()), elements)
-}
-
-/// Whether a list has an element, or a text a part.
-pub(super) fn contains(list: &Value, element: &Value) -> Usable<bool> {
-    match (list, element) {
-        (Value::Array(list), element) => Ok(list.iter().any(|member| same(member, element))),
-        (Value::String(text), Value::String(part)) => Ok(text.contains(part.as_str())),
-        (Value::Object(map), Value::String(key)) => Ok(map.contains_key(key)),
-        (Value::Object(_), _) => Key::of(element).map(|_| false),
-        _ => unusable(format!("{list} cannot contain {element}")),
-    }
 }
 
 /// The elements in order.

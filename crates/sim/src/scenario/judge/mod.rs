@@ -1,55 +1,71 @@
-//! The judge: compares an observation with what its scenario expects and with the invariants that
-//! every run keeps.
+//! The judge: what a run of a scenario showed is compared with what the scenario expects of it.
 //!
-//! It knows nothing of the engine, and it judges logs of any author: a log that lacks what a check
-//! needs is unusable, which fails, and a log with more than the format names is fine. All
-//! arithmetic is exact.
+//! Whether every rule was kept is not its business: the judge of the simulation has looked on while
+//! the scenario ran, and the store was audited at its end. What they found stands in the verdict, too.
+//!
+//! # What became of the invariants of a log
+//!
+//! The format of scenarios lists invariants, I0 to I22, that whoever has nothing but an observation
+//! can look at; `check.py`, which comes with the format, does. Here each follows from what is looked at
+//! anyway, on events and calls instead of their retelling:
+//!
+//! | Of an observation | Follows from |
+//! |---|---|
+//! | I0 the log is in the order of time and ends in time | nothing: it is about the file. Entries are written as things happen, and nothing happens after the end |
+//! | I1 one snapshot, without duplicates, and no other targets | `fixed_snapshot` |
+//! | I2 a campaign goes only to a status that may follow | `pause`, which has the table |
+//! | I3 a finished campaign never changes, and only it has an outcome | `pause`, `cancel`; `state_is_fold` for the outcome |
+//! | I4 success within the failure limit and nothing open, failure beyond | `failure_limit`, `nothing_to_do` |
+//! | I5 a settled target never changes, an open one goes back only if it was refused, its first request failed or its resend is kept back | `forward_only` and `state_is_fold`; `believed` for a refusal and a failed request, `resends` for what is kept back |
+//! | I6 no more targets and operations open than the limit in force allows | `in_flight_bound`; what leaves has been recorded: `record_then_act` |
+//! | I7 no request to a settled target | `record_then_act` |
+//! | I8 another operation only if the former came to nothing, so often, after a delay | `one_operation`, `still_running`, `derived_id`, `deferral` |
+//! | I9 an operation is not requested more often than retries and restarts allow | `resends`, which also wants a load before a request is sent again after one; `record_then_act` |
+//! | I10 first requests only while the campaign is in progress | `pause`, `failure_limit`, `cancel`, when the start is recorded, which has to leave: `record_then_act` |
+//! | I11 requests only to devices that are online | `online_first`; `resends` for what is repeated |
+//! | I12 no device is called twice in one instant, nor in a busy loop | `record_then_act`: each request was decided; `resends` and `deferral`: after a time |
+//! | I13 never two open operations of one device | `one_operation` |
+//! | I14 a Cancel was asked for, and for an open operation | `cancel`, `record_then_act` |
+//! | I21 a contradiction is the first, of a settled target, a real one, within a day | `contradiction` |
+//! | I22 no request after a report, unless the device has come back | `resends`, `forgotten` |
+//!
+//! All arithmetic is exact.
 
 mod campaign_state;
 mod expectations;
-mod fleet;
-mod invariants;
 mod log;
 mod loose;
-mod operations;
-mod presence;
 mod render;
 mod requests;
-mod settings;
 mod verdict;
 
 use serde_json::{Map, Value};
 
-use self::fleet::FleetChecks;
-use self::invariants::CampaignChecks;
 use self::log::Record;
-use self::loose::{Unusable, Usable, members, object, same, unusable};
-use self::presence::Presence;
-use self::settings::Settings;
+use self::loose::{Unusable, Usable, members, object, same};
 pub use self::verdict::{Finding, Rule, Strictness, Verdict};
-use super::format::{Action, Scenario};
-use super::observation::{self, Observation};
+use super::format::Scenario;
+use super::runner::Played;
 
-/// Judges what a run showed.
-///
-/// A scenario without expectations is judged by the invariants alone.
+/// Judges a run: whether it showed what its scenario expects, and whether every rule was kept.
 #[must_use]
-pub fn judge(scenario: &Scenario, observation: &Observation, strictness: Strictness) -> Verdict {
-    match serde_json::to_value(observation) {
-        Ok(observation) => judge_foreign(scenario, &observation, strictness),
-        // An observation is texts and numbers: all of them are JSON.
-        Err(error) => Verdict {
-            failures: vec![Finding::unusable(&Unusable(error.to_string()))],
-            ..Verdict::default()
-        },
+pub fn judge(scenario: &Scenario, played: &Played, strictness: Strictness) -> Verdict {
+    let broken = Finding::of_run(scenario, played);
+    if played.violation.is_some() {
+        // The run was cut short: what is missing in its log says nothing.
+        return Verdict { failures: broken, ..Verdict::default() };
     }
+    let mut verdict = compare(scenario, &played.log, strictness);
+    verdict.failures.extend(broken);
+    verdict
 }
 
-/// Judges an observation that any program may have written.
+/// Compares a log, which any program may have written, with what a scenario expects of it, and with
+/// nothing else. A log that lacks what is needed for that is unusable, which fails.
 #[must_use]
-pub fn judge_foreign(scenario: &Scenario, observation: &Value, strictness: Strictness) -> Verdict {
+pub fn compare(scenario: &Scenario, log: &[Value], strictness: Strictness) -> Verdict {
     let mut verdict = Verdict::default();
-    if let Err(reason) = fill(scenario, observation, &mut verdict) {
+    if let Err(reason) = fill(scenario, log, &mut verdict) {
         verdict.failures.push(Finding::unusable(&reason));
     }
     if strictness == Strictness::Strict {
@@ -58,20 +74,8 @@ pub fn judge_foreign(scenario: &Scenario, observation: &Value, strictness: Stric
     verdict
 }
 
-fn fill(scenario: &Scenario, observation: &Value, verdict: &mut Verdict) -> Usable<()> {
-    let observation = object(observation)?;
-    if loose::is_set(observation.get("skipped")) {
-        verdict.skipped = observation.get("skipped").map(|why| match why {
-            Value::String(why) => why.clone(),
-            why => why.to_string(),
-        });
-        return Ok(());
-    }
-    let format = observation.get("format").unwrap_or(&Value::Null);
-    if format != observation::FORMAT {
-        return unusable(format!("the observation's format is {format}"));
-    }
-    let log = log::read(observation)?;
+fn fill(scenario: &Scenario, log: &[Value], verdict: &mut Verdict) -> Usable<()> {
+    let log = log::read(log)?;
     let nothing = Value::Object(Map::new());
     let expect = object(scenario.expect.as_ref().unwrap_or(&nothing))?;
     for (campaign, expect) in members(expect, "campaigns")? {
@@ -82,8 +86,7 @@ fn fill(scenario: &Scenario, observation: &Value, verdict: &mut Verdict) -> Usab
             expectations::check(scenario, campaign, expect, &log, &mut verdict.soft)?;
         }
     }
-    check_commands(expect, &log, &mut verdict.failures)?;
-    check_invariants(scenario, &log, &mut verdict.failures)
+    check_commands(expect, &log, &mut verdict.failures)
 }
 
 fn check_commands(
@@ -127,23 +130,46 @@ fn index(text: &str) -> Usable<i64> {
     digits.parse().map_err(|_| Unusable(format!("{text:?} is not the index of a stimulus")))
 }
 
-fn check_invariants(
-    scenario: &Scenario,
-    log: &[Record<'_>],
-    findings: &mut Vec<Finding>,
-) -> Usable<()> {
-    FleetChecks::new(scenario).check(log, findings)?;
-    let is_crash = |action: &Action| matches!(action, Action::CrashOn { .. });
-    let crashes = scenario.stimuli.iter().filter(|stimulus| is_crash(&stimulus.action)).count();
-    let presence = Presence::new(scenario, log);
-    for definition in &scenario.campaigns {
-        let entries = log::about(log, &definition.id);
-        if entries.is_empty() {
-            continue;
-        }
-        let settings = Settings::new(scenario, definition, log)?;
-        CampaignChecks::new(&definition.id, &settings, &presence, crashes, &entries, findings)?
-            .check(&entries)?;
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use hedgerow_core::{StreamId, Timestamp};
+    use serde_json::json;
+
+    use super::*;
+    use crate::scenario::runner::{campaign_id, device_id};
+    use crate::simulate::{Audit, Invariant, Violation};
+
+    #[test]
+    fn what_did_not_hold_is_told_with_its_names_and_its_place_and_nothing_else_counts() {
+        let scenario = Scenario::from_value(&json!({
+            "format": "ota-campaign-scenario/1", "id": "planted",
+            "fleet": {"devices": [{"id": "d1"}]}, "campaigns": [{"id": "c1", "rollout": {}}],
+            "stimuli": [], "run_until_ms": 100_000,
+            "expect": {"campaigns": {"c1": {"final": {"status": "finished"}}}},
+        }))
+        .unwrap();
+        let violation = Violation {
+            invariant: Invariant::RecordThenAct,
+            rule: Invariant::RecordThenAct.rule(),
+            at: Timestamp::from_millis(5),
+            stream: Some(StreamId::Campaign(campaign_id("c1"))),
+            device: Some(device_id("d1")),
+            message: "request 2 leaves, 1 are recorded".to_owned(),
+        };
+        let log = vec![
+            json!({"at_ms": 5, "kind": "request", "campaign": "c1"}),
+            json!({"at_ms": 5, "kind": "request", "campaign": "c2"}),
+        ];
+        let device_names = BTreeMap::from([(device_id("d1"), "d1".to_owned())]);
+        let audit = Audit::default();
+        let played = Played { log, violation: Some(violation), audit, device_names };
+        let verdict = judge(&scenario, &played, Strictness::Strict);
+        let told: Vec<String> = verdict.failures.iter().map(ToString::to_string).collect();
+        let expected = "record_then_act (E4) of c1 at 5 ms: expected what the rule says, \
+                        seen device d1: request 2 leaves, 1 are recorded";
+        assert_eq!(told, [expected]);
+        assert_eq!(verdict.failures[0].entries, [0]);
     }
-    Ok(())
 }

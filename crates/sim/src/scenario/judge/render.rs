@@ -6,29 +6,18 @@ use std::fmt::Write;
 use serde_json::Value;
 
 use super::verdict::{Finding, Verdict};
-use crate::scenario::observation::Observation;
 
 /// How many entries before and after one are shown with it.
 const AROUND: usize = 3;
 
 impl Verdict {
-    /// The verdict in words, with the entries of the log around each finding.
+    /// The verdict on a scenario in words, with the entries of the log around each finding.
     #[must_use]
-    pub fn render(&self, observation: &Observation) -> String {
-        self.render_foreign(&serde_json::to_value(observation).unwrap_or_default())
-    }
-
-    /// The same for an observation that any program may have written.
-    #[must_use]
-    pub fn render_foreign(&self, observation: &Value) -> String {
-        let nothing = Vec::new();
-        let log = observation.get("log").and_then(Value::as_array).unwrap_or(&nothing);
-        let scenario = observation.get("scenario").and_then(Value::as_str).unwrap_or("?");
+    pub fn render(&self, scenario: &str, log: &[Value]) -> String {
         let mut text = String::new();
-        let result = match (&self.skipped, self.failures.is_empty()) {
-            (Some(why), _) => format!("skipped: {why}"),
-            (None, true) => "pass".to_owned(),
-            (None, false) => format!("fail, {} findings", self.failures.len()),
+        let result = match self.failures.len() {
+            0 => "pass".to_owned(),
+            findings => format!("fail, {findings} findings"),
         };
         // Writing to a string cannot fail.
         let _ = writeln!(text, "{scenario}: {result}");

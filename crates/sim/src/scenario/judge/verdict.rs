@@ -2,8 +2,13 @@
 
 use std::fmt;
 
+use hedgerow_core::{StreamId, Timestamp};
+
 use super::log::Record;
 use super::loose::Unusable;
+use crate::scenario::format::Scenario;
+use crate::scenario::runner::{self, Played};
+use crate::simulate::{self as audit, Invariant, Violation};
 
 /// Whether expectations about side matters, `soft` in a scenario, count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,15 +28,13 @@ pub struct Verdict {
     pub failures: Vec<Finding>,
     /// Side matters that do not agree; if the judge was strict they are among the failures too.
     pub soft: Vec<Finding>,
-    /// Why the program skipped the scenario: then nothing was judged.
-    pub skipped: Option<String>,
 }
 
 impl Verdict {
-    /// Whether the run was judged and nothing failed.
+    /// Whether nothing failed.
     #[must_use]
     pub fn passes(&self) -> bool {
-        self.failures.is_empty() && self.skipped.is_none()
+        self.failures.is_empty()
     }
 }
 
@@ -41,8 +44,8 @@ impl Verdict {
 pub enum Rule {
     /// An expectation of the scenario: which, such as `final: status`.
     Expectation(String),
-    /// An invariant of every run, by its I-number.
-    Invariant(u8),
+    /// What holds in every run.
+    Invariant(Invariant),
     /// The log or the expectation lacks what a check needs, so judging stopped there.
     Usable,
 }
@@ -54,26 +57,7 @@ impl Rule {
         match self {
             Self::Expectation(_) => "",
             Self::Usable => "a log has what its checks need",
-            Self::Invariant(number) => match number {
-                0 => "the log is in the order of time and ends in time",
-                1 => "a campaign takes one snapshot, without duplicates, and has no other targets",
-                2 => "a campaign goes only from a status to those that may follow it",
-                3 => "a finished campaign never changes, and only it has an outcome",
-                4 => {
-                    "success is within the failure limit and leaves nothing open, failure is beyond"
-                }
-                5 => "a settled target never changes, and an open one goes back only if refused",
-                6 => "no more targets and operations are open than the limit in force allows",
-                7 => "a settled target gets no request",
-                8 => "a target gets a new operation only if the former one came to nothing",
-                9 => "an operation is not requested more often than retries allow",
-                10 => "a first request is sent only while its campaign is in progress",
-                11 => "a first request is sent only to a device that is online",
-                12 => "a device is not called twice in one instant, nor in a busy loop",
-                13 => "a device never has two open operations",
-                14 => "a Cancel request is asked for, and for an open operation",
-                _ => "",
-            },
+            Self::Invariant(invariant) => invariant.describe(),
         }
     }
 }
@@ -82,7 +66,9 @@ impl fmt::Display for Rule {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Expectation(what) => out.write_str(what),
-            Self::Invariant(number) => write!(out, "I{number}"),
+            Self::Invariant(invariant) => {
+                write!(out, "{} ({})", invariant.name(), invariant.rule())
+            }
             Self::Usable => out.write_str("unusable"),
         }
     }
@@ -116,13 +102,35 @@ impl Finding {
         Self::new(Rule::Expectation(what.into()), campaign, &expected, &seen)
     }
 
-    pub(super) fn invariant(
-        number: u8,
-        campaign: Option<&str>,
-        expected: impl fmt::Display,
-        seen: impl fmt::Display,
-    ) -> Self {
-        Self::new(Rule::Invariant(number), campaign, &expected, &seen)
+    /// What the judge of the simulation and the audit of the store found in a run.
+    pub(super) fn of_run(scenario: &Scenario, played: &Played) -> Vec<Self> {
+        let seen = played.violation.iter().map(|violation| {
+            let Violation { invariant, stream, device, at, message, .. } = violation;
+            (*invariant, *stream, *device, Some(*at), message)
+        });
+        let audited = played.audit.findings.iter().map(|finding| {
+            let audit::Finding { invariant, stream, device, at, message, .. } = finding;
+            (*invariant, *stream, *device, *at, message)
+        });
+        let mut findings: Vec<Self> = seen
+            .chain(audited)
+            .map(|(invariant, stream, device, at, message)| {
+                let campaigns = scenario.campaigns.iter();
+                let campaign = campaigns
+                    .map(|campaign| campaign.id.as_str())
+                    .find(|name| stream == Some(StreamId::Campaign(runner::campaign_id(name))));
+                let of = device.map(|device| format!("device {}: ", played.device_name(device)));
+                let seen = format!("{}{message}", of.unwrap_or_default());
+                let rule = Rule::Invariant(invariant);
+                let mut finding = Self::new(rule, campaign, &"what the rule says", &seen);
+                finding.at_ms = at.map(Timestamp::as_millis);
+                finding.entries = played.entries_at(campaign, finding.at_ms);
+                finding
+            })
+            .collect();
+        let unread = played.audit.unread.iter();
+        findings.extend(unread.map(|remark| Self::unusable(&Unusable(remark.message.clone()))));
+        findings
     }
 
     pub(super) fn unusable(reason: &Unusable) -> Self {
@@ -152,10 +160,6 @@ impl Finding {
             self.entries.push(entry.index);
         }
         self
-    }
-
-    pub(super) fn at(self, entry: &Record<'_>) -> Self {
-        self.near(Some(entry))
     }
 }
 

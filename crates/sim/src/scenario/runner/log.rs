@@ -39,7 +39,7 @@ pub(super) struct Log {
     pub(super) crash_points: Vec<CrashPoint>,
     /// How long the engine is to be down, once a crash point was met.
     pub(super) crashed: Option<i64>,
-    device_names: BTreeMap<DeviceId, String>,
+    pub(super) device_names: BTreeMap<DeviceId, String>,
     campaigns: BTreeMap<CampaignId, Shown>,
     /// The newest operation for a device, over all campaigns and of each.
     newest: BTreeMap<(DeviceId, Option<CampaignId>), OperationId>,

@@ -3,8 +3,13 @@
 //! At one instant: the return from a restart, then stimuli, then device steps, then timers; after
 //! each the engine works until it has nothing left to do. A restart or crash point really drops
 //! the engine and recovers another from the store.
+//!
+//! The judge of a [simulation](crate::simulate) looks on, and at the end the log that the store holds
+//! is audited.
 
 mod campaign;
+mod hooks;
+mod judged;
 mod log;
 mod world;
 
@@ -23,11 +28,16 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use self::campaign::Refused;
+use self::hooks::{LoggedStore, SLOT};
 use self::log::CrashPoint;
-use self::world::{DueStep, LoggedStore, World, device_id};
+pub(super) use self::world::device_id;
+use self::world::{CALLS, DueStep, World};
 use crate::blocking::BlockingStore;
+use crate::platform::Platform;
 use crate::runtime::{Executor, VirtualClock};
 use crate::scenario::format::{Action, OtaEvent, Scenario, Stimulus, merge};
+use crate::simulate::check::Asked;
+use crate::simulate::{Audit, Violation, audit};
 
 /// Turns at one instant after which a scenario is taken to run in circles.
 const MOST_TURNS: u32 = 1_000_000;
@@ -39,6 +49,12 @@ pub enum RunError {
     /// The engine did not start on its store.
     #[error("the engine did not start: {detail}")]
     NoStart {
+        /// What the store said.
+        detail: String,
+    },
+    /// The store cannot be read at the end.
+    #[error("the store cannot be read at the end: {detail}")]
+    Unread {
         /// What the store said.
         detail: String,
     },
@@ -60,7 +76,7 @@ fn tenant() -> TenantId {
 
 struct Run<'a> {
     scenario: &'a Scenario,
-    world: World,
+    platform: Platform<World>,
     store: Arc<dyn EventStore>,
     clock: VirtualClock,
     tenant: TenantId,
@@ -77,19 +93,51 @@ struct Run<'a> {
     now_ms: i64,
 }
 
-/// Runs a scenario on a store that is empty, and returns the entries of its log.
+/// What a run of a scenario gave.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Played {
+    /// The entries of the observation's log.
+    pub log: Vec<Value>,
+    /// The first thing that did not hold while it ran; the run ends with it.
+    pub violation: Option<Violation>,
+    /// What an audit of the store found at its end.
+    pub audit: Audit,
+    pub(super) device_names: BTreeMap<DeviceId, String>,
+}
+
+impl Played {
+    /// The name that the scenario has for a device.
+    pub(super) fn device_name(&self, device: DeviceId) -> String {
+        self.device_names.get(&device).cloned().unwrap_or_else(|| device.to_string())
+    }
+
+    /// The places in the log of what happened then to a campaign.
+    pub(super) fn entries_at(&self, campaign: Option<&str>, at_ms: Option<i64>) -> Vec<usize> {
+        let then = |entry: &Value| {
+            at_ms.is_some_and(|at_ms| entry["at_ms"] == at_ms)
+                && campaign.is_none_or(|campaign| entry["campaign"] == campaign)
+        };
+        (0..).zip(&self.log).filter(|(_, entry)| then(entry)).map(|(place, _)| place).collect()
+    }
+}
+
+/// Runs a scenario on a store that is empty, while the judge looks on, and audits the store.
 ///
 /// # Errors
-/// [`RunError`] if it cannot be run to its end.
-pub fn run(scenario: &Scenario, store: Arc<dyn EventStore>) -> Result<Vec<Value>, RunError> {
-    let world = World::default();
+/// [`RunError`] if it cannot be run to its end, or the store cannot be read then.
+pub fn run(scenario: &Scenario, store: Arc<dyn EventStore>) -> Result<Played, RunError> {
+    let mut world = World::new(tenant());
     for device in &scenario.fleet.devices {
-        world.inner().add(device.clone(), None);
+        world.add(device.clone(), None);
     }
+    let platform = Platform::new(world, ());
+    let audited = Arc::clone(&store);
+    let logged = BlockingStore::new(store);
     let mut run = Run {
         scenario,
-        store: Arc::new(LoggedStore { store: BlockingStore::new(store), world: world.clone() }),
-        world,
+        store: Arc::new(LoggedStore { store: logged, platform: platform.clone() }),
+        platform,
         clock: VirtualClock::new(Timestamp::from_millis(0)),
         tenant: tenant(),
         executor: Executor::default(),
@@ -102,8 +150,15 @@ pub fn run(scenario: &Scenario, store: Arc<dyn EventStore>) -> Result<Vec<Value>
     };
     run.start_engine()?;
     run.finish()?;
-    let entries = std::mem::take(&mut run.world.inner().log.entries);
-    Ok(entries)
+    if !run.is_broken() {
+        run.look_at_the_end();
+    }
+    let audit = audit(&*audited, &mut |_| {})
+        .map_err(|error| RunError::Unread { detail: error.to_string() })?;
+    let world = &mut *run.platform.world();
+    let log = std::mem::take(&mut world.log.entries);
+    let device_names = std::mem::take(&mut world.log.device_names);
+    Ok(Played { log, violation: world.judge.violation().cloned(), audit, device_names })
 }
 
 impl Run<'_> {
@@ -116,7 +171,7 @@ impl Run<'_> {
         loop {
             let stimulus = stimuli.peek().map(|(_, stimulus)| stimulus.at_ms);
             let sleep = self.clock.next_sleep().map(Timestamp::as_millis);
-            let step = self.world.inner().next_step_at();
+            let step = self.platform.world().next_step_at();
             let next = [stimulus, sleep, step, self.back_at].into_iter().flatten().min();
             let Some(next) = next.filter(|next| *next <= self.scenario.run_until_ms) else {
                 return Ok(());
@@ -127,7 +182,7 @@ impl Run<'_> {
             }
             self.now_ms = self.now_ms.max(next);
             self.clock.advance_to(Timestamp::from_millis(self.now_ms));
-            self.world.inner().set_now(self.now_ms);
+            self.goes_on();
             if self.back_at.is_some_and(|at| at <= self.now_ms) {
                 self.back_at = None;
                 self.start_engine()?;
@@ -135,19 +190,33 @@ impl Run<'_> {
                 stimuli.next_if(|(_, stimulus)| stimulus.at_ms <= self.now_ms)
             {
                 self.stimulus(index, &stimulus.action);
-            } else if let Some(step) = { self.world.inner().take_step() } {
+            } else if let Some(step) = { self.platform.world().take_step() } {
                 self.step(step);
             } else {
                 self.clock.ring();
                 self.settle();
             }
+            self.look();
+            if self.is_broken() {
+                return Ok(());
+            }
         }
+    }
+
+    fn is_broken(&self) -> bool {
+        self.platform.world().judge.violation().is_some()
+    }
+
+    fn goes_on(&self) {
+        let mut world = self.platform.world();
+        world.set_now(self.now_ms);
+        world.step += 1;
     }
 
     /// Lets the engine work until nothing is left to do; if it met a crash point, it dies.
     fn settle(&mut self) {
         self.executor.run_until_stalled();
-        let crashed = self.world.inner().log.crashed.take();
+        let crashed = self.platform.world().log.crashed.take();
         if let Some(down_ms) = crashed {
             self.stop_engine(down_ms);
         }
@@ -155,23 +224,32 @@ impl Run<'_> {
 
     fn stop_engine(&mut self, down_ms: i64) {
         self.engine = None;
+        // Outside of the world: calls note their end.
         self.executor = Executor::default();
+        let world = &mut *self.platform.world();
+        let now = world.moment().now;
+        world.judge.engine_died(SLOT, now);
         self.back_at = Some(self.now_ms + down_ms);
     }
 
     /// Starts an engine on what the store holds. What was queued is read before timers are looked
     /// at.
     fn start_engine(&mut self) -> Result<(), RunError> {
-        self.world.inner().hold();
+        {
+            let world = &mut *self.platform.world();
+            world.hold();
+            let now = world.moment().now;
+            world.judge.engine_starts(false, now);
+        }
         let builder = EngineBuilder::new(
             Arc::clone(&self.store),
-            Arc::new(self.world.clone()),
-            Arc::new(self.world.clone()),
+            Arc::new(self.platform.clone()),
+            Arc::new(self.platform.clone()),
             Arc::new(self.clock.clone()),
             Arc::new(self.executor.spawner()),
         );
         self.starts += 1;
-        let builder = builder.writer(Uuid::from_u128(self.starts));
+        let builder = builder.writer(Uuid::from_u128(self.starts)).concurrent_calls(CALLS);
         let started = self.executor.run(builder.start());
         let engine = started
             .ok_or_else(|| RunError::NoStart { detail: "it waits for its store".to_owned() })?
@@ -181,7 +259,7 @@ impl Run<'_> {
         for observation in std::mem::take(&mut self.queued) {
             self.observe(observation);
         }
-        self.world.inner().let_go();
+        self.platform.world().let_go();
         self.settle();
         Ok(())
     }
@@ -195,10 +273,8 @@ impl Run<'_> {
             }
             return;
         };
-        let tenant = self.tenant.clone();
         // A report that is refused was counted by the engine; nobody here sends it again.
-        let told = observation.clone();
-        let answer = self.executor.run(async move { engine.observe(&tenant, told).await });
+        let answer = self.tell(engine, observation.clone());
         let lost = answer.is_none_or(|answer| answer.is_err_and(|error| error.is_retryable()));
         self.settle();
         if lost && self.engine.is_none() && matches!(observation, Observation::Report(_)) {
@@ -229,15 +305,15 @@ impl Run<'_> {
     }
 
     fn set_version(&mut self, device: DeviceId, version: Option<String>) {
-        let told = self.world.inner().set_version(device, version);
+        let told = self.platform.world().set_version(device, version);
         if told {
             self.observe(Observation::BaseImageChanged { device });
         }
     }
 
     fn set_online(&mut self, device: DeviceId, online: bool) {
-        let changed = self.world.inner().set_online(device, online);
-        let presence = self.world.inner().presence(device).unwrap_or(Presence::Offline);
+        let changed = self.platform.world().set_online(device, online);
+        let presence = self.platform.world().presence(device).unwrap_or(Presence::Offline);
         if changed {
             self.observe(Observation::Presence { device, presence });
         }
@@ -248,23 +324,23 @@ impl Run<'_> {
             Action::Device { device, set } => self.change_device(device, set),
             Action::AddDevice { device } => {
                 let since = Timestamp::from_millis(self.now_ms);
-                let id = self.world.inner().add((**device).clone(), Some(since));
-                let presence = self.world.inner().presence(id).unwrap_or(Presence::Offline);
+                let id = self.platform.world().add((**device).clone(), Some(since));
+                let presence = self.platform.world().presence(id).unwrap_or(Presence::Offline);
                 self.observe(Observation::Presence { device: id, presence });
             }
             Action::RemoveDevice { device } => {
                 let device = device_id(device);
-                self.world.inner().remove(device);
+                self.platform.world().remove(device);
                 self.observe(Observation::DeviceRemoved { device });
             }
             Action::Api { device, update, version_read } => {
-                self.world.inner().answer_calls(device, update.as_ref(), version_read.as_ref());
+                self.platform.world().answer_calls(device, update.as_ref(), version_read.as_ref());
             }
             Action::OtaEvent(event) => self.ota_event(event),
             Action::Restart { down_ms } => self.stop_engine(*down_ms),
             Action::CrashOn { values, down_ms } => {
                 let point = CrashPoint { values: values.clone(), down_ms: *down_ms };
-                self.world.inner().log.crash_points.push(point);
+                self.platform.world().log.crash_points.push(point);
             }
             command => self.command(index, command),
         }
@@ -272,7 +348,7 @@ impl Run<'_> {
 
     fn change_device(&mut self, name: &str, set: &Map<String, Value>) {
         let device = device_id(name);
-        self.world.inner().change(device, set);
+        self.platform.world().change(device, set);
         if let Some(version) = set.get("version") {
             self.set_version(device, version.as_str().map(str::to_owned));
         }
@@ -285,7 +361,7 @@ impl Run<'_> {
         let device = device_id(&event.device);
         let sender = event.from_device.as_deref().map_or(device, device_id);
         let campaign = event.campaign.as_deref().map(campaign_id);
-        let newest = self.world.inner().log.newest_operation(device, campaign);
+        let newest = self.platform.world().log.newest_operation(device, campaign);
         let unknown = OperationId::from_uuid(Uuid::new_v5(&Uuid::NAMESPACE_OID, b"unknown"));
         let operation = newest.filter(|_| event.operation == "current").unwrap_or(unknown);
         let stamp_ms = event.stamp_ms.unwrap_or(self.now_ms);
@@ -323,18 +399,18 @@ impl Run<'_> {
             entry.insert("field".to_owned(), refused.field.into());
             entry.insert("message".to_owned(), refused.why.into());
         }
-        self.world.inner().log.push(entry);
+        self.platform.world().log.push(entry);
         self.settle();
     }
 
     /// Waits for the engine's answer to a command; an engine that is down gives none.
     fn answered(
         &mut self,
+        asked: Asked,
         ask: impl FnOnce(Engine, TenantId) -> BoxFuture<'static, Result<(), EngineError>>,
     ) -> Result<(), Option<Refused>> {
         let Some(engine) = self.engine.clone() else { return Err(None) };
-        let answer = self.executor.run(ask(engine, self.tenant.clone()));
-        match answer {
+        match self.ask_engine(engine, asked, ask) {
             Some(Ok(())) => Ok(()),
             Some(Err(EngineError::Rejected(Rejection::NotEditable { field, .. }))) => {
                 let why = "only the limits of a started campaign can be edited".to_owned();
@@ -350,7 +426,14 @@ impl Run<'_> {
 
     fn ask(&mut self, campaign: &str, command: Command) -> Result<(), Option<Refused>> {
         let id = campaign_id(campaign);
-        self.answered(move |engine, tenant| {
+        let asked = match &command {
+            Command::Pause => Asked::Pause(id),
+            Command::Resume => Asked::Resume(id),
+            Command::Cancel { running } => Asked::Cancel(id, *running),
+            Command::Edit(_) => Asked::Edit(id),
+            Command::Delete | Command::Supersede => Asked::Delete(id),
+        };
+        self.answered(asked, move |engine, tenant| {
             async move {
                 match command {
                     Command::Pause => engine.pause(&tenant, id).await,
@@ -376,12 +459,12 @@ impl Run<'_> {
             if refuse_if_running { WhenRunning::Refuse } else { WhenRunning::Supersede };
         let (definition, schedule) = campaign::definition(&campaign, when_running)?;
         let id = campaign_id(name);
-        self.world.inner().log.name_campaign(id, name);
-        let created = self.answered(move |engine, tenant| {
+        self.platform.world().log.name_campaign(id, name);
+        let created = self.answered(Asked::Create(id), move |engine, tenant| {
             async move { engine.create(&tenant, id, definition, schedule).await }.boxed()
         });
         // An engine that died before it answered may have created it all the same.
-        if created.is_ok() || self.world.inner().log.crashed.is_some() {
+        if created.is_ok() || self.platform.world().log.crashed.is_some() {
             self.campaigns.insert(name.to_owned(), campaign);
         }
         created
@@ -406,7 +489,7 @@ impl Run<'_> {
 }
 
 /// The id that a campaign of a scenario has, from its name.
-fn campaign_id(name: &str) -> CampaignId {
+pub(super) fn campaign_id(name: &str) -> CampaignId {
     CampaignId::from_uuid(Uuid::new_v5(&Uuid::NAMESPACE_URL, name.as_bytes()))
 }
 

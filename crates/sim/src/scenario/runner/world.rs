@@ -1,42 +1,38 @@
-//! The world of a scenario: devices that follow scripts, and the platform between them and the
-//! engine. It implements the engine's ports.
+//! The world of a scenario: devices that follow scripts, what the platform answers to calls about
+//! them, and what the judge and the log are told of it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use futures::FutureExt;
 use futures::channel::oneshot;
-use futures::future::{BoxFuture, pending, ready};
 use hedgerow_core::{
-    Channel, DeviceId, FleetDevice, ImageUrl, OperationId, Presence, RequestAnswer, StreamId,
-    SystemModelHandle, TenantId, Timestamp, TransportError, event::CampaignEvent, select_targets,
+    CampaignId, DeviceId, OperationId, Presence, RequestAnswer, TenantId, Timestamp, TransportError,
 };
-use hedgerow_engine::ports::{DeviceTransport, FleetDirectory};
-use hedgerow_engine::store::{AppendError, EventStore, StoreLayer, StreamAppend};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::log::Log;
-use crate::blocking::BlockingStore;
+use crate::platform::{Register, Registered, not_found};
 use crate::scenario::format::{Api, ApiAnswers, Device, Step};
+use crate::simulate::check::{Checker, Moment};
 
 /// Devices that are online at first have been so for long.
 const LONG_AGO: Timestamp = Timestamp::from_millis(-86_400_000);
+/// How many calls the engine makes at once for each campaign.
+pub(super) const CALLS: usize = 64;
 
 /// The id that a device of a scenario has, from its name.
-pub(super) fn device_id(name: &str) -> DeviceId {
+pub(in crate::scenario) fn device_id(name: &str) -> DeviceId {
     DeviceId::from_bytes(*Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes()).as_bytes())
 }
 
+/// A device, beside what is registered of it.
 struct Thing {
     device: Device,
-    online_since: Option<Timestamp>,
     /// Update calls and readings of the version, each counted since its answers were set.
     calls: usize,
     readings: usize,
     /// The accepted requests of each operation, in the order in which the operations came.
     operations: Vec<(OperationId, usize)>,
-    removed: bool,
 }
 
 /// A step of a script that will be done.
@@ -47,33 +43,45 @@ pub(super) struct DueStep {
     pub(super) step: Step,
 }
 
-#[derive(Default)]
-pub(super) struct Inner {
+pub(super) struct World {
     now_ms: i64,
-    order: Vec<DeviceId>,
-    things: BTreeMap<DeviceId, Thing>,
+    /// Counts what happens, one thing after the other.
+    pub(super) step: u64,
+    pub(super) register: Register,
+    /// In the order of the register.
+    things: Vec<Thing>,
     steps: BTreeMap<(i64, u64), DueStep>,
     next_step: u64,
     pub(super) log: Log,
+    pub(super) judge: Checker,
+    /// Campaigns to which something was appended since the last look.
+    pub(super) touched: BTreeSet<CampaignId>,
     /// While this is there, looking up presence waits: what was queued is delivered first.
-    held: Option<Vec<oneshot::Sender<()>>>,
-}
-
-/// A handle to the world.
-#[derive(Clone, Default)]
-pub(super) struct World {
-    inner: Arc<Mutex<Inner>>,
+    pub(super) held: Option<Vec<oneshot::Sender<()>>>,
 }
 
 impl World {
-    pub(super) fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn new(tenant: TenantId) -> Self {
+        Self {
+            now_ms: 0,
+            step: 0,
+            register: Register::default(),
+            things: Vec::new(),
+            steps: BTreeMap::new(),
+            next_step: 0,
+            log: Log::default(),
+            judge: Checker::new(tenant, CALLS),
+            touched: BTreeSet::new(),
+            held: None,
+        }
     }
-}
 
-impl Inner {
     pub(super) fn set_now(&mut self, now_ms: i64) {
         self.now_ms = now_ms;
+    }
+
+    pub(super) fn moment(&self) -> Moment {
+        Moment { now: Timestamp::from_millis(self.now_ms), step: self.step }
     }
 
     pub(super) fn hold(&mut self) {
@@ -90,65 +98,83 @@ impl Inner {
     pub(super) fn add(&mut self, device: Device, since: Option<Timestamp>) -> DeviceId {
         let id = device_id(&device.id);
         self.log.name_device(id, &device.id);
-        let thing = Thing {
+        let index = self.register.add(Registered {
+            system_model: device.system_model.as_ref().and_then(|model| model.parse().ok()),
+            groups: device.groups.iter().filter_map(|group| group.parse().ok()).collect(),
             online_since: device.online.then_some(since.unwrap_or(LONG_AGO)),
-            calls: 0,
-            readings: 0,
-            operations: Vec::new(),
-            removed: false,
-            device,
-        };
-        if self.things.insert(id, thing).is_none() {
-            self.order.push(id);
+            version: device.version.clone(),
+            ..Registered::new(id)
+        });
+        let online = device.online;
+        let thing = Thing { calls: 0, readings: 0, operations: Vec::new(), device };
+        match self.things.get_mut(index as usize) {
+            Some(former) => *former = thing,
+            None => self.things.push(thing),
         }
+        self.shows(index);
+        let moment = self.moment();
+        self.judge.device_went(id, online, moment);
         id
     }
 
+    /// The judge is told what a device shows.
+    fn shows(&mut self, index: u32) {
+        let now = self.moment().now;
+        if let Some(device) = self.register.get(index) {
+            self.judge.device_shows(device.id, device.version.clone(), now);
+        }
+    }
+
     pub(super) fn remove(&mut self, id: DeviceId) {
-        if let Some(thing) = self.things.get_mut(&id) {
-            thing.removed = true;
-            thing.online_since = None;
+        let index = self.register.find(0, id);
+        if let Some(device) = index.and_then(|index| self.register.get_mut(index)) {
+            device.removed = true;
+            device.online_since = None;
+            let moment = self.moment();
+            self.judge.device_went(id, false, moment);
         }
     }
 
     pub(super) fn presence(&self, id: DeviceId) -> Option<Presence> {
-        let thing = self.things.get(&id).filter(|thing| !thing.removed)?;
-        Some(match thing.online_since {
-            Some(since) => Presence::Online { since },
-            None => Presence::Offline,
-        })
+        self.register.presence(0, id)
     }
 
     /// `true` if that changes anything.
     pub(super) fn set_online(&mut self, id: DeviceId, online: bool) -> bool {
-        let now = Timestamp::from_millis(self.now_ms);
-        let Some(thing) = self.things.get_mut(&id).filter(|thing| !thing.removed) else {
+        let moment = self.moment();
+        let index = self.register.find(0, id);
+        let Some(device) = index.and_then(|index| self.register.get_mut(index)) else {
             return false;
         };
-        let changes = thing.online_since.is_some() != online;
+        let changes = device.online_since.is_some() != online;
         if changes {
-            thing.online_since = online.then_some(now);
+            device.online_since = online.then_some(moment.now);
+            self.judge.device_went(id, online, moment);
         }
         changes
     }
 
     /// `true` if an engine that listens is told of it.
     pub(super) fn set_version(&mut self, id: DeviceId, version: Option<String>) -> bool {
-        let Some(thing) = self.things.get_mut(&id) else { return false };
-        let changes = thing.device.version != version;
-        thing.device.version = version;
-        changes && thing.online_since.is_some()
+        let Some(index) = self.register.find(0, id) else { return false };
+        let Some(device) = self.register.get_mut(index) else { return false };
+        let changes = device.version != version;
+        device.version = version;
+        let told = changes && device.online_since.is_some();
+        self.shows(index);
+        told
     }
 
     /// Takes on the groups and System Model that are set.
     pub(super) fn change(&mut self, id: DeviceId, set: &Map<String, Value>) {
-        let Some(thing) = self.things.get_mut(&id) else { return };
+        let index = self.register.find(0, id);
+        let Some(device) = index.and_then(|index| self.register.get_mut(index)) else { return };
         if let Some(groups) = set.get("groups").and_then(Value::as_array) {
-            let groups = groups.iter().filter_map(Value::as_str).map(str::to_owned);
-            thing.device.groups = groups.collect();
+            let groups = groups.iter().filter_map(Value::as_str);
+            device.groups = groups.filter_map(|group| group.parse().ok()).collect();
         }
         if let Some(system_model) = set.get("system_model") {
-            thing.device.system_model = system_model.as_str().map(str::to_owned);
+            device.system_model = system_model.as_str().and_then(|model| model.parse().ok());
         }
     }
 
@@ -158,7 +184,7 @@ impl Inner {
         update: Option<&ApiAnswers>,
         read: Option<&ApiAnswers>,
     ) {
-        for thing in self.things.values_mut() {
+        for thing in &mut self.things {
             if device != "*" && thing.device.id != device {
                 continue;
             }
@@ -192,11 +218,21 @@ impl Inner {
         }
     }
 
-    fn update(&mut self, device: DeviceId, operation: OperationId) -> RequestAnswer {
+    /// A device that was not removed.
+    fn thing(&mut self, device: DeviceId) -> Option<(u32, &mut Thing)> {
+        let index = self.register.find(0, device)?;
+        Some((index, self.things.get_mut(index as usize)?))
+    }
+
+    fn is_online(&self, index: u32) -> bool {
+        self.register.get(index).is_some_and(|device| device.online_since.is_some())
+    }
+
+    pub(super) fn update(&mut self, device: DeviceId, operation: OperationId) -> RequestAnswer {
         let now_ms = self.now_ms;
-        let answer = match self.things.get_mut(&device).filter(|thing| !thing.removed) {
-            None => RequestAnswer::of_http_status(404, TransportError::new("Device not found")),
-            Some(thing) => {
+        let answer = match self.thing(device) {
+            None => not_found(),
+            Some((_, thing)) => {
                 let api = thing.device.api_update.nth(thing.calls);
                 thing.calls += 1;
                 answer(api)
@@ -212,7 +248,7 @@ impl Inner {
 
     /// What an accepted request sets off, if the device is there to hear it.
     fn script(&mut self, device: DeviceId, operation: OperationId) -> Option<Vec<Step>> {
-        let thing = self.things.get_mut(&device)?;
+        let (index, thing) = self.thing(device)?;
         let place = thing.operations.iter().position(|(id, _)| *id == operation);
         let place = place.unwrap_or_else(|| {
             thing.operations.push((operation, 0));
@@ -221,30 +257,35 @@ impl Inner {
         let (_, requests) = thing.operations.get_mut(place)?;
         let request = *requests;
         *requests += 1;
-        thing.online_since?;
-        Some(thing.device.script(place, request).to_vec())
+        let script = thing.device.script(place, request).to_vec();
+        self.is_online(index).then_some(script)
     }
 
-    fn cancel(&mut self, device: DeviceId, operation: OperationId) -> RequestAnswer {
+    pub(super) fn cancel(&mut self, device: DeviceId, operation: OperationId) -> RequestAnswer {
         let now_ms = self.now_ms;
-        let thing = self.things.get(&device).filter(|thing| !thing.removed);
-        let script = thing
-            .filter(|thing| thing.online_since.is_some())
-            .map(|thing| thing.device.on_cancel.clone());
-        let found = thing.is_some();
+        let there =
+            self.thing(device).map(|(index, thing)| (index, thing.device.on_cancel.clone()));
+        let found = there.is_some();
         self.log.call("cancel_request", now_ms, device, operation, found);
-        self.begin(device, operation, &script.unwrap_or_default());
-        let missing = TransportError::new("Device not found");
-        if found { RequestAnswer::Accepted } else { RequestAnswer::of_http_status(404, missing) }
+        if let Some((_, script)) = there.filter(|(index, _)| self.is_online(*index)) {
+            self.begin(device, operation, &script);
+        }
+        if found { RequestAnswer::Accepted } else { not_found() }
     }
 
-    fn read_version(&mut self, device: DeviceId) -> Result<Option<String>, TransportError> {
-        let thing = self.things.get_mut(&device).filter(|thing| !thing.removed);
-        let Some(thing) = thing else { return Err(TransportError::new("Device not found")) };
+    pub(super) fn read_version(
+        &mut self,
+        device: DeviceId,
+    ) -> Result<Option<String>, TransportError> {
+        let Some((index, thing)) = self.thing(device) else {
+            return Err(TransportError::new("Device not found"));
+        };
         let api = thing.device.version_read.nth(thing.readings);
         thing.readings += 1;
         match answer(api) {
-            RequestAnswer::Accepted => Ok(thing.device.version.clone()),
+            RequestAnswer::Accepted => {
+                Ok(self.register.get(index).and_then(|device| device.version.clone()))
+            }
             RequestAnswer::Temporary(error) | RequestAnswer::Permanent(error) => Err(error),
         }
     }
@@ -263,150 +304,5 @@ fn answer(api: Api) -> RequestAnswer {
             status,
             TransportError::new(format!("HTTP status {status}")),
         ),
-    }
-}
-
-impl World {
-    /// An answer of the platform, which a dead engine never gets.
-    fn reply<T: Send + 'static>(&self, value: T) -> BoxFuture<'static, T> {
-        if self.inner().log.crashed.is_some() { pending().boxed() } else { ready(value).boxed() }
-    }
-
-    /// A call to the platform, made when it is waited for, which a dead engine never does.
-    fn call(
-        &self,
-        call: impl FnOnce(&mut Inner) -> RequestAnswer + Send + 'static,
-    ) -> BoxFuture<'static, RequestAnswer> {
-        let world = self.clone();
-        async move {
-            if world.inner().log.crashed.is_some() {
-                return pending().await;
-            }
-            let answer = call(&mut world.inner());
-            world.reply(answer).await
-        }
-        .boxed()
-    }
-}
-
-impl DeviceTransport for World {
-    fn send_update(
-        &self,
-        _: &TenantId,
-        device: DeviceId,
-        operation: OperationId,
-        _: &ImageUrl,
-    ) -> BoxFuture<'static, RequestAnswer> {
-        self.call(move |inner| inner.update(device, operation))
-    }
-
-    fn send_cancel(
-        &self,
-        _: &TenantId,
-        device: DeviceId,
-        operation: OperationId,
-        _: &ImageUrl,
-    ) -> BoxFuture<'static, RequestAnswer> {
-        self.call(move |inner| inner.cancel(device, operation))
-    }
-
-    fn base_image_version(
-        &self,
-        _: &TenantId,
-        device: DeviceId,
-    ) -> BoxFuture<'static, Result<Option<String>, TransportError>> {
-        let version = self.inner().read_version(device);
-        self.reply(version)
-    }
-}
-
-impl FleetDirectory for World {
-    fn targets(
-        &self,
-        _: &TenantId,
-        channel: &Channel,
-        system_model: &SystemModelHandle,
-    ) -> BoxFuture<'static, Result<Vec<(DeviceId, Presence)>, TransportError>> {
-        let inner = self.inner();
-        let fleet: Vec<FleetDevice> = inner
-            .order
-            .iter()
-            .filter_map(|id| inner.things.get(id).map(|thing| (id, thing)))
-            .filter(|(_, thing)| !thing.removed)
-            .map(|(id, thing)| FleetDevice {
-                id: *id,
-                system_model: thing.device.system_model.as_ref().and_then(|m| m.parse().ok()),
-                groups: thing
-                    .device
-                    .groups
-                    .iter()
-                    .filter_map(|group| group.parse().ok())
-                    .collect::<BTreeSet<_>>(),
-            })
-            .collect();
-        let targets = select_targets(&fleet, channel, system_model)
-            .into_iter()
-            .map(|id| (id, inner.presence(id).unwrap_or(Presence::Offline)))
-            .collect();
-        drop(inner);
-        self.reply(Ok(targets))
-    }
-
-    fn presence(
-        &self,
-        _: &TenantId,
-        devices: Vec<DeviceId>,
-    ) -> BoxFuture<'static, Result<Vec<Option<Presence>>, TransportError>> {
-        let world = self.clone();
-        async move {
-            let gate = world.inner().held.as_mut().map(|held| {
-                let (open, gate) = oneshot::channel();
-                held.push(open);
-                gate
-            });
-            if let Some(gate) = gate {
-                let _ = gate.await;
-            }
-            let inner = world.inner();
-            Ok(devices.iter().map(|device| inner.presence(*device)).collect())
-        }
-        .boxed()
-    }
-}
-
-/// The store that the engine sees: what it appends is logged once it is durable, and a crash point
-/// that it meets leaves the engine without an answer.
-pub(super) struct LoggedStore {
-    pub(super) store: BlockingStore,
-    pub(super) world: World,
-}
-
-impl StoreLayer for LoggedStore {
-    fn inner(&self) -> &dyn EventStore {
-        &self.store
-    }
-
-    fn append(&self, batch: Vec<StreamAppend>) -> BoxFuture<'_, Result<(), AppendError>> {
-        async move {
-            if self.world.inner().log.crashed.is_some() {
-                return pending().await;
-            }
-            let logged = batch.clone();
-            self.store.append(batch).await?;
-            {
-                let mut inner = self.world.inner();
-                let at_ms = inner.now_ms;
-                for append in logged {
-                    let StreamId::Campaign(campaign) = append.stream else { continue };
-                    for event in &append.events {
-                        if let Ok(event) = CampaignEvent::from_new(append.stream, event) {
-                            inner.log.recorded(at_ms, campaign, &event);
-                        }
-                    }
-                }
-            }
-            self.world.reply(Ok(())).await
-        }
-        .boxed()
     }
 }

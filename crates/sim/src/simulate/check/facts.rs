@@ -16,10 +16,10 @@ const FRESH: Duration = Duration::from_secs(120);
 
 /// A version could not be read, or the engine did not wait for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::simulate) struct Unread;
+pub(crate) struct Unread;
 
 /// What reading a version gave: what the device shows, if it shows one.
-pub(in crate::simulate) type Read = Result<Option<String>, Unread>;
+pub(crate) type Read = Result<Option<String>, Unread>;
 
 /// The answer to reading a version.
 #[derive(Clone, Debug)]

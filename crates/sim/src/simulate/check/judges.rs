@@ -10,34 +10,34 @@ use crate::simulate::coverage::Coverage;
 use crate::simulate::invariant::{Invariant, Violation};
 
 /// See the module's documentation. Tenants are counted from 0.
-pub(in crate::simulate) struct Judges {
+pub(crate) struct Judges {
     each: Vec<Checker>,
 }
 
 impl Judges {
     /// `calls`: how many an engine makes at once for each campaign.
-    pub(in crate::simulate) fn new(tenants: &[TenantId], calls: usize) -> Self {
+    pub(crate) fn new(tenants: &[TenantId], calls: usize) -> Self {
         Self { each: tenants.iter().map(|tenant| Checker::new(tenant.clone(), calls)).collect() }
     }
 
-    pub(in crate::simulate) fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.each.len()
     }
 
-    pub(in crate::simulate) fn of(&mut self, tenant: usize) -> &mut Checker {
+    pub(crate) fn of(&mut self, tenant: usize) -> &mut Checker {
         &mut self.each[tenant]
     }
 
-    pub(in crate::simulate) fn get(&self, tenant: usize) -> &Checker {
+    pub(crate) fn get(&self, tenant: usize) -> &Checker {
         &self.each[tenant]
     }
 
-    pub(in crate::simulate) fn each(&self) -> impl Iterator<Item = (usize, &Checker)> {
+    pub(crate) fn each(&self) -> impl Iterator<Item = (usize, &Checker)> {
         self.each.iter().enumerate()
     }
 
     /// The number of a tenant. One that there is not is a violation.
-    pub(in crate::simulate) fn number(&mut self, tenant: &TenantId, now: Timestamp) -> usize {
+    pub(crate) fn number(&mut self, tenant: &TenantId, now: Timestamp) -> usize {
         let number = self.each.iter().position(|judge| judge.tenant == *tenant);
         number.unwrap_or_else(|| {
             let message = format!("it speaks of tenant {tenant}, which there is not");
@@ -47,7 +47,7 @@ impl Judges {
     }
 
     /// The first thing that did not hold.
-    pub(in crate::simulate) fn violation(&self) -> Option<Violation> {
+    pub(crate) fn violation(&self) -> Option<Violation> {
         let found = self.each.iter().find_map(|judge| Some((judge, judge.violation()?)));
         found.map(|(judge, violation)| {
             let mut violation = violation.clone();
@@ -58,12 +58,12 @@ impl Judges {
         })
     }
 
-    pub(in crate::simulate) fn has_violation(&self) -> bool {
+    pub(crate) fn has_violation(&self) -> bool {
         self.each.iter().any(|judge| judge.violation().is_some())
     }
 
     /// What was tried, all tenants together.
-    pub(in crate::simulate) fn take_coverage(&mut self) -> Coverage {
+    pub(crate) fn take_coverage(&mut self) -> Coverage {
         let mut coverage = Coverage::default();
         for judge in &mut self.each {
             coverage.add(&std::mem::take(&mut judge.coverage));
@@ -72,42 +72,42 @@ impl Judges {
     }
 
     /// What is counted of no tenant.
-    pub(in crate::simulate) fn coverage(&mut self) -> &mut Coverage {
+    pub(crate) fn coverage(&mut self) -> &mut Coverage {
         &mut self.each[0].coverage
     }
 
     /// See [`Checker::trouble`].
-    pub(in crate::simulate) fn trouble(&mut self, now: Timestamp) {
+    pub(crate) fn trouble(&mut self, now: Timestamp) {
         self.each.iter_mut().for_each(|judge| judge.trouble(now));
     }
 
     /// See [`Checker::clock_steps`].
-    pub(in crate::simulate) fn clock_steps(&mut self, by: Duration, now: Timestamp) {
+    pub(crate) fn clock_steps(&mut self, by: Duration, now: Timestamp) {
         self.each.iter_mut().for_each(|judge| judge.clock_steps(by, now));
     }
 
     /// See [`Checker::engine_starts`].
-    pub(in crate::simulate) fn engine_starts(&mut self, beside_another: bool, now: Timestamp) {
+    pub(crate) fn engine_starts(&mut self, beside_another: bool, now: Timestamp) {
         self.each.iter_mut().for_each(|judge| judge.engine_starts(beside_another, now));
     }
 
     /// See [`Checker::engine_died`].
-    pub(in crate::simulate) fn engine_died(&mut self, slot: usize, now: Timestamp) {
+    pub(crate) fn engine_died(&mut self, slot: usize, now: Timestamp) {
         self.each.iter_mut().for_each(|judge| judge.engine_died(slot, now));
     }
 
     /// Whether anything has not ended.
-    pub(in crate::simulate) fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         self.each.iter().any(Checker::is_open)
     }
 
     /// How long everything may still take once nothing goes wrong any more.
-    pub(in crate::simulate) fn bound(&self) -> Duration {
+    pub(crate) fn bound(&self) -> Duration {
         self.each.iter().map(Checker::bound).max().unwrap_or_default()
     }
 
     /// All targets by status, and how many may be in progress.
-    pub(in crate::simulate) fn standing(&self) -> Standing {
+    pub(crate) fn standing(&self) -> Standing {
         let none = TargetCounts {
             idle: 0,
             in_progress: 0,
@@ -130,7 +130,7 @@ impl Judges {
     }
 
     /// The claims that a store must have (E5).
-    pub(in crate::simulate) fn claims(&self) -> Vec<(TenantId, String, StreamId)> {
+    pub(crate) fn claims(&self) -> Vec<(TenantId, String, StreamId)> {
         let mut claims = Vec::new();
         for judge in &self.each {
             let own = judge.claims().into_iter();
@@ -141,12 +141,12 @@ impl Judges {
     }
 
     /// See [`Checker::overdue`].
-    pub(in crate::simulate) fn overdue(&mut self, moment: Moment) {
+    pub(crate) fn overdue(&mut self, moment: Moment) {
         self.each.iter_mut().for_each(|judge| judge.overdue(moment));
     }
 
     /// At the end of a step: campaigns in which a target should have had its turn.
-    pub(in crate::simulate) fn passed_over(
+    pub(crate) fn passed_over(
         &mut self,
         moment: Moment,
     ) -> Vec<(usize, hedgerow_core::CampaignId, hedgerow_core::DeviceId)> {

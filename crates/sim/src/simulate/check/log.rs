@@ -11,19 +11,19 @@ use crate::simulate::invariant::Violation;
 
 impl Checker {
     /// A judge that is shown nothing but a log.
-    pub(in crate::simulate) fn of_log(tenant: TenantId) -> Self {
+    pub(crate) fn of_log(tenant: TenantId) -> Self {
         let mut checker = Self::new(tenant, usize::MAX);
         checker.facts.witness = Witness::Log;
         checker
     }
 
     /// The version of the last event that was taken in of a stream; 0: none was.
-    pub(in crate::simulate) fn version_of(&self, stream: StreamId) -> u64 {
+    pub(crate) fn version_of(&self, stream: StreamId) -> u64 {
         self.version(stream)
     }
 
     /// Takes in the next event of a stream.
-    pub(in crate::simulate) fn read(
+    pub(crate) fn read(
         &mut self,
         stream: StreamId,
         event: &Event,
@@ -35,11 +35,7 @@ impl Checker {
     }
 
     /// The append that the last event was in is over.
-    pub(in crate::simulate) fn append_ends(
-        &mut self,
-        stream: StreamId,
-        at: Timestamp,
-    ) -> Result<(), Violation> {
+    pub(crate) fn append_ends(&mut self, stream: StreamId, at: Timestamp) -> Result<(), Violation> {
         if let StreamId::Campaign(id) = stream
             && let Some(model) = self.campaigns.get(&id)
         {
@@ -50,7 +46,7 @@ impl Checker {
     }
 
     /// Nothing more is taken in of a stream: what it had says nothing of others any more.
-    pub(in crate::simulate) fn give_up(&mut self, stream: StreamId) {
+    pub(crate) fn give_up(&mut self, stream: StreamId) {
         let operations = &self.facts.operations;
         self.facts.holders.retain(|_, holder| {
             operations.get(holder).is_none_or(|operation| operation.stream != stream)
@@ -62,7 +58,7 @@ impl Checker {
     }
 
     /// Whether something may still happen by itself in a stream.
-    pub(in crate::simulate) fn goes_on(&self, stream: StreamId) -> bool {
+    pub(crate) fn goes_on(&self, stream: StreamId) -> bool {
         match stream {
             StreamId::Campaign(id) => self.campaigns.get(&id).is_some_and(Model::is_open),
             StreamId::ManualUpdate(id) => self.manuals.get(&id).is_some_and(|manual| !manual.ended),
@@ -70,7 +66,7 @@ impl Checker {
     }
 
     /// The operations that are active, with their streams.
-    pub(in crate::simulate) fn active(&self) -> impl Iterator<Item = (OperationId, StreamId)> + '_ {
+    pub(crate) fn active(&self) -> impl Iterator<Item = (OperationId, StreamId)> + '_ {
         self.facts.holders.values().filter_map(|id| {
             let operation = self.facts.operations.get(id)?;
             Some((*id, operation.stream))
@@ -78,12 +74,12 @@ impl Checker {
     }
 
     /// How many operations there were.
-    pub(in crate::simulate) fn operations(&self) -> usize {
+    pub(crate) fn operations(&self) -> usize {
         self.facts.operations.len()
     }
 
     /// A campaign as folded from the log; `None` also once it was given up.
-    pub(in crate::simulate) fn folded(&self, stream: StreamId) -> Option<&Campaign> {
+    pub(crate) fn folded(&self, stream: StreamId) -> Option<&Campaign> {
         match stream {
             StreamId::Campaign(id) => self.fold(id),
             StreamId::ManualUpdate(_) => None,
@@ -107,7 +103,7 @@ impl Checker {
                     .any(|other| other.fold.started_at().is_none() && of(other) == same)
             });
         if let Some(model) = self.campaigns.get_mut(&id) {
-            model.cancel_asked = true;
+            (model.cancel_asked, model.stop_asked) = (true, true);
             model.newer = newer;
         }
     }

@@ -87,6 +87,7 @@ impl Manual {
         let explains = |shown: &Option<String>| explains(event, shown.as_deref(), image.as_deref());
         let shown = facts.shown(self.definition.device, explains);
         let rollback_from = facts.rollback_from(self.definition.device, limits.reboot_timeout);
+        let disturbed_at = facts.calm_since;
         let operation = facts.operation(id)?;
         operation.events += 1;
         match event {
@@ -94,7 +95,7 @@ impl Manual {
             E::ManualRequestResent(_) => operation.resent(at, limits),
             E::ManualResendKeptBack(_) => operation.keep_back(at, limits),
             E::ManualRequestReissued(_) => operation
-                .reissued(at, limits)
+                .reissued(at, limits, disturbed_at)
                 .and_then(|()| facts.looked_before_reissue(self.definition.device)),
             E::ManualReported(e) => {
                 operation.reported(e.phase, e.progress, e.observed_at, at, limits)

@@ -32,43 +32,55 @@ mod owed;
 mod passing;
 mod subscriber;
 mod survey;
+#[cfg(test)]
+mod tests;
 mod told;
 mod turn;
 
 use std::collections::BTreeMap;
 
-use hedgerow_core::event::{CampaignEvent, ManualUpdateEvent};
+use hedgerow_core::event::{CampaignEvent, EventError, ManualUpdateEvent};
 use hedgerow_core::{
-    Campaign, CampaignId, CampaignStatus, DeviceId, ManualUpdate, OperationId, Phase, StreamId,
-    TargetCounts, TargetStatus, TenantId, Timestamp,
+    Campaign, CampaignId, CampaignStatus, DeviceId, ManualUpdate, NewEvent, OperationId, Phase,
+    StreamId, TargetCounts, TargetStatus, TenantId, Timestamp,
 };
 
 use self::campaign::Model;
 use self::facts::Facts;
 use self::facts::Witness;
-pub(super) use self::facts::{Read, Unread};
-pub(super) use self::judges::Judges;
+pub(crate) use self::facts::{Read, Unread};
+pub(crate) use self::judges::Judges;
 use self::manual::Manual;
 use self::operation::Op;
-pub(super) use self::operation::Said;
+pub(crate) use self::operation::Said;
 use self::outage::Outages;
 use self::owed::Owed;
-pub(super) use self::subscriber::Subscriber;
-pub(super) use self::told::{Asked, Told};
+pub(crate) use self::subscriber::Subscriber;
+pub(crate) use self::told::{Asked, Told};
 use self::turn::Turns;
-pub(super) use self::turn::{Moment, Named};
+pub(crate) use self::turn::{Moment, Named};
 use super::coverage::Coverage;
 use super::invariant::{Broken, Invariant, Violation, ensure};
 
 /// An event of either kind of stream.
-pub(super) enum Event {
+pub(crate) enum Event {
     Campaign(CampaignEvent),
     Manual(ManualUpdateEvent),
 }
 
 impl Event {
+    /// An event that is appended to a stream.
+    pub(crate) fn appended(stream: StreamId, event: &NewEvent) -> Result<Self, EventError> {
+        match stream {
+            StreamId::Campaign(_) => CampaignEvent::from_new(stream, event).map(Self::Campaign),
+            StreamId::ManualUpdate(_) => {
+                ManualUpdateEvent::from_new(stream, event).map(Self::Manual)
+            }
+        }
+    }
+
     /// The device that it is about, where the event says so.
-    pub(super) fn device(&self) -> Option<DeviceId> {
+    pub(crate) fn device(&self) -> Option<DeviceId> {
         match self {
             Self::Campaign(event) => event.device(),
             Self::Manual(_) => None,
@@ -76,7 +88,7 @@ impl Event {
     }
 
     /// For people: the type and what is stored.
-    pub(super) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let json = match self {
             Self::Campaign(event) => event.to_json(),
             Self::Manual(event) => event.to_json(),
@@ -85,7 +97,7 @@ impl Event {
         format!("{} {json}", self.name())
     }
 
-    pub(super) fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Campaign(event) => event.event_type(),
             Self::Manual(event) => event.event_type(),
@@ -95,13 +107,13 @@ impl Event {
 
 /// How a campaign stands, for whoever wants to draw it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Standing {
+pub(crate) struct Standing {
     pub(super) counts: TargetCounts,
     pub(super) limit: u32,
 }
 
 /// The judge.
-pub(super) struct Checker {
+pub(crate) struct Checker {
     tenant: TenantId,
     campaigns: BTreeMap<CampaignId, Model>,
     manuals: BTreeMap<OperationId, Manual>,
@@ -115,7 +127,7 @@ pub(super) struct Checker {
 
 impl Checker {
     /// `calls`: how many an engine makes at once for each campaign.
-    pub(super) fn new(tenant: TenantId, calls: usize) -> Self {
+    pub(crate) fn new(tenant: TenantId, calls: usize) -> Self {
         Self {
             tenant,
             campaigns: BTreeMap::new(),
@@ -130,12 +142,12 @@ impl Checker {
     }
 
     /// The first thing that did not hold.
-    fn violation(&self) -> Option<&Violation> {
+    pub(crate) fn violation(&self) -> Option<&Violation> {
         self.violation.as_ref()
     }
 
     /// Notes the first thing that does not hold.
-    pub(super) fn broken(
+    pub(crate) fn broken(
         &mut self,
         (invariant, message): Broken,
         at: Timestamp,
@@ -167,7 +179,7 @@ impl Checker {
     // What is recorded.
 
     /// An append of one stream has become durable.
-    pub(super) fn recorded(
+    pub(crate) fn recorded(
         &mut self,
         slot: usize,
         stream: StreamId,
@@ -256,8 +268,10 @@ impl Checker {
             operation.map(|id| self.facts.operations.get(&id).map_or(Phase::Pending, Op::phase));
         let was_idle = place.is_some_and(|n| model.targets[n].status == TargetStatus::Idle);
         let checked = model.take(event, at, &mut self.facts);
-        model.fold.apply(event, at).map_err(fold_error)?;
+        let folded = model.fold.apply(event, at).map_err(fold_error);
+        // The rule, if one is broken: what cannot be folded any more follows from that.
         checked?;
+        folded?;
         if let (CampaignEvent::RequestResent(_), false) = (event, from_log) {
             let folded = device.and_then(|device| model.fold.target(device)?.operation);
             let folded = folded.map(|operation| operation.resends);

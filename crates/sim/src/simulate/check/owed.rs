@@ -150,7 +150,7 @@ impl Checker {
     }
 
     /// At the end of a step of the only engine: what should have happened by now.
-    pub(in crate::simulate) fn overdue(&mut self, moment: Moment) {
+    pub(crate) fn overdue(&mut self, moment: Moment) {
         while let Some(first) = self.owed.due.first_entry()
             && first.key().0 <= moment.now
         {
@@ -194,4 +194,4 @@ impl Checker {
 }
 
 /// A look that will be owed once the engine has acknowledged what it is told.
-pub(in crate::simulate) struct OwedLook(Look);
+pub(crate) struct OwedLook(Look);

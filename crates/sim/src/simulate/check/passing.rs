@@ -15,13 +15,13 @@ use crate::simulate::invariant::Invariant;
 
 impl Checker {
     /// An engine calls the transport or the directory.
-    pub(in crate::simulate) fn call_begins(&mut self, moment: Moment) {
+    pub(crate) fn call_begins(&mut self, moment: Moment) {
         self.turns.calls.begins(moment.step);
         self.look_at_calls(moment);
     }
 
     /// It has its answer, or does not wait for it any more.
-    pub(in crate::simulate) fn call_ends(&mut self, moment: Moment) {
+    pub(crate) fn call_ends(&mut self, moment: Moment) {
         self.look_at_calls(moment);
         self.turns.calls.ends(moment.step);
     }
@@ -34,12 +34,7 @@ impl Checker {
     }
 
     /// A device connected or disconnected, whoever is told of it.
-    pub(in crate::simulate) fn device_went(
-        &mut self,
-        device: DeviceId,
-        online: bool,
-        moment: Moment,
-    ) {
+    pub(crate) fn device_went(&mut self, device: DeviceId, online: bool, moment: Moment) {
         self.turns.device_went(device, online);
         if online {
             self.facts.online.insert(device);
@@ -50,27 +45,22 @@ impl Checker {
     }
 
     /// An engine begins to append to a stream.
-    pub(in crate::simulate) fn append_begins(&mut self, slot: usize, stream: StreamId, step: u64) {
+    pub(crate) fn append_begins(&mut self, slot: usize, stream: StreamId, step: u64) {
         self.facts.append_begins(slot, stream, step);
     }
 
     /// An engine begins to load a stream.
-    pub(in crate::simulate) fn load_begins(
-        &mut self,
-        slot: usize,
-        stream: StreamId,
-        moment: Moment,
-    ) {
+    pub(crate) fn load_begins(&mut self, slot: usize, stream: StreamId, moment: Moment) {
         self.facts.load_begins(slot, stream, moment.now, moment.step);
     }
 
     /// It has read the stream to its end.
-    pub(in crate::simulate) fn load_ends(&mut self, slot: usize, stream: StreamId) {
+    pub(crate) fn load_ends(&mut self, slot: usize, stream: StreamId) {
         self.facts.load_ends(slot, stream);
     }
 
     /// A device shows a version from now on, whoever reads it.
-    pub(in crate::simulate) fn device_shows(
+    pub(crate) fn device_shows(
         &mut self,
         device: DeviceId,
         version: Option<String>,
@@ -80,11 +70,11 @@ impl Checker {
     }
 
     /// The directory does not name targets at once.
-    pub(in crate::simulate) fn targets_not_named(&mut self, now: Timestamp) {
+    pub(crate) fn targets_not_named(&mut self, now: Timestamp) {
         self.facts.unnamed_at = now;
     }
 
-    pub(in crate::simulate) fn update_leaves(
+    pub(crate) fn update_leaves(
         &mut self,
         slot: usize,
         device: DeviceId,
@@ -109,7 +99,7 @@ impl Checker {
         self.note(checked, now, stream, Some(device));
     }
 
-    pub(in crate::simulate) fn cancel_leaves(
+    pub(crate) fn cancel_leaves(
         &mut self,
         device: DeviceId,
         operation: OperationId,
@@ -125,16 +115,11 @@ impl Checker {
         self.note(checked, now, stream, Some(device));
     }
 
-    pub(in crate::simulate) fn stream_of(&self, operation: OperationId) -> Option<StreamId> {
+    pub(crate) fn stream_of(&self, operation: OperationId) -> Option<StreamId> {
         self.facts.operations.get(&operation).map(|operation| operation.stream)
     }
 
-    pub(in crate::simulate) fn update_answered(
-        &mut self,
-        operation: OperationId,
-        said: Said,
-        now: Timestamp,
-    ) {
+    pub(crate) fn update_answered(&mut self, operation: OperationId, said: Said, now: Timestamp) {
         if let Some(operation) = self.facts.operations.get_mut(&operation) {
             operation.answered(said);
             let (device, stream) = (operation.device, operation.stream);
@@ -148,7 +133,7 @@ impl Checker {
         }
     }
 
-    pub(in crate::simulate) fn read_began(&mut self, device: DeviceId, moment: Moment) {
+    pub(crate) fn read_began(&mut self, device: DeviceId, moment: Moment) {
         self.facts.read_began.insert(device, moment.now);
         let (models, now) = (self.campaigns.values(), moment.now);
         let mut checked = self.outages.read_began(device, models.clone(), &self.facts, now);
@@ -161,7 +146,7 @@ impl Checker {
         self.refresh_device(device, moment);
     }
 
-    pub(in crate::simulate) fn read_ended(
+    pub(crate) fn read_ended(
         &mut self,
         slot: usize,
         device: DeviceId,
@@ -192,7 +177,7 @@ impl Checker {
 
     /// The directory named the devices of a channel: a rollout begins there, and others that run
     /// may be superseded (D18).
-    pub(in crate::simulate) fn targets_named(
+    pub(crate) fn targets_named(
         &mut self,
         channel: &Channel,
         system_model: &SystemModelHandle,
@@ -231,14 +216,14 @@ impl Checker {
     }
 
     /// Something happened after which it is not known for sure what the engine knows.
-    pub(in crate::simulate) fn trouble(&mut self, now: Timestamp) {
+    pub(crate) fn trouble(&mut self, now: Timestamp) {
         self.facts.calm_since = self.facts.calm_since.max(now);
         self.turns.trouble(now);
         self.outages.trouble();
     }
 
     /// The engine's clock steps forward: what was read just before is as fresh as it was.
-    pub(in crate::simulate) fn clock_steps(&mut self, by: Duration, now: Timestamp) {
+    pub(crate) fn clock_steps(&mut self, by: Duration, now: Timestamp) {
         let read = self.facts.read.iter_mut().flat_map(BTreeMap::values_mut);
         for shown in read.flatten() {
             shown.at = shown.at + by;
@@ -247,7 +232,7 @@ impl Checker {
     }
 
     /// An engine starts, alone or beside another.
-    pub(in crate::simulate) fn engine_starts(&mut self, beside_another: bool, now: Timestamp) {
+    pub(crate) fn engine_starts(&mut self, beside_another: bool, now: Timestamp) {
         self.turns.two_engines = beside_another;
         self.facts.alone_since = (!beside_another).then_some(now);
         if !beside_another {
@@ -264,7 +249,7 @@ impl Checker {
         self.trouble(now);
     }
 
-    pub(in crate::simulate) fn engine_died(&mut self, slot: usize, now: Timestamp) {
+    pub(crate) fn engine_died(&mut self, slot: usize, now: Timestamp) {
         self.facts.read[slot].clear();
         self.turns.engine_died();
         self.trouble(now);

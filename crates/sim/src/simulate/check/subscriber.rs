@@ -9,19 +9,19 @@ use crate::simulate::invariant::{Checked, Invariant, ensure};
 
 /// What one subscriber of one engine was told, and is still to be told.
 #[derive(Default)]
-pub(in crate::simulate) struct Subscriber {
+pub(crate) struct Subscriber {
     last: BTreeMap<StreamId, u64>,
     owed: BTreeSet<(StreamId, u64)>,
 }
 
 impl Subscriber {
     /// The engine has written an event.
-    pub(in crate::simulate) fn is_owed(&mut self, stream: StreamId, version: u64) {
+    pub(crate) fn is_owed(&mut self, stream: StreamId, version: u64) {
         self.owed.insert((stream, version));
     }
 
     /// It is told an event; `stored`: what the store has at that place.
-    pub(in crate::simulate) fn told(
+    pub(crate) fn told(
         &mut self,
         stream: StreamId,
         version: u64,
@@ -45,7 +45,7 @@ impl Subscriber {
     }
 
     /// Something that it was never told.
-    pub(in crate::simulate) fn untold(&self) -> Option<(StreamId, u64)> {
+    pub(crate) fn untold(&self) -> Option<(StreamId, u64)> {
         self.owed.first().copied()
     }
 }

@@ -15,10 +15,7 @@ use crate::simulate::invariant::Invariant;
 
 impl Checker {
     /// At the end of a step: campaigns in which a target should have had its turn.
-    pub(in crate::simulate) fn passed_over(
-        &mut self,
-        moment: Moment,
-    ) -> Vec<(CampaignId, DeviceId)> {
+    pub(crate) fn passed_over(&mut self, moment: Moment) -> Vec<(CampaignId, DeviceId)> {
         if self.turns.is_calm_again(moment.now) {
             for model in self.campaigns.values().filter(|model| model.is_running()) {
                 for place in 0..model.targets.len() {
@@ -38,7 +35,7 @@ impl Checker {
     }
 
     /// Compares what an engine shows of a campaign with the log (E1, D7).
-    pub(in crate::simulate) fn shown_by_engine(&mut self, progress: &Progress, now: Timestamp) {
+    pub(crate) fn shown_by_engine(&mut self, progress: &Progress, now: Timestamp) {
         let Some(model) = self.campaigns.get(&progress.campaign) else { return };
         if model.version != progress.events {
             return; // something is being written
@@ -63,24 +60,24 @@ impl Checker {
     }
 
     /// The campaign as folded from the log.
-    pub(in crate::simulate) fn fold(&self, id: CampaignId) -> Option<&Campaign> {
+    pub(crate) fn fold(&self, id: CampaignId) -> Option<&Campaign> {
         self.campaigns.get(&id).map(|model| &model.fold)
     }
 
-    pub(in crate::simulate) fn campaigns(&self) -> impl Iterator<Item = CampaignId> + '_ {
+    pub(crate) fn campaigns(&self) -> impl Iterator<Item = CampaignId> + '_ {
         self.campaigns.keys().copied()
     }
 
-    pub(in crate::simulate) fn status(&self, id: CampaignId) -> Option<CampaignStatus> {
+    pub(crate) fn status(&self, id: CampaignId) -> Option<CampaignStatus> {
         self.campaigns.get(&id).map(|model| model.status)
     }
 
-    pub(in crate::simulate) fn active_manuals(&self) -> Vec<OperationId> {
+    pub(crate) fn active_manuals(&self) -> Vec<OperationId> {
         self.manuals.values().filter(|manual| !manual.ended).map(|manual| manual.id).collect()
     }
 
     /// All targets by status, and how many may be in progress.
-    pub(in crate::simulate) fn standing(&self) -> Standing {
+    pub(crate) fn standing(&self) -> Standing {
         let mut counts = [0; 5];
         let mut limit = 0;
         for model in self.campaigns.values() {
@@ -98,13 +95,13 @@ impl Checker {
     }
 
     /// Whether anything has not ended.
-    pub(in crate::simulate) fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         self.campaigns.values().any(Model::is_open)
             || self.manuals.values().any(|manual| !manual.ended)
     }
 
     /// What has not ended, for people: the stream, a device that it waits for, and in words.
-    pub(in crate::simulate) fn open(&self) -> Option<(StreamId, Option<DeviceId>, String)> {
+    pub(crate) fn open(&self) -> Option<(StreamId, Option<DeviceId>, String)> {
         if let Some(model) = self.campaigns.values().find(|model| model.is_open()) {
             let in_progress = model.count(TargetStatus::InProgress);
             let idle = model.count(TargetStatus::Idle);
@@ -124,7 +121,7 @@ impl Checker {
     }
 
     /// The claims that a store must have: active operations, running rollouts (E5).
-    pub(in crate::simulate) fn claims(&self) -> Vec<(String, StreamId)> {
+    pub(crate) fn claims(&self) -> Vec<(String, StreamId)> {
         let mut claims: Vec<_> = self
             .facts
             .holders
@@ -147,7 +144,7 @@ impl Checker {
     }
 
     /// Streams with a target or a manual update of a device that has not ended (D15).
-    pub(in crate::simulate) fn open_targets(&self, device: DeviceId) -> Vec<StreamId> {
+    pub(crate) fn open_targets(&self, device: DeviceId) -> Vec<StreamId> {
         let open = |model: &&Model| {
             model.place(device).is_some_and(|place| {
                 let status = model.targets[place].status;
@@ -163,7 +160,7 @@ impl Checker {
     }
 
     /// How long everything may still take once nothing goes wrong any more (D7 to D17).
-    pub(in crate::simulate) fn bound(&self) -> Duration {
+    pub(crate) fn bound(&self) -> Duration {
         let limits = self
             .campaigns
             .values()

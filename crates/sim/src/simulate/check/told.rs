@@ -2,8 +2,8 @@
 //! keeps.
 
 use hedgerow_core::{
-    CampaignId, DeviceId, OperationId, OperationLimits, Reaction, ReportStatus, StatusCode,
-    StreamId, Timestamp,
+    CampaignId, DeviceId, OperationId, OperationLimits, Reaction, ReportStatus, RunningOperations,
+    StatusCode, StreamId, Timestamp,
 };
 use hedgerow_engine::{EngineError, Observation};
 
@@ -13,7 +13,7 @@ use super::{Checker, Moment};
 use crate::simulate::invariant::{Checked, Invariant, ensure};
 
 /// What was told, and what the log said then.
-pub(in crate::simulate) enum Told {
+pub(crate) enum Told {
     Presence {
         device: DeviceId,
         online: bool,
@@ -29,7 +29,7 @@ pub(in crate::simulate) enum Told {
     Other,
 }
 
-pub(in crate::simulate) struct ToldReport {
+pub(crate) struct ToldReport {
     device: DeviceId,
     operation: OperationId,
     /// The device means this operation, and it is one of its own.
@@ -44,11 +44,12 @@ pub(in crate::simulate) struct ToldReport {
 
 /// What somebody asked for.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::simulate) enum Asked {
+pub(crate) enum Asked {
     Create(CampaignId),
     Pause(CampaignId),
     Resume(CampaignId),
-    Cancel(CampaignId),
+    /// With what becomes of the operations that run.
+    Cancel(CampaignId, RunningOperations),
     Edit(CampaignId),
     Delete(CampaignId),
     StartManual(OperationId, DeviceId),
@@ -57,10 +58,10 @@ pub(in crate::simulate) enum Asked {
 
 /// How often what was recorded when somebody asked.
 #[derive(Clone, Copy, Debug, Default)]
-pub(in crate::simulate) struct Before(Recorded, u32);
+pub(crate) struct Before(Recorded, u32);
 
 impl Checker {
-    pub(in crate::simulate) fn told(&mut self, observation: &Observation, moment: Moment) -> Told {
+    pub(crate) fn told(&mut self, observation: &Observation, moment: Moment) -> Told {
         match observation {
             Observation::Presence { device, presence } => {
                 let online = matches!(presence, hedgerow_core::Presence::Online { .. });
@@ -106,7 +107,7 @@ impl Checker {
     }
 
     /// The engine has answered. `false`: it is to be told again.
-    pub(in crate::simulate) fn acknowledged(
+    pub(crate) fn acknowledged(
         &mut self,
         told: &Told,
         answer: &Result<Reaction, EngineError>,
@@ -198,7 +199,7 @@ impl Checker {
             Asked::Create(id)
             | Asked::Pause(id)
             | Asked::Resume(id)
-            | Asked::Cancel(id)
+            | Asked::Cancel(id, _)
             | Asked::Edit(id)
             | Asked::Delete(id) => id,
             Asked::StartManual(id, _) | Asked::CancelManual(id) => {
@@ -210,28 +211,29 @@ impl Checker {
     }
 
     /// Somebody asks for something.
-    pub(in crate::simulate) fn asked(&mut self, asked: Asked, now: Timestamp) -> Before {
+    pub(crate) fn asked(&mut self, asked: Asked, now: Timestamp) -> Before {
         let before = self.recorded_of(asked);
         if let Asked::StartManual(_, device) = asked {
             self.outages.manual_update_wanted(device, now);
         }
-        if let Asked::Cancel(id) = asked
+        if let Asked::Cancel(id, running) = asked
             && let Some(model) = self.campaigns.get_mut(&id)
         {
             model.cancel_asked = true;
+            model.stop_asked |= running == RunningOperations::Stop;
         }
         before
     }
 
     /// It is granted: the log must say so.
-    pub(in crate::simulate) fn granted(&mut self, asked: Asked, before: Before, moment: Moment) {
+    pub(crate) fn granted(&mut self, asked: Asked, before: Before, moment: Moment) {
         let Before(now, cancels) = self.recorded_of(asked);
         let Before(then, cancels_then) = before;
         let (kept, stream) = match asked {
             Asked::Create(id) => (self.campaigns.contains_key(&id), StreamId::Campaign(id)),
             Asked::Pause(id) => (now.pausing > then.pausing, StreamId::Campaign(id)),
             Asked::Resume(id) => (now.resumed > then.resumed, StreamId::Campaign(id)),
-            Asked::Cancel(id) => (now.finished > then.finished, StreamId::Campaign(id)),
+            Asked::Cancel(id, _) => (now.finished > then.finished, StreamId::Campaign(id)),
             Asked::Edit(id) => (now.edited > then.edited, StreamId::Campaign(id)),
             Asked::Delete(id) => (now.deleted > then.deleted, StreamId::Campaign(id)),
             Asked::StartManual(id, _) => {

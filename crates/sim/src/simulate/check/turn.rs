@@ -23,17 +23,17 @@ const LONGEST_DELAY: Duration = Duration::from_secs(301);
 
 /// When something is: by the engine's clock, and in which step of the simulation.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::simulate) struct Moment {
-    pub(in crate::simulate) now: Timestamp,
-    pub(in crate::simulate) step: u64,
+pub(crate) struct Moment {
+    pub(crate) now: Timestamp,
+    pub(crate) step: u64,
 }
 
 /// What the directory said of a device's presence, and as of which step of the simulation.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::simulate) struct Named {
-    pub(in crate::simulate) device: DeviceId,
-    pub(in crate::simulate) presence: Option<Presence>,
-    pub(in crate::simulate) seen_in: u64,
+pub(crate) struct Named {
+    pub(crate) device: DeviceId,
+    pub(crate) presence: Option<Presence>,
+    pub(crate) seen_in: u64,
 }
 
 /// The same, for as long as it may matter; not known for sure if two answers differ.

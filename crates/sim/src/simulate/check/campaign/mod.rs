@@ -49,6 +49,7 @@ pub(super) struct Recorded {
     pub(super) deleted: u32,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Model {
     pub(super) id: CampaignId,
     pub(super) definition: CampaignDefinition,
@@ -63,6 +64,8 @@ pub(super) struct Model {
     pub(super) recorded: Recorded,
     /// Somebody asked to cancel it.
     pub(super) cancel_asked: bool,
+    /// And to stop its operations.
+    pub(super) stop_asked: bool,
     /// Another rollout for its System Model and channel began after it (D18).
     pub(super) newer: bool,
     /// The devices that the directory named when it was last asked for the channel.
@@ -120,6 +123,7 @@ impl Model {
             version: 1,
             recorded: Recorded::default(),
             cancel_asked: false,
+            stop_asked: false,
             newer: false,
             named: None,
             fold,
@@ -267,8 +271,30 @@ impl Model {
         at: Timestamp,
         facts: &mut Facts,
     ) -> Checked {
-        use CampaignEvent as E;
         self.version += 1;
+        let before = self.status;
+        self.take_in(event, at, facts)?;
+        self.goes_on(before)
+    }
+
+    /// Whether its status may follow on the one before.
+    fn goes_on(&self, before: CampaignStatus) -> Checked {
+        use CampaignStatus::{Deleted, Finished, Idle, InProgress, Paused, Pausing, Scheduled};
+        let may_follow: &[CampaignStatus] = match before {
+            Idle | Paused => &[InProgress, Finished],
+            Scheduled => &[Idle, InProgress, Finished, Deleted],
+            InProgress => &[Pausing, Paused, Finished],
+            Pausing => &[InProgress, Paused, Finished],
+            Finished | Deleted => &[],
+        };
+        let may = self.status == before || may_follow.contains(&self.status);
+        ensure(may, Invariant::Pause, || {
+            format!("the campaign, {} before, is {}", before.name(), self.status.name())
+        })
+    }
+
+    fn take_in(&mut self, event: &CampaignEvent, at: Timestamp, facts: &mut Facts) -> Checked {
+        use CampaignEvent as E;
         match event {
             E::CampaignCreated(_) => {}
             E::CampaignEdited(edited) => {
@@ -363,8 +389,9 @@ impl Model {
         })?;
         for device in devices {
             let place = u32::try_from(self.targets.len()).unwrap_or(u32::MAX);
-            let twice = self.places.insert(*device, place).is_some();
+            let twice = self.places.contains_key(device);
             ensure(!twice, Invariant::FixedSnapshot, || format!("{device} is a target twice"))?;
+            self.places.insert(*device, place);
             self.targets.push(Target {
                 device: *device,
                 status: TargetStatus::Idle,

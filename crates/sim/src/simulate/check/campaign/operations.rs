@@ -117,6 +117,7 @@ impl Model {
         let backs = facts.backs.get(&device).cloned().unwrap_or_default();
         let rollback_from = facts.rollback_from(device, self.reboot_timeouts.0);
         let limits = &self.definition.rollout.limits().operation;
+        let (disturbed_at, alone) = (facts.calm_since, facts.is_alone());
         let operation = facts.operation(id)?;
         operation.events += 1;
         match event {
@@ -161,7 +162,7 @@ impl Model {
                 })?;
             }
             E::RequestReissued(_) => {
-                operation.reissued(at, limits).map_err(of(id))?;
+                operation.reissued(at, limits, disturbed_at).map_err(of(id))?;
                 facts.looked_before_reissue(device).map_err(of(id))?;
             }
             E::OperationReported(e) => {
@@ -172,7 +173,7 @@ impl Model {
                 self.targets[place].deferrals = 0;
             }
             E::OperationDeferred(e) => {
-                operation.deferred();
+                operation.deferred(alone).map_err(of(id))?;
                 self.give_back(place, at, e.not_before, Some(id), facts)?;
             }
             E::OperationReadmitted(_) => {

@@ -60,6 +60,10 @@ impl Model {
                 })?;
             }
         }
+        ensure(!stop || self.stop_asked, Invariant::Cancel, || {
+            "its operations are to stop, and nobody asked for it".to_owned()
+        })?;
+        ensure(self.outcome.is_none(), Invariant::Cancel, || "it finishes again".to_owned())?;
         self.status = CampaignStatus::Finished;
         self.outcome = Some(outcome);
         // What is idle ends: no operation of it is sent again, and its device is free (D14).

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use hedgerow_core::event::OperationFailure;
 use hedgerow_core::{
-    DeviceId, OperationId, OperationLimits, Phase, ReportStatus, StatusCode, StreamId, Timestamp,
+    DeviceId, OperationId, OperationLimits, Phase, ReportStatus, RequestAnswer, StatusCode,
+    StreamId, Timestamp,
 };
 
 use super::facts::Read;
@@ -22,12 +23,22 @@ const LATE_AGAIN: Duration = Duration::from_secs(60);
 
 /// What the transport said to a call, as far as it matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::simulate) enum Said {
+pub(crate) enum Said {
     Accepted,
     Temporary,
     Permanent,
     /// Nothing, for longer than the engine waits, or the engine died meanwhile.
     Nothing,
+}
+
+impl Said {
+    pub(crate) fn of(answer: &RequestAnswer) -> Self {
+        match answer {
+            RequestAnswer::Accepted => Self::Accepted,
+            RequestAnswer::Temporary(_) => Self::Temporary,
+            RequestAnswer::Permanent(_) => Self::Permanent,
+        }
+    }
 }
 
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
@@ -95,6 +106,9 @@ pub(super) struct Op {
     late_at: BTreeMap<u16, Timestamp>,
     /// Whether its request was sent again after a restart.
     was_reissued: bool,
+    /// When its latest request was decided, and how its latest call ended.
+    latest_at: Option<Timestamp>,
+    latest_said: Option<Said>,
 }
 
 impl Op {
@@ -140,6 +154,8 @@ impl Op {
             late: 0,
             late_at: BTreeMap::new(),
             was_reissued: false,
+            latest_at: None,
+            latest_said: None,
         }
     }
 
@@ -188,10 +204,16 @@ impl Op {
 
     // What is recorded.
 
-    fn send_decided(&mut self, at: Timestamp, limits: &OperationLimits) {
+    /// Another request is to leave.
+    fn is_decided(&mut self, at: Timestamp) {
         self.decided += 1;
         self.decided_at = Some(at);
+        self.latest_at = Some(at);
         self.sends += 1;
+    }
+
+    fn send_decided(&mut self, at: Timestamp, limits: &OperationLimits) {
+        self.is_decided(at);
         if !self.is_reported() {
             self.deadline = Some(at + limits.request_timeout);
         }
@@ -227,9 +249,7 @@ impl Op {
 
     pub(super) fn resent(&mut self, at: Timestamp, limits: &OperationLimits) -> Checked {
         self.missed(at, limits)?;
-        self.decided_at = Some(at);
-        self.decided += 1;
-        self.sends += 1;
+        self.is_decided(at);
         Ok(())
     }
 
@@ -291,9 +311,7 @@ impl Op {
             format!("resend {} of at most {}", self.resends, limits.request_retries)
         })?;
         self.asked_again_at = Some(at);
-        self.decided_at = Some(at);
-        self.decided += 1;
-        self.sends += 1;
+        self.is_decided(at);
         Ok(())
     }
 
@@ -314,7 +332,20 @@ impl Op {
             && !since(self.readmitted_at)
     }
 
-    pub(super) fn reissued(&mut self, at: Timestamp, limits: &OperationLimits) -> Checked {
+    /// `disturbed_at`: when the engine was last started or its store in trouble.
+    pub(super) fn reissued(
+        &mut self,
+        at: Timestamp,
+        limits: &OperationLimits,
+        disturbed_at: Timestamp,
+    ) -> Checked {
+        let may_be_lost = self.unwitnessed || Some(disturbed_at) >= self.latest_at;
+        ensure(may_be_lost, Invariant::Resends, || {
+            format!(
+                "sent again as after a restart, decided at {:?}, and nothing was in the way since                  {disturbed_at}",
+                self.latest_at
+            )
+        })?;
         ensure(!self.is_cancel_wanted(), Invariant::Cancel, || {
             "its Update is sent again after its Cancel was recorded".to_owned()
         })?;
@@ -327,8 +358,17 @@ impl Op {
         Ok(())
     }
 
-    pub(super) fn deferred(&mut self) {
+    /// Its first request came to nothing. `alone`: there is no other engine whose call that may be.
+    pub(super) fn deferred(&mut self, alone: bool) -> Checked {
+        ensure(!self.is_reported(), Invariant::ForwardOnly, || {
+            format!("it is deferred although its device has reported {}", self.phase.name())
+        })?;
+        let failed = matches!(self.latest_said, Some(Said::Temporary | Said::Nothing));
+        ensure(failed || !alone || self.unwitnessed, Invariant::Believed, || {
+            format!("it is deferred, and its latest call was answered {:?}", self.latest_said)
+        })?;
         self.deadline = None;
+        Ok(())
     }
 
     pub(super) fn was_accepted(&self) -> Checked {

@@ -102,6 +102,7 @@ impl Op {
 
     pub(in crate::simulate::check) fn answered(&mut self, said: Said) {
         self.answers += 1;
+        self.latest_said = Some(said);
         match said {
             Said::Accepted => self.accepted = true,
             Said::Permanent => self.refused = true,

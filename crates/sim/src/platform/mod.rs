@@ -1,0 +1,385 @@
+//! The platform between devices and engines, as an engine calls it: its transport and its directory,
+//! once for every world of this crate.
+//!
+//! A world is what implements [`World`]. By default everything works: a request reaches its device
+//! and is accepted at once, a read gives what the device shows, the directory names who is
+//! registered. A world says by its hooks only what is otherwise: what an answer is and when it is
+//! given, what a request sets off, and whether the engine that calls is still alive.
+//!
+//! ```
+//! use hedgerow_sim::platform::{Fate, Platform, Register, Request, World};
+//! use hedgerow_core::RequestAnswer;
+//!
+//! /// Counts the requests that reach a device.
+//! #[derive(Default)]
+//! struct Counting {
+//!     register: Register,
+//!     requests: u32,
+//! }
+//!
+//! impl World for Counting {
+//!     type Caller = ();
+//!     type Noted = ();
+//!
+//!     fn register(&self) -> &Register {
+//!         &self.register
+//!     }
+//!
+//!     fn begins(&mut self, _: &(), _: usize, _: &hedgerow_sim::platform::Call) -> Option<()> {
+//!         Some(())
+//!     }
+//!
+//!     fn deliver(&mut self, _: u32, _: &Request) {
+//!         self.requests += 1;
+//!     }
+//! }
+//!
+//! // It is the transport and the directory of an engine.
+//! let platform = Platform::new(Counting::default(), ());
+//! assert_eq!(platform.world().requests, 0);
+//! ```
+
+mod register;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures::FutureExt;
+use futures::channel::oneshot;
+use futures::future::{BoxFuture, pending};
+use hedgerow_core::{
+    Channel, DeviceId, ImageUrl, OperationId, Presence, RequestAnswer, SystemModelHandle, TenantId,
+    TransportError,
+};
+use hedgerow_engine::ports::{DeviceTransport, FleetDirectory};
+
+pub use self::register::{Register, Registered};
+
+/// What a request asks a device for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// To install an image.
+    Update,
+    /// To give up an update.
+    Cancel,
+}
+
+/// A request to a device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// What it asks for.
+    pub wanted: Wanted,
+    /// The device.
+    pub device: DeviceId,
+    /// The operation.
+    pub operation: OperationId,
+    /// The image.
+    pub url: ImageUrl,
+}
+
+/// A call of an engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Call {
+    /// A request to a device.
+    Request(Request),
+    /// What base image does a device show?
+    Read(DeviceId),
+    /// Which devices of this System Model are in the groups of a channel?
+    Targets(Channel, SystemModelHandle),
+    /// Where are these devices?
+    Presence(Vec<DeviceId>),
+}
+
+/// How a call ended.
+#[derive(Clone, Copy, Debug)]
+pub enum End<'a> {
+    /// A request was answered.
+    Answered(&'a RequestAnswer),
+    /// A base image was read, or could not be.
+    Shown(&'a Result<Option<String>, TransportError>),
+    /// The directory has answered.
+    Told,
+    /// There was no answer: nobody waits for one any more, or whoever waited has died.
+    Given,
+}
+
+/// What becomes of a call: its answer, and when it is given.
+#[derive(Debug)]
+pub struct Fate<T> {
+    /// `None`: it is never answered.
+    pub answer: Option<T>,
+    /// Opens when the answer is due; `None`: it is at once.
+    pub due: Option<oneshot::Receiver<()>>,
+}
+
+impl<T> Fate<T> {
+    /// It is answered at once.
+    pub fn now(answer: T) -> Self {
+        Self { answer: Some(answer), due: None }
+    }
+
+    /// It is answered when that opens, or is dropped.
+    pub fn when(due: oneshot::Receiver<()>, answer: T) -> Self {
+        Self { answer: Some(answer), due: Some(due) }
+    }
+
+    /// It is never answered.
+    #[must_use]
+    pub fn never() -> Self {
+        Self { answer: None, due: None }
+    }
+}
+
+/// The answer about a device that there is not.
+#[must_use]
+pub fn not_found() -> RequestAnswer {
+    let error = TransportError::new("HTTP status 404: Device not found");
+    RequestAnswer::of_http_status(404, error)
+}
+
+/// The devices of a platform, and everything about a call that is not as it is by default. The hooks
+/// of one call come in the order in which they stand here.
+pub trait World: Sized + Send + 'static {
+    /// Which engine calls.
+    type Caller: Clone + Send + Sync + 'static;
+    /// What is remembered of a call until it ends.
+    type Noted: Send + 'static;
+
+    /// The devices.
+    fn register(&self) -> &Register;
+
+    /// The number under which a tenant's devices are registered.
+    fn tenant(&mut self, _tenant: &TenantId) -> usize {
+        0
+    }
+
+    /// A call is made. `None`: by an engine that is dead, or dies of it, and never has an answer.
+    fn begins(&mut self, caller: &Self::Caller, tenant: usize, call: &Call) -> Option<Self::Noted>;
+
+    /// What is answered to a request.
+    fn request(&mut self, tenant: usize, request: &Request) -> Fate<RequestAnswer> {
+        let Some(index) = self.register().find(tenant, request.device) else {
+            return Fate::now(not_found());
+        };
+        self.deliver(index, request);
+        Fate::now(RequestAnswer::Accepted)
+    }
+
+    /// A request reaches its device.
+    fn deliver(&mut self, _index: u32, _request: &Request) {}
+
+    /// What is answered to a read.
+    fn read(
+        &mut self,
+        tenant: usize,
+        device: DeviceId,
+    ) -> Fate<Result<Option<String>, TransportError>> {
+        let register = self.register();
+        let found = register.find(tenant, device).and_then(|index| register.get(index));
+        let missing = || TransportError::new("HTTP status 404: Device not found");
+        Fate::now(found.map(|device| device.version.clone()).ok_or_else(missing))
+    }
+
+    /// Which targets the directory names.
+    fn targets(
+        &mut self,
+        tenant: usize,
+        channel: &Channel,
+        system_model: &SystemModelHandle,
+    ) -> Fate<Result<Vec<(DeviceId, Presence)>, TransportError>> {
+        let register = self.register();
+        let named = register.targets(tenant, channel, system_model).into_iter();
+        let there = |device| register.presence(tenant, device).unwrap_or(Presence::Offline);
+        Fate::now(Ok(named.map(|device| (device, there(device))).collect()))
+    }
+
+    /// Where the directory says that devices are.
+    fn presence(
+        &mut self,
+        tenant: usize,
+        devices: &[DeviceId],
+    ) -> Fate<Result<Vec<Option<Presence>>, TransportError>> {
+        let register = self.register();
+        let there = devices.iter().map(|device| register.presence(tenant, *device));
+        Fate::now(Ok(there.collect()))
+    }
+
+    /// The call was made; its answer may be on its way.
+    fn made(&mut self, _caller: &Self::Caller, _noted: &Self::Noted) {}
+
+    /// Whether an engine is still there to be answered.
+    fn lives(&self, _caller: &Self::Caller) -> bool {
+        true
+    }
+
+    /// A call has come to its end.
+    fn ends(&mut self, _caller: &Self::Caller, _noted: Self::Noted, _end: End<'_>) {}
+}
+
+/// A handle to a world, as one engine sees it.
+pub struct Platform<W: World> {
+    world: Arc<Mutex<W>>,
+    caller: W::Caller,
+}
+
+impl<W: World> Clone for Platform<W> {
+    fn clone(&self) -> Self {
+        Self { world: Arc::clone(&self.world), caller: self.caller.clone() }
+    }
+}
+
+impl<W: World> std::fmt::Debug for Platform<W> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Platform").finish_non_exhaustive()
+    }
+}
+
+impl<W: World> Platform<W> {
+    /// A world, as `caller` sees it.
+    pub fn new(world: W, caller: W::Caller) -> Self {
+        Self { world: Arc::new(Mutex::new(world)), caller }
+    }
+
+    /// The same world, as another engine sees it.
+    #[must_use]
+    pub fn seen_by(&self, caller: W::Caller) -> Self {
+        Self { world: Arc::clone(&self.world), caller }
+    }
+
+    /// The world. Whoever holds it keeps every call from being made, and a call that is dropped
+    /// meanwhile waits for ever.
+    pub fn world(&self) -> MutexGuard<'_, W> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Which engine this is.
+    pub fn caller(&self) -> &W::Caller {
+        &self.caller
+    }
+
+    /// Makes a call when it is first polled, and gives its answer when that is due; an engine that
+    /// is dead never has one.
+    async fn call<T>(
+        self,
+        tenant: TenantId,
+        call: Call,
+        make: fn(&mut W, usize, &Call) -> Fate<T>,
+        end: fn(&T) -> End<'_>,
+    ) -> T {
+        let begun = {
+            let mut world = self.world();
+            let tenant = world.tenant(&tenant);
+            world.begins(&self.caller, tenant, &call).map(|noted| {
+                let fate = make(&mut world, tenant, &call);
+                world.made(&self.caller, &noted);
+                (noted, fate)
+            })
+        };
+        let Some((noted, fate)) = begun else { return pending().await };
+        let mut under_way = UnderWay { platform: self, noted: Some(noted) };
+        if let Some(due) = fate.due {
+            // A world never forgets an answer that it owes; one that is gone has no secrets.
+            let _ = due.await;
+        }
+        let lives = || under_way.platform.world().lives(&under_way.platform.caller);
+        let Some(answer) = fate.answer.filter(|_| lives()) else { return pending().await };
+        under_way.ends(end(&answer));
+        answer
+    }
+}
+
+/// A call that is under way: its world is told of its end, also if nobody waits for it any more.
+struct UnderWay<W: World> {
+    platform: Platform<W>,
+    noted: Option<W::Noted>,
+}
+
+impl<W: World> UnderWay<W> {
+    fn ends(&mut self, end: End<'_>) {
+        if let Some(noted) = self.noted.take() {
+            self.platform.world().ends(&self.platform.caller, noted, end);
+        }
+    }
+}
+
+impl<W: World> Drop for UnderWay<W> {
+    fn drop(&mut self) {
+        self.ends(End::Given);
+    }
+}
+
+impl<W: World> Platform<W> {
+    fn send(&self, tenant: &TenantId, request: Request) -> BoxFuture<'static, RequestAnswer> {
+        let make = |world: &mut W, tenant: usize, call: &Call| match call {
+            Call::Request(request) => world.request(tenant, request),
+            _ => Fate::never(),
+        };
+        self.clone()
+            .call(tenant.clone(), Call::Request(request), make, |answer| End::Answered(answer))
+            .boxed()
+    }
+}
+
+impl<W: World> DeviceTransport for Platform<W> {
+    fn send_update(
+        &self,
+        tenant: &TenantId,
+        device: DeviceId,
+        operation: OperationId,
+        url: &ImageUrl,
+    ) -> BoxFuture<'static, RequestAnswer> {
+        let url = url.clone();
+        self.send(tenant, Request { wanted: Wanted::Update, device, operation, url })
+    }
+
+    fn send_cancel(
+        &self,
+        tenant: &TenantId,
+        device: DeviceId,
+        operation: OperationId,
+        url: &ImageUrl,
+    ) -> BoxFuture<'static, RequestAnswer> {
+        let url = url.clone();
+        self.send(tenant, Request { wanted: Wanted::Cancel, device, operation, url })
+    }
+
+    fn base_image_version(
+        &self,
+        tenant: &TenantId,
+        device: DeviceId,
+    ) -> BoxFuture<'static, Result<Option<String>, TransportError>> {
+        let make = |world: &mut W, tenant: usize, call: &Call| match call {
+            Call::Read(device) => world.read(tenant, *device),
+            _ => Fate::never(),
+        };
+        let call = Call::Read(device);
+        self.clone().call(tenant.clone(), call, make, |shown| End::Shown(shown)).boxed()
+    }
+}
+
+impl<W: World> FleetDirectory for Platform<W> {
+    fn targets(
+        &self,
+        tenant: &TenantId,
+        channel: &Channel,
+        system_model: &SystemModelHandle,
+    ) -> BoxFuture<'static, Result<Vec<(DeviceId, Presence)>, TransportError>> {
+        let call = Call::Targets(channel.clone(), system_model.clone());
+        let make = |world: &mut W, tenant: usize, call: &Call| match call {
+            Call::Targets(channel, system_model) => world.targets(tenant, channel, system_model),
+            _ => Fate::never(),
+        };
+        self.clone().call(tenant.clone(), call, make, |_| End::Told).boxed()
+    }
+
+    fn presence(
+        &self,
+        tenant: &TenantId,
+        devices: Vec<DeviceId>,
+    ) -> BoxFuture<'static, Result<Vec<Option<Presence>>, TransportError>> {
+        let make = |world: &mut W, tenant: usize, call: &Call| match call {
+            Call::Presence(devices) => world.presence(tenant, devices),
+            _ => Fate::never(),
+        };
+        self.clone().call(tenant.clone(), Call::Presence(devices), make, |_| End::Told).boxed()
+    }
+}

@@ -951,34 +951,6 @@ fn a_cancel_of_a_manual_update_waits_for_its_update_and_is_repeated_until_it_is_
 }
 
 #[test]
-fn only_a_version_that_passes_the_gates_would_start_an_operation() {
-    let work = AtWork::new(at(0));
-    let purpose = ReadPurpose::Gate;
-    let read = |number, answer| {
-        let device = device(number);
-        work.asked.numbered(Input::BaseImageRead { device, purpose, question: OPEN, answer })
-    };
-    let version = |text: &str| BaseImageAnswer::Version(Some(text.to_owned()));
-    assert!(work.live.would_start(&read(1, version("1.0.0"))));
-    let void = Input::BaseImageRead {
-        device: device(1),
-        purpose,
-        question: Question::numbered(99),
-        answer: version("1.0.0"),
-    };
-    for input in [
-        read(1, version("2.0.0")),
-        read(1, version("3.0.0")),
-        read(1, BaseImageAnswer::Busy),
-        read(9, version("1.0.0")),
-        void,
-        Input::Tick,
-    ] {
-        assert!(!work.live.would_start(&input), "{input:?}");
-    }
-}
-
-#[test]
 fn what_differs_in_one_thing_is_told_apart() {
     let story = story();
     // A tick that comes early makes no difference, and need not.

@@ -1,8 +1,8 @@
 //! A stream at work, of either kind, seen alike by the task that runs it.
 
 use hedgerow_core::{
-    Campaign, ClaimChange, DeviceId, Effect, Input, LiveCampaign, LiveManualUpdate, OperationId,
-    Reaction, StreamId, Timestamp,
+    Campaign, ClaimChange, Decision, DeviceId, Effect, Input, LiveCampaign, LiveManualUpdate,
+    OperationId, Reaction, StreamId, Timestamp,
 };
 
 use crate::EngineError;
@@ -139,47 +139,56 @@ impl Live {
         }
     }
 
-    /// See [`LiveCampaign::would_start`].
-    pub(crate) fn would_start(&self, input: &Input) -> bool {
-        self.campaign().is_some_and(|live| live.would_start(input))
-    }
-
     pub(crate) fn rollout_claim(&self) -> Option<Claim> {
         self.campaign().map(|live| rollout_claim(live.campaign()))
     }
 
-    pub(crate) fn handle(
+    /// What each of the inputs of a batch leads to, in the order in which they are decided, with its
+    /// place in the batch; see [`LiveCampaign::handle_batch`].
+    pub(crate) fn handle_batch(
         &mut self,
-        input: Input,
+        inputs: impl Iterator<Item = Input>,
         now: Timestamp,
-    ) -> Result<StreamDecision, EngineError> {
+    ) -> Vec<(usize, Result<StreamDecision, EngineError>)> {
         match self {
-            Self::Campaign(live) => {
-                let decision = live.handle(input, now)?;
-                Ok(StreamDecision {
-                    events: decision.events.iter().map(encode_campaign).collect(),
-                    claims: decision.claims,
-                    effects: decision.effects,
-                    reaction: decision.reaction,
-                })
-            }
+            Self::Campaign(live) => live
+                .handle_batch(inputs, now)
+                .into_iter()
+                .map(|(place, decision)| (place, decision.map(Into::into).map_err(Into::into)))
+                .collect(),
             Self::Manual(live) => {
-                let was_settled = live.is_settled();
-                let decision = live.handle(input, now)?;
-                let device = live.update().definition().device;
-                let ended = live.is_settled() && !was_settled;
-                Ok(StreamDecision {
-                    events: decision.events.iter().map(encode_manual).collect(),
-                    claims: ended
-                        .then_some(ClaimChange::ReleaseDevice(device))
-                        .into_iter()
-                        .collect(),
-                    effects: decision.effects,
-                    reaction: decision.reaction,
-                })
+                inputs.map(|input| handle_manual(live, input, now)).enumerate().collect()
             }
         }
     }
+}
+
+impl From<Decision> for StreamDecision {
+    fn from(decision: Decision) -> Self {
+        Self {
+            events: decision.events.iter().map(encode_campaign).collect(),
+            claims: decision.claims,
+            effects: decision.effects,
+            reaction: decision.reaction,
+        }
+    }
+}
+
+fn handle_manual(
+    live: &mut LiveManualUpdate,
+    input: Input,
+    now: Timestamp,
+) -> Result<StreamDecision, EngineError> {
+    let was_settled = live.is_settled();
+    let decision = live.handle(input, now)?;
+    let device = live.update().definition().device;
+    let ended = live.is_settled() && !was_settled;
+    Ok(StreamDecision {
+        events: decision.events.iter().map(encode_manual).collect(),
+        claims: ended.then_some(ClaimChange::ReleaseDevice(device)).into_iter().collect(),
+        effects: decision.effects,
+        reaction: decision.reaction,
+    })
 }
 
 /// What is one campaign's at a time (D18).

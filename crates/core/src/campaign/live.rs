@@ -5,13 +5,13 @@
 //! the campaign again.
 
 use super::Campaign;
-use super::decide::{self, Rejection};
+use super::decide::Rejection;
 use super::handling::Handling;
 use super::observations::Observations;
 use super::schedule::Schedule;
-use crate::answer::{BaseImageAnswer, ReadPurpose};
 use crate::effect::{ClaimChange, Effect, Reaction};
 use crate::event::CampaignEvent;
+use crate::gate::GateDecision;
 use crate::id::DeviceId;
 use crate::input::Input;
 use crate::question::{Question, Questions};
@@ -103,23 +103,6 @@ impl LiveCampaign {
         self.observations.outage.is_known()
     }
 
-    /// Whether this input, told now, would start an operation. Of inputs that wait together, those
-    /// that would are best told last: what fails or stops the campaign then comes before what it
-    /// starts (D13, D16).
-    #[must_use]
-    pub fn would_start(&self, input: &Input) -> bool {
-        let Input::BaseImageRead { device, question, answer, .. } = input else { return false };
-        let BaseImageAnswer::Version(version) = answer else { return false };
-        self.campaign.targets.find(*device).is_some_and(|target| {
-            let reading = self.observations.look(target).and_then(|watch| watch.work.reading);
-            if reading != Some((ReadPurpose::Gate, *question)) {
-                return false;
-            }
-            let event = decide::attempt::version_read(&self.campaign, target, version.as_deref());
-            matches!(event, CampaignEvent::OperationStarted(_) | CampaignEvent::RequestResent(_))
-        })
-    }
-
     /// Whether a device is online, as far as the campaign was told.
     #[must_use]
     pub fn is_online(&self, device: DeviceId) -> bool {
@@ -131,8 +114,20 @@ impl LiveCampaign {
     /// # Errors
     /// [`Rejection`]: the input was refused and nothing has changed.
     pub fn handle(&mut self, input: Input, now: Timestamp) -> Result<Decision, Rejection> {
+        self.told(input, None, now)
+    }
+
+    /// As [`LiveCampaign::handle`], with what the gates say to the version that the input tells, if that
+    /// was asked already (D5).
+    pub(super) fn told(
+        &mut self,
+        input: Input,
+        gates: Option<GateDecision>,
+        now: Timestamp,
+    ) -> Result<Decision, Rejection> {
         let mut decision = Decision::default();
-        let handling = &mut Handling { live: self, decision: &mut decision, now, stale: None };
+        let handling =
+            &mut Handling { live: self, decision: &mut decision, now, gates, stale: None };
         match input {
             Input::Command(command) => handling.command(&command)?,
             Input::SnapshotChunk { question, devices } => {

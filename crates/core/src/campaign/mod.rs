@@ -11,12 +11,14 @@
 //! | `ready` | whose turn it is (D4) |
 //! | `unfinished_targets` | which targets are still to come to an end |
 //! | `decide` | the rules: what an input leads to, one file per concern (E2) |
+//! | `batch` | inputs that wait together, and their order (D13, D16) |
 //! | `live` | a campaign at work: state and observations together; effects |
 //! | `fingerprint` | what tells two campaigns apart, for model checkers |
 //! | `handling` | one input being handled: record, follow up, fire timers |
 
 mod admission;
 mod apply;
+mod batch;
 mod decide;
 mod fingerprint;
 mod handling;

@@ -204,10 +204,44 @@ impl Given {
         Ok(decision)
     }
 
+    /// One in which device 1 has acknowledged its request, and the version of device 2 is being read.
+    pub(crate) fn reading_another() -> Self {
+        let limits =
+            LimitsEdit { max_pending_operations: NonZeroU32::new(2), ..Default::default() };
+        let edit = CampaignEdit { limits, ..Default::default() };
+        Self::acknowledged()
+            .after(Input::Command(Command::Edit(Box::new(edit))))
+            .online(2)
+            .named("device 1 is at its update, and the version of device 2 is being read")
+    }
+
+    pub(crate) fn live(&self) -> &LiveCampaign {
+        &self.live
+    }
+
+    /// What comes of inputs that wait together, for people; see [`LiveCampaign::handle_batch`].
+    pub(crate) fn told_together(mut self, when: &str, inputs: Vec<Input>) -> String {
+        let _ = write!(self.told, "Given {}\nwhen {when}", self.name);
+        for (place, decision) in self.live.handle_batch(inputs, self.now) {
+            let _ = write!(self.told, "\n input {}", place + 1);
+            self.tell(decision);
+        }
+        self.told + "\n"
+    }
+
     /// What comes of the input, for people.
     pub(crate) fn told(mut self, when: &str, input: Input) -> String {
         let _ = write!(self.told, "Given {}\nwhen {when}", self.name);
-        match self.handle(input) {
+        let decision = self.handle(input);
+        self.tell(decision);
+        if let Some(deadline) = self.live.next_deadline() {
+            let _ = write!(self.told, "\n  next      in {:?}", deadline.since(self.now));
+        }
+        self.told + "\n"
+    }
+
+    fn tell(&mut self, decision: Result<Decision, Rejection>) {
+        match decision {
             Err(rejection) => {
                 let _ = write!(self.told, "\n  refused   {rejection}");
             }
@@ -230,10 +264,6 @@ impl Given {
                 }
             }
         }
-        if let Some(deadline) = self.live.next_deadline() {
-            let _ = write!(self.told, "\n  next      in {:?}", deadline.since(self.now));
-        }
-        self.told + "\n"
     }
 }
 

@@ -4,6 +4,7 @@
 //! One module for each kind of input, and one file in `snapshots/` with what comes of it.
 
 mod answers;
+mod batch;
 mod commands;
 mod given;
 mod snapshot;

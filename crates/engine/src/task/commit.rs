@@ -39,23 +39,24 @@ impl Task {
             if pending.is_empty() {
                 return Flow::Go;
             }
-            // What fails or stops the campaign comes before what it starts.
-            pending.sort_by_cached_key(|waiting| self.live.would_start(&waiting.input));
             let now = self.shared.now();
             let expected = self.live.version();
             let mut decided = Decided::default();
             let mut events = Vec::new();
-            for (index, waiting) in pending.iter().enumerate() {
-                let answer = match self.live.handle(waiting.input.clone(), now) {
-                    Ok(mut decision) => {
-                        events.extend(decision.events.iter().map(|_| index));
-                        decided.events.append(&mut decision.events);
-                        decided.claims.append(&mut decision.claims);
-                        decided.effects.append(&mut decision.effects);
-                        Ok(decision.reaction)
-                    }
-                    Err(error) => Err(error),
-                };
+            let inputs = pending.iter().map(|waiting| waiting.input.clone());
+            let decisions = self.live.handle_batch(inputs, now);
+            let mut waiting: Vec<_> = pending.into_iter().map(Some).collect();
+            // From here on in the order in which they were decided.
+            pending = Vec::with_capacity(waiting.len());
+            for (index, (place, decision)) in decisions.into_iter().enumerate() {
+                pending.extend(waiting[place].take());
+                let answer = decision.map(|mut decision| {
+                    events.extend(decision.events.iter().map(|_| index));
+                    decided.events.append(&mut decision.events);
+                    decided.claims.append(&mut decision.claims);
+                    decided.effects.append(&mut decision.effects);
+                    decision.reaction
+                });
                 decided.answers.push(answer);
             }
             if decided.answers.iter().any(is_unknown_operation) {

@@ -1,6 +1,6 @@
 //! What comes of a target's turn, once its version is read (D4, D5, D7).
 
-use super::{fact, reconcile};
+use super::fact;
 use crate::answer::TransportError;
 use crate::campaign::Campaign;
 use crate::event::{
@@ -12,31 +12,33 @@ use crate::operation::at_work::{Fact, Reach, at_deadline};
 use crate::operation::backoff;
 use crate::time::Timestamp;
 
-/// What comes of a turn at which the device reports `version`. Of one whose resend was kept back
-/// only gate 3 is asked again (D8).
+/// What the gates say to the version that a device reports at this moment.
+pub(in crate::campaign) fn gates(campaign: &Campaign, version: Option<&str>) -> GateDecision {
+    let image = &campaign.definition.base_image;
+    let requirement = image.starting_version_requirement.as_ref();
+    evaluate(version, &image.version, requirement, campaign.definition.rollout.gates())
+}
+
+/// Whether a turn at which the gates say this ends with a request.
+pub(in crate::campaign) fn starts(campaign: &Campaign, target: u32, gates: &GateDecision) -> bool {
+    match kept_back(campaign, target, gates) {
+        Some(fact) => fact == Fact::Resend,
+        None => *gates == GateDecision::Start,
+    }
+}
+
+/// What comes of a turn at which the device reports `version`, and the gates say this to it.
 pub(in crate::campaign) fn version_read(
     campaign: &Campaign,
     target: u32,
     version: Option<&str>,
+    gates: GateDecision,
 ) -> CampaignEvent {
-    let kept_back = campaign.operations.get(target).filter(|operation| operation.kept_back);
-    let Some(operation) = kept_back else { return pass_gates(campaign, target, version) };
-    let fact = if reconcile::shows(&campaign.definition.base_image, version) {
-        Fact::Confirmed
-    } else {
-        let limits = &campaign.limits().operation;
-        at_deadline(operation, limits, Reach::Online)
-    };
-    fact::event(campaign, target, fact)
-}
-
-/// The gates on the version that the device reports at this moment.
-fn pass_gates(campaign: &Campaign, target: u32, version: Option<&str>) -> CampaignEvent {
+    if let Some(fact) = kept_back(campaign, target, &gates) {
+        return fact::event(campaign, target, fact);
+    }
     let device = campaign.targets.device(target);
-    let image = &campaign.definition.base_image;
-    let requirement = image.starting_version_requirement.as_ref();
-    let gates = campaign.definition.rollout.gates();
-    match evaluate(version, &image.version, requirement, gates) {
+    match gates {
         GateDecision::AlreadyUpToDate => TargetUpToDate { device }.into(),
         GateDecision::Refused(refusal) => {
             TargetFailed { device, reason: TargetFailure::Gate(refusal) }.into()
@@ -48,6 +50,16 @@ fn pass_gates(campaign: &Campaign, target: u32, version: Option<&str>) -> Campai
             OperationStarted { device, operation, from_version }.into()
         }
     }
+}
+
+/// What becomes of an operation whose resend was kept back, if that is what the turn is for: of the
+/// gates only the third counts (D8).
+fn kept_back(campaign: &Campaign, target: u32, gates: &GateDecision) -> Option<Fact> {
+    let operation = campaign.operations.get(target).filter(|operation| operation.kept_back)?;
+    Some(match gates {
+        GateDecision::AlreadyUpToDate => Fact::Confirmed,
+        _ => at_deadline(operation, &campaign.limits().operation, Reach::Online),
+    })
 }
 
 /// The version could not be read: the attempt counts for the order, and the next one waits.

@@ -63,7 +63,10 @@ impl Handling<'_> {
         let watch = self.live.observations.watch(target);
         watch.work.failures = 0;
         watch.not_before = None;
-        let event = decide::attempt::version_read(&self.live.campaign, target, version.as_deref());
+        let (campaign, version) = (&self.live.campaign, version.as_deref());
+        let told = self.gates.take();
+        let gates = told.unwrap_or_else(|| decide::attempt::gates(campaign, version));
+        let event = decide::attempt::version_read(campaign, target, version, gates);
         let starts =
             matches!(event, CampaignEvent::OperationStarted(_) | CampaignEvent::RequestResent(_));
         self.record(event);

@@ -18,6 +18,7 @@ use super::live::{Decision, LiveCampaign};
 use crate::answer::ReadPurpose;
 use crate::effect::{ClaimChange, Effect, Reaction};
 use crate::event::{CampaignEvent, OperationReadmitted};
+use crate::gate::GateDecision;
 use crate::id::DeviceId;
 use crate::input::Command;
 use crate::operation::Cancellation;
@@ -30,6 +31,8 @@ pub(super) struct Handling<'a> {
     pub(super) live: &'a mut LiveCampaign,
     pub(super) decision: &'a mut Decision,
     pub(super) now: Timestamp,
+    /// What the gates say to the version that was told, if that was asked already.
+    pub(super) gates: Option<GateDecision>,
     /// The target that changed last and was not yet brought in step: most inputs change one target
     /// several times, and only the last change counts.
     pub(super) stale: Option<u32>,

@@ -22,7 +22,7 @@ use hedgerow_engine::ports::FleetDirectory;
 use hedgerow_engine::ports::tokio_runtime::TokioRuntime;
 use hedgerow_engine::store::EventStore;
 use hedgerow_engine::store::memory::MemoryStore;
-use hedgerow_engine::{Engine, EngineBuilder, Observation};
+use hedgerow_engine::{Engine, EngineBuilder, Observation, Sighting};
 use hedgerow_sqlite::SqliteStore;
 use uuid::Uuid;
 
@@ -37,26 +37,30 @@ struct Shares {
     campaigns: u32,
 }
 
+fn offline() -> Sighting {
+    Sighting::now(Some(Presence::Offline))
+}
+
 impl FleetDirectory for Shares {
     fn targets(
         &self,
         _: &TenantId,
         channel: &Channel,
         _: &SystemModelHandle,
-    ) -> BoxFuture<'static, Result<Vec<(DeviceId, Presence)>, TransportError>> {
+    ) -> BoxFuture<'static, Result<Vec<(DeviceId, Sighting)>, TransportError>> {
         let name = channel.name().to_string();
         let number: u32 = name.trim_start_matches("ring-").parse().expect("its number");
         let share = TARGETS / self.campaigns;
         let devices = (number * share..(number + 1) * share).map(device);
-        ready(Ok(devices.map(|device| (device, Presence::Offline)).collect())).boxed()
+        ready(Ok(devices.map(|device| (device, offline())).collect())).boxed()
     }
 
     fn presence(
         &self,
         _: &TenantId,
         devices: Vec<DeviceId>,
-    ) -> BoxFuture<'static, Result<Vec<Option<Presence>>, TransportError>> {
-        ready(Ok(vec![Some(Presence::Offline); devices.len()])).boxed()
+    ) -> BoxFuture<'static, Result<Vec<Sighting>, TransportError>> {
+        ready(Ok(vec![offline(); devices.len()])).boxed()
     }
 }
 

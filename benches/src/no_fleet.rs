@@ -7,6 +7,7 @@ use hedgerow_core::{
     Channel, DeviceId, ImageUrl, OperationId, Presence, RequestAnswer, SystemModelHandle, TenantId,
     TransportError,
 };
+use hedgerow_engine::Sighting;
 use hedgerow_engine::ports::{DeviceTransport, FleetDirectory};
 
 /// See the module's documentation.
@@ -52,7 +53,7 @@ impl FleetDirectory for NoFleet {
         _: &TenantId,
         _: &Channel,
         _: &SystemModelHandle,
-    ) -> BoxFuture<'static, Result<Vec<(DeviceId, Presence)>, TransportError>> {
+    ) -> BoxFuture<'static, Result<Vec<(DeviceId, Sighting)>, TransportError>> {
         offline()
     }
 
@@ -60,7 +61,7 @@ impl FleetDirectory for NoFleet {
         &self,
         _: &TenantId,
         devices: Vec<DeviceId>,
-    ) -> BoxFuture<'static, Result<Vec<Option<Presence>>, TransportError>> {
-        ready(Ok(vec![Some(Presence::Offline); devices.len()])).boxed()
+    ) -> BoxFuture<'static, Result<Vec<Sighting>, TransportError>> {
+        ready(Ok(vec![Sighting::now(Some(Presence::Offline)); devices.len()])).boxed()
     }
 }

@@ -31,7 +31,7 @@ use hedgerow_core::{
 };
 use hedgerow_engine::ports::tokio_runtime::TokioRuntime;
 use hedgerow_engine::ports::{DeviceTransport, FleetDirectory};
-use hedgerow_engine::{Engine, EngineBuilder};
+use hedgerow_engine::{Engine, EngineBuilder, Sighting};
 use hedgerow_sqlite::SqliteStore;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -321,23 +321,26 @@ impl DeviceTransport for Obedient {
     }
 }
 
+fn online() -> Sighting {
+    let presence = Some(Presence::Online { since: Timestamp::default() });
+    Sighting::now(presence)
+}
+
 impl FleetDirectory for Obedient {
     fn targets(
         &self,
         _: &TenantId,
         _: &Channel,
         _: &SystemModelHandle,
-    ) -> BoxFuture<'static, Result<Vec<(DeviceId, Presence)>, TransportError>> {
-        let online = Presence::Online { since: Timestamp::default() };
-        ready(Ok((0..DEVICES).map(|number| (device(number), online)).collect())).boxed()
+    ) -> BoxFuture<'static, Result<Vec<(DeviceId, Sighting)>, TransportError>> {
+        ready(Ok((0..DEVICES).map(|number| (device(number), online())).collect())).boxed()
     }
 
     fn presence(
         &self,
         _: &TenantId,
         devices: Vec<DeviceId>,
-    ) -> BoxFuture<'static, Result<Vec<Option<Presence>>, TransportError>> {
-        let online = Presence::Online { since: Timestamp::default() };
-        ready(Ok(vec![Some(online); devices.len()])).boxed()
+    ) -> BoxFuture<'static, Result<Vec<Sighting>, TransportError>> {
+        ready(Ok(vec![online(); devices.len()])).boxed()
     }
 }

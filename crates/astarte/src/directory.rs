@@ -5,9 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use hedgerow_core::{
-    Channel, DeviceId, GroupName, Presence, SystemModelHandle, TenantId, TransportError,
-};
+use hedgerow_core::{Channel, DeviceId, GroupName, SystemModelHandle, TenantId, TransportError};
+use hedgerow_engine::Sighting;
 use hedgerow_engine::ports::FleetDirectory;
 use tokio::sync::watch;
 
@@ -17,14 +16,14 @@ use crate::selection::{OnProgress, Selection};
 use crate::{Astarte, SelectionProgress, SystemModelSource};
 
 type SelectionKey = (TenantId, BTreeSet<GroupName>, SystemModelHandle);
-type Targets = Vec<(DeviceId, Presence)>;
+type Targets = Vec<(DeviceId, Sighting)>;
 
 /// The devices of the realms of an [`Astarte`], as the engine's `FleetDirectory`. Clones share
 /// everything.
 ///
 /// Reading a large fleet takes longer than the engine gives a call: the work goes on meanwhile, and
-/// the engine's next call gets its result. What triggers told since is newer than that result, and
-/// is handed out in its place.
+/// the engine's next call gets its result, which says of each device as of when it was read: what
+/// triggers told since is newer, and the engine goes by that.
 #[derive(Clone)]
 pub struct AstarteFleet {
     astarte: Astarte,
@@ -104,15 +103,9 @@ impl FleetDirectory for AstarteFleet {
             system_model: system_model.clone(),
         };
         let key = (tenant.clone(), channel.groups().clone(), system_model.clone());
-        let tenant = tenant.clone();
         Box::pin(async move {
             let targets = fleet.shared.selections.join(key, || selection.run()).await?;
-            let table = &fleet.astarte.realm(&tenant)?.presence;
-            let newest = |&(device, found): &(DeviceId, Found)| {
-                Some((device, table.newest(device, found).presence?))
-            };
-            // One that was deleted since it was selected is none any more.
-            Ok(targets.iter().filter_map(newest).collect())
+            Ok(targets.iter().map(|(device, found)| (*device, found.sighting())).collect())
         })
     }
 
@@ -120,23 +113,16 @@ impl FleetDirectory for AstarteFleet {
         &self,
         tenant: &TenantId,
         devices: Vec<DeviceId>,
-    ) -> BoxFuture<'static, Result<Vec<Option<Presence>>, TransportError>> {
+    ) -> BoxFuture<'static, Result<Vec<Sighting>, TransportError>> {
         let (mut fleet, tenant) = (self.clone(), tenant.clone());
         Box::pin(async move {
             // The sender is gone once it has released.
             let _ = fleet.released.wait_for(|released| *released).await;
             let reading = fleet.clone();
             let key = (tenant.clone(), devices.clone());
-            let (of, asked) = (tenant.clone(), devices.clone());
-            let presences = fleet
-                .shared
-                .presences
-                .join(key, move || async move { reading.astarte.whereabouts(&of, asked).await })
-                .await?;
-            let table = &fleet.astarte.realm(&tenant)?.presence;
-            let newest =
-                |(device, found): (DeviceId, &Found)| table.newest(device, *found).presence;
-            Ok(devices.into_iter().zip(presences.iter()).map(newest).collect())
+            let read = move || async move { reading.astarte.whereabouts(&tenant, devices).await };
+            let found = fleet.shared.presences.join(key, read).await?;
+            Ok(found.iter().map(Found::sighting).collect())
         })
     }
 }

@@ -17,6 +17,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hedgerow_core::{DeviceId, Presence, Timestamp};
+use hedgerow_engine::{Moment, Sighting};
 use tokio::time::Instant;
 
 use crate::DeviceStatus;
@@ -27,10 +28,6 @@ const MOST_DEVICES: usize = 200_000;
 const AHEAD: Duration = Duration::from_secs(60);
 /// As wrong as a clock is that was set in another time zone.
 const OTHER_ZONE: Duration = Duration::from_secs(14 * 3_600);
-
-/// A place in the order in which things are heard.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Moment(u64);
 
 /// Online or offline, and since when by Astarte's stamp: one connection, or the end of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +54,14 @@ pub(crate) struct Found {
     pub(crate) standing: Option<Standing>,
     /// What was known of the device first of all, before this look: nobody knows less.
     pub(crate) first: Option<Standing>,
-    as_of: Moment,
+    pub(crate) as_of: Moment,
+}
+
+impl Found {
+    /// The same as the engine is told it.
+    pub(crate) fn sighting(&self) -> Sighting {
+        Sighting { presence: self.presence, as_of: self.as_of }
+    }
 }
 
 /// What a notice says of a device, against what is known.
@@ -74,7 +78,6 @@ pub(crate) enum Judgement {
 #[derive(Debug)]
 pub(crate) struct PresenceTable {
     state: Mutex<State>,
-    heard: AtomicU64,
     ahead: AtomicU64,
     most: usize,
 }
@@ -116,17 +119,11 @@ impl PresenceTable {
 
     fn with_capacity(horizon: Timestamp, most: usize) -> Self {
         let state = Mutex::new(State { horizon, ..State::default() });
-        Self { state, heard: AtomicU64::new(0), ahead: AtomicU64::new(0), most }
+        Self { state, ahead: AtomicU64::new(0), most }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// This moment, later than all before: to be taken when a notice is received, and before a look
-    /// is begun.
-    pub(crate) fn moment(&self) -> Moment {
-        Moment(self.heard.fetch_add(1, Ordering::SeqCst) + 1)
     }
 
     /// How often something was stamped far ahead of our clock.
@@ -335,7 +332,7 @@ mod tests {
 
     impl Heard {
         fn notice(&self, byte: u8, seconds: i64, is_online: bool) -> Judgement {
-            self.notice_from(self.0.moment(), byte, seconds, is_online)
+            self.notice_from(Moment::now(), byte, seconds, is_online)
         }
 
         fn notice_from(&self, heard: Moment, byte: u8, seconds: i64, is: bool) -> Judgement {
@@ -377,18 +374,18 @@ mod tests {
         let heard = Heard(PresenceTable::new(at(9)));
         assert!(is_news(heard.notice(1, 3_700, OFFLINE)), "a clock that is an hour ahead");
         assert_eq!(heard.0.stamped_ahead(), 1);
-        let found = heard.look(heard.0.moment(), 1, 50, ONLINE);
+        let found = heard.look(Moment::now(), 1, 50, ONLINE);
         assert_eq!(found.presence, Some(Presence::Online { since: at(50) }));
         assert!(is_news(heard.notice(1, 60, OFFLINE)), "the clock is right again");
         // The clock is put back, and a look shows what came of it.
-        heard.look(heard.0.moment(), 1, 20, ONLINE);
+        heard.look(Moment::now(), 1, 20, ONLINE);
         assert_eq!(heard.is_online(1), Some(true));
     }
 
     #[test]
     fn a_notice_during_a_look_is_newer_than_that_look() {
         let heard = Heard(PresenceTable::new(at(9)));
-        let began = heard.0.moment();
+        let began = Moment::now();
         let found = heard.look(began, 2, 8, OFFLINE);
         assert!(is_news(heard.notice(1, 10, ONLINE)));
         assert!(is_news(heard.notice(2, 10, ONLINE)));
@@ -396,15 +393,15 @@ mod tests {
         assert_eq!(heard.look(began, 1, 8, OFFLINE).presence, online, "its answer came later");
         assert_eq!(found.presence, Some(Presence::Offline), "it was read at once");
         assert_eq!(heard.0.newest(device(2), found).presence, online, "and is handed out later");
-        heard.0.removed(device(2), heard.0.moment());
+        heard.0.removed(device(2), Moment::now());
         assert_eq!(heard.0.newest(device(2), found).presence, None);
     }
 
     #[test]
     fn a_notice_that_waited_while_a_look_began_says_no_more_than_that_look() {
         let heard = Heard(PresenceTable::new(at(9)));
-        let waiting = heard.0.moment();
-        heard.look(heard.0.moment(), 1, 20, ONLINE);
+        let waiting = Moment::now();
+        heard.look(Moment::now(), 1, 20, ONLINE);
         let judged = heard.notice_from(waiting, 1, 30, OFFLINE);
         assert!(
             matches!(judged, Judgement::Known(found) if found.presence.is_some()),
@@ -417,7 +414,7 @@ mod tests {
     #[test]
     fn of_two_looks_the_one_that_began_later_counts() {
         let heard = Heard(PresenceTable::new(at(9)));
-        let (early, late) = (heard.0.moment(), heard.0.moment());
+        let (early, late) = (Moment::now(), Moment::now());
         heard.look(late, 1, 20, ONLINE);
         heard.look(early, 1, 15, OFFLINE);
         assert_eq!(heard.is_online(1), Some(true));
@@ -426,8 +423,8 @@ mod tests {
     #[test]
     fn what_was_known_first_stays_until_it_is_forgotten() {
         let heard = Heard(PresenceTable::new(at(9)));
-        assert_eq!(heard.look(heard.0.moment(), 1, 8, OFFLINE).first, None);
-        let found = heard.look(heard.0.moment(), 1, 20, ONLINE);
+        assert_eq!(heard.look(Moment::now(), 1, 8, OFFLINE).first, None);
+        let found = heard.look(Moment::now(), 1, 20, ONLINE);
         assert_eq!(found.first, Some(standing(8, OFFLINE)));
         assert_eq!(found.standing, Some(standing(20, ONLINE)));
     }
@@ -439,14 +436,14 @@ mod tests {
         let now = at(1_000_000);
         let lately = |byte| table.has_just_connected(device(byte), soon, now);
         // Astarte's clock is behind by days.
-        table.notice(device(1), standing(1_000, ONLINE), table.moment(), now);
+        table.notice(device(1), standing(1_000, ONLINE), Moment::now(), now);
         assert!(lately(1));
         assert!(!table.has_just_connected(device(1), Duration::ZERO, now), "long ago");
         // One that is there at the first look may be there since long; its stamp tells.
-        table.looked(device(2), Some(standing(1_000, ONLINE)), table.moment(), now);
-        table.looked(device(3), Some(standing(999_000, ONLINE)), table.moment(), now);
+        table.looked(device(2), Some(standing(1_000, ONLINE)), Moment::now(), now);
+        table.looked(device(3), Some(standing(999_000, ONLINE)), Moment::now(), now);
         assert!(!lately(2) && lately(3));
-        table.looked(device(2), Some(standing(2_000, ONLINE)), table.moment(), now);
+        table.looked(device(2), Some(standing(2_000, ONLINE)), Moment::now(), now);
         assert!(lately(2), "it connected anew since");
     }
 

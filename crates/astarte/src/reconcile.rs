@@ -207,12 +207,12 @@ impl Reconciler {
         let realm = self.shared.astarte.realm(tenant)?;
         let _turn = realm.turns.take(device).await;
         // A trigger may have told something newer meanwhile.
-        let Found { presence, standing, .. } = realm.presence.newest(device, found);
+        let Found { presence, standing, as_of, .. } = realm.presence.newest(device, found);
         let observation = match presence {
             Some(presence) => Observation::Presence { device, presence },
             None => Observation::DeviceRemoved { device },
         };
-        self.shared.engine.observe(tenant, observation).await?;
+        self.shared.engine.observe_as_of(tenant, observation, as_of).await?;
         self.shared.told.note(tenant, device, standing);
         Ok(())
     }

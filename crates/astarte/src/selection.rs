@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use hedgerow_core::{Channel, DeviceId, SystemModelHandle, TenantId, TransportError};
+use hedgerow_engine::Moment;
 
 use crate::presence::Found;
 use crate::realms::now;
@@ -141,7 +142,7 @@ impl Selection {
         let mut seen = BTreeSet::new();
         let mut candidates = Vec::new();
         for group in self.channel.groups() {
-            let mut began = realm.presence.moment();
+            let mut began = Moment::now();
             let keep = |page: Vec<DeviceStatus>| {
                 for status in page {
                     if !seen.insert(status.id) {
@@ -154,7 +155,7 @@ impl Selection {
                     candidates.push(self.candidate(&status, found));
                 }
                 // The next page is asked for only now.
-                began = realm.presence.moment();
+                began = Moment::now();
                 self.tell(candidates.len(), 0, 0);
             };
             match appengine.each_page(Some(group.as_str()), keep).await {

@@ -6,6 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use futures::{StreamExt, TryStreamExt, stream};
 use hedgerow_core::{DeviceId, TenantId, TransportError};
+use hedgerow_engine::Moment;
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::presence::Found;
@@ -41,8 +42,7 @@ impl Turns {
 }
 
 impl Astarte {
-    /// Where each of these devices is, in their order. What is heard until it is handed out is
-    /// newer: see [`PresenceTable::newest`](crate::presence::PresenceTable::newest).
+    /// Where each of these devices is, in their order, as of when it was read.
     pub(crate) async fn whereabouts(
         &self,
         tenant: &TenantId,
@@ -76,12 +76,12 @@ impl Astarte {
     async fn list(&self, tenant: &TenantId) -> Result<BTreeMap<DeviceId, Found>, TransportError> {
         let realm = self.realm(tenant)?;
         let mut listed = BTreeMap::new();
-        let mut began = realm.presence.moment();
+        let mut began = Moment::now();
         let keep = |page: Vec<DeviceStatus>| {
             let look = |status| realm.presence.look(status, began, now());
             listed.extend(page.iter().map(|status| (status.id, look(status))));
             // The next page is asked for only now.
-            began = realm.presence.moment();
+            began = Moment::now();
         };
         realm.appengine.each_page(None, keep).await?;
         Ok(listed)
@@ -94,7 +94,7 @@ impl Astarte {
         device: DeviceId,
     ) -> Result<Found, ApiError> {
         let realm = self.realm(tenant)?;
-        let began = realm.presence.moment();
+        let began = Moment::now();
         match realm.appengine.device_status(device).await {
             Ok(status) => Ok(realm.presence.look(&status, began, now())),
             Err(error) if error.is_not_found() => Ok(realm.presence.missing(device, began)),

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use common::{Fake, data, device, error, status, tenant};
 use hedgerow_astarte::{AstarteFleet, SystemModelSource};
 use hedgerow_core::{Channel, DeviceId, Presence, SystemModelHandle, Timestamp};
+use hedgerow_engine::Sighting;
 use hedgerow_engine::ports::FleetDirectory;
 use serde_json::{Value, json};
 
@@ -33,7 +34,11 @@ fn listed(devices: &[u8], next: Option<&str>) -> Value {
     })
 }
 
-fn ids(targets: &[(DeviceId, Presence)]) -> Vec<DeviceId> {
+fn presences(seen: &[Sighting]) -> Vec<Option<Presence>> {
+    seen.iter().map(|seen| seen.presence).collect()
+}
+
+fn ids(targets: &[(DeviceId, Sighting)]) -> Vec<DeviceId> {
     targets.iter().map(|(device, _)| *device).collect()
 }
 
@@ -56,7 +61,7 @@ async fn targets_are_the_union_of_the_groups_page_by_page_each_device_once() {
     let channel = channel(&["east/1 a", "empty", "west"]);
     let targets = fleet.targets(&tenant(), &channel, &gateway()).await.expect("targets");
     assert_eq!(ids(&targets), [1, 2, 3, 4].map(device));
-    assert!(targets.iter().all(|(_, presence)| *presence == online()), "{targets:?}");
+    assert!(targets.iter().all(|(_, seen)| seen.presence == Some(online())), "{targets:?}");
     let other = "router".parse().expect("a handle");
     assert_eq!(fleet.targets(&tenant(), &channel, &other).await, Ok(Vec::new()));
 }
@@ -129,9 +134,9 @@ async fn presence_is_read_from_each_devices_status_and_a_missing_device_is_none(
     })
     .await;
     let fleet = AstarteFleet::new(fake.astarte(), SystemModelSource::attribute("model"));
-    let presence = fleet.presence(&tenant(), [1, 2, 3, 4].map(device).to_vec()).await;
+    let seen = fleet.presence(&tenant(), [1, 2, 3, 4].map(device).to_vec()).await;
     let expected = vec![Some(online()), Some(Presence::Offline), Some(Presence::Offline), None];
-    assert_eq!(presence, Ok(expected));
+    assert_eq!(presences(&seen.expect("presence")), expected);
 }
 
 #[tokio::test]
@@ -159,7 +164,7 @@ async fn the_presence_of_many_devices_is_read_from_the_list_of_all() {
     let fleet = AstarteFleet::new(fake.astarte(), SystemModelSource::attribute("model"));
     let presence = fleet.presence(&tenant(), many).await.expect("presence");
     assert_eq!(presence.len(), 1_500);
-    assert!(presence.iter().all(|presence| *presence == Some(online())));
+    assert!(presence.iter().all(|seen| seen.presence == Some(online())));
     assert_eq!(fake.asked().len(), 4, "three pages and one device");
 }
 
@@ -172,5 +177,6 @@ async fn presence_is_held_back_while_a_hold_is_kept() {
     tokio::task::yield_now().await;
     assert!(!asked.is_finished() && fake.asked().is_empty());
     drop(hold);
-    assert_eq!(asked.await.expect("no panic"), Ok(vec![Some(online())]));
+    let seen = asked.await.expect("no panic").expect("presence");
+    assert_eq!(presences(&seen), [Some(online())]);
 }

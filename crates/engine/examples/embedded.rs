@@ -18,7 +18,7 @@ use hedgerow_core::{
 use hedgerow_engine::ports::tokio_runtime::TokioRuntime;
 use hedgerow_engine::ports::{DeviceTransport, FleetDirectory};
 use hedgerow_engine::store::memory::MemoryStore;
-use hedgerow_engine::{Engine, EngineBuilder, Observation};
+use hedgerow_engine::{Engine, EngineBuilder, Observation, Sighting};
 
 /// Devices that report success as soon as they are asked to update.
 #[derive(Default)]
@@ -74,15 +74,19 @@ impl DeviceTransport for ObedientDevices {
 /// Three devices, always online.
 struct ThreeDevices;
 
+fn online() -> Sighting {
+    let presence = Some(Presence::Online { since: Timestamp::default() });
+    Sighting::now(presence)
+}
+
 impl FleetDirectory for ThreeDevices {
     fn targets(
         &self,
         _: &TenantId,
         _: &Channel,
         _: &SystemModelHandle,
-    ) -> BoxFuture<'static, Result<Vec<(DeviceId, Presence)>, TransportError>> {
-        let online = Presence::Online { since: Timestamp::default() };
-        let devices = [1, 2, 3].map(|number| (DeviceId::from_bytes([number; 16]), online));
+    ) -> BoxFuture<'static, Result<Vec<(DeviceId, Sighting)>, TransportError>> {
+        let devices = [1, 2, 3].map(|number| (DeviceId::from_bytes([number; 16]), online()));
         ready(Ok(devices.to_vec())).boxed()
     }
 
@@ -90,9 +94,8 @@ impl FleetDirectory for ThreeDevices {
         &self,
         _: &TenantId,
         devices: Vec<DeviceId>,
-    ) -> BoxFuture<'static, Result<Vec<Option<Presence>>, TransportError>> {
-        let online = Presence::Online { since: Timestamp::default() };
-        ready(Ok(vec![Some(online); devices.len()])).boxed()
+    ) -> BoxFuture<'static, Result<Vec<Sighting>, TransportError>> {
+        ready(Ok(vec![online(); devices.len()])).boxed()
     }
 }
 

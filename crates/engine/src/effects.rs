@@ -9,15 +9,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Either, select};
 use hedgerow_core::{
-    BaseImageAnswer, CampaignDefinition, Command, DeviceId, Effect, Input, Presence, Question,
-    RequestAnswer, StreamId, TenantId, TransportError, WhenRunning,
+    BaseImageAnswer, CampaignDefinition, Command, DeviceId, Effect, Input, Question, RequestAnswer,
+    StreamId, TenantId, TransportError, WhenRunning,
 };
 
-use crate::Engine;
 use crate::inbox::{Inbox, Message};
 use crate::shared::Shared;
 use crate::store::Claim;
 use crate::task::LookUp;
+use crate::{Engine, Moment, Sighting};
 
 /// Performs one effect and sends its answer.
 pub(crate) async fn perform(
@@ -97,7 +97,7 @@ pub(crate) struct Planned {
 
 impl Planned {
     /// Whether it will have anything to do with these targets (D3).
-    fn begins(&self, targets: &[(DeviceId, Presence)]) -> bool {
+    fn begins(&self, targets: &[(DeviceId, Sighting)]) -> bool {
         let new = targets.iter().filter(|(device, _)| !self.recorded.contains(device)).count();
         let least = self.definition.rollout.minimum_targets().max(1);
         u32::try_from(self.recorded.len() + new).unwrap_or(u32::MAX) >= least
@@ -117,32 +117,35 @@ pub(crate) async fn snapshot(
     let definition = &planned.definition;
     let system_model = &definition.base_image.system_model;
     let call = || shared.directory.targets(&tenant, &definition.channel, system_model);
-    let targets = in_time(&shared, call).await.and_then(|answer| answer);
-    let inputs = match targets {
+    let targets = in_time(&shared, call).await.and_then(|answer| answer).map(|mut targets| {
+        targets.retain(|(_, sighting)| sighting.presence.is_some());
+        targets
+    });
+    let (found, then) = match targets {
         // One with nothing to do supersedes nothing (D3), nor does one that was cancelled or edited
         // while its targets were looked up.
-        Ok(targets)
+        Ok(mut targets)
             if !planned.begins(&targets)
                 || planned.is_awaited.load(Ordering::Acquire)
                     && make_way(&shared, &tenant, stream, definition).await =>
         {
             for chunk in targets.chunks(shared.settings.chunk) {
                 let devices = chunk.iter().map(|(device, _)| *device).collect();
-                let inputs = vec![Input::SnapshotChunk { question, devices }];
+                let then = Input::SnapshotChunk { question, devices };
+                let found = Vec::new();
                 // If the task has ended nobody misses it.
-                let _ = inbox.post(Message::LookUp { look_up, inputs, is_last: false });
+                let _ = inbox.post(Message::LookUp { look_up, found, then, is_last: false });
             }
-            let presence = |(device, presence)| Input::Presence { device, presence };
-            let complete = Input::SnapshotComplete { question };
-            targets.into_iter().map(presence).chain([complete]).collect()
+            look_again(&shared, &tenant, look_up, &mut targets).await;
+            (targets, Input::SnapshotComplete { question })
         }
-        Ok(_) => vec![Input::SnapshotUnavailable { question }],
+        Ok(_) => (Vec::new(), Input::SnapshotUnavailable { question }),
         Err(error) => {
             tracing::warn!(%stream, %error, "the targets could not be resolved; trying again");
-            vec![Input::SnapshotUnavailable { question }]
+            (Vec::new(), Input::SnapshotUnavailable { question })
         }
     };
-    let _ = inbox.post(Message::LookUp { look_up, inputs, is_last: true });
+    let _ = inbox.post(Message::LookUp { look_up, found, then, is_last: true });
 }
 
 /// `false` if an older campaign is in the way and stays there.
@@ -177,32 +180,52 @@ pub(crate) async fn presence(
     look_up: LookUp,
     inbox: Inbox,
 ) {
-    let mut inputs = Vec::with_capacity(devices.len() + 1);
+    let mut found = Vec::with_capacity(devices.len());
     for chunk in devices.chunks(shared.settings.chunk) {
-        let presences = ask_presence(&shared, &tenant, chunk).await;
-        inputs.extend(chunk.iter().zip(presences).map(|(device, presence)| match presence {
-            Some(presence) => Input::Presence { device: *device, presence },
-            None => Input::DeviceRemoved { device: *device },
-        }));
+        let sightings = ask_presence(&shared, &tenant, chunk, look_up.began).await;
+        found.extend(chunk.iter().copied().zip(sightings));
     }
-    inputs.push(Input::Recovered);
-    let _ = inbox.post(Message::LookUp { look_up, inputs, is_last: true });
+    let _ = inbox.post(Message::LookUp { look_up, found, then: Input::Recovered, is_last: true });
 }
 
-/// Asks until there is an answer: without presence nothing can go on.
+/// Looks again at the targets that were seen before their look-up began, such as by a call for
+/// another campaign that this one joined: what happened in between was told to others only.
+async fn look_again(
+    shared: &Shared,
+    tenant: &TenantId,
+    look_up: LookUp,
+    targets: &mut [(DeviceId, Sighting)],
+) {
+    let mut early: Vec<_> =
+        targets.iter_mut().filter(|(_, sighting)| sighting.as_of < look_up.began).collect();
+    for chunk in early.chunks_mut(shared.settings.chunk) {
+        let devices: Vec<_> = chunk.iter().map(|(device, _)| *device).collect();
+        let sightings = ask_presence(shared, tenant, &devices, look_up.began).await;
+        for ((_, sighting), newer) in chunk.iter_mut().zip(sightings) {
+            *sighting = newer;
+        }
+    }
+}
+
+/// Asks until there is an answer that is no older than the question: without presence nothing can go
+/// on.
 async fn ask_presence(
     shared: &Shared,
     tenant: &TenantId,
     devices: &[DeviceId],
-) -> Vec<Option<hedgerow_core::Presence>> {
+    began: Moment,
+) -> Vec<Sighting> {
     loop {
         let call = || shared.directory.presence(tenant, devices.to_vec());
         match in_time(shared, call).await {
-            Ok(Ok(presences)) if presences.len() == devices.len() => return presences,
-            Ok(Ok(presences)) => {
-                let (asked, told) = (devices.len(), presences.len());
+            Ok(Ok(sightings)) if sightings.len() != devices.len() => {
+                let (asked, told) = (devices.len(), sightings.len());
                 tracing::error!(asked, told, "the directory told the presence of too few devices");
             }
+            Ok(Ok(sightings)) if sightings.iter().all(|sighting| sighting.as_of >= began) => {
+                return sightings;
+            }
+            Ok(Ok(_)) => tracing::debug!("presence is looked up again: it was that of before"),
             Ok(Err(error)) | Err(error) => {
                 tracing::warn!(%error, "the presence of devices could not be looked up");
             }

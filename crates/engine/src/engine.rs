@@ -18,7 +18,7 @@ use crate::registry::StreamState;
 use crate::shared::Shared;
 use crate::store::AppendError;
 use crate::subscription::Subscription;
-use crate::{EngineError, recording};
+use crate::{EngineError, Moment, Sighting, recording};
 
 /// A running engine. Clones are handles to the same one.
 ///
@@ -167,8 +167,8 @@ impl Engine {
         self.tell(tenant, StreamId::Campaign(id), input).await.map(|_| ())
     }
 
-    /// Tells the engine what the world shows. It returns when what follows from it is durable: only
-    /// then may the sender forget it (E8).
+    /// Tells the engine what the world shows now. It returns when what follows from it is durable:
+    /// only then may the sender forget it (E8).
     ///
     /// # Errors
     /// One that [is retryable](EngineError::is_retryable) asks the sender to send again; any other
@@ -178,21 +178,37 @@ impl Engine {
         tenant: &TenantId,
         observation: Observation,
     ) -> Result<Reaction, EngineError> {
+        self.observe_as_of(tenant, observation, Moment::now()).await
+    }
+
+    /// As [`Engine::observe`], for a sender that held it back since it heard of it at that moment,
+    /// such as to let one at a time speak of a device. Where a device is then gives way to what the
+    /// engine has looked up since; for reports and base images the moment means nothing.
+    ///
+    /// # Errors
+    /// As [`Engine::observe`].
+    pub async fn observe_as_of(
+        &self,
+        tenant: &TenantId,
+        observation: Observation,
+        as_of: Moment,
+    ) -> Result<Reaction, EngineError> {
         self.accepting()?;
-        let (device, input) = match observation {
+        let seen = |device, presence| Message::seen(device, Sighting { presence, as_of });
+        let device = match observation {
             Observation::Report(report) => return self.report(tenant, report).await,
-            Observation::Presence { device, presence } => {
-                (device, Input::Presence { device, presence })
-            }
-            Observation::BaseImageChanged { device } => {
-                (device, Input::BaseImageChanged { device })
-            }
-            Observation::DeviceRemoved { device } => (device, Input::DeviceRemoved { device }),
+            Observation::Presence { device, .. }
+            | Observation::BaseImageChanged { device }
+            | Observation::DeviceRemoved { device } => device,
         };
         let (mut answers, mut is_full) = (Vec::new(), false);
         let inboxes = self.shared.registry().interest.of(tenant, device);
         for inbox in inboxes {
-            let (message, answered) = Message::asking(input.clone());
+            let (message, answered) = match observation {
+                Observation::Presence { presence, .. } => seen(device, Some(presence)),
+                Observation::DeviceRemoved { .. } => seen(device, None),
+                _ => Message::asking(Input::BaseImageChanged { device }),
+            };
             match inbox.tell(message) {
                 Ok(()) => answers.push(answered),
                 // A task that has just ended has settled: it does not need to know.

@@ -9,11 +9,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::StreamExt;
 use futures::channel::{mpsc, oneshot};
-use hedgerow_core::{Input, Reaction};
+use hedgerow_core::{DeviceId, Input, Reaction};
 
-use crate::EngineError;
 use crate::live::Live;
 use crate::task::LookUp;
+use crate::{EngineError, Sighting};
 
 /// How many messages may wait in an inbox before it takes no more from outside.
 pub(crate) const MOST_WAITING: usize = 65_536;
@@ -25,8 +25,11 @@ pub(crate) type Query = Box<dyn FnOnce(Result<&Live, EngineError>) + Send>;
 pub(crate) enum Message {
     /// Something to decide on, from outside or in answer to an effect.
     Input { input: Input, reply: Option<oneshot::Sender<Answer>>, ends_effect: bool },
-    /// Part of what a look-up of presence or a snapshot gave, or the last of it.
-    LookUp { look_up: LookUp, inputs: Vec<Input>, is_last: bool },
+    /// Where a device was seen to be, from somebody who waits for what becomes of it.
+    Seen { device: DeviceId, sighting: Sighting, reply: oneshot::Sender<Answer> },
+    /// Part of what a look-up of presence or a snapshot gave, or the last of it, and what is to be
+    /// decided on once that is known.
+    LookUp { look_up: LookUp, found: Vec<(DeviceId, Sighting)>, then: Input, is_last: bool },
     /// A look at the state, as of the last commit.
     Query(Query),
     /// Finish what runs and end; what comes with it is dropped then.
@@ -48,6 +51,12 @@ impl Message {
     pub(crate) fn asking(input: Input) -> (Self, oneshot::Receiver<Answer>) {
         let (reply, answered) = oneshot::channel();
         (Self::Input { input, reply: Some(reply), ends_effect: false }, answered)
+    }
+
+    /// Where a device was seen to be, from somebody who waits for what becomes of it.
+    pub(crate) fn seen(device: DeviceId, sighting: Sighting) -> (Self, oneshot::Receiver<Answer>) {
+        let (reply, answered) = oneshot::channel();
+        (Self::Seen { device, sighting, reply }, answered)
     }
 
     /// A look at the state, from somebody who waits for what is seen.

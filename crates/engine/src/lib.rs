@@ -23,7 +23,7 @@
 //! use hedgerow_engine::ports::tokio_runtime::TokioRuntime;
 //! use hedgerow_engine::ports::{DeviceTransport, FleetDirectory};
 //! use hedgerow_engine::store::memory::MemoryStore;
-//! use hedgerow_engine::{EngineBuilder, Observation};
+//! use hedgerow_engine::{EngineBuilder, Moment, Observation, Sighting};
 //!
 //! // 1. A transport sends requests and reads versions. This one only notes what it should send.
 //! #[derive(Default)]
@@ -51,18 +51,22 @@
 //! // 2. A directory knows the devices of a channel, and who is online. This fleet is one device.
 //! struct OneGateway;
 //! const GATEWAY: DeviceId = DeviceId::from_bytes([7; 16]);
-//! const ONLINE: Presence = Presence::Online { since: Timestamp::from_millis(0) };
+//!
+//! fn online() -> Sighting {
+//!     let presence = Some(Presence::Online { since: Timestamp::from_millis(0) });
+//!     Sighting::now(presence)
+//! }
 //!
 //! impl FleetDirectory for OneGateway {
 //!     fn targets(&self, _: &TenantId, _: &Channel, _: &SystemModelHandle)
-//!         -> BoxFuture<'static, Result<Vec<(DeviceId, Presence)>, TransportError>>
+//!         -> BoxFuture<'static, Result<Vec<(DeviceId, Sighting)>, TransportError>>
 //!     {
-//!         ready(Ok(vec![(GATEWAY, ONLINE)])).boxed()
+//!         ready(Ok(vec![(GATEWAY, online())])).boxed()
 //!     }
 //!     fn presence(&self, _: &TenantId, devices: Vec<DeviceId>)
-//!         -> BoxFuture<'static, Result<Vec<Option<Presence>>, TransportError>>
+//!         -> BoxFuture<'static, Result<Vec<Sighting>, TransportError>>
 //!     {
-//!         ready(Ok(vec![Some(ONLINE); devices.len()])).boxed()
+//!         ready(Ok(vec![online(); devices.len()])).boxed()
 //!     }
 //! }
 //!
@@ -152,6 +156,7 @@ mod queries;
 mod recording;
 mod registry;
 mod shared;
+mod sighting;
 mod stats;
 pub mod store;
 mod streams;
@@ -167,5 +172,6 @@ pub use error::{EngineError, LoadError};
 pub use load::{campaign_at, campaign_in_snapshot, manual_update_at};
 pub use manual::ManualUpdateRequest;
 pub use queries::{Progress, TargetFilter, TargetPage};
+pub use sighting::{Moment, Sighting};
 pub use stats::{EngineStats, TransportErrors};
 pub use subscription::{RecordedEvent, Subscription};

@@ -5,9 +5,11 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use hedgerow_core::{
-    Channel, DeviceId, ImageUrl, OperationId, Presence, RequestAnswer, SystemModelHandle, TenantId,
+    Channel, DeviceId, ImageUrl, OperationId, RequestAnswer, SystemModelHandle, TenantId,
     Timestamp, TransportError,
 };
+
+use crate::Sighting;
 
 /// A future in a box, as the ports return it: the engine keeps each port as a trait object, and
 /// cannot name the futures of its methods. The same type as `BoxFuture` of the `futures` crate.
@@ -45,23 +47,30 @@ pub trait DeviceTransport: Send + Sync + 'static {
 }
 
 /// Knows which devices there are.
+///
+/// Whatever it says of a device it says [as of](Sighting::as_of) a moment. One that looks at once
+/// takes [`Moment::now`](crate::Moment::now) when it is called; one that reads page by page may take
+/// it before each page. An answer may be older than its question, where a call joins work that an
+/// earlier one began: the engine then looks again. It puts the newest of what it was told and what
+/// was looked up in place of everything older, so that a directory compares nothing.
 pub trait FleetDirectory: Send + Sync + 'static {
-    /// The devices of the union of the channel's groups that have the System Model (D2), with
-    /// their presence, in an order that is the snapshot's. Duplicates are passed over.
+    /// The devices of the union of the channel's groups that have the System Model (D2), and where
+    /// they are, in an order that is the snapshot's. Duplicates are passed over, and
+    /// devices that do not exist any more.
     fn targets(
         &self,
         tenant: &TenantId,
         channel: &Channel,
         system_model: &SystemModelHandle,
-    ) -> BoxFuture<'static, Result<Vec<(DeviceId, Presence)>, TransportError>>;
+    ) -> BoxFuture<'static, Result<Vec<(DeviceId, Sighting)>, TransportError>>;
 
-    /// The presence of each of these devices, in their order; `None` for one that does not exist
-    /// any more (D15).
+    /// Where each of these devices is, in their order; [nowhere](Sighting::presence) if it does not
+    /// exist any more (D15).
     fn presence(
         &self,
         tenant: &TenantId,
         devices: Vec<DeviceId>,
-    ) -> BoxFuture<'static, Result<Vec<Option<Presence>>, TransportError>>;
+    ) -> BoxFuture<'static, Result<Vec<Sighting>, TransportError>>;
 }
 
 /// The machine's two clocks, as they are. The engine makes its own time of them, which never stands

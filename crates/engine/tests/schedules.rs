@@ -21,7 +21,9 @@ use hedgerow_core::{
 use hedgerow_engine::ports::{Clock, DeviceTransport, FleetDirectory, Spawner};
 use hedgerow_engine::store::EventStore;
 use hedgerow_engine::store::memory::MemoryStore;
-use hedgerow_engine::{Engine, EngineBuilder, EngineError, ManualUpdateRequest, Observation};
+use hedgerow_engine::{
+    Engine, EngineBuilder, EngineError, ManualUpdateRequest, Observation, Sighting,
+};
 use shuttle::future::block_on;
 
 const DEVICES: u8 = 2;
@@ -44,6 +46,10 @@ fn device(number: u8) -> DeviceId {
 }
 
 const ONLINE: Presence = Presence::Online { since: Timestamp::from_millis(0) };
+
+fn online() -> Sighting {
+    Sighting::now(Some(ONLINE))
+}
 
 impl DeviceTransport for Fleet {
     fn send_update(
@@ -82,16 +88,16 @@ impl FleetDirectory for Fleet {
         _: &TenantId,
         _: &Channel,
         _: &SystemModelHandle,
-    ) -> BoxFuture<'static, Result<Vec<(DeviceId, Presence)>, TransportError>> {
-        ready(Ok((1..=DEVICES).map(|number| (device(number), ONLINE)).collect())).boxed()
+    ) -> BoxFuture<'static, Result<Vec<(DeviceId, Sighting)>, TransportError>> {
+        ready(Ok((1..=DEVICES).map(|number| (device(number), online())).collect())).boxed()
     }
 
     fn presence(
         &self,
         _: &TenantId,
         devices: Vec<DeviceId>,
-    ) -> BoxFuture<'static, Result<Vec<Option<Presence>>, TransportError>> {
-        ready(Ok(devices.iter().map(|_| Some(ONLINE)).collect())).boxed()
+    ) -> BoxFuture<'static, Result<Vec<Sighting>, TransportError>> {
+        ready(Ok(devices.iter().map(|_| online()).collect())).boxed()
     }
 }
 

@@ -16,8 +16,8 @@ use hedgerow_core::{
     Channel, DeviceId, ImageUrl, OperationId, OperationReport, Presence, ReportStatus,
     RequestAnswer, StatusCode, SystemModelHandle, TenantId, Timestamp, TransportError,
 };
-use hedgerow_engine::Observation;
 use hedgerow_engine::ports::{DeviceTransport, FleetDirectory};
+use hedgerow_engine::{Moment, Observation, Sighting};
 
 use crate::device::{DeviceInput, DeviceOutput, DeviceProfile, Flavour, SimulatedDevice};
 use crate::random::Random;
@@ -306,11 +306,13 @@ impl FleetDirectory for Fleet {
         _: &TenantId,
         _: &Channel,
         system_model: &SystemModelHandle,
-    ) -> BoxFuture<'static, Result<Vec<(DeviceId, Presence)>, TransportError>> {
+    ) -> BoxFuture<'static, Result<Vec<(DeviceId, Sighting)>, TransportError>> {
         let inner = self.inner();
         let selected =
             if *system_model == inner.plan.system_model { inner.devices.len() } else { 0 };
-        let targets = (0..selected).map(|place| (inner.devices[place].id(), inner.presence(place)));
+        let as_of = Moment::now();
+        let seen = |place| Sighting { presence: Some(inner.presence(place)), as_of };
+        let targets = (0..selected).map(|place| (inner.devices[place].id(), seen(place)));
         ready(Ok(targets.collect())).boxed()
     }
 
@@ -318,10 +320,12 @@ impl FleetDirectory for Fleet {
         &self,
         _: &TenantId,
         devices: Vec<DeviceId>,
-    ) -> BoxFuture<'static, Result<Vec<Option<Presence>>, TransportError>> {
+    ) -> BoxFuture<'static, Result<Vec<Sighting>, TransportError>> {
         let inner = self.inner();
         let presence =
             |device| inner.index.get(device).map(|index| inner.presence(*index as usize));
-        ready(Ok(devices.iter().map(presence).collect())).boxed()
+        let as_of = Moment::now();
+        let seen = |device| Sighting { presence: presence(device), as_of };
+        ready(Ok(devices.iter().map(seen).collect())).boxed()
     }
 }

@@ -8,11 +8,11 @@ use common::{
 };
 use common::{online_now, unavailable};
 use hedgerow_core::{
-    CampaignStatus, NewEvent, Presence, ReportStatus, RequestAnswer, StreamId, TargetStatus,
-    TransportError,
+    CampaignStatus, NewEvent, Presence, Reaction, ReportStatus, RequestAnswer, StreamId,
+    TargetStatus, TransportError,
 };
 use hedgerow_engine::store::{Activity, Claim, StreamAppend};
-use hedgerow_engine::{Engine, EngineError, Observation, TargetFilter};
+use hedgerow_engine::{Engine, EngineError, Moment, Observation, Sighting, TargetFilter};
 
 fn update(campaign: u128, number: u8) -> Sent {
     Sent::Update(device(number), operation(campaign, number), IMAGE.to_owned())
@@ -404,4 +404,42 @@ fn d10_a_refused_answer_is_void_after_a_reload_and_the_question_is_asked_anew() 
     assert!(rig.store.is_spent() && reissued == 1, "{types:?}");
     rig.observe(&engine, Observation::DeviceRemoved { device: device(1) }).expect("it is taken");
     assert_eq!(rig.progress(&engine, 1).targets.failed, 1);
+}
+
+#[test]
+fn e11_where_a_device_was_before_it_was_asked_for_is_no_answer() {
+    let mut rig = Rig::new(1);
+    let engine = rig.start();
+    let before = vec![(device(1), Sighting::now(Some(Presence::Offline)))];
+    // It has come since, and nobody told a campaign that was not there yet.
+    rig.world.scene().joined = Some(before.clone());
+    rig.create(&engine, 1, definition(1));
+    assert_eq!(rig.world.take_sent(), [update(1, 1)], "it was looked at again");
+    drop(engine);
+    rig.world.scene().joined = Some(before);
+    let engine = rig.restart();
+    rig.world.set_version(1, "2.0.0");
+    rig.pass(seconds(60));
+    let asked = engine.clone();
+    let progress = rig.run(async move { asked.progress(&tenant(), campaign_id(1)).await });
+    assert_eq!(
+        progress.expect("it runs").targets.successful,
+        1,
+        "it is online, and was read (D12)"
+    );
+}
+
+#[test]
+fn e7_what_was_heard_before_a_look_up_and_is_told_after_it_gives_way() {
+    let mut rig = Rig::new(2);
+    let engine = rig.start();
+    let heard = Moment::now();
+    rig.create(&engine, 1, definition(1));
+    assert_eq!(rig.world.take_sent(), [update(1, 1)]);
+    let gone = Observation::Presence { device: device(2), presence: Presence::Offline };
+    let (asked, told) = (engine.clone(), gone.clone());
+    let late = rig.run(async move { asked.observe_as_of(&tenant(), told, heard).await });
+    assert_eq!(late, Ok(Reaction::Unchanged));
+    rig.report(&engine, 1, operation(1, 1), ReportStatus::Success).expect("it is taken");
+    assert_eq!(rig.world.take_sent(), [update(1, 2)], "it was looked up since");
 }

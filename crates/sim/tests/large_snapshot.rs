@@ -10,10 +10,10 @@ use hedgerow_core::{
     Channel, DeviceId, ImageUrl, OperationId, Presence, RequestAnswer, StreamId, SystemModelHandle,
     TenantId, Timestamp, TransportError,
 };
-use hedgerow_engine::EngineBuilder;
 use hedgerow_engine::ports::{BoxFuture, DeviceTransport, FleetDirectory};
 use hedgerow_engine::store::EventStore;
 use hedgerow_engine::store::memory::MemoryStore;
+use hedgerow_engine::{EngineBuilder, Sighting};
 use hedgerow_sim::runtime::{Executor, VirtualClock, wait};
 
 const DEVICES: u32 = 10_050;
@@ -25,9 +25,11 @@ fn device(number: u32) -> DeviceId {
 }
 
 /// Only the last device is online.
-fn presence(of: DeviceId) -> Presence {
+fn presence(of: DeviceId) -> Sighting {
     let since = Timestamp::from_millis(0);
-    if of == device(DEVICES - 1) { Presence::Online { since } } else { Presence::Offline }
+    let is_online = of == device(DEVICES - 1);
+    let presence = if is_online { Presence::Online { since } } else { Presence::Offline };
+    Sighting::now(Some(presence))
 }
 
 #[derive(Clone, Default)]
@@ -73,7 +75,7 @@ impl FleetDirectory for Platform {
         _: &TenantId,
         _: &Channel,
         _: &SystemModelHandle,
-    ) -> BoxFuture<'static, Result<Vec<(DeviceId, Presence)>, TransportError>> {
+    ) -> BoxFuture<'static, Result<Vec<(DeviceId, Sighting)>, TransportError>> {
         let all = (0..DEVICES).map(device).map(|id| (id, presence(id))).collect();
         async { Ok(all) }.boxed()
     }
@@ -82,9 +84,9 @@ impl FleetDirectory for Platform {
         &self,
         _: &TenantId,
         devices: Vec<DeviceId>,
-    ) -> BoxFuture<'static, Result<Vec<Option<Presence>>, TransportError>> {
+    ) -> BoxFuture<'static, Result<Vec<Sighting>, TransportError>> {
         self.asked.lock().unwrap().push(devices.len());
-        async move { Ok(devices.into_iter().map(|id| Some(presence(id))).collect()) }.boxed()
+        async move { Ok(devices.into_iter().map(presence).collect()) }.boxed()
     }
 }
 

@@ -11,7 +11,7 @@ use axum::{Router, http::StatusCode, routing::get, routing::post};
 use futures::future::{BoxFuture, FutureExt, ready};
 use hedgerow_core::*;
 use hedgerow_engine::ports::{DeviceTransport, FleetDirectory, tokio_runtime::TokioRuntime};
-use hedgerow_engine::{Engine, EngineBuilder, EngineError, Observation, Progress};
+use hedgerow_engine::{Engine, EngineBuilder, EngineError, Observation, Progress, Sighting};
 use hedgerow_sqlite::SqliteStore;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -25,7 +25,7 @@ struct Fleet {
 
 type Sent = BoxFuture<'static, RequestAnswer>;
 type Found<T> = BoxFuture<'static, Result<T, TransportError>>;
-type Targets = Vec<(DeviceId, Presence)>;
+type Targets = Vec<(DeviceId, Sighting)>;
 
 impl DeviceTransport for Fleet {
     fn send_update(&self, _: &TenantId, to: DeviceId, id: OperationId, url: &ImageUrl) -> Sent {
@@ -47,14 +47,15 @@ impl DeviceTransport for Fleet {
 impl FleetDirectory for Fleet {
     fn targets(&self, _: &TenantId, _: &Channel, _: &SystemModelHandle) -> Found<Targets> {
         let shown = self.shown.lock().unwrap();
-        ready(Ok(shown.iter().map(|(id, (presence, _))| (*id, *presence)).collect())).boxed()
+        let seen = |presence: &Presence| Sighting::now(Some(*presence));
+        ready(Ok(shown.iter().map(|(id, (presence, _))| (*id, seen(presence))).collect())).boxed()
     }
 
-    fn presence(&self, _: &TenantId, of: Vec<DeviceId>) -> Found<Vec<Option<Presence>>> {
+    fn presence(&self, _: &TenantId, of: Vec<DeviceId>) -> Found<Vec<Sighting>> {
         // `None` would say that a device exists no more. One that is silent is offline.
         let shown = self.shown.lock().unwrap();
-        let presence = |id| Some(shown.get(id).map_or(Presence::Offline, |shown| shown.0));
-        ready(Ok(of.iter().map(presence).collect())).boxed()
+        let presence = |id| shown.get(id).map_or(Presence::Offline, |shown| shown.0);
+        ready(Ok(of.iter().map(|id| Sighting::now(Some(presence(id)))).collect())).boxed()
     }
 }
 

@@ -20,7 +20,7 @@ use hedgerow_engine::store::memory::MemoryStore;
 use hedgerow_engine::store::{
     AppendError, EventStore, StateSnapshot, StoreError, StoreLayer, StreamAppend,
 };
-use hedgerow_engine::{Engine, EngineBuilder, EngineError, Observation};
+use hedgerow_engine::{Engine, EngineBuilder, EngineError, Observation, Sighting};
 use hedgerow_sqlite::SqliteStore;
 
 /// Longer than anything here takes, on however busy a machine.
@@ -54,6 +54,10 @@ fn device(number: u32) -> DeviceId {
 }
 
 const ONLINE: Presence = Presence::Online { since: Timestamp::from_millis(0) };
+
+fn online() -> Sighting {
+    Sighting::now(Some(ONLINE))
+}
 
 impl DeviceTransport for Fleet {
     fn send_update(
@@ -100,16 +104,16 @@ impl FleetDirectory for Fleet {
         _: &TenantId,
         _: &Channel,
         _: &SystemModelHandle,
-    ) -> BoxFuture<'static, Result<Vec<(DeviceId, Presence)>, TransportError>> {
-        ready(Ok((0..self.devices).map(|number| (device(number), ONLINE)).collect())).boxed()
+    ) -> BoxFuture<'static, Result<Vec<(DeviceId, Sighting)>, TransportError>> {
+        ready(Ok((0..self.devices).map(|number| (device(number), online())).collect())).boxed()
     }
 
     fn presence(
         &self,
         _: &TenantId,
         devices: Vec<DeviceId>,
-    ) -> BoxFuture<'static, Result<Vec<Option<Presence>>, TransportError>> {
-        ready(Ok(devices.iter().map(|_| Some(ONLINE)).collect())).boxed()
+    ) -> BoxFuture<'static, Result<Vec<Sighting>, TransportError>> {
+        ready(Ok(devices.iter().map(|_| online()).collect())).boxed()
     }
 }
 

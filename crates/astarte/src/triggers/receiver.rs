@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use hedgerow_core::{DeviceId, Presence, TenantId, Timestamp};
-use hedgerow_engine::{Engine, EngineError, Observation};
+use hedgerow_engine::{Engine, EngineError, Moment, Observation};
 use subtle::ConstantTimeEq;
 
 use super::answer::Counters;
 use super::limit::Limiter;
 use super::{Happening, TriggerAnswer, TriggerCounts, TriggerEvent};
-use crate::presence::{Found, Judgement, Moment, Standing};
+use crate::presence::{Found, Judgement, Standing};
 use crate::realms::RealmState;
 use crate::redact::excerpt;
 use crate::told::Told;
@@ -179,7 +179,7 @@ impl TriggerReceiver {
         let (device, stamp) = (event.device, event.at);
         let Some(realm) = self.realm(tenant) else { return Ok(false) };
         // Before anything waits: what is asked of Astarte from here on is newer.
-        let heard = realm.presence.moment();
+        let heard = Moment::now();
         // Two deliveries about one device must not overtake each other on the way to the engine.
         let turn = realm.turns.take(device).await;
         match event.happening {
@@ -190,24 +190,29 @@ impl TriggerReceiver {
             Happening::BaseImageShown { .. } => {
                 let seen = self.seen(tenant, device, stamp, heard).await?;
                 drop(turn);
-                Ok(self.tell(tenant, event).await? || seen)
+                Ok(self.tell(tenant, event, heard).await? || seen)
             }
             Happening::DeletionFinished => {
                 realm.presence.removed(device, heard);
-                let told = self.tell(tenant, event).await?;
+                let told = self.tell(tenant, event, heard).await?;
                 self.told().note(tenant, device, None);
                 Ok(told)
             }
             _ => {
                 drop(turn);
-                self.tell(tenant, event).await
+                self.tell(tenant, event, heard).await
             }
         }
     }
 
-    async fn tell(&self, tenant: &TenantId, event: &TriggerEvent) -> Result<bool, EngineError> {
+    async fn tell(
+        &self,
+        tenant: &TenantId,
+        event: &TriggerEvent,
+        heard: Moment,
+    ) -> Result<bool, EngineError> {
         let Some(observation) = event.observation() else { return Ok(false) };
-        self.shared.engine.observe(tenant, observation).await?;
+        self.shared.engine.observe_as_of(tenant, observation, heard).await?;
         Ok(true)
     }
 
@@ -250,11 +255,14 @@ impl TriggerReceiver {
                 }
             },
         };
-        let Found { presence: Some(presence), standing, .. } = found else { return Ok(false) };
+        let Found { presence: Some(presence), standing, as_of, .. } = found else {
+            return Ok(false);
+        };
         if told == standing {
             return Ok(false);
         }
-        self.shared.engine.observe(tenant, Observation::Presence { device, presence }).await?;
+        let seen = Observation::Presence { device, presence };
+        self.shared.engine.observe_as_of(tenant, seen, as_of).await?;
         // Noted only now: should the engine not take it, the delivery comes again and is told.
         self.told().note(tenant, device, standing);
         if presence != Presence::Offline

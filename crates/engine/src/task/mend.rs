@@ -265,7 +265,7 @@ impl Task {
         };
         self.live = live.asking_after(&self.live);
         self.queued.clear();
-        self.look_ups.abandon();
+        self.sightings.abandon();
         self.index_targets();
         self.sync_registry();
         Ok(())

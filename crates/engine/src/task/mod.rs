@@ -1,11 +1,11 @@
 //! The task that runs one stream: it drains its inbox in batches, decides each input, appends all
 //! resulting events in one commit, then answers the senders and lets the effects go (E4, E8).
 //! [`commit`] has the deciding and the commit, [`mend`] what follows when the store refuses or fails,
-//! [`look_up`] who is online.
+//! [`sightings`] where devices are.
 
 mod commit;
-mod look_up;
 mod mend;
+mod sightings;
 
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
@@ -18,15 +18,16 @@ use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::{BoxFuture, Either, select};
 use hedgerow_core::{
-    BaseImageAnswer, DeviceId, Effect, Input, Question, ReadPurpose, StreamId, TenantId, Timestamp,
+    BaseImageAnswer, DeviceId, Effect, Input, Question, Reaction, ReadPurpose, StreamId, TenantId,
+    Timestamp,
 };
 
 use tracing::Instrument as _;
 
 use self::commit::Pending;
-pub(crate) use self::look_up::LookUp;
-use self::look_up::LookUps;
 use self::mend::Mending;
+pub(crate) use self::sightings::LookUp;
+use self::sightings::Sightings;
 use crate::inbox::{Arrivals, Inbox, Message, inbox};
 use crate::interest::Member;
 use crate::live::Live;
@@ -63,7 +64,7 @@ pub(crate) struct Task {
     member: Member,
     indexed: usize,
     listens: bool,
-    look_ups: LookUps,
+    sightings: Sightings,
     /// The snapshot that is waited for, and where it says so to who looks up the targets.
     snapshot: Option<(Question, Arc<AtomicBool>)>,
     mending: Mending,
@@ -119,7 +120,7 @@ impl Task {
             indexed: live.devices().len(),
             live,
             listens: false,
-            look_ups: LookUps::default(),
+            sightings: Sightings::default(),
             snapshot: None,
             mending: Mending::default(),
             alarm: None,
@@ -250,17 +251,25 @@ impl Task {
             match message {
                 Message::Input { input, reply, ends_effect } => {
                     self.under_way -= usize::from(ends_effect);
-                    self.look_ups.note(&input);
                     if matches!(input, Input::Report(_)) {
                         // Loaded again, it would record a late report that is repeated once more.
                         self.unload_at = None;
                     }
                     pending.push(Pending { input, reply });
                 }
-                Message::LookUp { look_up, inputs, is_last } => {
+                Message::Seen { device, sighting, reply } => {
+                    match self.sightings.told(device, sighting) {
+                        Some(input) => pending.push(Pending { input, reply: Some(reply) }),
+                        // A sender that has gone does not want to know.
+                        None => drop(reply.send(Ok(Reaction::Unchanged))),
+                    }
+                }
+                Message::LookUp { look_up, found, then, is_last } => {
                     self.under_way -= usize::from(is_last);
-                    let inputs = self.look_ups.answered(look_up, inputs, is_last);
-                    pending.extend(inputs.into_iter().map(|input| Pending { input, reply: None }));
+                    if let Some(inputs) = self.sightings.looked_up(look_up, found, is_last) {
+                        let inputs = inputs.into_iter().chain([then]);
+                        pending.extend(inputs.map(|input| Pending { input, reply: None }));
+                    }
                 }
                 Message::Query(query) => queries.push(query),
                 Message::Stop(until_the_end) => {
@@ -277,7 +286,7 @@ impl Task {
             query(self.mending.failure().map_or(Ok(&self.live), Err));
         }
         self.note_snapshot();
-        if self.listens && !self.look_ups.is_under_way() {
+        if self.listens && !self.sightings.is_under_way() {
             self.listen(false);
         }
         self.launch();
@@ -290,7 +299,7 @@ impl Task {
             Arc::clone(&self.shared),
             self.tenant.clone(),
             self.live.devices().to_vec(),
-            self.look_ups.begin(),
+            self.sightings.begin(),
             self.own_inbox.clone(),
         );
         self.shared.spawner.spawn(look_up.boxed());
@@ -329,7 +338,7 @@ impl Task {
                         recorded: campaign.devices().iter().copied().collect(),
                         is_awaited: Arc::new(AtomicBool::new(live.awaits_snapshot(*question))),
                     };
-                    let (question, look_up) = (*question, self.look_ups.begin());
+                    let (question, look_up) = (*question, self.sightings.begin());
                     self.snapshot = Some((question, Arc::clone(&planned.is_awaited)));
                     listens = true;
                     effects::snapshot(shared, tenant, stream, planned, question, look_up, inbox)

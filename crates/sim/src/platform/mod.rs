@@ -50,6 +50,7 @@ use hedgerow_core::{
     Channel, DeviceId, ImageUrl, OperationId, Presence, RequestAnswer, SystemModelHandle, TenantId,
     TransportError,
 };
+use hedgerow_engine::Sighting;
 use hedgerow_engine::ports::{DeviceTransport, FleetDirectory};
 
 pub use self::register::{Register, Registered};
@@ -185,11 +186,11 @@ pub trait World: Sized + Send + 'static {
         tenant: usize,
         channel: &Channel,
         system_model: &SystemModelHandle,
-    ) -> Fate<Result<Vec<(DeviceId, Presence)>, TransportError>> {
+    ) -> Fate<Result<Vec<(DeviceId, Sighting)>, TransportError>> {
         let register = self.register();
         let named = register.targets(tenant, channel, system_model).into_iter();
-        let there = |device| register.presence(tenant, device).unwrap_or(Presence::Offline);
-        Fate::now(Ok(named.map(|device| (device, there(device))).collect()))
+        let there = |device| register.presence(tenant, device).or(Some(Presence::Offline));
+        Fate::now(Ok(named.map(|device| (device, Sighting::now(there(device)))).collect()))
     }
 
     /// Where the directory says that devices are.
@@ -197,10 +198,10 @@ pub trait World: Sized + Send + 'static {
         &mut self,
         tenant: usize,
         devices: &[DeviceId],
-    ) -> Fate<Result<Vec<Option<Presence>>, TransportError>> {
+    ) -> Fate<Result<Vec<Sighting>, TransportError>> {
         let register = self.register();
         let there = devices.iter().map(|device| register.presence(tenant, *device));
-        Fate::now(Ok(there.collect()))
+        Fate::now(Ok(there.map(Sighting::now).collect()))
     }
 
     /// The call was made; its answer may be on its way.
@@ -362,7 +363,7 @@ impl<W: World> FleetDirectory for Platform<W> {
         tenant: &TenantId,
         channel: &Channel,
         system_model: &SystemModelHandle,
-    ) -> BoxFuture<'static, Result<Vec<(DeviceId, Presence)>, TransportError>> {
+    ) -> BoxFuture<'static, Result<Vec<(DeviceId, Sighting)>, TransportError>> {
         let call = Call::Targets(channel.clone(), system_model.clone());
         let make = |world: &mut W, tenant: usize, call: &Call| match call {
             Call::Targets(channel, system_model) => world.targets(tenant, channel, system_model),
@@ -375,7 +376,7 @@ impl<W: World> FleetDirectory for Platform<W> {
         &self,
         tenant: &TenantId,
         devices: Vec<DeviceId>,
-    ) -> BoxFuture<'static, Result<Vec<Option<Presence>>, TransportError>> {
+    ) -> BoxFuture<'static, Result<Vec<Sighting>, TransportError>> {
         let make = |world: &mut W, tenant: usize, call: &Call| match call {
             Call::Presence(devices) => world.presence(tenant, devices),
             _ => Fate::never(),

@@ -12,8 +12,9 @@ use hedgerow_core::{
     select_targets,
 };
 use hedgerow_engine::ports::FleetDirectory;
+use hedgerow_engine::{Moment, Sighting};
 
-use super::check::{Moment, Named, Said, Unread};
+use super::check::{self, Named, Said, Unread};
 use super::fault::FaultKind;
 use super::ports::{Call, Lens, Outcome, What};
 use super::world::{Happening, Inner};
@@ -27,6 +28,13 @@ struct Page {
     devices: Range<usize>,
     after: Duration,
     due: oneshot::Receiver<()>,
+}
+
+/// What is said of a device, as of when.
+#[derive(Clone, Copy)]
+struct Seen {
+    named: Named,
+    as_of: Moment,
 }
 
 impl Inner {
@@ -61,7 +69,7 @@ impl Inner {
     /// A device that is removed between its page and the last one, or goes or comes, is easily kept
     /// for what its page says, and a campaign that is cancelled meanwhile for one that goes on: such a
     /// time counts as minutes, or half an hour, for what does that.
-    fn gone_meanwhile(&mut self, tenant: usize, named: &[Named], pages: &[Page]) {
+    fn gone_meanwhile(&mut self, tenant: usize, seen: &[Seen], pages: &[Page]) {
         let [first, .., last] = pages else { return };
         let window = last.after.saturating_sub(first.after);
         let window = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
@@ -73,8 +81,8 @@ impl Inner {
             let rate = self.faults.rate(kind).saturating_mul(times).min(1_000);
             let place = self.faults.random().below(first.devices.len() as u64);
             let after = first.after + self.some_ms(window);
-            let named = named.get(usize::try_from(place).unwrap_or(0)).copied();
-            let index = named.and_then(|named| Some(self.thing(tenant, named.device)?.0));
+            let seen = seen.get(usize::try_from(place).unwrap_or(0)).copied();
+            let index = seen.and_then(|seen| Some(self.thing(tenant, seen.named.device)?.0));
             if rate == 0 || !self.faults.random().chance(rate) {
                 continue;
             }
@@ -106,9 +114,9 @@ impl Inner {
         }
     }
 
-    fn named_now(&self, tenant: usize, device: DeviceId) -> Named {
+    fn seen_now(&self, tenant: usize, device: DeviceId) -> Seen {
         let presence = self.presence(tenant, device);
-        Named { device, presence, seen_in: self.step }
+        Seen { named: Named { device, presence, seen_in: self.step }, as_of: Moment::now() }
     }
 }
 
@@ -118,7 +126,7 @@ impl Lens {
         self,
         tenant: TenantId,
         make: impl FnOnce(&mut Inner, usize) -> Result<(Vec<DeviceId>, bool), TransportError>,
-    ) -> Result<(usize, Moment, Vec<Named>), TransportError> {
+    ) -> Result<(usize, check::Moment, Vec<Seen>), TransportError> {
         let call = self.begin(&tenant, |inner, tenant| {
             let began = inner.moment();
             let (devices, in_time) = match make(inner, tenant) {
@@ -132,11 +140,11 @@ impl Lens {
             if !pages.is_empty() {
                 inner.judges.of(tenant).targets_not_named(began.now);
             }
-            let named: Vec<Named> =
-                devices.iter().map(|device| inner.named_now(tenant, *device)).collect();
-            inner.gone_meanwhile(tenant, &named, &pages);
+            let seen: Vec<Seen> =
+                devices.iter().map(|device| inner.seen_now(tenant, *device)).collect();
+            inner.gone_meanwhile(tenant, &seen, &pages);
             let due = if pages.is_empty() && in_time { inner.due() } else { None };
-            let answer = Some(Ok((tenant, began, named, pages)));
+            let answer = Some(Ok((tenant, began, seen, pages)));
             (What::Other, Outcome { answer, due })
         });
         let Some((mut call, outcome)) = call else { return pending().await };
@@ -144,7 +152,7 @@ impl Lens {
             // The world never forgets an answer that it owes.
             let _ = due.await;
         }
-        let (tenant, began, mut named, pages) = match outcome.answer {
+        let (tenant, began, mut seen, pages) = match outcome.answer {
             Some(Ok(answer)) => answer,
             Some(Err(error)) => return self.give(&mut call, Err(error)).await,
             None => return pending().await,
@@ -152,11 +160,11 @@ impl Lens {
         for page in pages {
             let _ = page.due.await;
             let inner = self.world.inner();
-            for named in &mut named[page.devices] {
-                *named = inner.named_now(tenant, named.device);
+            for seen in &mut seen[page.devices] {
+                *seen = inner.seen_now(tenant, seen.named.device);
             }
         }
-        self.give(&mut call, Ok((tenant, began, named))).await
+        self.give(&mut call, Ok((tenant, began, seen))).await
     }
 
     async fn give<T>(&self, call: &mut Call, answer: T) -> T {
@@ -174,7 +182,7 @@ impl FleetDirectory for Lens {
         tenant: &TenantId,
         channel: &Channel,
         system_model: &SystemModelHandle,
-    ) -> BoxFuture<'static, Result<Vec<(DeviceId, Presence)>, TransportError>> {
+    ) -> BoxFuture<'static, Result<Vec<(DeviceId, Sighting)>, TransportError>> {
         let (lens, tenant) = (self.clone(), tenant.clone());
         let (channel, system_model) = (channel.clone(), system_model.clone());
         async move {
@@ -198,17 +206,22 @@ impl FleetDirectory for Lens {
                 // Given at once, unless it is slow: what is told meanwhile is newer than the answer.
                 Ok((select_targets(&fleet, &wanted, &model), false))
             };
-            let (tenant, began, mut named) = lens.clone().ask(tenant, make).await?;
+            let (tenant, began, mut seen) = lens.clone().ask(tenant, make).await?;
             let inner = &mut *lens.world.inner();
             if inner.faults.happens(FaultKind::DirectoryShuffles) {
                 inner.mark(None, || "directory_shuffles".to_owned());
-                shuffle(inner, &mut named);
+                shuffle(inner, &mut seen);
             }
             let now = inner.engine_now();
             let judge = inner.judges.of(tenant);
+            let named: Vec<Named> = seen.iter().map(|seen| seen.named).collect();
             judge.targets_named(&channel, &system_model, &named, began, now);
-            let target = |named: Named| (named.device, named.presence.unwrap_or(Presence::Offline));
-            Ok(named.into_iter().map(target).collect())
+            // One that is gone is named all the same: the engine is told.
+            let target = |Seen { named, as_of }| {
+                let presence = named.presence.or(Some(Presence::Offline));
+                (named.device, Sighting { presence, as_of })
+            };
+            Ok(seen.into_iter().map(target).collect())
         }
         .boxed()
     }
@@ -217,7 +230,7 @@ impl FleetDirectory for Lens {
         &self,
         tenant: &TenantId,
         devices: Vec<DeviceId>,
-    ) -> BoxFuture<'static, Result<Vec<Option<Presence>>, TransportError>> {
+    ) -> BoxFuture<'static, Result<Vec<Sighting>, TransportError>> {
         let (lens, tenant) = (self.clone(), tenant.clone());
         async move {
             let make = move |inner: &mut Inner, tenant: usize| {
@@ -226,23 +239,24 @@ impl FleetDirectory for Lens {
                 inner.judges.of(tenant).trouble(now);
                 inner.directory_fails().map_or(Ok((devices, true)), Err)
             };
-            let (tenant, _, named) = lens.clone().ask(tenant, make).await?;
+            let (tenant, _, seen) = lens.clone().ask(tenant, make).await?;
             let inner = &mut *lens.world.inner();
             let now = inner.engine_now();
             inner.judges.of(tenant).trouble(now);
-            Ok(named.into_iter().map(|named| named.presence).collect())
+            let sighting = |Seen { named, as_of }| Sighting { presence: named.presence, as_of };
+            Ok(seen.into_iter().map(sighting).collect())
         }
         .boxed()
     }
 }
 
 /// Puts devices into another order, and names some of them twice.
-fn shuffle(inner: &mut Inner, named: &mut Vec<Named>) {
+fn shuffle(inner: &mut Inner, seen: &mut Vec<Seen>) {
     let random = inner.faults.random();
-    for last in (1..named.len()).rev() {
+    for last in (1..seen.len()).rev() {
         let other = usize::try_from(random.below(last as u64 + 1)).unwrap_or(0);
-        named.swap(last, other);
+        seen.swap(last, other);
     }
     let twice = usize::try_from(random.below(3)).unwrap_or(0);
-    named.extend_from_within(..twice.min(named.len()));
+    seen.extend_from_within(..twice.min(seen.len()));
 }

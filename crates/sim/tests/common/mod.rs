@@ -22,7 +22,7 @@ use hedgerow_engine::ports::{DeviceTransport, FleetDirectory};
 use hedgerow_engine::store::memory::MemoryStore;
 use hedgerow_engine::store::{AppendError, EventStore, StoreError, StoreLayer, StreamAppend};
 use hedgerow_engine::{
-    Engine, EngineBuilder, EngineError, ManualUpdateRequest, Observation, Progress,
+    Engine, EngineBuilder, EngineError, ManualUpdateRequest, Observation, Progress, Sighting,
 };
 use hedgerow_sim::runtime::{Executor, VirtualClock};
 use uuid::Uuid;
@@ -94,6 +94,8 @@ pub struct Scene {
     pub reads_fail: bool,
     /// Calls of the directory wait here while this is some: they have looked already.
     pub held: Option<Vec<oneshot::Sender<()>>>,
+    /// What the next call of the directory is answered: it joins work that another call began.
+    pub joined: Option<Vec<(DeviceId, Sighting)>>,
     /// Reading a base image is never answered.
     pub reads_hang: bool,
     /// Update requests are never answered, though they arrive.
@@ -225,11 +227,15 @@ impl FleetDirectory for World {
         tenant: &TenantId,
         _: &Channel,
         _: &SystemModelHandle,
-    ) -> BoxFuture<'static, Result<Vec<(DeviceId, Presence)>, TransportError>> {
+    ) -> BoxFuture<'static, Result<Vec<(DeviceId, Sighting)>, TransportError>> {
         let things: Vec<_> = {
-            let scene = self.scene();
+            let mut scene = self.scene();
+            if let Some(joined) = scene.joined.take() {
+                return ready(Ok(joined)).boxed();
+            }
             let own = scene.things.iter().filter(|((of, _), _)| of == tenant);
-            own.map(|((_, device), thing)| (*device, thing.presence)).collect()
+            let seen = |presence| Sighting::now(Some(presence));
+            own.map(|((_, device), thing)| (*device, seen(thing.presence))).collect()
         };
         let gate = self.gate();
         async move {
@@ -245,11 +251,16 @@ impl FleetDirectory for World {
         &self,
         tenant: &TenantId,
         devices: Vec<DeviceId>,
-    ) -> BoxFuture<'static, Result<Vec<Option<Presence>>, TransportError>> {
+    ) -> BoxFuture<'static, Result<Vec<Sighting>, TransportError>> {
         let presences: Vec<_> = {
-            let scene = self.scene();
+            let mut scene = self.scene();
+            if let Some(joined) = scene.joined.take() {
+                return ready(Ok(joined.into_iter().map(|(_, seen)| seen).collect())).boxed();
+            }
             let of = |device| scene.things.get(&(tenant.clone(), device));
-            devices.into_iter().map(|device| of(device).map(|thing| thing.presence)).collect()
+            let presence = |device| of(device).map(|thing| thing.presence);
+            let seen = |device| Sighting::now(presence(device));
+            devices.into_iter().map(seen).collect()
         };
         let gate = self.gate();
         async move {

@@ -6,9 +6,10 @@ use futures::channel::oneshot;
 use futures::future::{BoxFuture, pending};
 use hedgerow_core::event::CampaignEvent;
 use hedgerow_core::{
-    Channel, DeviceId, OperationId, Presence, RequestAnswer, StoredEvent, StreamId,
-    SystemModelHandle, TenantId, TransportError,
+    Channel, DeviceId, OperationId, RequestAnswer, StoredEvent, StreamId, SystemModelHandle,
+    TenantId, TransportError,
 };
+use hedgerow_engine::Sighting;
 use hedgerow_engine::store::{
     AppendError, EventStore, StateSnapshot, StoreError, StoreLayer, StreamAppend,
 };
@@ -109,8 +110,9 @@ impl platform::World for World {
         &mut self,
         tenant: usize,
         devices: &[DeviceId],
-    ) -> Fate<Result<Vec<Option<Presence>>, TransportError>> {
-        let there = devices.iter().map(|device| self.register.presence(tenant, *device)).collect();
+    ) -> Fate<Result<Vec<Sighting>, TransportError>> {
+        let there = devices.iter().map(|device| self.register.presence(tenant, *device));
+        let there = there.map(Sighting::now).collect();
         let Some(held) = &mut self.held else { return Fate::now(Ok(there)) };
         let (open, gate) = oneshot::channel();
         held.push(open);

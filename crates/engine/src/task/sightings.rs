@@ -64,7 +64,7 @@ impl Sightings {
     pub(super) fn looked_up(
         &mut self,
         look_up: LookUp,
-        found: Vec<(DeviceId, Sighting)>,
+        found: &[(DeviceId, Sighting)],
         is_last: bool,
     ) -> Option<Vec<Input>> {
         let (_, told) = self.under_way.as_ref().filter(|(latest, _)| *latest == look_up)?;
@@ -112,7 +112,7 @@ mod tests {
 
     /// The last part of an answer about one device.
     fn answered(sightings: &mut Sightings, look_up: LookUp, found: Sighting) -> Option<Input> {
-        let inputs = sightings.looked_up(look_up, vec![(DEVICE, found)], true)?;
+        let inputs = sightings.looked_up(look_up, &[(DEVICE, found)], true)?;
         inputs.into_iter().next()
     }
 
@@ -123,7 +123,7 @@ mod tests {
             let look_up = sightings.begin();
             let found = now(said);
             assert_eq!(sightings.told(DEVICE, now(told)), Some(means(told)));
-            assert_eq!(sightings.looked_up(look_up, Vec::new(), false), Some(Vec::new()));
+            assert_eq!(sightings.looked_up(look_up, &[], false), Some(Vec::new()));
             assert_eq!(answered(&mut sightings, look_up, found), Some(means(told)));
             assert_eq!(sightings.told(DEVICE, now(said)), Some(means(said)), "told later");
         }
@@ -156,9 +156,9 @@ mod tests {
         let mut sightings = Sightings::default();
         let look_up = sightings.begin();
         sightings.told(OTHER, now(ONLINE));
-        let found = vec![(DEVICE, now(OFFLINE)), (DEVICE, now(OFFLINE))];
+        let found = [(DEVICE, now(OFFLINE)), (DEVICE, now(OFFLINE))];
         let twice = vec![means(OFFLINE), means(OFFLINE)];
-        assert_eq!(sightings.looked_up(look_up, found, true), Some(twice));
+        assert_eq!(sightings.looked_up(look_up, &found, true), Some(twice));
     }
 
     #[test]

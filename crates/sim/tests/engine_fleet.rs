@@ -316,7 +316,7 @@ fn d15_a_device_removed_while_the_snapshot_is_taken_fails_and_gets_no_request() 
     let engine = rig.start();
     rig.world.scene().held = Some(Vec::new());
     rig.create(&engine, 1, definition(2));
-    rig.world.scene().things.remove(&(tenant(), device(1)));
+    rig.world.remove(1);
     rig.observe(&engine, Observation::DeviceRemoved { device: device(1) }).unwrap();
     rig.world.release();
     rig.pass(seconds(60));
@@ -379,7 +379,7 @@ fn e7_a_device_that_was_removed_while_no_engine_ran_is_noticed() {
     let engine = rig.start();
     rig.create(&engine, 1, definition(1));
     drop(engine);
-    rig.world.scene().things.remove(&(tenant(), device(1)));
+    rig.world.remove(1);
     let engine = rig.restart();
     rig.pass(seconds(60));
     let progress = rig.progress(&engine, 1);

@@ -56,8 +56,8 @@ fn e3_the_ids_beside_an_event_are_those_of_the_table() {
     }
     let builder = EngineBuilder::new(
         Arc::new(rig.store.clone()),
-        Arc::new(rig.world.clone()),
-        Arc::new(rig.world.clone()),
+        Arc::new(rig.world.platform()),
+        Arc::new(rig.world.platform()),
         Arc::new(rig.clock.clone()),
         Arc::new(rig.executor.spawner()),
     );

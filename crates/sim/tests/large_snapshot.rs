@@ -2,18 +2,14 @@
 
 mod common;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use common::{IMAGE, campaign_id, definition, tenant};
-use futures::FutureExt;
-use hedgerow_core::{
-    Channel, DeviceId, ImageUrl, OperationId, Presence, RequestAnswer, StreamId, SystemModelHandle,
-    TenantId, Timestamp, TransportError,
-};
-use hedgerow_engine::ports::{BoxFuture, DeviceTransport, FleetDirectory};
+use hedgerow_core::{DeviceId, StreamId, Timestamp};
+use hedgerow_engine::EngineBuilder;
 use hedgerow_engine::store::EventStore;
 use hedgerow_engine::store::memory::MemoryStore;
-use hedgerow_engine::{EngineBuilder, Sighting};
+use hedgerow_sim::platform::{self, Call, Platform, Register, Registered, Request};
 use hedgerow_sim::runtime::{Executor, VirtualClock, wait};
 
 const DEVICES: u32 = 10_050;
@@ -24,75 +20,52 @@ fn device(number: u32) -> DeviceId {
     DeviceId::from_bytes(bytes)
 }
 
-/// Only the last device is online.
-fn presence(of: DeviceId) -> Sighting {
-    let since = Timestamp::from_millis(0);
-    let is_online = of == device(DEVICES - 1);
-    let presence = if is_online { Presence::Online { since } } else { Presence::Offline };
-    Sighting::now(Some(presence))
+/// Only the last of all devices is online.
+#[derive(Default)]
+struct World {
+    register: Register,
+    sent: Vec<(DeviceId, String)>,
+    /// Of how many devices each look-up asked.
+    asked: Vec<usize>,
 }
 
-#[derive(Clone, Default)]
-struct Platform {
-    sent: Arc<Mutex<Vec<(DeviceId, String)>>>,
-    asked: Arc<Mutex<Vec<usize>>>,
-}
+impl platform::World for World {
+    type Caller = ();
+    type Noted = ();
 
-impl DeviceTransport for Platform {
-    fn send_update(
-        &self,
-        _: &TenantId,
-        device: DeviceId,
-        _: OperationId,
-        url: &ImageUrl,
-    ) -> BoxFuture<'static, RequestAnswer> {
-        self.sent.lock().unwrap().push((device, url.to_string()));
-        async { RequestAnswer::Accepted }.boxed()
+    fn register(&self) -> &Register {
+        &self.register
     }
 
-    fn send_cancel(
-        &self,
-        _: &TenantId,
-        _: DeviceId,
-        _: OperationId,
-        _: &ImageUrl,
-    ) -> BoxFuture<'static, RequestAnswer> {
-        async { RequestAnswer::Accepted }.boxed()
+    fn begins(&mut self, (): &(), _: usize, call: &Call) -> Option<()> {
+        if let Call::Presence(devices) = call {
+            self.asked.push(devices.len());
+        }
+        Some(())
     }
 
-    fn base_image_version(
-        &self,
-        _: &TenantId,
-        _: DeviceId,
-    ) -> BoxFuture<'static, Result<Option<String>, TransportError>> {
-        async { Ok(Some("1.0.0".to_owned())) }.boxed()
+    fn deliver(&mut self, _: u32, request: &Request) {
+        self.sent.push((request.device, request.url.to_string()));
     }
 }
 
-impl FleetDirectory for Platform {
-    fn targets(
-        &self,
-        _: &TenantId,
-        _: &Channel,
-        _: &SystemModelHandle,
-    ) -> BoxFuture<'static, Result<Vec<(DeviceId, Sighting)>, TransportError>> {
-        let all = (0..DEVICES).map(device).map(|id| (id, presence(id))).collect();
-        async { Ok(all) }.boxed()
+fn world() -> World {
+    let mut world = World::default();
+    for number in 0..DEVICES {
+        world.register.add(Registered {
+            system_model: Some("gateway".parse().unwrap()),
+            groups: ["all".parse().unwrap()].into(),
+            online_since: (number == DEVICES - 1).then_some(Timestamp::from_millis(0)),
+            version: Some("1.0.0".to_owned()),
+            ..Registered::new(device(number))
+        });
     }
-
-    fn presence(
-        &self,
-        _: &TenantId,
-        devices: Vec<DeviceId>,
-    ) -> BoxFuture<'static, Result<Vec<Sighting>, TransportError>> {
-        self.asked.lock().unwrap().push(devices.len());
-        async move { Ok(devices.into_iter().map(presence).collect()) }.boxed()
-    }
+    world
 }
 
 #[test]
 fn d1_every_device_beyond_the_first_chunk_is_a_target_and_has_its_turn() {
-    let (store, platform) = (MemoryStore::new(), Platform::default());
+    let (store, platform) = (MemoryStore::new(), Platform::new(world(), ()));
     let start = |executor: &mut Executor| {
         let builder = EngineBuilder::new(
             Arc::new(store.clone()),
@@ -112,7 +85,7 @@ fn d1_every_device_beyond_the_first_chunk_is_a_target_and_has_its_turn() {
     executor.run(created).expect("it ends at once").expect("it is created");
     executor.run_until_stalled();
     let last = (device(DEVICES - 1), IMAGE.to_owned());
-    assert_eq!(*platform.sent.lock().unwrap(), std::slice::from_ref(&last));
+    assert_eq!(platform.world().sent, std::slice::from_ref(&last));
     let stream = StreamId::Campaign(campaign_id(1));
     let log = wait(store.read_stream(&tenant(), stream, 0, 100)).unwrap();
     let chunks = log.iter().filter(|stored| stored.event.event_type == "snapshot_extended");
@@ -122,5 +95,5 @@ fn d1_every_device_beyond_the_first_chunk_is_a_target_and_has_its_turn() {
     let engine = start(&mut executor);
     let progress = executor.run(async move { engine.progress(&tenant(), campaign_id(1)).await });
     assert_eq!(progress.unwrap().unwrap().targets.total, DEVICES);
-    assert_eq!(*platform.asked.lock().unwrap(), [10_000, 50]);
+    assert_eq!(platform.world().asked, [10_000, 50]);
 }

@@ -13,17 +13,17 @@ use futures::channel::oneshot;
 use futures::future::{BoxFuture, ready};
 use hedgerow_core::event::CampaignEvent;
 use hedgerow_core::{
-    BaseImage, CampaignDefinition, CampaignId, Channel, DeviceId, ImageUrl, OperationId,
-    OperationLimits, OperationReport, Presence, PushRollout, ReportStatus, RequestAnswer,
-    RequestId, RolloutLimits, RolloutMechanism, StoredEvent, StreamId, SystemModelHandle, TenantId,
-    Timestamp, TransportError, WhenRunning,
+    BaseImage, CampaignDefinition, CampaignId, Channel, DeviceId, OperationId, OperationLimits,
+    OperationReport, Presence, PushRollout, ReportStatus, RequestAnswer, RequestId, RolloutLimits,
+    RolloutMechanism, StoredEvent, StreamId, SystemModelHandle, TenantId, Timestamp,
+    TransportError, WhenRunning,
 };
-use hedgerow_engine::ports::{DeviceTransport, FleetDirectory};
 use hedgerow_engine::store::memory::MemoryStore;
 use hedgerow_engine::store::{AppendError, EventStore, StoreError, StoreLayer, StreamAppend};
 use hedgerow_engine::{
     Engine, EngineBuilder, EngineError, ManualUpdateRequest, Observation, Progress, Sighting,
 };
+use hedgerow_sim::platform::{self, Call, Fate, Platform, Register, Registered, Request, Wanted};
 use hedgerow_sim::runtime::{Executor, VirtualClock};
 use uuid::Uuid;
 
@@ -79,14 +79,10 @@ pub enum Sent {
     Cancel(DeviceId, OperationId, String),
 }
 
-pub struct Thing {
-    pub presence: Presence,
-    pub version: Option<String>,
-}
-
 #[derive(Default)]
 pub struct Scene {
-    pub things: BTreeMap<(TenantId, DeviceId), Thing>,
+    pub register: Register,
+    tenants: Vec<TenantId>,
     pub sent: Vec<Sent>,
     /// What the next Update requests are answered; accepted when there is nothing.
     pub answers: VecDeque<RequestAnswer>,
@@ -104,28 +100,146 @@ pub struct Scene {
     pub held_reads: Option<Vec<oneshot::Sender<()>>>,
 }
 
-#[derive(Clone, Default)]
-pub struct World(Arc<Mutex<Scene>>);
+/// Answers now, or when those that are held are let go.
+fn held<T>(held: &mut Option<Vec<oneshot::Sender<()>>>, answer: T) -> Fate<T> {
+    let Some(held) = held else { return Fate::now(answer) };
+    let (open, gate) = oneshot::channel();
+    held.push(open);
+    Fate::when(gate, answer)
+}
+
+impl platform::World for Scene {
+    type Caller = ();
+    type Noted = ();
+
+    fn register(&self) -> &Register {
+        &self.register
+    }
+
+    fn tenant(&mut self, tenant: &TenantId) -> usize {
+        let known = self.tenants.iter().position(|known| known == tenant);
+        known.unwrap_or_else(|| {
+            self.tenants.push(tenant.clone());
+            self.tenants.len() - 1
+        })
+    }
+
+    fn begins(&mut self, (): &(), _: usize, _: &Call) -> Option<()> {
+        Some(())
+    }
+
+    fn request(&mut self, _: usize, request: &Request) -> Fate<RequestAnswer> {
+        let (device, operation, url) = (request.device, request.operation, request.url.to_string());
+        let (sent, answers, hangs) = match request.wanted {
+            Wanted::Update => {
+                let sent = Sent::Update(device, operation, url);
+                (sent, &mut self.answers, self.updates_hang)
+            }
+            Wanted::Cancel => {
+                (Sent::Cancel(device, operation, url), &mut self.cancel_answers, false)
+            }
+        };
+        self.sent.push(sent);
+        let answer = answers.pop_front().unwrap_or(RequestAnswer::Accepted);
+        if hangs { Fate::never() } else { Fate::now(answer) }
+    }
+
+    fn read(
+        &mut self,
+        tenant: usize,
+        device: DeviceId,
+    ) -> Fate<Result<Option<String>, TransportError>> {
+        let there = self.register.find(tenant, device).and_then(|index| self.register.get(index));
+        let fails = self.reads_fail && self.held_reads.is_none();
+        let shown = there.filter(|_| !fails).map(|thing| thing.version.clone());
+        let shown = shown.ok_or_else(|| TransportError::new("cannot read"));
+        if self.reads_hang && self.held_reads.is_none() {
+            return Fate::never();
+        }
+        held(&mut self.held_reads, shown)
+    }
+
+    fn targets(
+        &mut self,
+        tenant: usize,
+        _: &Channel,
+        _: &SystemModelHandle,
+    ) -> Fate<Result<Vec<(DeviceId, Sighting)>, TransportError>> {
+        if let Some(joined) = self.joined.take() {
+            return Fate::now(Ok(joined));
+        }
+        let own = self.register.all().filter(|thing| thing.tenant == tenant && !thing.removed);
+        let targets = own.map(|thing| (thing.id, Sighting::now(Some(thing.presence())))).collect();
+        held(&mut self.held, Ok(targets))
+    }
+
+    fn presence(
+        &mut self,
+        tenant: usize,
+        devices: &[DeviceId],
+    ) -> Fate<Result<Vec<Sighting>, TransportError>> {
+        if let Some(joined) = self.joined.take() {
+            return Fate::now(Ok(joined.into_iter().map(|(_, seen)| seen).collect()));
+        }
+        let there =
+            |device: &DeviceId| Sighting::now(self.register.presence(tenant, *device));
+        let there = devices.iter().map(there).collect();
+        held(&mut self.held, Ok(there))
+    }
+}
+
+/// The platform that an engine calls.
+#[derive(Clone)]
+pub struct World(Platform<Scene>);
+
+impl Default for World {
+    fn default() -> Self {
+        Self(Platform::new(Scene::default(), ()))
+    }
+}
 
 impl World {
+    pub fn platform(&self) -> Platform<Scene> {
+        self.0.clone()
+    }
+
     pub fn scene(&self) -> MutexGuard<'_, Scene> {
-        self.0.lock().unwrap()
+        self.0.world()
     }
 
     pub fn add(&self, tenant: &TenantId, number: u8, version: &str) {
-        let presence = Presence::Online { since: Timestamp::from_millis(-1_000_000) };
-        let thing = Thing { presence, version: Some(version.to_owned()) };
-        self.scene().things.insert((tenant.clone(), device(number)), thing);
+        let scene = &mut *self.scene();
+        let tenant = platform::World::tenant(scene, tenant);
+        scene.register.add(Registered {
+            tenant,
+            online_since: Some(Timestamp::from_millis(-1_000_000)),
+            version: Some(version.to_owned()),
+            ..Registered::new(device(number))
+        });
+    }
+
+    fn change(&self, number: u8, change: impl FnOnce(&mut Registered)) {
+        let scene = &mut *self.scene();
+        let tenant = platform::World::tenant(scene, &tenant());
+        let index = scene.register.find(tenant, device(number)).expect("it is there");
+        change(scene.register.get_mut(index).expect("it is there"));
     }
 
     pub fn set_version(&self, number: u8, version: &str) {
-        let mut scene = self.scene();
-        scene.things.get_mut(&(tenant(), device(number))).unwrap().version =
-            Some(version.to_owned());
+        self.change(number, |thing| thing.version = Some(version.to_owned()));
     }
 
     pub fn set_presence(&self, number: u8, presence: Presence) {
-        self.scene().things.get_mut(&(tenant(), device(number))).unwrap().presence = presence;
+        self.change(number, |thing| {
+            thing.online_since = match presence {
+                Presence::Online { since } => Some(since),
+                Presence::Offline => None,
+            };
+        });
+    }
+
+    pub fn remove(&self, number: u8) {
+        self.change(number, |thing| thing.removed = true);
     }
 
     /// The requests since the last look.
@@ -139,137 +253,6 @@ impl World {
         for waiting in held.into_iter().flatten() {
             let _ = waiting.send(());
         }
-    }
-
-    fn gate(&self) -> Option<oneshot::Receiver<()>> {
-        self.scene().held.as_mut().map(|held| {
-            let (open, gate) = oneshot::channel();
-            held.push(open);
-            gate
-        })
-    }
-}
-
-impl DeviceTransport for World {
-    fn send_update(
-        &self,
-        _: &TenantId,
-        device: DeviceId,
-        operation: OperationId,
-        url: &ImageUrl,
-    ) -> BoxFuture<'static, RequestAnswer> {
-        let (world, url) = (self.clone(), url.to_string());
-        async move {
-            let (answer, hangs) = {
-                let mut scene = world.scene();
-                scene.sent.push(Sent::Update(device, operation, url));
-                let answer = scene.answers.pop_front().unwrap_or(RequestAnswer::Accepted);
-                (answer, scene.updates_hang)
-            };
-            if hangs { futures::future::pending().await } else { answer }
-        }
-        .boxed()
-    }
-
-    fn send_cancel(
-        &self,
-        _: &TenantId,
-        device: DeviceId,
-        operation: OperationId,
-        url: &ImageUrl,
-    ) -> BoxFuture<'static, RequestAnswer> {
-        let (world, url) = (self.clone(), url.to_string());
-        async move {
-            let mut scene = world.scene();
-            scene.sent.push(Sent::Cancel(device, operation, url));
-            scene.cancel_answers.pop_front().unwrap_or(RequestAnswer::Accepted)
-        }
-        .boxed()
-    }
-
-    fn base_image_version(
-        &self,
-        tenant: &TenantId,
-        device: DeviceId,
-    ) -> BoxFuture<'static, Result<Option<String>, TransportError>> {
-        let (world, key) = (self.clone(), (tenant.clone(), device));
-        async move {
-            let (hangs, gate, shown) = {
-                let mut scene = world.scene();
-                let shown = scene.things.get(&key).map(|thing| thing.version.clone());
-                let gate = scene.held_reads.as_mut().map(|held| {
-                    let (open, gate) = oneshot::channel();
-                    held.push(open);
-                    gate
-                });
-                (scene.reads_hang, gate, shown)
-            };
-            if let Some(gate) = gate {
-                let _ = gate.await;
-                return shown.ok_or_else(|| TransportError::new("cannot read"));
-            }
-            if hangs {
-                futures::future::pending::<()>().await;
-            }
-            let scene = world.scene();
-            match scene.things.get(&key) {
-                Some(thing) if !scene.reads_fail => Ok(thing.version.clone()),
-                _ => Err(TransportError::new("cannot read")),
-            }
-        }
-        .boxed()
-    }
-}
-
-impl FleetDirectory for World {
-    fn targets(
-        &self,
-        tenant: &TenantId,
-        _: &Channel,
-        _: &SystemModelHandle,
-    ) -> BoxFuture<'static, Result<Vec<(DeviceId, Sighting)>, TransportError>> {
-        let things: Vec<_> = {
-            let mut scene = self.scene();
-            if let Some(joined) = scene.joined.take() {
-                return ready(Ok(joined)).boxed();
-            }
-            let own = scene.things.iter().filter(|((of, _), _)| of == tenant);
-            let seen = |presence| Sighting::now(Some(presence));
-            own.map(|((_, device), thing)| (*device, seen(thing.presence))).collect()
-        };
-        let gate = self.gate();
-        async move {
-            if let Some(gate) = gate {
-                let _ = gate.await;
-            }
-            Ok(things)
-        }
-        .boxed()
-    }
-
-    fn presence(
-        &self,
-        tenant: &TenantId,
-        devices: Vec<DeviceId>,
-    ) -> BoxFuture<'static, Result<Vec<Sighting>, TransportError>> {
-        let presences: Vec<_> = {
-            let mut scene = self.scene();
-            if let Some(joined) = scene.joined.take() {
-                return ready(Ok(joined.into_iter().map(|(_, seen)| seen).collect())).boxed();
-            }
-            let of = |device| scene.things.get(&(tenant.clone(), device));
-            let presence = |device| of(device).map(|thing| thing.presence);
-            let seen = |device| Sighting::now(presence(device));
-            devices.into_iter().map(seen).collect()
-        };
-        let gate = self.gate();
-        async move {
-            if let Some(gate) = gate {
-                let _ = gate.await;
-            }
-            Ok(presences)
-        }
-        .boxed()
     }
 }
 
@@ -436,8 +419,8 @@ impl Rig {
     pub fn start(&mut self) -> Engine {
         let builder = EngineBuilder::new(
             Arc::new(self.store.clone()),
-            Arc::new(self.world.clone()),
-            Arc::new(self.world.clone()),
+            Arc::new(self.world.platform()),
+            Arc::new(self.world.platform()),
             Arc::new(self.clock.clone()),
             Arc::new(self.executor.spawner()),
         );

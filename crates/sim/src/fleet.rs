@@ -6,20 +6,21 @@
 //! do it again; what they do because of a request is told, and the request answered, after the
 //! world that heard it was kept. So nothing that anybody saw is ever undone.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeSet;
+use std::sync::MutexGuard;
 
-use futures::FutureExt;
 use futures::channel::oneshot;
-use futures::future::{BoxFuture, ready};
 use hedgerow_core::{
-    Channel, DeviceId, ImageUrl, OperationId, OperationReport, Presence, ReportStatus,
-    RequestAnswer, StatusCode, SystemModelHandle, TenantId, Timestamp, TransportError,
+    Channel, DeviceId, RequestAnswer, SystemModelHandle, Timestamp, TransportError,
 };
 use hedgerow_engine::ports::{DeviceTransport, FleetDirectory};
 use hedgerow_engine::{Moment, Observation, Sighting};
 
 use crate::device::{DeviceInput, DeviceOutput, DeviceProfile, Flavour, SimulatedDevice};
+use crate::platform::{
+    self, Call, Devices, Fate, Platform, Register, Registered, Request, Wanted, not_found,
+    report_of,
+};
 use crate::random::Random;
 
 /// What a fleet is made of. Two fleets of the same plan are the same.
@@ -39,26 +40,23 @@ pub struct FleetPlan {
     pub profile: DeviceProfile,
 }
 
-struct Inner {
+struct World {
     plan: FleetPlan,
     now: Timestamp,
-    devices: Vec<SimulatedDevice>,
-    index: BTreeMap<DeviceId, u32>,
-    online_since: Vec<Option<Timestamp>>,
-    wakes: BTreeSet<(Timestamp, u32)>,
-    armed: Vec<Option<Timestamp>>,
+    register: Register,
+    devices: Devices,
     /// What devices did by themselves.
     outputs: Vec<Observation>,
     /// What they did because of requests.
     replies: Vec<Observation>,
     changed: BTreeSet<u32>,
-    answers: Vec<oneshot::Sender<RequestAnswer>>,
+    answers: Vec<oneshot::Sender<()>>,
 }
 
 /// A handle to a fleet.
 #[derive(Clone)]
 pub struct Fleet {
-    inner: Arc<Mutex<Inner>>,
+    platform: Platform<World>,
 }
 
 /// Draws of a device at its birth; updates draw from streams of their own.
@@ -69,55 +67,58 @@ impl Fleet {
     #[must_use]
     pub fn new(plan: FleetPlan, now: Timestamp) -> Self {
         let devices: Vec<_> = (0..plan.devices).map(|index| born(&plan, index)).collect();
-        let index = (0..).zip(&devices).map(|(index, device)| (device.id(), index)).collect();
-        let inner = Inner {
+        let mut register = Register::default();
+        for device in &devices {
+            let online_since = device.is_connected().then_some(now);
+            register.add(Registered { online_since, ..Registered::new(device.id()) });
+        }
+        let world = World {
             now,
-            index,
-            online_since: devices.iter().map(|d| d.is_connected().then_some(now)).collect(),
-            wakes: BTreeSet::new(),
-            armed: vec![None; devices.len()],
+            register,
+            devices: Devices::new(devices),
             outputs: Vec::new(),
             replies: Vec::new(),
             changed: BTreeSet::new(),
             answers: Vec::new(),
             plan,
-            devices,
         };
-        Self { inner: Arc::new(Mutex::new(inner)) }
+        Self { platform: Platform::new(world, ()) }
     }
 
-    fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Its platform, which is the transport and the directory of an engine.
+    #[must_use]
+    pub fn platform(&self) -> impl DeviceTransport + FleetDirectory + use<> {
+        self.platform.clone()
+    }
+
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.platform.world()
     }
 
     /// Puts a device back into the state that was kept of it. `false`: it is none of this fleet.
     #[must_use]
     pub fn restore(&self, index: u32, device: SimulatedDevice) -> bool {
-        let mut inner = self.inner();
-        let now = inner.now;
-        let place = index as usize;
-        if inner.devices.get(place).is_none_or(|own| own.id() != device.id()) {
-            return false;
-        }
-        inner.online_since[place] = device.is_connected().then_some(now);
-        inner.devices[place] = device;
-        inner.arm(index);
+        let world = &mut *self.world();
+        let own = world.register.get_mut(index).filter(|own| own.id == device.id());
+        let Some(own) = own else { return false };
+        own.online_since = device.is_connected().then_some(world.now);
+        world.devices.put(index, device);
         true
     }
 
     /// When something happens by itself.
     #[must_use]
     pub fn next_wake(&self) -> Option<Timestamp> {
-        self.inner().wakes.first().map(|(at, _)| *at)
+        self.world().devices.next_wake()
     }
 
     /// Lets everything happen that is due by `now`.
     pub fn advance_to(&self, now: Timestamp) {
-        let mut inner = self.inner();
-        inner.now = now;
-        while let Some((at, index)) = inner.wakes.first().copied().filter(|(at, _)| *at <= now) {
-            let seen = inner.act(index, |device, output| device.wake(at, output));
-            inner.outputs.extend(seen);
+        let world = &mut *self.world();
+        world.now = now;
+        while let Some((at, index)) = world.devices.due(now) {
+            let seen = world.act(index, |device, output| device.wake(at, output));
+            world.outputs.extend(seen);
         }
     }
 
@@ -125,30 +126,30 @@ impl Fleet {
     /// before the world is kept.
     #[must_use]
     pub fn take_observations(&self) -> Vec<Observation> {
-        std::mem::take(&mut self.inner().outputs)
+        std::mem::take(&mut self.world().outputs)
     }
 
     /// The devices that have changed since the last call: what is to be kept before the answers
     /// that wait are given.
     #[must_use]
     pub fn take_changed(&self) -> Vec<(u32, SimulatedDevice)> {
-        let mut inner = self.inner();
-        let changed = std::mem::take(&mut inner.changed);
-        changed.into_iter().map(|index| (index, inner.devices[index as usize].clone())).collect()
+        let world = &mut *self.world();
+        let changed = std::mem::take(&mut world.changed).into_iter();
+        changed.filter_map(|index| Some((index, world.devices.get(index)?.clone()))).collect()
     }
 
     /// Gives the answers that wait, and returns what devices did because of the requests: to be
     /// called after the world that heard them was kept. `None`: there was no request.
     #[must_use]
     pub fn answer_requests(&self) -> Option<Vec<Observation>> {
-        let mut inner = self.inner();
-        let answers = std::mem::take(&mut inner.answers);
-        let replies = std::mem::take(&mut inner.replies);
+        let (answers, replies) = {
+            let world = &mut *self.world();
+            (std::mem::take(&mut world.answers), std::mem::take(&mut world.replies))
+        };
         let any = !answers.is_empty();
-        drop(inner);
         for answer in answers {
             // An engine that died does not want it any more.
-            let _ = answer.send(RequestAnswer::Accepted);
+            let _ = answer.send(());
         }
         any.then_some(replies)
     }
@@ -175,157 +176,99 @@ fn born(plan: &FleetPlan, index: u32) -> SimulatedDevice {
     SimulatedDevice::new(plan.seed, index, id, flavour, &version, plan.profile)
 }
 
-impl Inner {
-    fn presence(&self, place: usize) -> Presence {
-        match self.online_since[place] {
-            Some(since) => Presence::Online { since },
-            None => Presence::Offline,
-        }
-    }
-
-    fn arm(&mut self, index: u32) {
-        let place = index as usize;
-        let wake = self.devices[place].next_wake();
-        if self.armed[place] == wake {
-            return;
-        }
-        if let Some(at) = self.armed[place] {
-            self.wakes.remove(&(at, index));
-        }
-        if let Some(at) = wake {
-            self.wakes.insert((at, index));
-        }
-        self.armed[place] = wake;
-    }
-
+impl World {
     /// Lets a device act, and returns what it lets the outside see.
     fn act(
         &mut self,
         index: u32,
         act: impl FnOnce(&mut SimulatedDevice, &mut Vec<DeviceOutput>),
     ) -> Vec<Observation> {
-        let place = index as usize;
-        let mut outputs = Vec::new();
-        act(&mut self.devices[place], &mut outputs);
+        let outputs = self.devices.act(index, act);
         self.changed.insert(index);
-        self.arm(index);
-        let device = self.devices[place].id();
+        let Some(registered) = self.register.get_mut(index) else { return Vec::new() };
+        let device = registered.id;
         let mut seen = Vec::with_capacity(outputs.len());
         for output in outputs {
-            let observation = match output {
+            let observation = match &output {
                 DeviceOutput::Connected => {
-                    self.online_since[place] = Some(self.now);
-                    let presence = Presence::Online { since: self.now };
-                    Observation::Presence { device, presence }
+                    registered.online_since = Some(self.now);
+                    Observation::Presence { device, presence: registered.presence() }
                 }
                 DeviceOutput::Disconnected => {
-                    self.online_since[place] = None;
-                    Observation::Presence { device, presence: Presence::Offline }
+                    registered.online_since = None;
+                    Observation::Presence { device, presence: registered.presence() }
                 }
                 DeviceOutput::BaseImage { .. } => Observation::BaseImageChanged { device },
-                DeviceOutput::Report { operation, status, progress, code, message, stamp } => {
-                    let Ok(status) = ReportStatus::from_wire(status) else { continue };
-                    Observation::Report(OperationReport {
-                        progress,
-                        code: StatusCode::from_wire(code),
-                        message: message.to_owned(),
-                        observed_at: Some(stamp),
-                        ..OperationReport::new(device, operation, status)
-                    })
-                }
+                DeviceOutput::Report { .. } => match report_of(device, &output) {
+                    Some(report) => Observation::Report(report),
+                    None => continue,
+                },
             };
             seen.push(observation);
         }
         seen
     }
+}
 
-    fn request(
-        &mut self,
-        device: DeviceId,
-        input: DeviceInput,
-    ) -> BoxFuture<'static, RequestAnswer> {
-        let Some(index) = self.index.get(&device).copied() else {
-            let error = TransportError::new("HTTP status 404: Device not found");
-            return ready(RequestAnswer::of_http_status(404, error)).boxed();
+impl platform::World for World {
+    type Caller = ();
+    type Noted = ();
+
+    fn register(&self) -> &Register {
+        &self.register
+    }
+
+    fn begins(&mut self, (): &(), _: usize, _: &Call) -> Option<()> {
+        Some(())
+    }
+
+    /// It is answered after the world that heard it was kept.
+    fn request(&mut self, tenant: usize, request: &Request) -> Fate<RequestAnswer> {
+        let Some(index) = self.register.find(tenant, request.device) else {
+            return Fate::now(not_found());
+        };
+        self.deliver(index, request);
+        let (answer, due) = oneshot::channel();
+        self.answers.push(answer);
+        Fate::when(due, RequestAnswer::Accepted)
+    }
+
+    fn deliver(&mut self, index: u32, request: &Request) {
+        let (operation, url) = (request.operation, request.url.as_str().to_owned());
+        let input = match request.wanted {
+            Wanted::Update => {
+                let installs = Some(self.plan.image_version.clone());
+                DeviceInput::Update { operation, url, installs }
+            }
+            Wanted::Cancel => DeviceInput::Cancel { operation, url: Some(url) },
         };
         let now = self.now;
         let seen = self.act(index, |device, output| device.handle(now, input, output));
         self.replies.extend(seen);
-        let (answer, answered) = oneshot::channel();
-        self.answers.push(answer);
-        async move {
-            answered.await.unwrap_or_else(|_| {
-                RequestAnswer::Temporary(TransportError::new("the platform went away"))
-            })
-        }
-        .boxed()
     }
-}
 
-impl DeviceTransport for Fleet {
-    fn send_update(
-        &self,
-        _: &TenantId,
+    /// Nobody but the device itself keeps what it shows.
+    fn read(
+        &mut self,
+        tenant: usize,
         device: DeviceId,
-        operation: OperationId,
-        url: &ImageUrl,
-    ) -> BoxFuture<'static, RequestAnswer> {
-        let url = url.as_str().to_owned();
-        let mut inner = self.inner();
-        let installs = Some(inner.plan.image_version.clone());
-        inner.request(device, DeviceInput::Update { operation, url, installs })
+    ) -> Fate<Result<Option<String>, TransportError>> {
+        let index = self.register.find(tenant, device);
+        let device = index.and_then(|index| self.devices.get(index));
+        let version = device.map(|device| Some(device.published_version().to_owned()));
+        Fate::now(version.ok_or_else(|| TransportError::new("HTTP status 404: Device not found")))
     }
 
-    fn send_cancel(
-        &self,
-        _: &TenantId,
-        device: DeviceId,
-        operation: OperationId,
-        url: &ImageUrl,
-    ) -> BoxFuture<'static, RequestAnswer> {
-        let url = Some(url.as_str().to_owned());
-        self.inner().request(device, DeviceInput::Cancel { operation, url })
-    }
-
-    fn base_image_version(
-        &self,
-        _: &TenantId,
-        device: DeviceId,
-    ) -> BoxFuture<'static, Result<Option<String>, TransportError>> {
-        let inner = self.inner();
-        let index = inner.index.get(&device).copied();
-        let version = index.map(|i| inner.devices[i as usize].published_version().to_owned());
-        let missing = || TransportError::new("HTTP status 404: Device not found");
-        ready(version.map(Some).ok_or_else(missing)).boxed()
-    }
-}
-
-impl FleetDirectory for Fleet {
+    /// Every channel has all devices.
     fn targets(
-        &self,
-        _: &TenantId,
+        &mut self,
+        _: usize,
         _: &Channel,
         system_model: &SystemModelHandle,
-    ) -> BoxFuture<'static, Result<Vec<(DeviceId, Sighting)>, TransportError>> {
-        let inner = self.inner();
-        let selected =
-            if *system_model == inner.plan.system_model { inner.devices.len() } else { 0 };
+    ) -> Fate<Result<Vec<(DeviceId, Sighting)>, TransportError>> {
+        let all = self.register.all().filter(|_| *system_model == self.plan.system_model);
         let as_of = Moment::now();
-        let seen = |place| Sighting { presence: Some(inner.presence(place)), as_of };
-        let targets = (0..selected).map(|place| (inner.devices[place].id(), seen(place)));
-        ready(Ok(targets.collect())).boxed()
-    }
-
-    fn presence(
-        &self,
-        _: &TenantId,
-        devices: Vec<DeviceId>,
-    ) -> BoxFuture<'static, Result<Vec<Sighting>, TransportError>> {
-        let inner = self.inner();
-        let presence =
-            |device| inner.index.get(device).map(|index| inner.presence(*index as usize));
-        let as_of = Moment::now();
-        let seen = |device| Sighting { presence: presence(device), as_of };
-        ready(Ok(devices.iter().map(seen).collect())).boxed()
+        let seen = |device: &Registered| Sighting { presence: Some(device.presence()), as_of };
+        Fate::now(Ok(all.map(|device| (device.id, seen(device))).collect()))
     }
 }

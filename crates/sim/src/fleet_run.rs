@@ -71,8 +71,8 @@ impl<K: KeepWorld> FleetRun<K> {
         let store = BlockingStore::new(store);
         let builder = EngineBuilder::new(
             Arc::new(store.clone()),
-            Arc::new(fleet.clone()),
-            Arc::new(fleet.clone()),
+            Arc::new(fleet.platform()),
+            Arc::new(fleet.platform()),
             Arc::new(clock.clone()),
             Arc::new(executor.spawner()),
         )

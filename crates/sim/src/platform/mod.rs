@@ -39,6 +39,7 @@
 //! assert_eq!(platform.world().requests, 0);
 //! ```
 
+mod devices;
 mod register;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -53,6 +54,7 @@ use hedgerow_core::{
 use hedgerow_engine::Sighting;
 use hedgerow_engine::ports::{DeviceTransport, FleetDirectory};
 
+pub use self::devices::{Devices, report_of};
 pub use self::register::{Register, Registered};
 
 /// What a request asks a device for.

@@ -181,8 +181,7 @@ impl platform::World for Scene {
         if let Some(joined) = self.joined.take() {
             return Fate::now(Ok(joined.into_iter().map(|(_, seen)| seen).collect()));
         }
-        let there =
-            |device: &DeviceId| Sighting::now(self.register.presence(tenant, *device));
+        let there = |device: &DeviceId| Sighting::now(self.register.presence(tenant, *device));
         let there = devices.iter().map(there).collect();
         held(&mut self.held, Ok(there))
     }

@@ -20,6 +20,7 @@ use serde::Serialize;
 use super::observations::Observations;
 use super::{Campaign, LiveCampaign};
 use crate::id::DeviceId;
+use crate::operation::timer::Timer;
 use crate::operation::{Operation, Phase};
 use crate::status::{CampaignStatus, Settlement, TargetStatus};
 use crate::time::Timestamp;
@@ -198,7 +199,7 @@ pub(super) fn of_target(
     now: Timestamp,
 ) -> Result<(), Hold> {
     let recorded = campaign.not_before.get(target).copied();
-    let seen = observations.look(target).and_then(|watch| watch.not_before);
+    let seen = observations.look(target).and_then(|watch| watch.work.timers.get(Timer::BackOff));
     backing_off(recorded.max(seen), now)?;
     if !observations.is_online(target) {
         return Err(Hold::new(HoldReason::Offline));

@@ -11,6 +11,7 @@ use super::outage::Outage;
 use super::target_map::TargetMap;
 use crate::answer::ReadPurpose;
 use crate::operation::at_work::AtWork;
+use crate::operation::timer::Timer;
 use crate::question::Question;
 use crate::time::Timestamp;
 
@@ -19,11 +20,8 @@ use crate::time::Timestamp;
 pub(super) struct Watch {
     /// Of its operation, and of reads of whatever purpose.
     pub(super) work: AtWork,
-    /// When the device of a final target is looked at, and whether it was since it connected (D22).
-    pub(super) look_at: Option<Timestamp>,
+    /// Whether the device of a final target was looked at since it connected (D22).
     pub(super) looked: bool,
-    /// While an outage is known, failed attempts are remembered here and not recorded (D10).
-    pub(super) not_before: Option<Timestamp>,
     /// When its timer is due; kept by [`Schedule::sync`](super::schedule::Schedule::sync) alone.
     pub(super) armed: Option<Timestamp>,
 }
@@ -31,12 +29,9 @@ pub(super) struct Watch {
 impl Watch {
     /// All of it, times as distances from `now`, and questions without their numbers.
     fn seen_from(&self, now: Timestamp) -> impl Hash + use<> {
-        let Self { work, look_at, not_before, armed, .. } = self;
-        let AtWork { settled_at, reboot_at, deadline_rests, cancel_at, forgotten_at, .. } = work;
-        let times = [settled_at, reboot_at, deadline_rests, cancel_at, not_before, armed]
-            .into_iter()
-            .chain([forgotten_at, look_at]);
-        let times: Vec<_> = times.map(|at| ahead(*at, now)).collect();
+        let Self { work, armed, .. } = self;
+        let times = work.timers.all().chain([*armed]);
+        let times: Vec<_> = times.map(|at| ahead(at, now)).collect();
         let reading = work.reading.map(|(purpose, _)| purpose);
         let calls = (work.calling.is_some(), work.cancelling.is_some());
         (reading, calls, times, work.failures, work.heard, work.returned, self.looked)
@@ -130,11 +125,13 @@ impl Observations {
             self.outage.turn_ended(target);
         }
         let looks = purpose == Some(ReadPurpose::Contradiction);
-        let Watch { ref work, look_at, looked, armed, .. } = *watch;
+        let work = &mut watch.work;
+        let look_at = work.timers.get(Timer::Look);
         let failures = if looks || look_at.is_some() { work.failures } else { 0 };
         let reading = work.reading.filter(|_| looks);
-        let work = AtWork { reading, failures, ..AtWork::default() };
-        *watch = Watch { work, look_at, looked, armed, ..Watch::default() };
+        let mut timers = work.timers;
+        timers.keep_only(Timer::Look);
+        *work = AtWork { reading, timers, failures, ..AtWork::default() };
         look_at.filter(|_| !looks)
     }
 }

@@ -11,15 +11,32 @@ use super::fingerprint::ahead;
 use super::observations::{Observations, Watch};
 use super::ready::ReadyQueue;
 use crate::operation::Operation;
+use crate::operation::timer::Stage;
 use crate::status::TargetStatus;
 use crate::time::Timestamp;
 
-/// When something is due for a target, in one number that is compared at once: the time, then the
+/// Which timers of a target count.
+pub(super) fn stage(campaign: &Campaign, target: u32) -> Stage {
+    match campaign.targets.status(target) {
+        TargetStatus::InProgress => Stage::InProgress,
+        TargetStatus::Idle => {
+            let operation = campaign.operations.get(target);
+            if operation.is_some_and(Operation::is_reported) {
+                Stage::WaitsForSlot
+            } else {
+                Stage::Idle
+            }
+        }
+        TargetStatus::Successful | TargetStatus::Failed | TargetStatus::Cancelled => Stage::Ended,
+    }
+}
+
+/// When the first timer of a target is due, in one number that is compared at once: the time, then the
 /// target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Timer(i128);
+struct Alarm(i128);
 
-impl Timer {
+impl Alarm {
     fn new(at: Timestamp, target: u32) -> Self {
         Self(i128::from(at.as_millis()) << 32 | i128::from(target))
     }
@@ -39,7 +56,8 @@ pub(super) struct Schedule {
     ready: ReadyQueue,
     /// Idle targets whose devices turned out to be at the update already; they wait for a slot (D10).
     already_updating: BTreeSet<u32>,
-    timers: BTreeSet<Timer>,
+    /// Of each target when the first of its timers is due.
+    alarms: BTreeSet<Alarm>,
     /// When the snapshot is asked for again.
     pub(super) snapshot_at: Option<Timestamp>,
 }
@@ -66,13 +84,13 @@ impl Schedule {
 
     /// The first target with a timer that is due at `now`.
     pub(super) fn first_due(&self, now: Timestamp) -> Option<u32> {
-        self.timers.first().filter(|timer| timer.at() <= now).map(|timer| timer.target())
+        self.alarms.first().filter(|alarm| alarm.at() <= now).map(|alarm| alarm.target())
     }
 
     /// When the next timer is due.
     pub(super) fn next_timer(&self) -> Option<Timestamp> {
-        let timer = self.timers.first().map(|timer| timer.at());
-        [timer, self.snapshot_at].into_iter().flatten().min()
+        let alarm = self.alarms.first().map(|alarm| alarm.at());
+        [alarm, self.snapshot_at].into_iter().flatten().min()
     }
 
     /// Takes the target out of the ready queue before an event changes its place there.
@@ -94,36 +112,30 @@ impl Schedule {
         target: u32,
         now: Timestamp,
     ) {
-        let status = campaign.targets.status(target);
-        if status.is_final() {
+        let stage = stage(campaign, target);
+        if stage == Stage::Ended {
             self.unqueue(campaign, target);
             self.already_updating.remove(&target);
             let look_at = observations.forget(target);
             self.arm(observations, target, look_at);
             return;
         }
-        let operation = campaign.operations.get(target);
         let watch = observations.look(target);
         let is_reading = watch.is_some_and(|watch| watch.work.reading.is_some());
-        let is_reported = operation.is_some_and(Operation::is_reported);
-        let idle = status == TargetStatus::Idle;
-
-        let mut timer = None;
         let mut ready = false;
-        if idle && !is_reported {
+        let timer = if stage == Stage::Idle {
             let held = admission::of_target(campaign, observations, target, now).err();
             ready = !is_reading && held.is_none();
-            timer = held.and_then(|hold| hold.until);
-        } else if !is_reading {
-            timer = operation.and_then(|operation| match watch {
-                Some(watch) => watch.work.deadline(operation),
-                None => operation.deadline,
-            });
-        }
-        if !idle && !is_reading {
-            let watched = watch.and_then(|watch| watch.work.watched());
-            timer = [timer, watched].into_iter().flatten().min();
-        }
+            held.and_then(|hold| hold.until)
+        } else if is_reading {
+            None
+        } else {
+            let operation = campaign.operations.get(target);
+            match watch {
+                Some(watch) => watch.work.timers.next(stage, operation),
+                None => operation.and_then(|operation| operation.deadline),
+            }
+        };
 
         let attempt = campaign.targets.attempt(target);
         if ready {
@@ -131,7 +143,7 @@ impl Schedule {
         } else {
             self.ready.remove(attempt, target);
         }
-        if idle && is_reported {
+        if stage == Stage::WaitsForSlot {
             self.already_updating.insert(target);
         } else {
             self.already_updating.remove(&target);
@@ -147,10 +159,10 @@ impl Schedule {
         let Some(watch) = observations.known(target) else { return };
         if watch.armed != timer {
             if let Some(at) = watch.armed {
-                self.timers.remove(&Timer::new(at, target));
+                self.alarms.remove(&Alarm::new(at, target));
             }
             if let Some(at) = timer {
-                self.timers.insert(Timer::new(at, target));
+                self.alarms.insert(Alarm::new(at, target));
             }
             watch.armed = timer;
         }

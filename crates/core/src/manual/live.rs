@@ -12,10 +12,12 @@ use crate::event::{
 };
 use crate::id::{DeviceId, OperationId};
 use crate::input::{Command, Input, Presence};
+use crate::operation::Operation;
 use crate::operation::at_work::{
-    AFTER_RESTART, Answered, AtWork, CancelAnswered, Connection, Due, Fact, Looked, Reach,
-    SETTLING, Situation, Unreadable, at_deadline, request_answered,
+    AFTER_RESTART, Answered, AtWork, CancelAnswered, Connection, Fact, Looked, Reach, SETTLING,
+    Situation, Unreadable, at_deadline, request_answered,
 };
+use crate::operation::timer::{Due, Stage, Timer};
 use crate::operation::{Cancellation, Delivery, OperationReport, Verdict, backoff};
 use crate::question::{Question, Questions};
 use crate::rollout::RolloutError;
@@ -72,8 +74,6 @@ pub struct LiveManualUpdate {
     online: Option<bool>,
     work: AtWork,
     questions: Questions,
-    /// When the resend that was kept back leaves, as the device is back (D8).
-    resend_at: Option<Timestamp>,
     late: u16,
     /// Until a loaded update knows whether its device is online, nothing is due.
     recovered: bool,
@@ -101,7 +101,6 @@ impl LiveManualUpdate {
             online: None,
             work: AtWork::default(),
             questions: Questions::default(),
-            resend_at: None,
             late: 0,
             recovered: true,
         }
@@ -157,9 +156,7 @@ impl LiveManualUpdate {
         if self.work.reading.is_some() || !self.recovered {
             return None;
         }
-        let resend = self.resend_at.filter(|_| operation.kept_back);
-        let timers = [self.work.deadline(operation), resend, self.work.watched()];
-        timers.into_iter().flatten().min()
+        self.work.timers.next(stage(operation), Some(operation))
     }
 
     /// Tells it something at `now`, which never goes back. What only a campaign can be told
@@ -186,7 +183,7 @@ impl LiveManualUpdate {
             Input::Report(report) => self.report(&mut decision, &report, now)?,
             Input::Presence { presence, .. } => self.presence(presence, now),
             Input::BaseImageChanged { .. } => {
-                self.work.settled_at.get_or_insert(now + SETTLING);
+                self.work.timers.begin(Timer::Settled, now + SETTLING);
             }
             Input::DeviceRemoved { .. } if self.update.operation().is_some() => {
                 let reason = OperationFailure::DeviceRemoved;
@@ -203,7 +200,7 @@ impl LiveManualUpdate {
             }
             Input::Recovered => {
                 self.recovered = true;
-                self.work.settled_at.get_or_insert(now + AFTER_RESTART);
+                self.work.timers.begin(Timer::Settled, now + AFTER_RESTART);
                 self.send_wanted_cancel(&mut decision);
                 self.timers(&mut decision, now);
             }
@@ -249,7 +246,7 @@ impl LiveManualUpdate {
         if wanted == Some(Cancellation::Wanted) && !calling {
             let question = self.questions.ask();
             self.work.cancelling = Some(question);
-            self.work.cancel_at = None;
+            self.work.timers.stop(Timer::Cancel);
             let definition = &self.update.definition;
             decision.effects.push(Effect::SendCancel {
                 device: definition.device,
@@ -273,7 +270,8 @@ impl LiveManualUpdate {
                 let recovered = self.recovered;
                 let Some(operation) = self.update.operation() else { return };
                 if operation.kept_back {
-                    self.resend_at = Some(if recovered { now } else { now + AFTER_RESTART });
+                    let at = if recovered { now } else { now + AFTER_RESTART };
+                    self.work.timers.set(Timer::Resend, at);
                 }
                 let limits = &self.update.definition.limits;
                 let situation = Situation { operation, limits, reach: Reach::Online, now };
@@ -283,7 +281,7 @@ impl LiveManualUpdate {
             }
             Presence::Offline => {
                 self.online = Some(false);
-                self.resend_at = None;
+                self.work.timers.stop(Timer::Resend);
                 self.work.disconnected();
             }
         }
@@ -406,16 +404,10 @@ impl LiveManualUpdate {
         if self.work.reading.is_some() || !self.recovered {
             return;
         }
-        let resend = self.resend_at.filter(|_| operation.kept_back);
-        let purpose = if resend.is_some_and(|at| at <= now) {
-            self.resend_at = None;
-            ReadPurpose::Deadline
-        } else {
-            match self.work.due(Some(operation), true, now) {
-                Some(Due::Read(purpose)) => purpose,
-                Some(Due::SendCancel) => return self.send_wanted_cancel(decision),
-                None => return,
-            }
+        let purpose = match self.work.timers.fire(stage(operation), Some(operation), now) {
+            Some(Due::Read(purpose)) => purpose,
+            Some(Due::SendCancel) => return self.send_wanted_cancel(decision),
+            Some(Due::Turn) | None => return,
         };
         let question = self.questions.ask();
         self.work.reading = Some((purpose, question));
@@ -446,7 +438,7 @@ impl LiveManualUpdate {
         let fact = if operation.kept_back && purpose == ReadPurpose::Deadline && !is_shown {
             // Its resend leaves when the device is back.
             if version.is_err() && reach == Reach::Online {
-                self.resend_at = Some(now + SETTLING);
+                self.work.timers.set(Timer::Resend, now + SETTLING);
             }
             let can_leave = version.is_ok() && reach == Reach::Online;
             can_leave.then(|| at_deadline(operation, limits, reach))
@@ -486,6 +478,10 @@ impl LiveManualUpdate {
     pub fn is_settled(&self) -> bool {
         !matches!(self.update.status, ManualStatus::Active(_))
     }
+}
+
+fn stage(operation: &Operation) -> Stage {
+    if operation.kept_back { Stage::KeptBack } else { Stage::InProgress }
 }
 
 /// The device of which an input says what it shows; such inputs are told to everybody.

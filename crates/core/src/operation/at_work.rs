@@ -8,6 +8,7 @@
 
 use std::time::Duration;
 
+use super::timer::{Timer, Timers};
 use super::{Cancellation, Heard, Operation, OperationReport, Phase, Verdict};
 use crate::answer::{ReadPurpose, RequestAnswer};
 use crate::question::Question;
@@ -31,19 +32,11 @@ pub(crate) struct AtWork {
     pub(crate) calling: Option<Question>,
     /// A Cancel call under way.
     pub(crate) cancelling: Option<Question>,
-    /// When the base image will have settled.
-    pub(crate) settled_at: Option<Timestamp>,
-    /// When the device will have been back for `reboot_timeout`.
-    pub(crate) reboot_at: Option<Timestamp>,
+    /// What is due when.
+    pub(crate) timers: Timers,
     /// Whether the device connected while its operation was in progress, and has neither settled nor
     /// reported since (D24).
     pub(crate) returned: bool,
-    /// When the operation is taken for forgotten, if its device reports nothing until then (D24).
-    pub(crate) forgotten_at: Option<Timestamp>,
-    /// Until when nothing is done at the deadline, as the device could not be read.
-    pub(crate) deadline_rests: Option<Timestamp>,
-    /// When a Cancel request that failed is sent again.
-    pub(crate) cancel_at: Option<Timestamp>,
     /// What was heard of the present phase, recorded or not (D9, D11).
     pub(crate) heard: Option<Heard>,
     /// Attempts that failed in a row, for growing delays.
@@ -144,18 +137,7 @@ pub(crate) enum Answered {
     },
 }
 
-/// What is due.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Due {
-    /// The base image is to be read.
-    Read(ReadPurpose),
-    /// A Cancel is to be sent again.
-    SendCancel,
-}
-
 impl AtWork {
-    // The device.
-
     /// The device connected, or is found to be connected. While it waits for a slot (`is_in_progress`
     /// is false) only a reboot is counted (D10).
     pub(crate) fn connected(
@@ -166,20 +148,22 @@ impl AtWork {
     ) {
         let Situation { operation, limits, now, .. } = situation;
         if is_in_progress {
-            self.settled_at = Some(connection.settled_at(now));
+            self.timers.set(Timer::Settled, connection.settled_at(now));
             if connection.may_forget {
                 self.returned = operation.may_be_forgotten();
-                self.forgotten_at = None;
+                self.timers.stop(Timer::Forgotten);
             }
         }
         if operation.phase == Phase::Rebooting {
-            self.reboot_at = Some(now + limits.reboot_timeout);
+            self.timers.set(Timer::Reboot, now + limits.reboot_timeout);
         }
     }
 
     /// The device went away: nothing is concluded from how long it has been back.
     pub(crate) fn disconnected(&mut self) {
-        (self.reboot_at, self.forgotten_at, self.returned) = (None, None, false);
+        self.timers.stop(Timer::Reboot);
+        self.timers.stop(Timer::Forgotten);
+        self.returned = false;
     }
 
     /// What a report leads to (D11). What it tells of the device beside that is kept.
@@ -191,7 +175,8 @@ impl AtWork {
         let Situation { operation, limits, now, .. } = situation;
         if operation.is_sign_of_life(report, self.heard) {
             // A device that goes on reporting has forgotten nothing (D24).
-            (self.returned, self.forgotten_at) = (false, None);
+            self.returned = false;
+            self.timers.stop(Timer::Forgotten);
         }
         let verdict = operation.judge(report, self.heard, now, limits);
         match verdict {
@@ -201,54 +186,12 @@ impl AtWork {
                 self.heard = operation.heard_on(report, self.heard);
                 // A device that went on after a reboot is not judged by that one any more (D12).
                 if verdict != Verdict::Now(Phase::Rebooting) {
-                    self.reboot_at = None;
+                    self.timers.stop(Timer::Reboot);
                 }
             }
         }
         verdict
     }
-
-    // Time.
-
-    /// When something is due at the operation's deadline.
-    pub(crate) fn deadline(&self, operation: &Operation) -> Option<Timestamp> {
-        operation.deadline.map(|at| self.deadline_rests.map_or(at, |rests| at.max(rests)))
-    }
-
-    /// When something else is due of an operation in progress.
-    pub(crate) fn watched(&self) -> Option<Timestamp> {
-        let timers = [self.settled_at, self.reboot_at, self.cancel_at, self.forgotten_at];
-        timers.into_iter().flatten().min()
-    }
-
-    /// What is due at `now`; what was looked at once does not stay due.
-    pub(crate) fn due(
-        &mut self,
-        operation: Option<&Operation>,
-        is_in_progress: bool,
-        now: Timestamp,
-    ) -> Option<Due> {
-        let is_due = |at: Option<Timestamp>| at.is_some_and(|at| at <= now);
-        if is_due(operation.and_then(|operation| self.deadline(operation))) {
-            self.deadline_rests = None;
-            Some(Due::Read(ReadPurpose::Deadline))
-        } else if !is_in_progress {
-            None
-        } else if is_due(self.reboot_at) {
-            Some(Due::Read(ReadPurpose::RebootTimeout))
-        } else if is_due(self.settled_at) {
-            self.settled_at = None;
-            Some(Due::Read(ReadPurpose::Settled))
-        } else if is_due(self.forgotten_at) {
-            Some(Due::Read(ReadPurpose::Forgotten))
-        } else if is_due(self.cancel_at) {
-            Some(Due::SendCancel)
-        } else {
-            None
-        }
-    }
-
-    // Answers.
 
     /// The base image was read for the operation (D8, D9, D12, D24).
     pub(crate) fn looked(
@@ -270,33 +213,37 @@ impl AtWork {
                 }
                 // The engine was down for so long: no time-out of a request that never left.
                 if version.is_err() {
-                    self.deadline_rests = Some(now + SETTLING);
+                    self.timers.set(Timer::Deadline, now + SETTLING);
                 }
                 version.ok().map(|_| Fact::Reissue)
             }
             (ReadPurpose::RebootTimeout, Ok(version)) => {
                 // Judged once: a device that went on meanwhile is not looked at again and again.
-                let is_due = self.reboot_at.take_if(|at| *at <= now).is_some();
+                let is_due = self.timers.stop_if_due(Timer::Reboot, now);
                 let is_back = is_due && operation.phase == Phase::Rebooting;
                 let version = || version.map(|text| text.chars().take(256).collect());
                 (is_back && looked.tells_roll_back).then(|| Fact::RolledBack { version: version() })
             }
             (ReadPurpose::RebootTimeout, Err(Unreadable)) => {
                 // One that came back once more meanwhile has its whole time (D12).
-                self.reboot_at = self.reboot_at.map(|at| at.max(now + SETTLING));
+                self.timers.put_off(Timer::Reboot, now + SETTLING);
                 None
             }
             (ReadPurpose::Forgotten, version) => self.forgotten(situation, version.is_ok()),
             (_, Ok(_)) => {
                 // Not if it has connected again since this was asked.
-                if self.settled_at.is_none() && std::mem::take(&mut self.returned) {
-                    let at = now + limits.request_timeout;
-                    self.forgotten_at = operation.may_be_forgotten().then_some(at);
+                let is_settled = self.timers.get(Timer::Settled).is_none();
+                if is_settled && std::mem::take(&mut self.returned) {
+                    if operation.may_be_forgotten() {
+                        self.timers.set(Timer::Forgotten, now + limits.request_timeout);
+                    } else {
+                        self.timers.stop(Timer::Forgotten);
+                    }
                 }
                 self.is_owed(situation).then_some(Fact::Reissue)
             }
             (_, Err(Unreadable)) => {
-                self.settled_at = Some(now + SETTLING);
+                self.timers.set(Timer::Settled, now + SETTLING);
                 None
             }
         }
@@ -307,11 +254,11 @@ impl AtWork {
     fn forgotten(&mut self, situation: Situation<'_>, was_read: bool) -> Option<Fact> {
         let Situation { operation, limits, now, reach } = situation;
         if !was_read {
-            self.forgotten_at = self.forgotten_at.map(|at| at.max(now + SETTLING));
+            self.timers.put_off(Timer::Forgotten, now + SETTLING);
             return None;
         }
         // A report may have come while the base image was read, or it has gone again.
-        let is_due = self.forgotten_at.take_if(|at| *at <= now).is_some();
+        let is_due = self.timers.stop_if_due(Timer::Forgotten, now);
         let is_free = self.calling.is_none() && reach == Reach::Online;
         let left = operation.resends < limits.request_retries && operation.may_be_forgotten();
         (is_due && is_free && left).then_some(Fact::Resend)
@@ -335,7 +282,7 @@ impl AtWork {
     ) -> Option<CancelAnswered> {
         match answer {
             RequestAnswer::Temporary(_) => {
-                self.cancel_at = Some(now + delay(self.failures));
+                self.timers.set(Timer::Cancel, now + delay(self.failures));
                 self.failures = self.failures.saturating_add(1);
                 None
             }

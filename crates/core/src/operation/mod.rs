@@ -1,6 +1,6 @@
 //! One OTA operation: the update of one device. Campaigns and manual OTA updates share it.
 //!
-//! [`at_work`] says how one lives, [`phase`] is the table of phases, [`report`] decides what a report does to an operation (D11),
+//! [`at_work`] says how one lives, [`timer`] what is due when, [`phase`] is the table of phases, [`report`] decides what a report does to an operation (D11),
 //! [`backoff`] has the delays before another attempt, [`status_code`] names the codes that devices send. This module keeps the state of an active
 //! operation and its one deadline (D8, D9).
 
@@ -9,6 +9,7 @@ pub(crate) mod backoff;
 mod phase;
 mod report;
 mod status_code;
+pub(crate) mod timer;
 
 use std::time::Duration;
 

@@ -10,6 +10,7 @@ use crate::effect::Reaction;
 use crate::event::CampaignEvent;
 use crate::id::DeviceId;
 use crate::operation::at_work::{CancelAnswered, Fact, Looked, Reach, Situation, Unreadable};
+use crate::operation::timer::Timer;
 use crate::operation::{Cancellation, Delivery, backoff};
 use crate::question::Question;
 use crate::status::{CampaignStatus, TargetStatus};
@@ -60,9 +61,9 @@ impl Handling<'_> {
             self.live.observations.outage.turn_ended(target);
             return;
         }
-        let watch = self.live.observations.watch(target);
-        watch.work.failures = 0;
-        watch.not_before = None;
+        let work = &mut self.live.observations.watch(target).work;
+        work.failures = 0;
+        work.timers.stop(Timer::BackOff);
         let (campaign, version) = (&self.live.campaign, version.as_deref());
         let told = self.gates.take();
         let gates = told.unwrap_or_else(|| decide::attempt::gates(campaign, version));
@@ -92,10 +93,10 @@ impl Handling<'_> {
         }
         if known {
             let device = campaign.targets.device(target);
-            let watch = self.live.observations.watch(target);
-            let failures = &mut watch.work.failures;
-            watch.not_before = Some(now + backoff::delay(campaign.id.as_uuid(), device, *failures));
-            *failures = failures.saturating_add(1);
+            let work = &mut self.live.observations.watch(target).work;
+            let delay = backoff::delay(campaign.id.as_uuid(), device, work.failures);
+            work.timers.set(Timer::BackOff, now + delay);
+            work.failures = work.failures.saturating_add(1);
         } else {
             let event = decide::attempt::defer(campaign, target, error, now);
             self.record(event);
@@ -128,8 +129,9 @@ impl Handling<'_> {
         let event = decide::fact::event(self.campaign(), target, fact);
         if matches!(event, CampaignEvent::ResendKeptBack(_)) {
             // What was to be looked at is looked at again at its turn.
-            let work = &mut self.live.observations.watch(target).work;
-            (work.settled_at, work.reboot_at) = (None, None);
+            let timers = &mut self.live.observations.watch(target).work.timers;
+            timers.stop(Timer::Settled);
+            timers.stop(Timer::Reboot);
         }
         self.record(event);
         if sends {
@@ -151,13 +153,13 @@ impl Handling<'_> {
             }
             // Once per connection means once with an answer.
             let device = campaign.targets.device(target);
-            let failures = &mut watch.work.failures;
-            let wait = backoff::delay(campaign.id.as_uuid(), device, *failures);
-            watch.look_at.get_or_insert(self.now + wait);
-            *failures = failures.saturating_add(1);
+            let work = &mut watch.work;
+            let wait = backoff::delay(campaign.id.as_uuid(), device, work.failures);
+            work.timers.begin(Timer::Look, self.now + wait);
+            work.failures = work.failures.saturating_add(1);
             return;
         };
-        if watch.look_at.is_some() {
+        if watch.work.timers.get(Timer::Look).is_some() {
             return; // it has connected again since this was asked
         }
         (watch.looked, watch.work.failures) = (true, 0);

@@ -15,6 +15,7 @@ mod world;
 use super::Campaign;
 use super::decide::{self, Rejection};
 use super::live::{Decision, LiveCampaign};
+use super::schedule;
 use crate::answer::ReadPurpose;
 use crate::effect::{ClaimChange, Effect, Reaction};
 use crate::event::{CampaignEvent, OperationReadmitted};
@@ -22,7 +23,8 @@ use crate::gate::GateDecision;
 use crate::id::DeviceId;
 use crate::input::Command;
 use crate::operation::Cancellation;
-use crate::operation::at_work::{Due, SETTLING};
+use crate::operation::at_work::SETTLING;
+use crate::operation::timer::{Due, Timer};
 use crate::status::TargetStatus;
 use crate::time::Timestamp;
 
@@ -151,7 +153,7 @@ impl Handling<'_> {
         if work.calling.is_some() || work.cancelling.is_some() {
             return;
         }
-        work.cancel_at = None;
+        work.timers.stop(Timer::Cancel);
         let campaign = &self.live.campaign;
         if let Some(operation) = campaign.operations.get(target) {
             let question = self.live.questions.ask();
@@ -204,22 +206,16 @@ impl Handling<'_> {
         let now = self.now;
         let campaign = &self.live.campaign;
         let operation = campaign.operations.get(target);
-        let watch = self.live.observations.watch(target);
-        let status = campaign.targets.status(target);
-        if status.is_final() {
-            let is_due = watch.look_at.take_if(|at| *at <= now).is_some();
-            if is_due && campaign.may_be_contradicted(target, now) {
-                return self.read(target, ReadPurpose::Contradiction);
-            }
-            return self.sync(target);
-        }
-        match watch.work.due(operation, status == TargetStatus::InProgress, now) {
-            Some(Due::Read(purpose)) => self.read(target, purpose),
-            Some(Due::SendCancel) => self.send_cancel(target),
-            None => {
-                watch.not_before.take_if(|at| *at <= now);
+        let timers = &mut self.live.observations.watch(target).work.timers;
+        match timers.fire(schedule::stage(campaign, target), operation, now) {
+            Some(Due::Read(ReadPurpose::Contradiction))
+                if !campaign.may_be_contradicted(target, now) =>
+            {
                 self.sync(target);
             }
+            Some(Due::Read(purpose)) => self.read(target, purpose),
+            Some(Due::SendCancel) => self.send_cancel(target),
+            Some(Due::Turn) | None => self.sync(target),
         }
     }
 
@@ -238,7 +234,8 @@ impl Handling<'_> {
                 self.record(OperationReadmitted { device }.into());
                 // What it showed and that it came back meant nothing while its target was idle.
                 let settled_at = self.now + SETTLING;
-                self.live.observations.watch(target).work.settled_at.get_or_insert(settled_at);
+                let timers = &mut self.live.observations.watch(target).work.timers;
+                timers.begin(Timer::Settled, settled_at);
                 self.sync(target);
                 continue;
             }

@@ -9,6 +9,7 @@ use crate::id::DeviceId;
 use crate::input::Presence;
 use crate::operation::OperationReport;
 use crate::operation::at_work::{AFTER_RESTART, Connection, Reach, SETTLING, Situation};
+use crate::operation::timer::Timer;
 use crate::status::TargetStatus;
 
 impl Handling<'_> {
@@ -32,14 +33,15 @@ impl Handling<'_> {
                 } else if connects && campaign.may_be_contradicted(target, now) {
                     let watch = observations.watch(target);
                     watch.looked = false;
-                    watch.look_at = Some(connection.settled_at(now));
+                    watch.work.timers.set(Timer::Look, connection.settled_at(now));
                 }
             }
             Presence::Offline => {
                 observations.set_online(target, false);
                 if let Some(watch) = observations.known(target) {
                     watch.work.disconnected();
-                    (watch.look_at, watch.looked) = (None, false);
+                    watch.work.timers.stop(Timer::Look);
+                    watch.looked = false;
                 }
             }
         }
@@ -53,12 +55,12 @@ impl Handling<'_> {
         let is_watched = self.campaign().may_be_contradicted(target, self.now);
         let observations = &mut self.live.observations;
         if in_progress {
-            observations.watch(target).work.settled_at.get_or_insert(settled_at);
+            observations.watch(target).work.timers.begin(Timer::Settled, settled_at);
         } else if is_watched && observations.is_online(target) {
             let watch = observations.watch(target);
             // Once per connection (D22).
             if !watch.looked && watch.work.reading.is_none() {
-                watch.look_at.get_or_insert(settled_at);
+                watch.work.timers.begin(Timer::Look, settled_at);
             }
         } else {
             return;
@@ -71,7 +73,8 @@ impl Handling<'_> {
         self.live.observations.set_online(target, false);
         if let Some(watch) = self.live.observations.known(target) {
             // What is not there any more is not looked at (D22).
-            (watch.look_at, watch.looked) = (None, false);
+            watch.work.timers.stop(Timer::Look);
+            watch.looked = false;
         }
         match decide::reconcile::removed(self.campaign(), target) {
             Some(event) => self.record(event),
@@ -129,7 +132,7 @@ impl Handling<'_> {
         for target in self.campaign().operations.targets() {
             if self.campaign().targets.status(target) == TargetStatus::InProgress {
                 let watch = self.live.observations.watch(target);
-                watch.work.settled_at.get_or_insert(now + AFTER_RESTART);
+                watch.work.timers.begin(Timer::Settled, now + AFTER_RESTART);
             }
             self.sync(target);
         }

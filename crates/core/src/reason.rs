@@ -51,6 +51,28 @@ pub enum FailureReason {
 }
 
 impl FailureReason {
+    /// All reasons. A reason that is new stands at the end.
+    pub const ALL: [Self; 18] = [
+        Self::MissingVersion,
+        Self::InvalidVersion,
+        Self::DowngradeNotAllowed,
+        Self::AmbiguousVersionOrdering,
+        Self::VersionRequirementNotMet,
+        Self::RequestTimeout,
+        Self::Stalled,
+        Self::RequestRejected,
+        Self::UpdateAlreadyInProgress,
+        Self::DeviceRemoved,
+        Self::InvalidRequest,
+        Self::NetworkError,
+        Self::IoError,
+        Self::InternalError,
+        Self::InvalidBaseImage,
+        Self::SystemRollback,
+        Self::Canceled,
+        Self::ReportedFailure,
+    ];
+
     pub(crate) fn of_gate(refusal: &GateRefusal) -> Self {
         match refusal {
             GateRefusal::MissingVersion { .. } => Self::MissingVersion,

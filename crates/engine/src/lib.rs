@@ -164,6 +164,7 @@ mod subscription;
 mod sync;
 mod task;
 mod time;
+pub mod view;
 
 pub use awaited::{AwaitedDevice, OperationInProgress};
 pub use builder::EngineBuilder;

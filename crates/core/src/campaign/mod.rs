@@ -217,6 +217,19 @@ impl Campaign {
         self.targets.find(device).map(|target| self.view(target))
     }
 
+    /// The place in the snapshot, from 0, of a device that is a target.
+    #[must_use]
+    pub fn place_of(&self, device: DeviceId) -> Option<u32> {
+        self.targets.find(device)
+    }
+
+    /// How the target at a place in the snapshot stands, and how it became final.
+    #[must_use]
+    pub fn standing_at(&self, place: u32) -> Option<(TargetStatus, Settlement)> {
+        let is_there = place < self.targets.len();
+        is_there.then(|| (self.targets.status(place), self.targets.settlement(place)))
+    }
+
     /// All targets, in snapshot order.
     #[must_use]
     pub fn targets(&self) -> impl ExactSizeIterator<Item = TargetView> + '_ {

@@ -1,0 +1,368 @@
+//! What users ask, answered from rows alone: nothing here loads or wakes a campaign.
+
+use std::fmt;
+use std::sync::Arc;
+
+use hedgerow_core::{
+    CampaignId, CampaignStatus, DeviceId, FailureReason, Outcome, Settlement, TargetCounts,
+    TargetStatus, TenantId, Timestamp,
+};
+
+use super::follow::read;
+use super::key::{self, ListedBy};
+use super::row::{CampaignEntry, OperationEntry, TargetEntry};
+use super::standing::{CHUNK, Standing, Sums};
+use super::store::{Direction, RowKey, ViewStore};
+use crate::store::StoreError;
+
+/// The most entries of a page.
+const LONGEST_PAGE: usize = 1_000;
+
+/// How many campaigns are looked at for one page, whichever of them are wanted.
+const LOOKED_AT: usize = 2_000;
+
+/// A place in a list: to be given back as it is for the page behind it.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Cursor(RowKey);
+
+/// A text that is no place in a list.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is no place in a list: give the `next` of a page, as it was printed")]
+#[non_exhaustive]
+pub struct CursorError {
+    /// What was given, cut after 64 characters.
+    pub text: String,
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Cursor({self})")
+    }
+}
+
+impl std::str::FromStr for Cursor {
+    type Err = CursorError;
+
+    fn from_str(text: &str) -> Result<Self, CursorError> {
+        let refused = || CursorError { text: text.chars().take(64).collect() };
+        if !text.len().is_multiple_of(2) || text.len() > 2_048 || !text.is_ascii() {
+            return Err(refused());
+        }
+        let bytes = (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16));
+        bytes.collect::<Result<_, _>>().map(Self).map_err(|_| refused())
+    }
+}
+
+/// In which order campaigns are listed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CampaignOrder {
+    /// Those that were created last come first.
+    #[default]
+    Newest,
+    /// Those that were created first come first.
+    Oldest,
+    /// By their names, without regard to capital letters.
+    Name,
+}
+
+/// Which campaigns are wanted; `None` lets everything pass.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CampaignQuery {
+    /// Only those of this status.
+    pub status: Option<CampaignStatus>,
+    /// Only those that ended so.
+    pub outcome: Option<Outcome>,
+    /// Only those of the channel with this name.
+    pub channel: Option<String>,
+    /// Only those for devices of this System Model.
+    pub system_model: Option<String>,
+    /// Their order.
+    pub order: CampaignOrder,
+    /// Only those behind this place; the `next` of the page before.
+    pub after: Option<Cursor>,
+    /// At most so many; 0 stands for 50, and at most 1,000 are given at once.
+    pub limit: usize,
+}
+
+/// A page of a list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Page<T> {
+    /// What is on it.
+    pub entries: Vec<T>,
+    /// To be given as `after` for the page behind it; `None`: this is the last one. A page that is
+    /// not full need not be the last: so much is looked at for one page, and no more.
+    pub next: Option<Cursor>,
+}
+
+/// Which targets are wanted; `None` lets everything pass.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TargetQuery {
+    /// Only those of this status.
+    pub status: Option<TargetStatus>,
+    /// Only those that failed for this reason.
+    pub reason: Option<FailureReason>,
+    /// Only those behind this place in the snapshot; the `next` of the page before.
+    pub after: Option<u32>,
+    /// At most so many; 0 stands for 50, and at most 1,000 are given at once.
+    pub limit: usize,
+}
+
+impl TargetQuery {
+    fn wants(&self, standing: Standing) -> bool {
+        standing.read().is_some_and(|(status, settlement)| {
+            self.status.is_none_or(|wanted| status == wanted)
+                && self.reason.is_none_or(|wanted| settlement == Settlement::Failed(wanted))
+        })
+    }
+}
+
+/// A page of targets, in the order of the snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TargetEntries {
+    /// The targets.
+    pub targets: Vec<TargetEntry>,
+    /// To be given as `after` for the page behind it; `None`: this is the last one.
+    pub next: Option<u32>,
+}
+
+/// Answers questions from rows.
+#[derive(Clone)]
+pub struct Views {
+    rows: Arc<dyn ViewStore>,
+}
+
+impl fmt::Debug for Views {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Views").finish_non_exhaustive()
+    }
+}
+
+fn page_size(limit: usize) -> usize {
+    if limit == 0 { 50 } else { limit.min(LONGEST_PAGE) }
+}
+
+impl Views {
+    /// From these rows, as far as a [`Follower`](super::Follower) has made them.
+    #[must_use]
+    pub fn new(rows: Arc<dyn ViewStore>) -> Self {
+        Self { rows }
+    }
+
+    /// A campaign; `None`: there is none.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn campaign(
+        &self,
+        tenant: &TenantId,
+        id: CampaignId,
+    ) -> Result<Option<CampaignEntry>, StoreError> {
+        let row = self.rows.get(vec![key::campaign(tenant, id)]).await?.pop().flatten();
+        row.map(|row| read(&row)).transpose()
+    }
+
+    /// The campaigns of a tenant, filtered, sorted and page by page.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn campaigns(
+        &self,
+        tenant: &TenantId,
+        query: &CampaignQuery,
+    ) -> Result<Page<CampaignEntry>, StoreError> {
+        let limit = page_size(query.limit);
+        let list = list(query);
+        let mut range = key::beginning_with(key::listed(tenant, list.0, list.1));
+        let direction = match query.order {
+            CampaignOrder::Newest => Direction::Backwards,
+            CampaignOrder::Oldest | CampaignOrder::Name => Direction::Forwards,
+        };
+        let (mut entries, mut looked_at) = (Vec::new(), 0);
+        let mut after = query.after.as_ref().map(|cursor| cursor.0.clone());
+        loop {
+            match (after.take(), direction) {
+                (Some(after), Direction::Forwards) => {
+                    // The next key behind it; a cursor from elsewhere leads no further than the list.
+                    range.start = range.start.max([&after[..], &[0]].concat());
+                }
+                (Some(after), Direction::Backwards) => range.end = range.end.min(after),
+                (None, _) => {}
+            }
+            let wanted = limit + 1 - entries.len();
+            let places = self.rows.scan(range.clone(), direction, wanted).await?;
+            let is_last = places.len() < wanted;
+            looked_at += places.len();
+            let ids: Vec<_> = places.iter().map(|(key, _)| key::campaign_of(key)).collect();
+            let keys = ids.iter().flatten().map(|id| key::campaign(tenant, *id)).collect();
+            let rows = self.rows.get(keys).await?;
+            for ((place, _), row) in places.iter().zip(rows) {
+                let Some(row) = row else { continue };
+                let entry: CampaignEntry = read(&row)?;
+                if matches(query, &entry) {
+                    entries.push((place.clone(), entry));
+                }
+            }
+            if entries.len() > limit {
+                entries.truncate(limit);
+                let next = entries.last().map(|(place, _)| Cursor(place.clone()));
+                return Ok(page(entries, next));
+            }
+            let farthest = places.into_iter().next_back().map(|(key, _)| key);
+            if is_last {
+                return Ok(page(entries, None));
+            }
+            if looked_at >= LOOKED_AT {
+                return Ok(page(entries, farthest.map(Cursor)));
+            }
+            after = farthest;
+        }
+    }
+
+    /// The targets of a campaign, filtered and page by page; `None`: there is no such campaign.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn targets(
+        &self,
+        tenant: &TenantId,
+        id: CampaignId,
+        query: &TargetQuery,
+    ) -> Result<Option<TargetEntries>, StoreError> {
+        let limit = page_size(query.limit);
+        let Some(row) = self.rows.get(vec![key::sums(tenant, id)]).await?.pop().flatten() else {
+            return Ok(None);
+        };
+        let sums: Vec<Sums> = read(&row)?;
+        let from = query.after.map_or(0, |after| after.saturating_add(1));
+        let (mut found, mut has_more) = (Vec::new(), false);
+        for (chunk, sums) in (0_u32..).zip(&sums).skip((from / CHUNK) as usize) {
+            if !sums.keys().any(|byte| query.wants(Standing(*byte))) {
+                continue;
+            }
+            let keys = vec![key::standings(tenant, id, chunk), key::devices(tenant, id, chunk)];
+            let mut rows = self.rows.get(keys).await?.into_iter();
+            let (Some(Some(standings)), Some(Some(devices))) = (rows.next(), rows.next()) else {
+                continue;
+            };
+            let targets = standings.iter().zip(devices.as_chunks::<16>().0);
+            for (place, (byte, device)) in (chunk * CHUNK..).zip(targets) {
+                let standing = Standing(*byte);
+                if place < from || !query.wants(standing) {
+                    continue;
+                }
+                if found.len() == limit {
+                    has_more = true;
+                    break;
+                }
+                let Some((status, settlement)) = standing.read() else { continue };
+                let device = DeviceId::from_bytes(*device);
+                found.push(TargetEntry { place, device, status, settlement, details: None });
+            }
+            if has_more {
+                break;
+            }
+        }
+        let keys = found.iter().map(|target| key::target(tenant, id, target.place)).collect();
+        for (target, row) in found.iter_mut().zip(self.rows.get(keys).await?) {
+            target.details = row.map(|row| read(&row)).transpose()?;
+        }
+        let next = found.last().filter(|_| has_more).map(|target| target.place);
+        Ok(Some(TargetEntries { targets: found, next }))
+    }
+
+    /// The operations of a device, of all campaigns and manual updates, the latest first, page by
+    /// page.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn operations(
+        &self,
+        tenant: &TenantId,
+        device: DeviceId,
+        after: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<Page<OperationEntry>, StoreError> {
+        let limit = page_size(limit);
+        let mut range = key::beginning_with(key::operations(tenant, device));
+        if let Some(Cursor(after)) = after {
+            range.end = range.end.min(after.clone());
+        }
+        let mut rows = self.rows.scan(range, Direction::Backwards, limit + 1).await?;
+        let has_more = rows.len() > limit;
+        rows.truncate(limit);
+        let next = rows.last().filter(|_| has_more).map(|(key, _)| Cursor(key.clone()));
+        let entries = rows.iter().map(|(_, row)| read(row)).collect::<Result<_, _>>()?;
+        Ok(Page { entries, next })
+    }
+
+    /// How the targets of a campaign stood at so many points in time, evenly from `from` to `until`:
+    /// for a chart. Points before its first event are left out. A count is that of the end of the
+    /// minute that the point is in.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn counts_over_time(
+        &self,
+        tenant: &TenantId,
+        id: CampaignId,
+        (from, until): (Timestamp, Timestamp),
+        points: u32,
+    ) -> Result<Vec<(Timestamp, TargetCounts)>, StoreError> {
+        let points = points.clamp(2, 1_000);
+        let all = key::beginning_with(key::minutes(tenant, id));
+        let mut counts = Vec::new();
+        for point in 0..points {
+            let at = from + until.since(from) * point / (points - 1);
+            let range = all.start.clone()..key::successor(key::minute(tenant, id, at));
+            let rows = self.rows.scan(range, Direction::Backwards, 1).await?;
+            let Some((_, row)) = rows.first() else { continue };
+            counts.push((at, read(row)?));
+        }
+        Ok(counts)
+    }
+}
+
+fn page(entries: Vec<(RowKey, CampaignEntry)>, next: Option<Cursor>) -> Page<CampaignEntry> {
+    Page { entries: entries.into_iter().map(|(_, entry)| entry).collect(), next }
+}
+
+/// The list that has what is wanted and the least beside it.
+fn list(query: &CampaignQuery) -> (ListedBy, &str) {
+    if query.order == CampaignOrder::Name {
+        return (ListedBy::Name, "");
+    }
+    if let Some(outcome) = query.outcome {
+        return (ListedBy::Outcome, outcome.name());
+    }
+    // Most campaigns are finished: another list is shorter.
+    let finished = Some(CampaignStatus::Finished);
+    if let Some(status) = query.status.filter(|status| Some(*status) != finished) {
+        return (ListedBy::Status, status.name());
+    }
+    if let Some(channel) = &query.channel {
+        return (ListedBy::Channel, channel);
+    }
+    if let Some(model) = &query.system_model {
+        return (ListedBy::SystemModel, model);
+    }
+    query.status.map_or((ListedBy::All, ""), |status| (ListedBy::Status, status.name()))
+}
+
+fn matches(query: &CampaignQuery, entry: &CampaignEntry) -> bool {
+    let definition = &entry.definition;
+    query.status.is_none_or(|status| entry.status == status)
+        && query.outcome.is_none_or(|outcome| entry.outcome == Some(outcome))
+        && query.channel.as_ref().is_none_or(|name| definition.channel.name().as_str() == name)
+        && query
+            .system_model
+            .as_ref()
+            .is_none_or(|model| definition.base_image.system_model.as_str() == model)
+}

@@ -1,0 +1,412 @@
+//! One campaign or manual update, followed event by event: what changes in its rows.
+//!
+//! How a target stands is not decided here: the state is the core's fold of the same events (E1),
+//! and rows are made from it. Only what the state forgets is kept beside it: why a target failed, in
+//! its values, and operations that have ended.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use hedgerow_core::event::{CampaignEvent, ManualUpdateEvent};
+use hedgerow_core::{
+    ApplyError, Campaign, FailureReason, ManualStatus, ManualUpdate, Settlement, StreamId,
+    TargetCounts, Timestamp,
+};
+
+use super::key::{self, ListedBy};
+use super::row::{CampaignEntry, Failure, OperationEnd, OperationEntry, TargetDetails};
+use super::standing::{self, CHUNK, Standing, Sums};
+use super::store::RowKey;
+
+/// Changes of rows, by key.
+pub(super) type Changes = BTreeMap<RowKey, Option<Vec<u8>>>;
+
+/// So long is what one row of counts over time stands for.
+const MINUTE: i64 = 60_000;
+
+/// What is known of a target that something happens to.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Known {
+    pub(super) details: TargetDetails,
+    pub(super) operation: Option<OperationEntry>,
+}
+
+/// A target that is known, and whether its rows are those of what is known.
+struct Touched {
+    known: Known,
+    is_changed: bool,
+    /// Operations that gave way to another one before they were written.
+    past: Vec<OperationEntry>,
+}
+
+/// A campaign that is being followed.
+pub(super) struct FollowedCampaign {
+    campaign: Campaign,
+    /// Targets that may change again, by their places.
+    touched: BTreeMap<u32, Touched>,
+    /// Whether every target that is not in `touched` and not final has no row.
+    knows_all: bool,
+    sums: Vec<Sums>,
+    changed_chunks: BTreeSet<u32>,
+    new_devices_from: u32,
+    minutes: BTreeMap<i64, TargetCounts>,
+    /// Where it is listed.
+    listed: BTreeSet<RowKey>,
+    is_changed: bool,
+}
+
+impl FollowedCampaign {
+    /// One that has just begun.
+    pub(super) fn begun(campaign: Campaign, at: Timestamp) -> Self {
+        let mut followed = Self::with(campaign, true, BTreeSet::new());
+        followed.is_changed = true;
+        followed.count(at);
+        followed
+    }
+
+    /// One that was followed before, as its rows have it.
+    pub(super) fn loaded(campaign: Campaign, entry: &CampaignEntry) -> Self {
+        let listed = lists(&campaign, entry);
+        let mut followed = Self::with(campaign, false, listed);
+        followed.new_devices_from = u32::try_from(followed.campaign.devices().len()).unwrap_or(0);
+        let chunks = followed.new_devices_from.div_ceil(CHUNK);
+        followed.sums =
+            (0..chunks).map(|chunk| standing::of_chunk(&followed.campaign, chunk).1).collect();
+        followed
+    }
+
+    fn with(campaign: Campaign, knows_all: bool, listed: BTreeSet<RowKey>) -> Self {
+        Self {
+            campaign,
+            touched: BTreeMap::new(),
+            knows_all,
+            sums: Vec::new(),
+            changed_chunks: BTreeSet::new(),
+            new_devices_from: 0,
+            minutes: BTreeMap::new(),
+            listed,
+            is_changed: false,
+        }
+    }
+
+    pub(super) fn campaign(&self) -> &Campaign {
+        &self.campaign
+    }
+
+    /// Goes back to the state before an event that could not follow.
+    pub(super) fn rewind(&mut self, campaign: Campaign) {
+        self.campaign = campaign;
+    }
+
+    /// The place of the target that the event is about, if what is known of it must be read first.
+    pub(super) fn wants(&self, event: &CampaignEvent) -> Option<u32> {
+        let place = self.campaign.place_of(event.device()?)?;
+        let status = self.campaign.standing_at(place)?.0;
+        let may_have_row = !self.knows_all || status.is_final();
+        (may_have_row && !self.touched.contains_key(&place)).then_some(place)
+    }
+
+    /// The targets whose rows change with the event beside the one that it is about.
+    pub(super) fn wants_at_end(&self, event: &CampaignEvent) -> Vec<u32> {
+        if !matches!(event, CampaignEvent::CampaignFinished(_)) {
+            return Vec::new();
+        }
+        self.waiting()
+            .filter(|place| !self.knows_all && !self.touched.contains_key(place))
+            .collect()
+    }
+
+    /// Targets with an operation or a wait that their campaign's end takes away.
+    fn waiting(&self) -> impl Iterator<Item = u32> + '_ {
+        (0_u32..).zip(self.campaign.targets()).filter_map(|(place, target)| {
+            (target.operation.is_some() || target.not_before.is_some()).then_some(place)
+        })
+    }
+
+    /// What was read of a target.
+    pub(super) fn know(&mut self, place: u32, known: Known) {
+        let touched = Touched { known, is_changed: false, past: Vec::new() };
+        self.touched.insert(place, touched);
+    }
+
+    /// Follows the campaign by one event.
+    pub(super) fn apply(&mut self, event: &CampaignEvent, at: Timestamp) -> Result<(), ApplyError> {
+        let place = event.device().and_then(|device| self.campaign.place_of(device));
+        let ends = matches!(event, CampaignEvent::CampaignFinished(_));
+        let waiting: Vec<u32> = if ends { self.waiting().collect() } else { Vec::new() };
+        let counts = self.campaign.counts();
+        let devices = self.campaign.devices().len();
+        self.campaign.apply(event, at)?;
+        self.is_changed = true;
+        if let Some(place) = place {
+            self.touch(place, event, at);
+        }
+        for place in waiting {
+            self.touch(place, event, at);
+        }
+        if ends || self.campaign.devices().len() > devices {
+            let first = if ends { 0 } else { u32::try_from(devices).unwrap_or(u32::MAX) / CHUNK };
+            let length = u32::try_from(self.campaign.devices().len()).unwrap_or(u32::MAX);
+            self.changed_chunks.extend(first..length.div_ceil(CHUNK));
+        }
+        if self.campaign.counts() != counts {
+            self.count(at);
+        }
+        Ok(())
+    }
+
+    fn count(&mut self, at: Timestamp) {
+        let minute = at.as_millis().div_euclid(MINUTE) * MINUTE;
+        self.minutes.insert(minute, self.campaign.counts());
+    }
+
+    fn touch(&mut self, place: u32, event: &CampaignEvent, at: Timestamp) {
+        let device = self.campaign.devices()[place as usize];
+        let Some(target) = self.campaign.target(device) else { return };
+        self.changed_chunks.insert(place / CHUNK);
+        let touched = self.touched.entry(place).or_insert_with(|| Touched {
+            known: Known::default(),
+            is_changed: false,
+            past: Vec::new(),
+        });
+        touched.is_changed = true;
+        let Known { details, operation } = &mut touched.known;
+        details.changed_at = at;
+        details.retry_count = target.retry_count;
+        details.not_before = target.not_before;
+        details.contradiction = target.contradiction;
+        match event {
+            CampaignEvent::OperationStarted(e) => {
+                details.from_version = Some(e.from_version.clone());
+            }
+            CampaignEvent::TargetFailed(e) => {
+                details.failure = Some(Failure::Target(e.reason.clone()));
+            }
+            CampaignEvent::OperationFailed(e) => {
+                details.failure = Some(Failure::Operation(e.reason.clone()));
+            }
+            CampaignEvent::AttemptDeferred(e) => details.trouble = Some(e.detail.clone()),
+            CampaignEvent::OperationDeferred(e) => details.trouble = Some(e.detail.clone()),
+            CampaignEvent::ResendFailed(e) => details.trouble = Some(e.detail.clone()),
+            _ => {}
+        }
+        if let (CampaignEvent::LateReportReceived(e), Some(entry)) = (event, &mut *operation)
+            && entry.operation == e.operation
+        {
+            entry.late_report = Some((at, e.status));
+        }
+        if let Some(now) = &target.operation {
+            if operation.as_ref().is_none_or(|entry| entry.operation != now.id) {
+                let entry = OperationEntry {
+                    operation: now.id,
+                    stream: StreamId::Campaign(self.campaign.id()),
+                    device,
+                    version: Some(self.campaign.definition().base_image.version.to_string()),
+                    from_version: details.from_version.clone(),
+                    began_at: at,
+                    phase: now.phase,
+                    progress: now.progress,
+                    resends: now.resends,
+                    reported_at: now.reported_at,
+                    ended: None,
+                    late_report: None,
+                };
+                details.latest_operation = Some((now.id, at));
+                touched.past.extend(operation.replace(entry));
+            }
+            if let Some(entry) = operation {
+                entry.follow(now);
+            }
+        } else if let Some(entry) = operation
+            && entry.ended.is_none()
+        {
+            entry.ended = Some((at, end_of(event)));
+        }
+        details.operation = target.operation;
+    }
+
+    /// Puts what has changed into rows.
+    pub(super) fn flush(&mut self, changes: &mut Changes) {
+        if !std::mem::take(&mut self.is_changed) {
+            return;
+        }
+        let (tenant, id) = (self.campaign.tenant().clone(), self.campaign.id());
+        self.flush_devices(changes);
+        for chunk in std::mem::take(&mut self.changed_chunks) {
+            let (standings, sums) = standing::of_chunk(&self.campaign, chunk);
+            changes.insert(key::standings(&tenant, id, chunk), Some(standings));
+            let place = chunk as usize;
+            if place >= self.sums.len() {
+                self.sums.resize(place + 1, Sums::new());
+            }
+            self.sums[place] = sums;
+        }
+        changes.insert(key::sums(&tenant, id), Some(json(&self.sums)));
+        let campaign = &self.campaign;
+        self.touched.retain(|place, touched| {
+            if std::mem::take(&mut touched.is_changed) {
+                changes
+                    .insert(key::target(&tenant, id, *place), Some(json(&touched.known.details)));
+                let now = touched.known.operation.iter();
+                for entry in touched.past.iter().chain(now) {
+                    changes.insert(operation_key(campaign, entry), Some(json(entry)));
+                }
+                touched.past.clear();
+            }
+            // What may still change is kept; a final target is read again if it ever does.
+            campaign.standing_at(*place).is_some_and(|(status, _)| !status.is_final())
+        });
+        for (minute, counts) in std::mem::take(&mut self.minutes) {
+            let at = Timestamp::from_millis(minute);
+            changes.insert(key::minute(&tenant, id, at), Some(json(&counts)));
+        }
+        let entry = CampaignEntry::of(campaign, failures(&self.sums));
+        let listed = lists(campaign, &entry);
+        for gone in self.listed.difference(&listed) {
+            changes.insert(gone.clone(), None);
+        }
+        for new in listed.difference(&self.listed) {
+            changes.insert(new.clone(), Some(Vec::new()));
+        }
+        changes.insert(key::campaign(&tenant, id), Some(json(&entry)));
+        self.listed = listed;
+    }
+
+    fn flush_devices(&mut self, changes: &mut Changes) {
+        let devices = self.campaign.devices();
+        let length = u32::try_from(devices.len()).unwrap_or(u32::MAX);
+        if self.new_devices_from == length {
+            return;
+        }
+        for chunk in self.new_devices_from / CHUNK..length.div_ceil(CHUNK) {
+            let from = (chunk * CHUNK) as usize;
+            let until = devices.len().min(from + CHUNK as usize);
+            let bytes = devices[from..until].iter().flat_map(|device| *device.as_bytes()).collect();
+            let key = key::devices(self.campaign.tenant(), self.campaign.id(), chunk);
+            changes.insert(key, Some(bytes));
+        }
+        self.new_devices_from = length;
+    }
+}
+
+/// How an operation ended that is gone after the event.
+fn end_of(event: &CampaignEvent) -> OperationEnd {
+    match event {
+        CampaignEvent::OperationSucceeded(e) => OperationEnd::Succeeded(e.confirmation),
+        CampaignEvent::OperationFailed(e) => OperationEnd::Failed(e.reason.clone()),
+        CampaignEvent::OperationRefused(_) => OperationEnd::Refused,
+        _ => OperationEnd::Abandoned,
+    }
+}
+
+fn operation_key(campaign: &Campaign, entry: &OperationEntry) -> RowKey {
+    key::operation(campaign.tenant(), entry.device, entry.began_at, entry.operation)
+}
+
+/// How many targets failed for which reason.
+fn failures(sums: &[Sums]) -> BTreeMap<FailureReason, u32> {
+    let mut failures = BTreeMap::new();
+    for (byte, count) in sums.iter().flatten() {
+        if let Some((_, Settlement::Failed(reason))) = Standing(*byte).read() {
+            *failures.entry(reason).or_default() += count;
+        }
+    }
+    failures
+}
+
+/// Where a campaign is listed.
+fn lists(campaign: &Campaign, entry: &CampaignEntry) -> BTreeSet<RowKey> {
+    let definition = &entry.definition;
+    let name = definition.name.to_string().to_lowercase();
+    let (status, outcome) = (entry.status.name(), entry.outcome.map(hedgerow_core::Outcome::name));
+    let model = definition.base_image.system_model.to_string();
+    let lists = [
+        Some((ListedBy::All, "")),
+        Some((ListedBy::Status, status)),
+        outcome.map(|outcome| (ListedBy::Outcome, outcome)),
+        Some((ListedBy::Channel, definition.channel.name().as_str())),
+        Some((ListedBy::SystemModel, model.as_str())),
+        Some((ListedBy::Name, name.as_str())),
+    ];
+    let key =
+        |list| key::listed_campaign(campaign.tenant(), list, entry.created_at, entry.campaign);
+    lists.into_iter().flatten().map(key).collect()
+}
+
+/// A manual update that is being followed: one row.
+pub(super) struct FollowedUpdate {
+    update: ManualUpdate,
+    entry: OperationEntry,
+}
+
+impl FollowedUpdate {
+    pub(super) fn begun(update: ManualUpdate) -> Self {
+        let definition = update.definition();
+        let mut entry = OperationEntry {
+            operation: update.id(),
+            stream: update.stream(),
+            device: definition.device,
+            version: definition.expected_version.as_ref().map(ToString::to_string),
+            from_version: definition.version_before.clone(),
+            began_at: update.started_at(),
+            phase: hedgerow_core::Phase::Pending,
+            progress: 0,
+            resends: 0,
+            reported_at: None,
+            ended: None,
+            late_report: None,
+        };
+        if let Some(operation) = update.operation() {
+            entry.follow(operation);
+        }
+        Self { update, entry }
+    }
+
+    /// One that was followed before, as its row has it.
+    pub(super) fn loaded(update: ManualUpdate, entry: OperationEntry) -> Self {
+        Self { update, entry }
+    }
+
+    pub(super) fn apply(
+        &mut self,
+        event: &ManualUpdateEvent,
+        at: Timestamp,
+    ) -> Result<(), ApplyError> {
+        self.update.apply(event, at)?;
+        if let Some(operation) = self.update.operation() {
+            self.entry.follow(operation);
+        }
+        match event {
+            ManualUpdateEvent::ManualSucceeded(e) => {
+                self.entry.ended = Some((at, OperationEnd::Succeeded(e.confirmation)));
+            }
+            ManualUpdateEvent::ManualFailed(e) => {
+                self.entry.ended = Some((at, OperationEnd::Failed(e.reason.clone())));
+            }
+            ManualUpdateEvent::ManualLateReport(e) => {
+                self.entry.late_report = Some((at, e.status));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    pub(super) fn is_active(&self) -> bool {
+        matches!(self.update.status(), ManualStatus::Active(_))
+    }
+
+    pub(super) fn flush(&self, changes: &mut Changes) {
+        changes.insert(update_key(&self.update), Some(json(&self.entry)));
+    }
+}
+
+/// The row of a manual update.
+pub(super) fn update_key(update: &ManualUpdate) -> RowKey {
+    let device = update.definition().device;
+    key::operation(update.tenant(), device, update.started_at(), update.id())
+}
+
+/// A row as JSON. What is made of the core's own types can always be written; if it could not, the
+/// row would say so to whoever reads it.
+pub(super) fn json(row: &impl serde::Serialize) -> Vec<u8> {
+    serde_json::to_vec(row).unwrap_or_default()
+}

@@ -1,0 +1,35 @@
+//! The read side: questions are answered from rows that follow the log, and wake no campaign.
+//!
+//! A [`Follower`] reads the log by position, folds each stream with the core's own fold, and writes
+//! what changed as rows into a [`ViewStore`]; [`Views`] answers from them. Rows follow from the log
+//! alone: they may be thrown away at any time, and are made anew when their form changes or when
+//! they turn out to be of another log. Every page is one range of keys, however much there is beside
+//! it.
+//!
+//! | File | What |
+//! |---|---|
+//! | `store`, `memory`, `conformance` | the port, rows in memory, what every store of rows must do |
+//! | `key` | how rows are named, and so in which order they lie |
+//! | `row` | what people are shown |
+//! | `standing` | how a million targets stand, in a few rows |
+//! | `fold` | one stream, followed event by event |
+//! | `follow` | the log, followed step by step |
+//! | `ask` | the questions |
+
+mod ask;
+pub mod conformance;
+mod fold;
+mod follow;
+mod key;
+mod memory;
+mod row;
+mod standing;
+mod store;
+
+pub use ask::{
+    CampaignOrder, CampaignQuery, Cursor, CursorError, Page, TargetEntries, TargetQuery, Views,
+};
+pub use follow::Follower;
+pub use memory::MemoryViews;
+pub use row::{CampaignEntry, Failure, OperationEnd, OperationEntry, TargetDetails, TargetEntry};
+pub use store::{Direction, Reached, Row, RowKey, Step, StepError, ViewStore};

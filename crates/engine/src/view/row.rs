@@ -1,0 +1,181 @@
+//! What people are shown: campaigns, targets, operations, each as one row holds it.
+
+use std::collections::BTreeMap;
+
+use hedgerow_core::event::{Confirmation, OperationFailure, TargetFailure};
+use hedgerow_core::{
+    Campaign, CampaignDefinition, CampaignId, CampaignStatus, DeviceId, FailureReason, Operation,
+    OperationId, Outcome, Phase, ReportStatus, Settlement, StreamId, TargetCounts, TargetStatus,
+    Timestamp,
+};
+use serde::{Deserialize, Serialize};
+
+/// A campaign as a list shows it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct CampaignEntry {
+    /// The campaign.
+    pub campaign: CampaignId,
+    /// How many events it has.
+    pub events: u64,
+    /// What it is to do.
+    pub definition: CampaignDefinition,
+    /// Where it stands.
+    pub status: CampaignStatus,
+    /// How it ended, once it is finished.
+    pub outcome: Option<Outcome>,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When it is to start, if it is scheduled.
+    pub scheduled_at: Option<Timestamp>,
+    /// When its snapshot was complete.
+    pub started_at: Option<Timestamp>,
+    /// When it got its outcome.
+    pub finished_at: Option<Timestamp>,
+    /// Its targets by status.
+    pub targets: TargetCounts,
+    /// How many targets failed for which reason.
+    pub failures: BTreeMap<FailureReason, u32>,
+    /// How many targets have a device that has shown something else than how they ended (D22).
+    pub contradictions: usize,
+    /// What is wrong with its log, if it could not be followed to its end: what is shown is from
+    /// before (D21).
+    pub unreadable: Option<String>,
+}
+
+impl CampaignEntry {
+    pub(super) fn of(campaign: &Campaign, failures: BTreeMap<FailureReason, u32>) -> Self {
+        Self {
+            campaign: campaign.id(),
+            events: campaign.version(),
+            definition: campaign.definition().clone(),
+            status: campaign.status(),
+            outcome: campaign.outcome(),
+            created_at: campaign.created_at(),
+            scheduled_at: campaign.scheduled_at(),
+            started_at: campaign.started_at(),
+            finished_at: campaign.finished_at(),
+            targets: campaign.counts(),
+            failures,
+            contradictions: campaign.contradictions(),
+            unreadable: None,
+        }
+    }
+}
+
+/// Why a target or an operation failed, with the values that belong to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Failure {
+    /// Before an operation was started.
+    Target(TargetFailure),
+    /// The operation failed.
+    Operation(OperationFailure),
+}
+
+impl Failure {
+    /// The reason, without its values.
+    #[must_use]
+    pub fn reason(&self) -> FailureReason {
+        match self {
+            Self::Target(failure) => failure.reason(),
+            Self::Operation(failure) => failure.reason(),
+        }
+    }
+}
+
+/// What is known of a target that something has happened to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct TargetDetails {
+    /// When anything was last recorded of it.
+    pub changed_at: Timestamp,
+    /// Resends of its latest operation.
+    pub retry_count: u16,
+    /// Its operation, if that has not ended.
+    pub operation: Option<Operation>,
+    /// When it may be attempted again, if it waits.
+    pub not_before: Option<Timestamp>,
+    /// The version that passed the gates.
+    pub from_version: Option<String>,
+    /// Why it failed.
+    pub failure: Option<Failure>,
+    /// What the transport said when something last failed for now (D10).
+    pub trouble: Option<String>,
+    /// The version that its device first showed in contradiction to how it ended (D22).
+    pub contradiction: Option<String>,
+    /// Its latest operation, and when that began.
+    pub latest_operation: Option<(OperationId, Timestamp)>,
+}
+
+/// A target of a campaign.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct TargetEntry {
+    /// Its place in the snapshot, from 0.
+    pub place: u32,
+    /// Its device.
+    pub device: DeviceId,
+    /// Where it stands.
+    pub status: TargetStatus,
+    /// How it became final.
+    pub settlement: Settlement,
+    /// More of it, once something has happened to it alone.
+    pub details: Option<TargetDetails>,
+}
+
+/// How an operation ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum OperationEnd {
+    /// With success, known in this way.
+    Succeeded(Confirmation),
+    /// With a failure.
+    Failed(OperationFailure),
+    /// The device was busy with another update: another operation may follow (D14).
+    Refused,
+    /// Its campaign ended while it waited to be sent again.
+    Abandoned,
+}
+
+/// An OTA operation, of a campaign or of a manual update.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct OperationEntry {
+    /// The operation.
+    pub operation: OperationId,
+    /// The campaign or manual update that it belongs to.
+    pub stream: StreamId,
+    /// The device.
+    pub device: DeviceId,
+    /// The version that the device is to run afterwards, if that is known.
+    pub version: Option<String>,
+    /// The version that the device showed before, if that is known.
+    pub from_version: Option<String>,
+    /// When it was started.
+    pub began_at: Timestamp,
+    /// The latest phase before its end.
+    pub phase: Phase,
+    /// The progress within the phase, in per cent, as last recorded.
+    pub progress: u8,
+    /// How often its request was sent again.
+    pub resends: u16,
+    /// When its latest report was recorded.
+    pub reported_at: Option<Timestamp>,
+    /// When and how it ended, if it has.
+    pub ended: Option<(Timestamp, OperationEnd)>,
+    /// What its device reported last after its end (D11).
+    pub late_report: Option<(Timestamp, ReportStatus)>,
+}
+
+impl OperationEntry {
+    /// Takes over how the operation stands.
+    pub(super) fn follow(&mut self, operation: &Operation) {
+        self.phase = operation.phase;
+        self.progress = operation.progress;
+        self.resends = operation.resends;
+        self.reported_at = operation.reported_at;
+    }
+}

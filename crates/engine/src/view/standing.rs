@@ -1,0 +1,96 @@
+//! How targets stand, a byte for each: a chunk of 4,096 of them is one row, and how many of each
+//! chunk stand how is another. So a campaign of a million targets begins with some hundred rows, one
+//! that is cancelled changes as many, and a page of those that stand so looks only where there are
+//! any.
+
+use std::collections::BTreeMap;
+
+use hedgerow_core::{Campaign, FailureReason, Settlement, TargetStatus};
+
+/// How many targets a chunk has.
+pub(super) const CHUNK: u32 = 4_096;
+
+/// How a target stands, in a byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Standing(pub(super) u8);
+
+/// The byte of the first failure; each reason has its own.
+const FAILED: u8 = 16;
+
+impl Standing {
+    pub(super) fn of(status: TargetStatus, settlement: Settlement) -> Self {
+        Self(match settlement {
+            Settlement::Open if status == TargetStatus::InProgress => 1,
+            Settlement::Open => 0,
+            Settlement::UpToDate => 2,
+            Settlement::Reported => 3,
+            Settlement::Confirmed => 4,
+            Settlement::Cancelled => 5,
+            Settlement::Failed(reason) => {
+                let place = FailureReason::ALL.iter().position(|one| *one == reason);
+                FAILED
+                    + place.and_then(|place| u8::try_from(place).ok()).unwrap_or(u8::MAX - FAILED)
+            }
+        })
+    }
+
+    pub(super) fn read(self) -> Option<(TargetStatus, Settlement)> {
+        Some(match self.0 {
+            0 => (TargetStatus::Idle, Settlement::Open),
+            1 => (TargetStatus::InProgress, Settlement::Open),
+            2 => (TargetStatus::Successful, Settlement::UpToDate),
+            3 => (TargetStatus::Successful, Settlement::Reported),
+            4 => (TargetStatus::Successful, Settlement::Confirmed),
+            5 => (TargetStatus::Cancelled, Settlement::Cancelled),
+            failed => {
+                let place = usize::from(failed.checked_sub(FAILED)?);
+                (TargetStatus::Failed, Settlement::Failed(*FailureReason::ALL.get(place)?))
+            }
+        })
+    }
+}
+
+/// How many targets of a chunk stand how.
+pub(super) type Sums = BTreeMap<u8, u32>;
+
+/// The standings of a chunk of a campaign's targets, and their sums.
+pub(super) fn of_chunk(campaign: &Campaign, chunk: u32) -> (Vec<u8>, Sums) {
+    let from = chunk * CHUNK;
+    let mut standings = Vec::with_capacity(CHUNK as usize);
+    let mut sums = Sums::new();
+    for place in from..from.saturating_add(CHUNK) {
+        let Some((status, settlement)) = campaign.standing_at(place) else { break };
+        let Standing(byte) = Standing::of(status, settlement);
+        standings.push(byte);
+        *sums.entry(byte).or_default() += 1;
+    }
+    (standings, sums)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_standing_is_read_back() {
+        let mut all = vec![
+            (TargetStatus::Idle, Settlement::Open),
+            (TargetStatus::InProgress, Settlement::Open),
+            (TargetStatus::Successful, Settlement::UpToDate),
+            (TargetStatus::Successful, Settlement::Reported),
+            (TargetStatus::Successful, Settlement::Confirmed),
+            (TargetStatus::Cancelled, Settlement::Cancelled),
+        ];
+        let failed = |reason: &FailureReason| (TargetStatus::Failed, Settlement::Failed(*reason));
+        all.extend(FailureReason::ALL.iter().map(failed));
+        let mut bytes: Vec<u8> = Vec::new();
+        for (status, settlement) in all {
+            let standing = Standing::of(status, settlement);
+            assert_eq!(standing.read(), Some((status, settlement)));
+            bytes.push(standing.0);
+        }
+        bytes.sort_unstable();
+        bytes.dedup();
+        assert_eq!(bytes.len(), 6 + FailureReason::ALL.len(), "each has a byte of its own");
+    }
+}

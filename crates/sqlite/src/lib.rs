@@ -17,6 +17,8 @@
 //! let store = SqliteStore::open(&path)?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! [`SqliteViews`] keeps the rows of the read side, in a file beside the log.
 
 // SQLite is a name here, not code.
 #![allow(clippy::doc_markdown)]
@@ -31,6 +33,7 @@ mod seal;
 mod source;
 #[cfg(test)]
 mod tests;
+mod views;
 mod writer;
 
 use std::fs::File;
@@ -48,6 +51,7 @@ use hedgerow_engine::store::{
 };
 
 pub use error::OpenError;
+pub use views::{SqliteViews, ViewsError};
 
 use crate::open::Opened;
 use crate::reader::{Read, Reader};

@@ -11,7 +11,9 @@ use clap::{Parser, Subcommand};
 use crate::commands::astarte;
 #[cfg(not(feature = "astarte"))]
 use crate::commands::left_out::astarte;
-use crate::commands::{audit, demo, log, scenario, show, simulate, version};
+use crate::commands::{
+    audit, campaigns, demo, device, log, scenario, show, simulate, targets, version, views,
+};
 
 /// Rolls OTA updates out to fleets of devices, and shows how
 #[derive(Parser)]
@@ -28,6 +30,10 @@ enum Command {
     Simulate(simulate::SimulateArgs),
     Log(log::LogArgs),
     Show(show::ShowArgs),
+    Campaigns(campaigns::CampaignsArgs),
+    Targets(targets::TargetsArgs),
+    Device(device::DeviceArgs),
+    Views(views::ViewsArgs),
     Audit(audit::AuditArgs),
     Version(version::VersionArgs),
     Astarte(astarte::AstarteArgs),
@@ -40,6 +46,10 @@ fn main() -> ExitCode {
         Command::Simulate(args) => simulate::run(&args),
         Command::Log(args) => log::log(&args),
         Command::Show(args) => show::show(&args),
+        Command::Campaigns(args) => campaigns::campaigns(&args),
+        Command::Targets(args) => targets::targets(&args),
+        Command::Device(args) => device::device(&args),
+        Command::Views(args) => views::views(&args),
         Command::Audit(args) => audit::run(&args),
         Command::Version(args) => version::run(args),
         Command::Astarte(args) => astarte::run(&args),

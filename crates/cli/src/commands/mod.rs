@@ -4,13 +4,18 @@
 pub(crate) mod astarte;
 pub(crate) mod audit;
 pub(crate) mod bar;
+pub(crate) mod campaigns;
 pub(crate) mod demo;
+pub(crate) mod device;
 #[cfg(not(all(feature = "astarte", feature = "plot")))]
 pub(crate) mod left_out;
 pub(crate) mod log;
 pub(crate) mod output;
 mod reading;
+mod rows;
 pub(crate) mod scenario;
 pub(crate) mod show;
 pub(crate) mod simulate;
+pub(crate) mod targets;
 pub(crate) mod version;
+pub(crate) mod views;

@@ -1,4 +1,4 @@
-//! What `hedgerow log` and `hedgerow show` share: finding a campaign in a file, and what can go wrong.
+//! What the commands that read logs share: finding a campaign in a file, and what can go wrong.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -8,7 +8,7 @@ use hedgerow_core::{CampaignId, DeviceId, StreamId, TenantId};
 use hedgerow_engine::LoadError;
 use hedgerow_engine::store::{EventStore, StoreError, StreamSummary};
 use hedgerow_sim::runtime::wait;
-use hedgerow_sqlite::{OpenError, SqliteStore};
+use hedgerow_sqlite::{OpenError, SqliteStore, ViewsError};
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ReadError {
@@ -32,6 +32,12 @@ pub(super) enum ReadError {
     NoTarget { file: PathBuf, campaign: CampaignId, device: DeviceId },
     #[error("device {device} is no target of campaign {campaign} at its event {at}: `hedgerow show {} {campaign} --at {at} --json` lists those of then; leave --at out for those of now", file.display())]
     NoTargetThen { file: PathBuf, campaign: CampaignId, device: DeviceId, at: u64 },
+    #[error("{} has several tenants: give --tenant and one of {}", file.display(), tenants.join(", "))]
+    WhichTenant { file: PathBuf, tenants: Vec<String> },
+    #[error("{} has no events yet: there is nothing to list", file.display())]
+    NoTenant { file: PathBuf },
+    #[error(transparent)]
+    Views(#[from] ViewsError),
     #[error("the output cannot be written: {0}")]
     Output(#[from] std::io::Error),
 }
@@ -44,10 +50,11 @@ pub(super) fn finish(result: Result<(), ReadError>) -> ExitCode {
             return ExitCode::SUCCESS;
         }
         ReadError::NoCampaign { .. }
+        | ReadError::NoTenant { .. }
         | ReadError::NoEvent { .. }
         | ReadError::NoTarget { .. }
         | ReadError::NoTargetThen { .. } => 1,
-        ReadError::SeveralTenants { .. } => 2,
+        ReadError::SeveralTenants { .. } | ReadError::WhichTenant { .. } => 2,
         _ => 3,
     };
     eprintln!("error: {error}");

@@ -1,0 +1,160 @@
+//! `hedgerow campaigns`: the campaigns of a log, filtered, sorted and page by page.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use hedgerow_core::{CampaignStatus, Outcome, TenantId};
+use hedgerow_engine::view::{CampaignEntry, CampaignOrder, CampaignQuery, Cursor};
+use hedgerow_sim::runtime::wait;
+use serde_json::{Value, json};
+
+use super::output::{print, to_paste};
+use super::reading::{ReadError, finish};
+use super::rows::{self, one_of, time};
+
+const STATUSES: [CampaignStatus; 7] = [
+    CampaignStatus::Scheduled,
+    CampaignStatus::Idle,
+    CampaignStatus::InProgress,
+    CampaignStatus::Pausing,
+    CampaignStatus::Paused,
+    CampaignStatus::Finished,
+    CampaignStatus::Deleted,
+];
+const OUTCOMES: [Outcome; 4] =
+    [Outcome::Success, Outcome::Failure, Outcome::Cancelled, Outcome::Superseded];
+
+/// List campaigns, filtered, sorted and page by page
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  hedgerow campaigns hedgerow-demo.db
+  hedgerow campaigns hedgerow-demo.db --status in_progress --sort name
+  hedgerow campaigns hedgerow-demo.db --outcome failure --json
+
+Beside a log of many events, `hedgerow views FILE` makes each of these questions quick.
+
+Exit status: 0 printed, 1 the log is empty, 2 wrong usage, 3 the file cannot be read.")]
+pub(crate) struct CampaignsArgs {
+    /// The file of the log
+    file: PathBuf,
+    /// Whose campaigns; needed if the log has several tenants
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
+    tenant: Option<TenantId>,
+    /// Only those of this status
+    #[arg(long, value_name = "STATUS", value_parser = one_of(&STATUSES, CampaignStatus::name))]
+    status: Option<CampaignStatus>,
+    /// Only those that ended so
+    #[arg(long, value_name = "OUTCOME", value_parser = one_of(&OUTCOMES, Outcome::name))]
+    outcome: Option<Outcome>,
+    /// Only those of the channel with this name
+    #[arg(long, value_name = "NAME")]
+    channel: Option<String>,
+    /// Only those for devices of this System Model
+    #[arg(long, value_name = "HANDLE")]
+    model: Option<String>,
+    /// Their order
+    #[arg(long, value_enum, default_value = "newest")]
+    sort: Sort,
+    /// At most so many, from 1 to 1,000
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    limit: u16,
+    /// Those behind this place: what the page before said is next
+    #[arg(long, value_name = "PLACE")]
+    after: Option<Cursor>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Sort {
+    /// Those that were created last first
+    Newest,
+    /// Those that were created first first
+    Oldest,
+    /// By name
+    Name,
+}
+
+/// Runs `hedgerow campaigns`.
+pub(crate) fn campaigns(args: &CampaignsArgs) -> ExitCode {
+    finish(list(args))
+}
+
+fn list(args: &CampaignsArgs) -> Result<(), ReadError> {
+    let rows = rows::of(&args.file, args.tenant.as_ref())?;
+    let query = CampaignQuery {
+        status: args.status,
+        outcome: args.outcome,
+        channel: args.channel.clone(),
+        system_model: args.model.clone(),
+        order: match args.sort {
+            Sort::Newest => CampaignOrder::Newest,
+            Sort::Oldest => CampaignOrder::Oldest,
+            Sort::Name => CampaignOrder::Name,
+        },
+        after: args.after.clone(),
+        limit: usize::from(args.limit),
+    };
+    let page = wait(rows.views.campaigns(&rows.tenant, &query))?;
+    print(|out| {
+        if args.json {
+            let campaigns: Vec<_> = page.entries.iter().map(as_json).collect();
+            let all = json!({ "campaigns": campaigns, "next": rows::next(page.next.as_ref()) });
+            serde_json::to_writer_pretty(&mut *out, &all)?;
+            return writeln!(out);
+        }
+        if page.entries.is_empty() {
+            writeln!(out, "no such campaign")?;
+        }
+        for entry in &page.entries {
+            line(entry, out)?;
+        }
+        if let Some(next) = &page.next {
+            let file = to_paste(&args.file);
+            writeln!(out, "more: hedgerow campaigns {file} ... --after {next}")?;
+        }
+        Ok(())
+    })?;
+    Ok(())
+}
+
+fn line(entry: &CampaignEntry, out: &mut dyn Write) -> std::io::Result<()> {
+    let how = entry.outcome.map_or(entry.status.name(), Outcome::name);
+    let counts = entry.targets;
+    let done = counts.successful + counts.failed + counts.cancelled;
+    writeln!(
+        out,
+        "{}  {}  {how:<11} {done:>7} of {:<7} {:>6} failed  {}  {:?}",
+        entry.campaign,
+        entry.created_at,
+        counts.total,
+        counts.failed,
+        entry.definition.base_image.version,
+        entry.definition.name.to_string(),
+    )?;
+    if let Some(unreadable) = &entry.unreadable {
+        writeln!(out, "    from before something that cannot be read: {unreadable}")?;
+    }
+    Ok(())
+}
+
+fn as_json(entry: &CampaignEntry) -> Value {
+    json!({
+        "campaign": entry.campaign,
+        "events": entry.events,
+        "status": entry.status,
+        "outcome": entry.outcome,
+        "created_at": time(entry.created_at),
+        "scheduled_at": entry.scheduled_at.map(time),
+        "started_at": entry.started_at.map(time),
+        "finished_at": entry.finished_at.map(time),
+        "definition": entry.definition,
+        "counts": entry.targets,
+        "failures": entry.failures,
+        "contradictions": entry.contradictions,
+        "unreadable": entry.unreadable,
+    })
+}

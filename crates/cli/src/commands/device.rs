@@ -1,0 +1,121 @@
+//! `hedgerow device`: the operations of a device, of all campaigns and manual updates.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use hedgerow_core::{DeviceId, TenantId};
+use hedgerow_engine::view::{Cursor, OperationEnd, OperationEntry};
+use hedgerow_sim::runtime::wait;
+use serde_json::{Value, json};
+
+use super::output::{print, to_paste};
+use super::reading::{ReadError, finish};
+use super::rows::{self, time};
+
+/// List the operations of a device, of all campaigns and manual updates
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  hedgerow device hedgerow-demo.db f0VMRgIBAQAAAAAAAAAAAA
+  hedgerow device hedgerow-demo.db f0VMRgIBAQAAAAAAAAAAAA --json
+
+Beside a log of many events, `hedgerow views FILE` makes each of these questions quick.
+
+Exit status: 0 printed, 1 the log is empty, 2 wrong usage, 3 the file cannot be read.")]
+pub(crate) struct DeviceArgs {
+    /// The file of the log
+    file: PathBuf,
+    /// The device
+    // One id in 64 begins with a hyphen.
+    #[arg(allow_hyphen_values = true)]
+    device: DeviceId,
+    /// Whose device; needed if the log has several tenants
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
+    tenant: Option<TenantId>,
+    /// At most so many, from 1 to 1,000
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    limit: u16,
+    /// Those behind this place: what the page before said is next
+    #[arg(long, value_name = "PLACE")]
+    after: Option<Cursor>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs `hedgerow device`.
+pub(crate) fn device(args: &DeviceArgs) -> ExitCode {
+    finish(list(args))
+}
+
+fn list(args: &DeviceArgs) -> Result<(), ReadError> {
+    let rows = rows::of(&args.file, args.tenant.as_ref())?;
+    let limit = usize::from(args.limit);
+    let asked = rows.views.operations(&rows.tenant, args.device, args.after.as_ref(), limit);
+    let page = wait(asked)?;
+    print(|out| {
+        if args.json {
+            let operations: Vec<_> = page.entries.iter().map(as_json).collect();
+            let all = json!({ "operations": operations, "next": rows::next(page.next.as_ref()) });
+            serde_json::to_writer_pretty(&mut *out, &all)?;
+            return writeln!(out);
+        }
+        if page.entries.is_empty() {
+            writeln!(out, "device {} has had no operation", args.device)?;
+        }
+        for entry in &page.entries {
+            line(entry, out)?;
+        }
+        if let Some(next) = &page.next {
+            let (file, device) = (to_paste(&args.file), args.device);
+            writeln!(out, "more: hedgerow device {file} {device} --after {next}")?;
+        }
+        Ok(())
+    })?;
+    Ok(())
+}
+
+fn line(entry: &OperationEntry, out: &mut dyn Write) -> std::io::Result<()> {
+    let from = entry.from_version.as_deref().unwrap_or("?");
+    let to = entry.version.as_deref().unwrap_or("?");
+    let how = match &entry.ended {
+        None => format!("{} {} %", entry.phase.name(), entry.progress),
+        Some((at, end)) => format!("{} at {at}", in_words(end)),
+    };
+    writeln!(
+        out,
+        "{}  {from} to {to}  {how}, {} resends, {}",
+        entry.began_at, entry.resends, entry.stream
+    )
+}
+
+fn in_words(end: &OperationEnd) -> String {
+    match end {
+        OperationEnd::Succeeded(_) => "successful".to_owned(),
+        OperationEnd::Failed(failure) => format!("failed, {},", failure.reason().name()),
+        OperationEnd::Refused => "refused, the device was busy,".to_owned(),
+        _ => "given up with its campaign".to_owned(),
+    }
+}
+
+fn as_json(entry: &OperationEntry) -> Value {
+    json!({
+        "operation": entry.operation,
+        "stream": entry.stream,
+        "device": entry.device,
+        "version": entry.version,
+        "from_version": entry.from_version,
+        "began_at": time(entry.began_at),
+        "phase": entry.phase,
+        "progress": entry.progress,
+        "resends": entry.resends,
+        "reported_at": entry.reported_at.map(time),
+        "ended_at": entry.ended.as_ref().map(|(at, _)| time(*at)),
+        "end": entry.ended.as_ref().map(|(_, end)| end),
+        "late_report": entry.late_report.as_ref().map(|(at, status)| json!({
+            "at": time(*at),
+            "status": status,
+        })),
+    })
+}

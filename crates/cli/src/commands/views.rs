@@ -1,0 +1,65 @@
+//! `hedgerow views`: keeps what questions are answered from in a file beside the log.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+use hedgerow_engine::view::ViewStore;
+use hedgerow_sim::runtime::wait;
+use hedgerow_sqlite::{SqliteStore, SqliteViews};
+use serde_json::json;
+
+use super::output::print;
+use super::reading::{ReadError, finish};
+use super::rows;
+
+/// Keep what campaigns, targets and device answer from in a file beside the log
+#[derive(clap::Args)]
+#[command(after_help = "\
+Examples:
+  hedgerow views hedgerow-demo.db             makes hedgerow-demo.db.views, or brings it up to date
+  hedgerow views hedgerow-demo.db --rebuild   makes it anew from the whole log
+
+The file follows from the log: it need not be backed up, and may be removed at any time. Without it
+`hedgerow campaigns`, `targets` and `device` read the whole log for each question.
+
+Exit status: 0 made, 2 wrong usage, 3 a file cannot be read or written.")]
+pub(crate) struct ViewsArgs {
+    /// The file of the log
+    file: PathBuf,
+    /// Throw away what is there first
+    #[arg(long)]
+    rebuild: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs `hedgerow views`.
+pub(crate) fn views(args: &ViewsArgs) -> ExitCode {
+    finish(make(args))
+}
+
+fn make(args: &ViewsArgs) -> Result<(), ReadError> {
+    let log = Arc::new(SqliteStore::open_read_only(&args.file)?);
+    let rows = Arc::new(SqliteViews::open(SqliteViews::beside(log.path()))?);
+    if args.rebuild {
+        wait(rows.clear())?;
+    }
+    let began = Instant::now();
+    let events = rows::follow(log, rows.clone())?;
+    let (seconds, path) = (began.elapsed().as_secs_f64(), rows.path().display());
+    print(|out| {
+        if args.json {
+            let path = path.to_string();
+            return writeln!(
+                out,
+                "{}",
+                json!({ "file": path, "events": events, "seconds": seconds })
+            );
+        }
+        writeln!(out, "{path} is up to date, {events} events further, in {seconds:.1} s")
+    })?;
+    Ok(())
+}

@@ -1,0 +1,140 @@
+//! The read side: how fast rows are made from a log of millions of events, and how long a page of
+//! them takes, however much there is beside it.
+//!
+//! The log of a campaign of 1,000,000 targets and those of 100,000 small campaigns lie in a SQLite
+//! file; the rows are made in memory and in a SQLite file. `TMPDIR` says where the files lie.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::executor::block_on;
+use hedgerow_benches::log::{encoded, stream, tenant, write};
+use hedgerow_benches::measure::{median, rate, thousands, timed, whole};
+use hedgerow_benches::{MAX_PENDING, NOW, Script};
+use hedgerow_core::event::CampaignEvent;
+use hedgerow_core::{Campaign, CampaignId, DeviceId, StreamId, TargetStatus};
+use hedgerow_engine::store::{Activity, EventStore, StreamAppend};
+use hedgerow_engine::view::{
+    CampaignOrder, CampaignQuery, Follower, MemoryViews, TargetQuery, ViewStore, Views,
+};
+use hedgerow_sqlite::{SqliteStore, SqliteViews};
+use uuid::Uuid;
+
+const TARGETS: u32 = 1_000_000;
+const CAMPAIGNS: u32 = 100_000;
+const PAGES: u32 = 200;
+
+fn main() {
+    let script = Script::new(TARGETS, TARGETS, MAX_PENDING);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join("store.db");
+    let store = Arc::new(SqliteStore::open(&path).expect("it opens"));
+    let events = script.events();
+    write(&*store, 0, std::slice::from_ref(&script.created));
+    write(&*store, 1, &events);
+    let devices = devices(&script, &events);
+    let total = events.len() + 1;
+    drop(events);
+
+    let in_file = Arc::new(SqliteViews::open(SqliteViews::beside(&path)).expect("it opens"));
+    println!("| Rows of {} events | Time | Events/s |", thousands(total));
+    println!("|---|---:|---:|");
+    let read = timed(|| read_all(&*store)).0;
+    told("read from SQLite, for comparison", total, read);
+    let memory = Arc::new(MemoryViews::new());
+    let time = timed(|| follow(&store, memory)).0;
+    told("made in memory", total, time);
+    let time = timed(|| follow(&store, in_file.clone())).0;
+    told("made in a SQLite file", total, time);
+
+    write_small_campaigns(&*store, &script);
+    let time = timed(|| follow(&store, in_file.clone())).0;
+    told(&format!("{} campaigns more, in a SQLite file", thousands(CAMPAIGNS as usize)), CAMPAIGNS as usize, time);
+
+    let views = Views::new(in_file);
+    let StreamId::Campaign(id) = stream() else { return };
+    println!("\n| A page of 50 | Median | Slowest |");
+    println!("|---|---:|---:|");
+    pages("targets by status, anywhere in the snapshot", |place| {
+        let after = Some(place * (TARGETS / PAGES));
+        let status = Some(TargetStatus::Successful);
+        let query = TargetQuery { status, after, ..TargetQuery::default() };
+        let page = block_on(views.targets(&tenant(), id, &query)).expect("a page");
+        assert_eq!(page.map(|page| page.targets.len()), Some(50));
+    });
+    let mut after = None;
+    pages("campaigns, one page after the other", |_| {
+        let query = CampaignQuery { after: after.take(), ..CampaignQuery::default() };
+        let page = block_on(views.campaigns(&tenant(), &query)).expect("a page");
+        assert_eq!(page.entries.len(), 50);
+        after = page.next;
+    });
+    let mut after = None;
+    pages("campaigns by name", |_| {
+        let order = CampaignOrder::Name;
+        let query = CampaignQuery { after: after.take(), order, ..CampaignQuery::default() };
+        let page = block_on(views.campaigns(&tenant(), &query)).expect("a page");
+        assert_eq!(page.entries.len(), 50);
+        after = page.next;
+    });
+    pages("operations of a device", |place| {
+        let device = devices[(place * (TARGETS / PAGES)) as usize];
+        let page = block_on(views.operations(&tenant(), device, None, 50)).expect("a page");
+        assert_eq!(page.entries.len(), 1);
+    });
+}
+
+fn told(what: &str, events: usize, time: Duration) {
+    let rate = thousands(whole(rate(events, time)));
+    println!("| {what} | {:.2} s | {rate} |", time.as_secs_f64());
+}
+
+fn pages(what: &str, mut page: impl FnMut(u32)) {
+    let times: Vec<_> = (0..PAGES).map(|place| timed(|| page(place)).0).collect();
+    let slowest = times.iter().max().copied().unwrap_or_default();
+    println!("| {what} | {} µs | {} µs |", median(times).as_micros(), slowest.as_micros());
+}
+
+fn follow(store: &Arc<SqliteStore>, rows: Arc<dyn ViewStore>) {
+    let log: Arc<dyn EventStore> = store.clone();
+    block_on(Follower::new(log, rows).catch_up()).expect("it is followed");
+}
+
+fn read_all(store: &SqliteStore) {
+    let mut position = 0;
+    loop {
+        let page = block_on(store.read_all(position, 10_000)).expect("it is read");
+        let Some(last) = page.last() else { return };
+        position = last.position;
+    }
+}
+
+fn write_small_campaigns(store: &dyn EventStore, script: &Script) {
+    for chunk in 0..CAMPAIGNS / 1_000 {
+        let batch = (0..1_000).map(|place| {
+            let id = CampaignId::from_uuid(Uuid::from_u128(u128::from(chunk * 1_000 + place) << 64));
+            Campaign::begin(tenant(), id, &script.created, NOW).expect("it begins");
+            StreamAppend {
+                tenant: tenant(),
+                stream: StreamId::Campaign(id),
+                expected_version: 0,
+                events: vec![encoded(&script.created)],
+                claims_taken: Vec::new(),
+                claims_released: Vec::new(),
+                operations: Vec::new(),
+                activity: Activity::Active,
+            }
+        });
+        block_on(store.append(batch.collect())).expect("it is written");
+    }
+}
+
+/// The devices of the snapshot.
+fn devices(script: &Script, events: &[CampaignEvent]) -> Vec<DeviceId> {
+    let mut campaign = script.begin();
+    let extends = |event: &&CampaignEvent| matches!(event, CampaignEvent::SnapshotExtended(_));
+    for event in events.iter().filter(extends) {
+        campaign.apply(event, NOW).expect("it follows");
+    }
+    campaign.devices().to_vec()
+}

@@ -9,7 +9,7 @@ use futures::channel::oneshot;
 use hedgerow_core::{DeviceId, Effect, NewEvent, StreamId, TenantId};
 
 use crate::live::Live;
-use crate::registry::StreamState;
+use crate::opening::Opening;
 use crate::shared::Shared;
 use crate::store::{AppendError, StoreError, StreamAppend};
 use crate::subscription::RecordedEvent;
@@ -25,10 +25,20 @@ pub(crate) struct Beginning {
     shared: Arc<Shared>,
     tenant: TenantId,
     stream: StreamId,
-    device: Option<DeviceId>,
     stage: Stage,
-    /// What was handed to the store, and of which nobody was told yet.
+    /// What is to be seen to if it is not known in the end what became of it.
+    left: Left,
+}
+
+/// What a call that begins a stream leaves behind until it is known what became of that.
+#[derive(Default)]
+pub(crate) struct Left {
+    /// The device that was reserved for the stream.
+    device: Option<DeviceId>,
+    /// What was handed to the store, and of which subscribers were not told yet.
     unpublished: Vec<NewEvent>,
+    /// Its place among those that are being begun.
+    opening: Option<Opening>,
 }
 
 enum Stage {
@@ -42,22 +52,26 @@ enum Stage {
 
 impl Beginning {
     /// Marks a stream as being begun; `None` if there is one in memory already.
-    pub(crate) fn of(shared: &Arc<Shared>, tenant: &TenantId, stream: StreamId) -> Option<Self> {
-        let mut registry = shared.registry();
-        let key = (tenant.clone(), stream);
-        if registry.streams.contains_key(&key) {
-            return None;
-        }
-        registry.streams.insert(key, StreamState::Loading);
-        drop(registry);
+    ///
+    /// # Errors
+    /// [`EngineError::TooManyOpening`].
+    pub(crate) fn of(
+        shared: &Arc<Shared>,
+        tenant: &TenantId,
+        stream: StreamId,
+    ) -> Result<Option<Self>, EngineError> {
+        let opening = match Opening::of(shared, tenant, stream, |_| ())? {
+            Ok(opening) => Some(opening),
+            Err(()) => return Ok(None),
+        };
         let (shared, tenant) = (Arc::clone(shared), tenant.clone());
-        let (device, stage, unpublished) = (None, Stage::Reserved, Vec::new());
-        Some(Self { shared, tenant, stream, device, stage, unpublished })
+        let left = Left { opening, ..Left::default() };
+        Ok(Some(Self { shared, tenant, stream, stage: Stage::Reserved, left }))
     }
 
     /// Notes that the device was reserved for the stream.
     pub(crate) fn has_reserved(&mut self, device: DeviceId) {
-        self.device = Some(device);
+        self.left.device = Some(device);
     }
 
     /// Appends the first event, publishes it and runs the stream, in a task of its own: what becomes
@@ -91,7 +105,7 @@ impl Beginning {
 
     /// An append whose answer is lost counts if it was written.
     async fn append(&mut self, append: StreamAppend) -> Result<(), AppendError> {
-        self.unpublished.clone_from(&append.events);
+        self.left.unpublished.clone_from(&append.events);
         self.stage = Stage::Appending;
         match self.shared.store.append(vec![append]).await {
             Ok(()) => {}
@@ -99,13 +113,14 @@ impl Beginning {
                 let read = self.shared.store.read_stream(&self.tenant, self.stream, 0, 1).await;
                 // What cannot be read now is looked at again later, when this is dropped.
                 let written = read.map_err(|_| failure.clone())?;
-                if written.first().map(|stored| &stored.event) != self.unpublished.first() {
+                if written.first().map(|stored| &stored.event) != self.left.unpublished.first() {
                     return Err(failure.into());
                 }
             }
             Err(refused) => return Err(refused),
         }
-        publish(&self.shared, &self.tenant, self.stream, std::mem::take(&mut self.unpublished));
+        let events = std::mem::take(&mut self.left.unpublished);
+        publish(&self.shared, &self.tenant, self.stream, events);
         Ok(())
     }
 
@@ -119,11 +134,10 @@ impl Beginning {
 impl Drop for Beginning {
     fn drop(&mut self) {
         match self.stage {
-            Stage::Reserved => give_up(&self.shared, &self.tenant, self.stream, self.device),
+            Stage::Reserved => give_up(&self.shared, &self.tenant, self.stream, self.left.device),
             Stage::Appending => {
-                let unpublished = std::mem::take(&mut self.unpublished);
-                let (tenant, stream) = (self.tenant.clone(), self.stream);
-                load_later(&self.shared, tenant, stream, self.device, unpublished);
+                let left = std::mem::take(&mut self.left);
+                load_later(&self.shared, self.tenant.clone(), self.stream, left);
             }
             Stage::Done => {}
         }
@@ -145,18 +159,13 @@ fn publish(shared: &Shared, tenant: &TenantId, stream: StreamId, events: Vec<New
 }
 
 /// Loads a stream that is marked as being loaded, as soon as the store can be read; one that turns
-/// out not to exist gives back its device. Subscribers are told of its first events,
-/// `unpublished`, if they turn out to be there.
-pub(crate) fn load_later(
-    shared: &Arc<Shared>,
-    tenant: TenantId,
-    stream: StreamId,
-    device: Option<DeviceId>,
-    mut unpublished: Vec<NewEvent>,
-) {
+/// out not to exist gives back its device. Subscribers are told of its first events if they turn out
+/// to be there.
+pub(crate) fn load_later(shared: &Arc<Shared>, tenant: TenantId, stream: StreamId, left: Left) {
     let engine = Engine { shared: Arc::clone(shared) };
     let load = async move {
         let shared = &engine.shared;
+        let Left { device, mut unpublished, opening: _opening } = left;
         loop {
             if let Some(first) = unpublished.first() {
                 match shared.store.read_stream(&tenant, stream, 0, 1).await {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use hedgerow_core::{DeviceId, StreamId, Timestamp, WATCHED};
 use uuid::Uuid;
 
-use crate::begin::load_later;
+use crate::begin::{Left, load_later};
 use crate::ports::{Clock, DeviceTransport, FleetDirectory, Spawner};
 use crate::registry::{Registry, StreamState};
 use crate::shared::{Settings, Shared};
@@ -49,6 +49,9 @@ impl EngineBuilder {
             concurrent_calls: 64,
             call_timeout: Duration::from_secs(20),
             snapshot_every: 50_000,
+            waiting_messages: 65_536,
+            opening_streams: 4_096,
+            subscribers: 1_024,
             chunk: 10_000,
         };
         Self { store, transport, directory, clock, spawner, writer, settings }
@@ -78,6 +81,30 @@ impl EngineBuilder {
     /// After how many events the state of a campaign is saved beside its log; default 50,000.
     pub fn snapshot_every(mut self, events: u64) -> Self {
         self.settings.snapshot_every = events.max(1);
+        self
+    }
+
+    /// How many messages from outside may wait for one campaign or manual update; at least 1, default
+    /// 65,536, which is 16 batches and some tens of megabytes. One more is refused with
+    /// [`EngineError::Busy`].
+    pub fn waiting_messages(mut self, messages: usize) -> Self {
+        self.settings.waiting_messages = messages.max(1);
+        self
+    }
+
+    /// How many campaigns and manual updates may be loaded or begun for callers at once, so that they
+    /// do not pile up while the store is slow or down; at least 1, default 4,096. One more is refused
+    /// with [`EngineError::TooManyOpening`].
+    pub fn opening_streams(mut self, streams: usize) -> Self {
+        self.settings.opening_streams = streams.max(1);
+        self
+    }
+
+    /// How many subscriptions there may be, over all tenants: every event is offered to each, before
+    /// whoever caused it is answered; default 1,024. One more is refused with
+    /// [`EngineError::TooManySubscribers`].
+    pub fn subscribers(mut self, subscribers: usize) -> Self {
+        self.settings.subscribers = subscribers;
         self
     }
 
@@ -145,7 +172,7 @@ impl EngineBuilder {
                 Err(EngineError::Store(error)) => {
                     tracing::warn!(stream = %stream.stream, %error, "not loaded yet");
                     let (tenant, stream) = (stream.tenant.clone(), stream.stream);
-                    load_later(&engine.shared, tenant, stream, None, Vec::new());
+                    load_later(&engine.shared, tenant, stream, Left::default());
                 }
                 Err(error) => {
                     tracing::error!(stream = %stream.stream, %error, "out of service");

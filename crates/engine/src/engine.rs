@@ -64,7 +64,8 @@ impl Engine {
     /// # Errors
     /// [`EngineError::Create`], [`EngineError::CampaignExists`], [`EngineError::RolloutTaken`] if
     /// it is to be refused beside a running one (D18), [`EngineError::Store`];
-    /// [`EngineError::NotReady`] while it is not known whether an earlier call has created it.
+    /// [`EngineError::NotReady`] while it is not known whether an earlier call has created it,
+    /// [`EngineError::TooManyOpening`].
     pub async fn create(
         &self,
         tenant: &TenantId,
@@ -78,7 +79,7 @@ impl Engine {
         let campaign = Campaign::begin(tenant.clone(), id, &event, now)
             .map_err(|_| EngineError::CampaignExists { campaign: id })?;
         let exists = EngineError::CampaignExists { campaign: id };
-        let Some(beginning) = Beginning::of(&self.shared, tenant, stream) else {
+        let Some(beginning) = Beginning::of(&self.shared, tenant, stream)? else {
             // Of one that is being loaded, or was tried to be written, it is not known yet.
             let registry = self.shared.registry();
             let state = registry.streams.get(&(tenant.clone(), stream));
@@ -218,6 +219,7 @@ impl Engine {
         }
         // Those that took it go on; told again, they take it for what they know already.
         if is_full {
+            self.shared.counters.refused_message();
             return Err(EngineError::Busy);
         }
         let mut reaction = Reaction::Unchanged;
@@ -253,16 +255,27 @@ impl Engine {
     }
 
     /// Every event of a tenant from now on, once it is durable. A subscriber that falls more than
-    /// `capacity` events behind loses its subscription: the stream ends, and it reads on from the
-    /// store.
-    #[must_use]
-    pub fn subscribe(&self, tenant: &TenantId, capacity: usize) -> Subscription {
+    /// `capacity` events behind, or more than 65,536 whatever it asked for, loses its subscription:
+    /// the stream ends, and it reads on from the store.
+    ///
+    /// # Errors
+    /// [`EngineError::TooManySubscribers`].
+    pub fn subscribe(
+        &self,
+        tenant: &TenantId,
+        capacity: usize,
+    ) -> Result<Subscription, EngineError> {
+        let mut subscribers = self.shared.subscribers();
+        // Those that have gone are in nobody's way.
+        subscribers.retain(|(_, subscriber)| !subscriber.is_closed());
+        let most = self.shared.settings.subscribers;
+        if subscribers.len() >= most {
+            self.shared.counters.refused_subscriber();
+            return Err(EngineError::TooManySubscribers { most });
+        }
         let (sender, subscription) = Subscription::new(capacity);
-        let subscribers = self.shared.subscribers.lock();
-        subscribers
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .push((tenant.clone(), sender));
-        subscription
+        subscribers.push((tenant.clone(), sender));
+        Ok(subscription)
     }
 
     /// Stops: nothing new is taken, what was taken becomes durable, calls under way are waited

@@ -84,6 +84,23 @@ pub enum EngineError {
     /// More waits to be decided than may: whoever tells is faster than the store records.
     #[error("the engine has more to do than it can keep: send it again in a moment")]
     Busy,
+    /// As many campaigns and manual updates are being loaded or begun as may be at once: callers are
+    /// faster than the store.
+    #[error(
+        "{most} campaigns and manual updates are being loaded or begun already: try again in a moment"
+    )]
+    TooManyOpening {
+        /// How many may be.
+        most: usize,
+    },
+    /// As many subscriptions are open as may be.
+    #[error(
+        "there are {most} subscriptions already: drop one, or let the engine be built with more"
+    )]
+    TooManySubscribers {
+        /// How many may be.
+        most: usize,
+    },
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -102,6 +119,8 @@ impl EngineError {
             Self::Quarantined { .. }
                 | Self::NotReady { .. }
                 | Self::Busy
+                | Self::TooManyOpening { .. }
+                | Self::TooManySubscribers { .. }
                 | Self::Store(_)
                 | Self::ShuttingDown
         )

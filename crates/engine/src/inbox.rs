@@ -15,9 +15,6 @@ use crate::live::Live;
 use crate::task::LookUp;
 use crate::{EngineError, Sighting};
 
-/// How many messages may wait in an inbox before it takes no more from outside.
-pub(crate) const MOST_WAITING: usize = 65_536;
-
 pub(crate) type Answer = Result<Reaction, EngineError>;
 pub(crate) type Query = Box<dyn FnOnce(Result<&Live, EngineError>) + Send>;
 
@@ -83,6 +80,8 @@ pub(crate) enum Undelivered {
 pub(crate) struct Inbox {
     sender: mpsc::UnboundedSender<Message>,
     waiting: Arc<AtomicUsize>,
+    /// So many may wait before it takes no more from outside.
+    most: usize,
 }
 
 /// Where a task takes its messages out.
@@ -91,17 +90,18 @@ pub(crate) struct Arrivals {
     waiting: Arc<AtomicUsize>,
 }
 
-/// A new inbox: where messages are put in, and where they come out.
-pub(crate) fn inbox() -> (Inbox, Arrivals) {
+/// A new inbox in which so many messages from outside may wait: where they are put in, and where they
+/// come out.
+pub(crate) fn inbox(most: usize) -> (Inbox, Arrivals) {
     let (sender, receiver) = mpsc::unbounded();
     let waiting = Arc::new(AtomicUsize::new(0));
-    (Inbox { sender, waiting: Arc::clone(&waiting) }, Arrivals { receiver, waiting })
+    (Inbox { sender, waiting: Arc::clone(&waiting), most }, Arrivals { receiver, waiting })
 }
 
 impl Inbox {
     /// Hands in what comes from outside.
     pub(crate) fn tell(&self, message: Message) -> Result<(), Undelivered> {
-        if self.waiting() >= MOST_WAITING {
+        if self.waiting() >= self.most {
             return Err(Undelivered::Full);
         }
         self.post(message)
@@ -150,13 +150,13 @@ mod tests {
 
     #[test]
     fn an_inbox_takes_so_much_from_outside_and_what_the_engine_owes_always() {
-        let (inbox, mut arrivals) = inbox();
-        for _ in 0..MOST_WAITING {
+        let (inbox, mut arrivals) = inbox(5);
+        for _ in 0..5 {
             assert_eq!(inbox.tell(tick()), Ok(()));
         }
         assert_eq!(inbox.tell(tick()), Err(Undelivered::Full));
         assert_eq!(inbox.post(tick()), Ok(()));
-        assert_eq!(inbox.waiting(), MOST_WAITING + 1);
+        assert_eq!(inbox.waiting(), 6);
         for _ in 0..2 {
             assert!(arrivals.next().now_or_never().flatten().is_some());
         }
@@ -166,7 +166,7 @@ mod tests {
 
     #[test]
     fn an_inbox_whose_task_has_ended_takes_nothing() {
-        let (inbox, arrivals) = inbox();
+        let (inbox, arrivals) = inbox(5);
         drop(arrivals);
         assert_eq!(inbox.tell(tick()), Err(Undelivered::Gone));
         assert_eq!(inbox.post(tick()), Err(Undelivered::Gone));

@@ -165,7 +165,7 @@ mod tests {
                 let key = (of, number);
                 match (change, known.get_mut(&key)) {
                     (_, None) => {
-                        let (inbox, _) = inbox();
+                        let (inbox, _) = inbox(1);
                         let member = interest.join(tenant(of), stream(number), inbox.clone());
                         known.insert(key, Known { member, inbox, devices: vec![], listens: false });
                     }

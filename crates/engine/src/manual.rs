@@ -35,7 +35,8 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError::DeviceBusy`] (D14), [`EngineError::RequestIdTaken`],
-    /// [`EngineError::ManualRejected`], [`EngineError::Store`].
+    /// [`EngineError::ManualRejected`], [`EngineError::Store`], [`EngineError::NotReady`] while an
+    /// earlier call with this request id is under way, [`EngineError::TooManyOpening`].
     pub async fn start_manual_update(
         &self,
         tenant: &TenantId,
@@ -48,7 +49,7 @@ impl Engine {
             return same;
         }
         // Another call with this request id may be under way.
-        let Some(mut beginning) = Beginning::of(&self.shared, tenant, stream) else {
+        let Some(mut beginning) = Beginning::of(&self.shared, tenant, stream)? else {
             return Err(EngineError::NotReady { stream });
         };
         let reserved = self.shared.registry().reserve(tenant, request.device, stream);

@@ -53,6 +53,8 @@ pub(crate) struct Registry {
     waiting: BTreeMap<DeviceKey, BTreeSet<StreamId>>,
     rollouts: BTreeMap<(TenantId, String), StreamId>,
     operations: BTreeMap<(TenantId, OperationId), StreamId>,
+    /// Streams that are being loaded or begun for callers.
+    pub(crate) opening: usize,
     pub(crate) shutting_down: bool,
 }
 

@@ -22,6 +22,11 @@ pub(crate) struct Settings {
     pub(crate) concurrent_calls: usize,
     pub(crate) call_timeout: Duration,
     pub(crate) snapshot_every: u64,
+    /// Messages from outside that may wait for one stream.
+    pub(crate) waiting_messages: usize,
+    /// Streams that may be loaded or begun for callers at once.
+    pub(crate) opening_streams: usize,
+    pub(crate) subscribers: usize,
     /// Devices of one chunk of a snapshot or of one look-up of presence.
     pub(crate) chunk: usize,
 }
@@ -48,6 +53,12 @@ impl Shared {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(crate) fn subscribers(
+        &self,
+    ) -> MutexGuard<'_, Vec<(TenantId, mpsc::Sender<RecordedEvent>)>> {
+        self.subscribers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
     }
@@ -55,8 +66,7 @@ impl Shared {
     /// Hands an event to all subscribers of its tenant; one that is too slow loses its subscription,
     /// and reads on from the store.
     pub(crate) fn publish(&self, event: &RecordedEvent) {
-        let mut subscribers = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
-        subscribers.retain_mut(|(tenant, subscriber)| {
+        self.subscribers().retain_mut(|(tenant, subscriber)| {
             if *tenant == event.tenant {
                 subscriber.try_send(event.clone()).is_ok()
             } else {

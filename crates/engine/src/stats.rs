@@ -59,6 +59,8 @@ pub struct EngineStats {
     pub late_reports: u64,
     /// Those of them that were refused for good, such as one about an operation that nobody started.
     pub refused_reports: u64,
+    /// What callers were refused because as much was under way as may be.
+    pub refusals: Refusals,
     /// Appends that the store said are durable.
     pub appends: u64,
     /// Events in them.
@@ -94,6 +96,20 @@ pub struct TransportErrors {
     pub panicked: u64,
 }
 
+/// Calls that were refused because as much was under way as may be. Each may be made again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Refusals {
+    /// Commands, questions, reports and other observations that a full inbox did not take:
+    /// [`EngineError::Busy`](crate::EngineError::Busy).
+    pub messages: u64,
+    /// Campaigns and manual updates that were not loaded or begun:
+    /// [`EngineError::TooManyOpening`](crate::EngineError::TooManyOpening).
+    pub opening: u64,
+    /// Subscriptions: [`EngineError::TooManySubscribers`](crate::EngineError::TooManySubscribers).
+    pub subscribers: u64,
+}
+
 /// The counters behind [`EngineStats`].
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
@@ -108,6 +124,9 @@ pub(crate) struct Counters {
     reports: AtomicU64,
     late_reports: AtomicU64,
     refused_reports: AtomicU64,
+    refused_messages: AtomicU64,
+    refused_openings: AtomicU64,
+    refused_subscribers: AtomicU64,
     appends: AtomicU64,
     events: AtomicU64,
     bytes: AtomicU64,
@@ -183,6 +202,21 @@ impl Counters {
         }
     }
 
+    /// An inbox was full.
+    pub(crate) fn refused_message(&self) {
+        add(&self.refused_messages, 1);
+    }
+
+    /// As many streams were being loaded or begun as may be.
+    pub(crate) fn refused_opening(&self) {
+        add(&self.refused_openings, 1);
+    }
+
+    /// There were as many subscribers as may be.
+    pub(crate) fn refused_subscriber(&self) {
+        add(&self.refused_subscribers, 1);
+    }
+
     fn appended(&self, appended: &Appended, outcome: &Result<(), AppendError>) {
         match outcome {
             Ok(()) => {
@@ -217,6 +251,11 @@ impl Engine {
             reports: read(&counters.reports),
             late_reports: read(&counters.late_reports),
             refused_reports: read(&counters.refused_reports),
+            refusals: Refusals {
+                messages: read(&counters.refused_messages),
+                opening: read(&counters.refused_openings),
+                subscribers: read(&counters.refused_subscribers),
+            },
             appends: read(&counters.appends),
             events: read(&counters.events),
             bytes: read(&counters.bytes),

@@ -6,6 +6,7 @@ use hedgerow_core::{Input, StreamId, TenantId};
 
 use crate::inbox::{Answer, Inbox, Message, Undelivered};
 use crate::live::Live;
+use crate::opening::Opening;
 use crate::registry::StreamState;
 use crate::shared::Shared;
 use crate::task::{Start, Task};
@@ -46,7 +47,10 @@ impl Engine {
                         return answer;
                     }
                 }
-                Err(Undelivered::Full) => return Err(EngineError::Busy),
+                Err(Undelivered::Full) => {
+                    self.shared.counters.refused_message();
+                    return Err(EngineError::Busy);
+                }
                 Err(Undelivered::Gone) => {}
             }
             // The task ended before it looked at it: shutting down, or leaving the memory.
@@ -57,25 +61,20 @@ impl Engine {
 
     /// The inbox of a stream; one that is not in memory is loaded.
     async fn inbox(&self, tenant: &TenantId, stream: StreamId) -> Result<Inbox, EngineError> {
-        {
-            let mut registry = self.shared.registry();
-            match registry.streams.get(&(tenant.clone(), stream)) {
-                Some(StreamState::Loaded(inbox)) => return Ok(inbox.clone()),
-                Some(StreamState::Loading) => return Err(EngineError::NotReady { stream }),
-                Some(StreamState::Quarantined(cause)) => {
-                    let cause = Box::new(cause.clone());
-                    return Err(EngineError::Quarantined { stream, cause });
-                }
-                None => {
-                    registry.streams.insert((tenant.clone(), stream), StreamState::Loading);
-                }
+        let opening = Opening::of(&self.shared, tenant, stream, |state| match state {
+            StreamState::Loaded(inbox) => Ok(inbox.clone()),
+            StreamState::Loading => Err(EngineError::NotReady { stream }),
+            StreamState::Quarantined(cause) => {
+                Err(EngineError::Quarantined { stream, cause: Box::new(cause.clone()) })
             }
-        }
+        });
+        let opening = match opening? {
+            Ok(opening) => opening,
+            Err(in_memory) => return in_memory,
+        };
         let loaded = self.load(tenant, stream).await;
-        if let Err(EngineError::Store(_)) = &loaded {
-            // The next call looks again.
-            self.shared.registry().streams.remove(&(tenant.clone(), stream));
-        }
+        // If it could not be read, or the caller has gone meanwhile, the next call looks again.
+        drop(opening);
         loaded?;
         let inbox = self.shared.registry().inbox(tenant, stream);
         // It has just been loaded: if it has left the memory since, it is there all the same.

@@ -21,6 +21,9 @@ pub struct RecordedEvent {
     pub event: NewEvent,
 }
 
+/// The most events that a subscriber may ask to be behind: they are kept for it in memory.
+const MOST_BEHIND: usize = 65_536;
+
 /// The events since [`Engine::subscribe`](crate::Engine::subscribe), also as a [`Stream`]. It ends
 /// when the engine does, or when the subscriber fell too far behind: it then reads on from the
 /// store, after the last event that it saw.
@@ -32,7 +35,7 @@ pub struct Subscription {
 impl Subscription {
     /// A subscription, and where its events are put in.
     pub(crate) fn new(capacity: usize) -> (mpsc::Sender<RecordedEvent>, Self) {
-        let (sender, receiver) = mpsc::channel(capacity);
+        let (sender, receiver) = mpsc::channel(capacity.min(MOST_BEHIND));
         (sender, Self { receiver })
     }
 

@@ -82,7 +82,7 @@ fn awaits_everything(builder: EngineBuilder, engine: &Engine, with: Arguments) {
     is_sent(engine.failure_reasons(tenant, campaign));
     is_sent(engine.streams(tenant));
     is_sent(engine.shutdown());
-    is_sent(engine.subscribe(tenant, 1).next());
+    is_sent(engine.subscribe(tenant, 1).expect("room").next());
 }
 
 fn loads_everything(store: &dyn EventStore, with: &Arguments) {

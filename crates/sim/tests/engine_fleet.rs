@@ -191,7 +191,7 @@ fn d11_reports_of_unknown_operations_and_wrong_devices_are_refused_for_good() {
 fn e8_subscribers_see_every_event_in_order_and_once() {
     let mut rig = Rig::new(3);
     let engine = rig.start();
-    let mut events = engine.subscribe(&tenant(), 1_000);
+    let mut events = engine.subscribe(&tenant(), 1_000).unwrap();
     rig.create(&engine, 1, definition(2));
     for number in 1..=3 {
         rig.report(&engine, number, operation(1, number), ReportStatus::Success).unwrap();
@@ -207,8 +207,9 @@ fn d21_a_subscriber_sees_the_events_of_its_tenant_alone() {
     let mut rig = Rig::new(1);
     rig.world.add(&other, 1, "1.0.0");
     let engine = rig.start();
-    let (mut ours, mut theirs) = (engine.subscribe(&tenant(), 100), engine.subscribe(&other, 100));
-    let mut nobodys = engine.subscribe(&"nobody".parse().unwrap(), 100);
+    let [mut ours, mut theirs] =
+        [tenant(), other.clone()].map(|of| engine.subscribe(&of, 100).unwrap());
+    let mut nobodys = engine.subscribe(&"nobody".parse().unwrap(), 100).unwrap();
     rig.create(&engine, 1, definition(1));
     let (creating, of) = (engine.clone(), other.clone());
     rig.run(async move { creating.create(&of, campaign_id(1), definition(1), None).await })
@@ -229,9 +230,9 @@ fn d21_a_subscriber_sees_the_events_of_its_tenant_alone() {
 fn e8_a_subscriber_that_is_too_slow_loses_its_subscription_and_holds_nobody_up() {
     let mut rig = Rig::new(3);
     let engine = rig.start();
-    let slow = engine.subscribe(&tenant(), 2);
-    let mut quick = engine.subscribe(&tenant(), 1_000);
-    drop(engine.subscribe(&tenant(), 0));
+    let slow = engine.subscribe(&tenant(), 2).unwrap();
+    let mut quick = engine.subscribe(&tenant(), 1_000).unwrap();
+    drop(engine.subscribe(&tenant(), 0).unwrap());
     rig.create(&engine, 1, definition(3));
     for number in 1..=3 {
         rig.report(&engine, number, operation(1, number), ReportStatus::Success).unwrap();

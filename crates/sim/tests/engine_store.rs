@@ -233,7 +233,7 @@ fn e8_an_input_whose_append_fails_is_answered_with_a_retryable_error_and_leaves_
 fn e8_an_input_that_was_recorded_is_acknowledged_though_the_stores_answer_is_lost() {
     let mut rig = Rig::new(2);
     let engine = rig.start();
-    let mut events = engine.subscribe(&tenant(), 100);
+    let mut events = engine.subscribe(&tenant(), 100).unwrap();
     rig.create(&engine, 1, definition(1));
     rig.store.next([Fault::LosesAnswer]);
     let taken = rig.report(&engine, 1, operation(1, 1), ReportStatus::Success);

@@ -27,17 +27,20 @@ use tracing::Instrument as _;
 use self::commit::Pending;
 use self::mend::Mending;
 pub(crate) use self::sightings::LookUp;
-use self::sightings::Sightings;
+use self::sightings::{Full, Sightings};
 use crate::inbox::{Arrivals, Inbox, Message, inbox};
 use crate::interest::Member;
 use crate::live::Live;
 use crate::registry::{Reserved, StreamState};
 use crate::shared::Shared;
 use crate::store::Activity;
-use crate::{LoadError, effects, load};
+use crate::{EngineError, LoadError, effects, load};
 
 /// The most inputs of one batch.
 const BATCH: usize = 4_096;
+/// Of how many devices is kept what is told of them while devices are looked up: as many as a
+/// campaign may have targets. While its targets are selected it is told of all of its tenant.
+const MOST_TOLD: usize = 1_000_000;
 /// How long another engine's claim is believed before it is looked at again.
 const FOREIGN_CLAIM: Duration = Duration::from_secs(15);
 /// How long a settled stream stays in memory.
@@ -83,7 +86,7 @@ enum Flow {
 impl Task {
     /// Registers the stream and starts its task.
     pub(crate) fn spawn(shared: &Arc<Shared>, tenant: TenantId, live: Live, first: Start) {
-        let (own_inbox, arrivals) = inbox();
+        let (own_inbox, arrivals) = inbox(shared.settings.waiting_messages);
         let stream = live.stream();
         let member = {
             let mut registry = shared.registry();
@@ -120,7 +123,7 @@ impl Task {
             indexed: live.devices().len(),
             live,
             listens: false,
-            sightings: Sightings::default(),
+            sightings: Sightings::keeping(MOST_TOLD),
             snapshot: None,
             mending: Mending::default(),
             alarm: None,
@@ -259,9 +262,13 @@ impl Task {
                 }
                 Message::Seen { device, sighting, reply } => {
                     match self.sightings.told(device, sighting) {
-                        Some(input) => pending.push(Pending { input, reply: Some(reply) }),
+                        Ok(Some(input)) => pending.push(Pending { input, reply: Some(reply) }),
                         // A sender that has gone does not want to know.
-                        None => drop(reply.send(Ok(Reaction::Unchanged))),
+                        Ok(None) => drop(reply.send(Ok(Reaction::Unchanged))),
+                        Err(Full) => {
+                            self.shared.counters.refused_message();
+                            let _ = reply.send(Err(EngineError::Busy));
+                        }
                     }
                 }
                 Message::LookUp { look_up, found, then, is_last } => {

@@ -19,15 +19,25 @@ pub(crate) struct LookUp {
     pub(crate) began: Moment,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Sightings {
+    /// Of how many devices is kept what is told of them.
+    most: usize,
     /// The latest look-up, while it is under way, and what was told since it began.
     under_way: Option<(LookUp, BTreeMap<DeviceId, Sighting>)>,
     /// As of this every device was looked up: what is older says nothing any more.
     looked_up: Option<Moment>,
 }
 
+/// As much is kept of what was told as may: more can be told when the look-up has ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Full;
+
 impl Sightings {
+    pub(super) fn keeping(most: usize) -> Self {
+        Self { most, under_way: None, looked_up: None }
+    }
+
     /// A look-up begins; the answer of any other is void from now on.
     pub(super) fn begin(&mut self) -> LookUp {
         let look_up = LookUp { began: Moment::now() };
@@ -46,17 +56,25 @@ impl Sightings {
     }
 
     /// What a device that was told of means, unless something newer is known of it.
-    pub(super) fn told(&mut self, device: DeviceId, sighting: Sighting) -> Option<Input> {
+    pub(super) fn told(
+        &mut self,
+        device: DeviceId,
+        sighting: Sighting,
+    ) -> Result<Option<Input>, Full> {
         if self.looked_up.is_some_and(|looked_up| sighting.as_of < looked_up) {
-            return None;
+            return Ok(None);
         }
-        let Some((_, told)) = &mut self.under_way else { return Some(input(device, sighting)) };
-        let newest = told.entry(device).or_insert(sighting);
-        if newest.as_of > sighting.as_of {
-            return None;
+        if let Some((_, told)) = &mut self.under_way {
+            if told.len() >= self.most && !told.contains_key(&device) {
+                return Err(Full);
+            }
+            let newest = told.entry(device).or_insert(sighting);
+            if newest.as_of > sighting.as_of {
+                return Ok(None);
+            }
+            *newest = sighting;
         }
-        *newest = sighting;
-        Some(input(device, sighting))
+        Ok(Some(input(device, sighting)))
     }
 
     /// What a look-up found means, each device by the newest that is known of it; `None` if the
@@ -119,43 +137,43 @@ mod tests {
     #[test]
     fn what_is_told_after_a_device_was_looked_at_wins_over_the_answer_that_comes_later() {
         for (told, said) in [(ONLINE, OFFLINE), (OFFLINE, ONLINE), (None, ONLINE), (ONLINE, None)] {
-            let mut sightings = Sightings::default();
+            let mut sightings = Sightings::keeping(2);
             let look_up = sightings.begin();
             let found = now(said);
-            assert_eq!(sightings.told(DEVICE, now(told)), Some(means(told)));
+            assert_eq!(sightings.told(DEVICE, now(told)), Ok(Some(means(told))));
             assert_eq!(sightings.looked_up(look_up, &[], false), Some(Vec::new()));
             assert_eq!(answered(&mut sightings, look_up, found), Some(means(told)));
-            assert_eq!(sightings.told(DEVICE, now(said)), Some(means(said)), "told later");
+            assert_eq!(sightings.told(DEVICE, now(said)), Ok(Some(means(said))), "told later");
         }
     }
 
     #[test]
     fn what_was_told_before_a_device_was_looked_at_gives_way() {
-        let mut sightings = Sightings::default();
+        let mut sightings = Sightings::keeping(2);
         let look_up = sightings.begin();
-        sightings.told(DEVICE, now(ONLINE));
+        let _ = sightings.told(DEVICE, now(ONLINE));
         let (page, told) = (now(OFFLINE), now(ONLINE));
         assert_eq!(answered(&mut sightings, look_up, page), Some(means(OFFLINE)));
-        assert_eq!(sightings.told(DEVICE, told), Some(means(ONLINE)));
+        assert_eq!(sightings.told(DEVICE, told), Ok(Some(means(ONLINE))));
     }
 
     #[test]
     fn what_arrives_late_changes_nothing_that_is_newer() {
-        let mut sightings = Sightings::default();
+        let mut sightings = Sightings::keeping(2);
         let late = now(ONLINE);
         let look_up = sightings.begin();
         let (earlier, later) = (now(OFFLINE), now(ONLINE));
-        assert_eq!(sightings.told(DEVICE, later), Some(means(ONLINE)));
-        assert_eq!(sightings.told(DEVICE, earlier), None, "while one is under way");
+        assert_eq!(sightings.told(DEVICE, later), Ok(Some(means(ONLINE))));
+        assert_eq!(sightings.told(DEVICE, earlier), Ok(None), "while one is under way");
         assert_eq!(answered(&mut sightings, look_up, now(OFFLINE)), Some(means(OFFLINE)));
-        assert_eq!(sightings.told(DEVICE, late), None, "after it");
+        assert_eq!(sightings.told(DEVICE, late), Ok(None), "after it");
     }
 
     #[test]
     fn a_device_that_was_not_told_of_is_where_the_answer_says_also_if_it_is_named_twice() {
-        let mut sightings = Sightings::default();
+        let mut sightings = Sightings::keeping(2);
         let look_up = sightings.begin();
-        sightings.told(OTHER, now(ONLINE));
+        let _ = sightings.told(OTHER, now(ONLINE));
         let found = [(DEVICE, now(OFFLINE)), (DEVICE, now(OFFLINE))];
         let twice = vec![means(OFFLINE), means(OFFLINE)];
         assert_eq!(sightings.looked_up(look_up, &found, true), Some(twice));
@@ -163,7 +181,7 @@ mod tests {
 
     #[test]
     fn the_answer_of_any_other_look_up_than_the_latest_is_void() {
-        let mut sightings = Sightings::default();
+        let mut sightings = Sightings::keeping(2);
         let (earlier, latest) = (sightings.begin(), sightings.begin());
         assert_eq!(answered(&mut sightings, earlier, now(OFFLINE)), None);
         assert!(sightings.is_under_way());
@@ -172,5 +190,16 @@ mod tests {
         let abandoned = sightings.begin();
         sightings.abandon();
         assert_eq!(answered(&mut sightings, abandoned, now(OFFLINE)), None);
+    }
+
+    #[test]
+    fn more_is_told_than_is_kept_only_when_the_look_up_has_ended() {
+        let mut sightings = Sightings::keeping(1);
+        let look_up = sightings.begin();
+        assert_eq!(sightings.told(DEVICE, now(ONLINE)), Ok(Some(means(ONLINE))));
+        assert_eq!(sightings.told(OTHER, now(ONLINE)), Err(Full));
+        assert_eq!(sightings.told(DEVICE, now(OFFLINE)), Ok(Some(means(OFFLINE))), "it is known");
+        assert_eq!(sightings.looked_up(look_up, &[], true), Some(Vec::new()));
+        assert!(sightings.told(OTHER, now(ONLINE)).is_ok());
     }
 }

@@ -285,6 +285,8 @@ struct Faults {
     is_full: bool,
     /// Reads fail so many times.
     failing_reads: usize,
+    /// Reads are never answered while this is set.
+    reads_hang: bool,
     seen: Option<Seen>,
 }
 
@@ -309,6 +311,10 @@ impl FaultyStore {
     /// How many appends were asked for since the last look.
     pub fn take_asked(&self) -> u32 {
         std::mem::take(&mut self.faults.lock().unwrap().asked)
+    }
+
+    pub fn set_reads_hang(&self, hang: bool) {
+        self.faults.lock().unwrap().reads_hang = hang;
     }
 
     pub fn fail_reads(&self, times: usize) {
@@ -377,6 +383,9 @@ impl StoreLayer for FaultyStore {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<StoredEvent>, StoreError>> {
         let mut faults = self.faults.lock().unwrap();
+        if faults.reads_hang {
+            return std::future::pending().boxed();
+        }
         if faults.failing_reads > 0 {
             faults.failing_reads -= 1;
             return ready(Err(unavailable())).boxed();
@@ -416,6 +425,11 @@ impl Rig {
     }
 
     pub fn start(&mut self) -> Engine {
+        self.start_with(|builder| builder)
+    }
+
+    /// An engine that is built with other settings.
+    pub fn start_with(&mut self, set: impl FnOnce(EngineBuilder) -> EngineBuilder) -> Engine {
         let builder = EngineBuilder::new(
             Arc::new(self.store.clone()),
             Arc::new(self.world.platform()),
@@ -423,7 +437,7 @@ impl Rig {
             Arc::new(self.clock.clone()),
             Arc::new(self.executor.spawner()),
         );
-        self.run(builder.start()).expect("the store lists its streams")
+        self.run(set(builder).start()).expect("the store lists its streams")
     }
 
     /// Kills every engine on the spot, as `kill -9` would, and starts another.

@@ -84,8 +84,9 @@ impl Run<'_> {
         match started {
             Some(Ok(engine)) => {
                 let tenants = (0..self.castings.len()).map(cast::tenant);
-                self.slots[slot].subscriptions =
-                    tenants.map(|of| engine.subscribe(&of, SUBSCRIBER_CAPACITY)).collect();
+                // There are far fewer than an engine takes, and the judge would miss their events.
+                let subscribe = |of| engine.subscribe(&of, SUBSCRIBER_CAPACITY).ok();
+                self.slots[slot].subscriptions = tenants.filter_map(subscribe).collect();
                 self.slots[slot].engine = Some(engine);
                 let mut inner = self.world.inner();
                 let tenants = inner.judges.count();

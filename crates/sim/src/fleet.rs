@@ -18,7 +18,7 @@ use hedgerow_engine::{Moment, Observation, Sighting};
 
 use crate::device::{DeviceInput, DeviceOutput, DeviceProfile, Flavour, SimulatedDevice};
 use crate::platform::{
-    self, Call, Devices, Fate, Platform, Register, Registered, Request, Wanted, not_found,
+    self, Call, Devices, Fate, Named, Platform, Register, Registered, Request, Wanted, not_found,
     report_of,
 };
 use crate::random::Random;
@@ -265,7 +265,8 @@ impl platform::World for World {
         _: usize,
         _: &Channel,
         system_model: &SystemModelHandle,
-    ) -> Fate<Result<Vec<(DeviceId, Sighting)>, TransportError>> {
+        (): &mut (),
+    ) -> Fate<Named> {
         let all = self.register.all().filter(|_| *system_model == self.plan.system_model);
         let as_of = Moment::now();
         let seen = |device: &Registered| Sighting { presence: Some(device.presence()), as_of };

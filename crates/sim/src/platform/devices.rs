@@ -34,6 +34,11 @@ impl Devices {
         self.each.get(index as usize)
     }
 
+    /// The one in a place that there is.
+    pub(crate) fn at(&self, index: u32) -> &SimulatedDevice {
+        &self.each[index as usize]
+    }
+
     /// Changes all of them, without letting them act.
     pub fn change_all(&mut self, change: impl FnMut(&mut SimulatedDevice)) {
         self.each.iter_mut().for_each(change);

@@ -42,6 +42,7 @@
 mod devices;
 mod register;
 
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::FutureExt;
@@ -105,6 +106,9 @@ pub enum End<'a> {
     Given,
 }
 
+/// What the directory says: devices, and where they are.
+pub type Named = Result<Vec<(DeviceId, Sighting)>, TransportError>;
+
 /// What becomes of a call: its answer, and when it is given.
 #[derive(Debug)]
 pub struct Fate<T> {
@@ -112,23 +116,34 @@ pub struct Fate<T> {
     pub answer: Option<T>,
     /// Opens when the answer is due; `None`: it is at once.
     pub due: Option<oneshot::Receiver<()>>,
+    /// An answer of the directory may be put together page by page, after it was due.
+    pub pages: Vec<Page>,
+}
+
+/// A part of an answer of the directory.
+#[derive(Debug)]
+pub struct Page {
+    /// Which of the devices it has.
+    pub devices: Range<usize>,
+    /// Opens when it is put together.
+    pub due: oneshot::Receiver<()>,
 }
 
 impl<T> Fate<T> {
     /// It is answered at once.
     pub fn now(answer: T) -> Self {
-        Self { answer: Some(answer), due: None }
+        Self { answer: Some(answer), due: None, pages: Vec::new() }
     }
 
     /// It is answered when that opens, or is dropped.
     pub fn when(due: oneshot::Receiver<()>, answer: T) -> Self {
-        Self { answer: Some(answer), due: Some(due) }
+        Self { due: Some(due), ..Self::now(answer) }
     }
 
     /// It is never answered.
     #[must_use]
     pub fn never() -> Self {
-        Self { answer: None, due: None }
+        Self { answer: None, due: None, pages: Vec::new() }
     }
 }
 
@@ -188,26 +203,40 @@ pub trait World: Sized + Send + 'static {
         tenant: usize,
         channel: &Channel,
         system_model: &SystemModelHandle,
-    ) -> Fate<Result<Vec<(DeviceId, Sighting)>, TransportError>> {
+        _noted: &mut Self::Noted,
+    ) -> Fate<Named> {
         let register = self.register();
         let named = register.targets(tenant, channel, system_model).into_iter();
         let there = |device| register.presence(tenant, device).or(Some(Presence::Offline));
         Fate::now(Ok(named.map(|device| (device, Sighting::now(there(device)))).collect()))
     }
 
-    /// Where the directory says that devices are.
+    /// Where the directory says that these devices are, in their order.
     fn presence(
         &mut self,
         tenant: usize,
         devices: &[DeviceId],
-    ) -> Fate<Result<Vec<Sighting>, TransportError>> {
+        _noted: &mut Self::Noted,
+    ) -> Fate<Named> {
         let register = self.register();
-        let there = devices.iter().map(|device| register.presence(tenant, *device));
-        Fate::now(Ok(there.map(Sighting::now).collect()))
+        let there = |device: &DeviceId| Sighting::now(register.presence(tenant, *device));
+        Fate::now(Ok(devices.iter().map(|device| (*device, there(device))).collect()))
     }
 
     /// The call was made; its answer may be on its way.
     fn made(&mut self, _caller: &Self::Caller, _noted: &Self::Noted) {}
+
+    /// A page of what the directory answers is put together.
+    fn page(&mut self, _tenant: usize, _noted: &mut Self::Noted, _devices: Range<usize>) {}
+
+    /// The directory answers: what it names can still be changed.
+    fn named(
+        &mut self,
+        _tenant: usize,
+        _noted: &mut Self::Noted,
+        _named: &mut Vec<(DeviceId, Sighting)>,
+    ) {
+    }
 
     /// Whether an engine is still there to be answered.
     fn lives(&self, _caller: &Self::Caller) -> bool {
@@ -261,33 +290,39 @@ impl<W: World> Platform<W> {
 
     /// Makes a call when it is first polled, and gives its answer when that is due; an engine that
     /// is dead never has one.
-    async fn call<T>(
-        self,
-        tenant: TenantId,
-        call: Call,
-        make: fn(&mut W, usize, &Call) -> Fate<T>,
-        end: fn(&T) -> End<'_>,
-    ) -> T {
+    async fn call<T>(self, tenant: TenantId, call: Call, way: Way<W, T>) -> T {
         let begun = {
             let mut world = self.world();
             let tenant = world.tenant(&tenant);
-            world.begins(&self.caller, tenant, &call).map(|noted| {
-                let fate = make(&mut world, tenant, &call);
+            world.begins(&self.caller, tenant, &call).map(|mut noted| {
+                let fate = (way.make)(&mut world, tenant, &call, &mut noted);
                 world.made(&self.caller, &noted);
-                (noted, fate)
+                (tenant, noted, fate)
             })
         };
-        let Some((noted, fate)) = begun else { return pending().await };
+        let Some((tenant, noted, fate)) = begun else { return pending().await };
         let mut under_way = UnderWay { platform: self, noted: Some(noted) };
         if let Some(due) = fate.due {
             // A world never forgets an answer that it owes; one that is gone has no secrets.
             let _ = due.await;
         }
-        let lives = || under_way.platform.world().lives(&under_way.platform.caller);
-        let Some(answer) = fate.answer.filter(|_| lives()) else { return pending().await };
-        under_way.ends(end(&answer));
+        for page in fate.pages {
+            let _ = page.due.await;
+            under_way.with(|world, noted| world.page(tenant, noted, page.devices));
+        }
+        let lives = under_way.platform.world().lives(&under_way.platform.caller);
+        let Some(mut answer) = fate.answer.filter(|_| lives) else { return pending().await };
+        under_way.with(|world, noted| (way.finish)(world, tenant, noted, &mut answer));
+        under_way.ends((way.end)(&answer));
         answer
     }
+}
+
+/// How one kind of call goes: what is asked of the world, first and last, and how it ends.
+struct Way<W: World, T> {
+    make: fn(&mut W, usize, &Call, &mut W::Noted) -> Fate<T>,
+    finish: fn(&mut W, usize, &mut W::Noted, &mut T),
+    end: fn(&T) -> End<'_>,
 }
 
 /// A call that is under way: its world is told of its end, also if nobody waits for it any more.
@@ -297,6 +332,12 @@ struct UnderWay<W: World> {
 }
 
 impl<W: World> UnderWay<W> {
+    fn with(&mut self, act: impl FnOnce(&mut W, &mut W::Noted)) {
+        if let Some(noted) = &mut self.noted {
+            act(&mut self.platform.world(), noted);
+        }
+    }
+
     fn ends(&mut self, end: End<'_>) {
         if let Some(noted) = self.noted.take() {
             self.platform.world().ends(&self.platform.caller, noted, end);
@@ -312,13 +353,32 @@ impl<W: World> Drop for UnderWay<W> {
 
 impl<W: World> Platform<W> {
     fn send(&self, tenant: &TenantId, request: Request) -> BoxFuture<'static, RequestAnswer> {
-        let make = |world: &mut W, tenant: usize, call: &Call| match call {
-            Call::Request(request) => world.request(tenant, request),
-            _ => Fate::never(),
+        let way = Way {
+            make: |world: &mut W, tenant, call, _| match call {
+                Call::Request(request) => world.request(tenant, request),
+                _ => Fate::never(),
+            },
+            finish: |_, _, _, _| {},
+            end: |answer| End::Answered(answer),
         };
-        self.clone()
-            .call(tenant.clone(), Call::Request(request), make, |answer| End::Answered(answer))
-            .boxed()
+        self.clone().call(tenant.clone(), Call::Request(request), way).boxed()
+    }
+
+    fn ask(&self, tenant: &TenantId, call: Call) -> BoxFuture<'static, Named> {
+        let way = Way {
+            make: |world: &mut W, tenant, call, noted| match call {
+                Call::Targets(channel, model) => world.targets(tenant, channel, model, noted),
+                Call::Presence(devices) => world.presence(tenant, devices, noted),
+                _ => Fate::never(),
+            },
+            finish: |world: &mut W, tenant, noted, answer: &mut Named| {
+                if let Ok(named) = answer {
+                    world.named(tenant, noted, named);
+                }
+            },
+            end: |_| End::Told,
+        };
+        self.clone().call(tenant.clone(), call, way).boxed()
     }
 }
 
@@ -350,12 +410,15 @@ impl<W: World> DeviceTransport for Platform<W> {
         tenant: &TenantId,
         device: DeviceId,
     ) -> BoxFuture<'static, Result<Option<String>, TransportError>> {
-        let make = |world: &mut W, tenant: usize, call: &Call| match call {
-            Call::Read(device) => world.read(tenant, *device),
-            _ => Fate::never(),
+        let way = Way {
+            make: |world: &mut W, tenant, call, _| match call {
+                Call::Read(device) => world.read(tenant, *device),
+                _ => Fate::never(),
+            },
+            finish: |_, _, _, _| {},
+            end: |shown| End::Shown(shown),
         };
-        let call = Call::Read(device);
-        self.clone().call(tenant.clone(), call, make, |shown| End::Shown(shown)).boxed()
+        self.clone().call(tenant.clone(), Call::Read(device), way).boxed()
     }
 }
 
@@ -365,13 +428,8 @@ impl<W: World> FleetDirectory for Platform<W> {
         tenant: &TenantId,
         channel: &Channel,
         system_model: &SystemModelHandle,
-    ) -> BoxFuture<'static, Result<Vec<(DeviceId, Sighting)>, TransportError>> {
-        let call = Call::Targets(channel.clone(), system_model.clone());
-        let make = |world: &mut W, tenant: usize, call: &Call| match call {
-            Call::Targets(channel, system_model) => world.targets(tenant, channel, system_model),
-            _ => Fate::never(),
-        };
-        self.clone().call(tenant.clone(), call, make, |_| End::Told).boxed()
+    ) -> BoxFuture<'static, Named> {
+        self.ask(tenant, Call::Targets(channel.clone(), system_model.clone()))
     }
 
     fn presence(
@@ -379,10 +437,7 @@ impl<W: World> FleetDirectory for Platform<W> {
         tenant: &TenantId,
         devices: Vec<DeviceId>,
     ) -> BoxFuture<'static, Result<Vec<Sighting>, TransportError>> {
-        let make = |world: &mut W, tenant: usize, call: &Call| match call {
-            Call::Presence(devices) => world.presence(tenant, devices),
-            _ => Fate::never(),
-        };
-        self.clone().call(tenant.clone(), Call::Presence(devices), make, |_| End::Told).boxed()
+        let asked = self.ask(tenant, Call::Presence(devices));
+        asked.map(|named| Ok(named?.into_iter().map(|(_, seen)| seen).collect())).boxed()
     }
 }

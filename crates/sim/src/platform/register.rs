@@ -67,11 +67,26 @@ impl Register {
         index
     }
 
+    /// The place of a device, also of one that was removed.
+    #[must_use]
+    pub fn place(&self, tenant: usize, device: DeviceId) -> Option<u32> {
+        self.index.get(&(tenant, device)).copied()
+    }
+
     /// The place of a device that has not been removed.
     #[must_use]
     pub fn find(&self, tenant: usize, device: DeviceId) -> Option<u32> {
-        let index = *self.index.get(&(tenant, device))?;
+        let index = self.place(tenant, device)?;
         self.get(index).filter(|device| !device.removed).map(|_| index)
+    }
+
+    /// The device in a place that there is.
+    pub(crate) fn at(&self, index: u32) -> &Registered {
+        &self.devices[index as usize]
+    }
+
+    pub(crate) fn at_mut(&mut self, index: u32) -> &mut Registered {
+        &mut self.devices[index as usize]
     }
 
     /// The device in a place, also one that was removed.

@@ -4,36 +4,24 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use futures::FutureExt;
 use futures::channel::oneshot;
-use futures::future::{BoxFuture, pending};
-use hedgerow_core::{
-    Channel, DeviceId, FleetDevice, Presence, SystemModelHandle, TenantId, TransportError,
-    select_targets,
-};
-use hedgerow_engine::ports::FleetDirectory;
+use hedgerow_core::{Channel, DeviceId, Presence, SystemModelHandle, TransportError};
 use hedgerow_engine::{Moment, Sighting};
 
-use super::check::{self, Named, Said, Unread};
+use super::check;
 use super::fault::FaultKind;
-use super::ports::{Call, Lens, Outcome, What};
+use super::ports::{Noted, What};
 use super::world::{Happening, Inner};
 use crate::device::DeviceInput;
+use crate::platform::{Fate, Named, Page};
 
 /// The longest that an answer in pages takes: longer than an engine waits.
 const LONGEST_MS: u64 = 22_000;
 
-/// A part of an answer, and when it is put together.
-struct Page {
-    devices: Range<usize>,
-    after: Duration,
-    due: oneshot::Receiver<()>,
-}
-
 /// What is said of a device, as of when.
 #[derive(Clone, Copy)]
-struct Seen {
-    named: Named,
+pub(super) struct Seen {
+    named: check::Named,
     as_of: Moment,
 }
 
@@ -47,7 +35,7 @@ impl Inner {
     }
 
     /// The pages of an answer about so many devices, if the directory is slow.
-    fn pages(&mut self, devices: usize) -> Vec<Page> {
+    fn pages(&mut self, devices: usize) -> Vec<(Duration, Page)> {
         if !self.faults.happens(FaultKind::DirectorySlow) {
             return Vec::new();
         }
@@ -61,7 +49,7 @@ impl Inner {
             let (sender, due) = oneshot::channel();
             self.schedule_in(moment, Happening::Answer(sender));
             let devices = (number * size).min(devices)..((number + 1) * size).min(devices);
-            pages.push(Page { devices, after: moment, due });
+            pages.push((moment, Page { devices, due }));
         }
         pages
     }
@@ -69,9 +57,9 @@ impl Inner {
     /// A device that is removed between its page and the last one, or goes or comes, is easily kept
     /// for what its page says, and a campaign that is cancelled meanwhile for one that goes on: such a
     /// time counts as minutes, or half an hour, for what does that.
-    fn gone_meanwhile(&mut self, tenant: usize, seen: &[Seen], pages: &[Page]) {
-        let [first, .., last] = pages else { return };
-        let window = last.after.saturating_sub(first.after);
+    fn gone_meanwhile(&mut self, tenant: usize, seen: &[Seen], pages: &[(Duration, Page)]) {
+        let [(begins, first), .., (ends, _)] = pages else { return };
+        let window = ends.saturating_sub(*begins);
         let window = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
         for (kind, times) in [
             (FaultKind::DeviceRemoved, 60),
@@ -80,9 +68,9 @@ impl Inner {
         ] {
             let rate = self.faults.rate(kind).saturating_mul(times).min(1_000);
             let place = self.faults.random().below(first.devices.len() as u64);
-            let after = first.after + self.some_ms(window);
+            let after = *begins + self.some_ms(window);
             let seen = seen.get(usize::try_from(place).unwrap_or(0)).copied();
-            let index = seen.and_then(|seen| Some(self.thing(tenant, seen.named.device)?.0));
+            let index = seen.and_then(|seen| self.register.place(tenant, seen.named.device));
             if rate == 0 || !self.faults.random().chance(rate) {
                 continue;
             }
@@ -102,7 +90,7 @@ impl Inner {
     /// A device that is connected loses its network for a while; any other has it back.
     fn moves(&mut self, index: u32, after: Duration) {
         let lasts = self.some_ms(300_000);
-        let connected = self.things[index as usize].device.is_connected();
+        let connected = self.devices.at(index).is_connected();
         if !self.faults.inject(FaultKind::NetworkLoss) {
             return;
         }
@@ -115,138 +103,112 @@ impl Inner {
     }
 
     fn seen_now(&self, tenant: usize, device: DeviceId) -> Seen {
-        let presence = self.presence(tenant, device);
-        Seen { named: Named { device, presence, seen_in: self.step }, as_of: Moment::now() }
-    }
-}
-
-impl Lens {
-    /// Asks for the presence of devices, perhaps in pages; a dead engine never gets an answer.
-    async fn ask(
-        self,
-        tenant: TenantId,
-        make: impl FnOnce(&mut Inner, usize) -> Result<(Vec<DeviceId>, bool), TransportError>,
-    ) -> Result<(usize, check::Moment, Vec<Seen>), TransportError> {
-        let call = self.begin(&tenant, |inner, tenant| {
-            let began = inner.moment();
-            let (devices, in_time) = match make(inner, tenant) {
-                Ok(asked) => asked,
-                Err(error) => {
-                    let outcome = Outcome { answer: Some(Err(error)), due: inner.due() };
-                    return (What::Other, outcome);
-                }
-            };
-            let pages = inner.pages(devices.len());
-            if !pages.is_empty() {
-                inner.judges.of(tenant).targets_not_named(began.now);
-            }
-            let seen: Vec<Seen> =
-                devices.iter().map(|device| inner.seen_now(tenant, *device)).collect();
-            inner.gone_meanwhile(tenant, &seen, &pages);
-            let due = if pages.is_empty() && in_time { inner.due() } else { None };
-            let answer = Some(Ok((tenant, began, seen, pages)));
-            (What::Other, Outcome { answer, due })
-        });
-        let Some((mut call, outcome)) = call else { return pending().await };
-        if let Some(due) = outcome.due {
-            // The world never forgets an answer that it owes.
-            let _ = due.await;
-        }
-        let (tenant, began, mut seen, pages) = match outcome.answer {
-            Some(Ok(answer)) => answer,
-            Some(Err(error)) => return self.give(&mut call, Err(error)).await,
-            None => return pending().await,
-        };
-        for page in pages {
-            let _ = page.due.await;
-            let inner = self.world.inner();
-            for seen in &mut seen[page.devices] {
-                *seen = inner.seen_now(tenant, seen.named.device);
-            }
-        }
-        self.give(&mut call, Ok((tenant, began, seen))).await
+        let presence = self.register.presence(tenant, device);
+        Seen { named: check::Named { device, presence, seen_in: self.step }, as_of: Moment::now() }
     }
 
-    async fn give<T>(&self, call: &mut Call, answer: T) -> T {
-        if !self.lives() {
-            return pending().await;
-        }
-        call.ends(Said::Accepted, Err(Unread));
-        answer
+    fn fails(&mut self, error: TransportError) -> Fate<Named> {
+        self.answered(Err(error))
     }
-}
 
-impl FleetDirectory for Lens {
-    fn targets(
-        &self,
-        tenant: &TenantId,
+    /// Looks at devices, and answers perhaps in pages. `in_time`: not at once, unless it is slow.
+    fn says(
+        &mut self,
+        tenant: usize,
+        devices: &[DeviceId],
+        began: check::Moment,
+        in_time: bool,
+    ) -> (Fate<Named>, Vec<Seen>) {
+        let pages = self.pages(devices.len());
+        if !pages.is_empty() {
+            self.judges.of(tenant).targets_not_named(began.now);
+        }
+        let seen: Vec<Seen> = devices.iter().map(|id| self.seen_now(tenant, *id)).collect();
+        self.gone_meanwhile(tenant, &seen, &pages);
+        let due = if pages.is_empty() && in_time { self.due() } else { None };
+        let pages = pages.into_iter().map(|(_, page)| page).collect();
+        // What is named is put in when it is given.
+        (Fate { due, pages, ..Fate::now(Ok(Vec::new())) }, seen)
+    }
+
+    /// Given at once, unless it is slow: what is told meanwhile is newer than the answer.
+    pub(super) fn names_targets(
+        &mut self,
+        tenant: usize,
         channel: &Channel,
         system_model: &SystemModelHandle,
-    ) -> BoxFuture<'static, Result<Vec<(DeviceId, Sighting)>, TransportError>> {
-        let (lens, tenant) = (self.clone(), tenant.clone());
-        let (channel, system_model) = (channel.clone(), system_model.clone());
-        async move {
-            let (wanted, model) = (channel.clone(), system_model.clone());
-            let make = move |inner: &mut Inner, tenant: usize| {
-                if let Some(error) = inner.directory_fails() {
-                    let now = inner.engine_now();
-                    inner.judges.of(tenant).targets_not_named(now);
-                    return Err(error);
-                }
-                let fleet: Vec<FleetDevice> = inner
-                    .things
-                    .iter()
-                    .filter(|thing| thing.tenant == tenant && !thing.removed)
-                    .map(|thing| FleetDevice {
-                        id: thing.device.id(),
-                        system_model: Some(thing.system_model.clone()),
-                        groups: thing.groups.clone(),
-                    })
-                    .collect();
-                // Given at once, unless it is slow: what is told meanwhile is newer than the answer.
-                Ok((select_targets(&fleet, &wanted, &model), false))
-            };
-            let (tenant, began, mut seen) = lens.clone().ask(tenant, make).await?;
-            let inner = &mut *lens.world.inner();
-            if inner.faults.happens(FaultKind::DirectoryShuffles) {
-                inner.mark(None, || "directory_shuffles".to_owned());
-                shuffle(inner, &mut seen);
-            }
-            let now = inner.engine_now();
-            let judge = inner.judges.of(tenant);
-            let named: Vec<Named> = seen.iter().map(|seen| seen.named).collect();
-            judge.targets_named(&channel, &system_model, &named, began, now);
-            // One that is gone is named all the same: the engine is told.
-            let target = |Seen { named, as_of }| {
-                let presence = named.presence.or(Some(Presence::Offline));
-                (named.device, Sighting { presence, as_of })
-            };
-            Ok(seen.into_iter().map(target).collect())
+        noted: &mut Noted,
+    ) -> Fate<Named> {
+        let What::Targets(.., began, seen) = &mut noted.what else { return Fate::never() };
+        if let Some(error) = self.directory_fails() {
+            let now = self.engine_now();
+            self.judges.of(tenant).targets_not_named(now);
+            return self.fails(error);
         }
-        .boxed()
+        let devices = self.register.targets(tenant, channel, system_model);
+        let (fate, now_seen) = self.says(tenant, &devices, *began, false);
+        *seen = now_seen;
+        fate
     }
 
-    fn presence(
-        &self,
-        tenant: &TenantId,
-        devices: Vec<DeviceId>,
-    ) -> BoxFuture<'static, Result<Vec<Sighting>, TransportError>> {
-        let (lens, tenant) = (self.clone(), tenant.clone());
-        async move {
-            let make = move |inner: &mut Inner, tenant: usize| {
-                // A stream was loaded, and starts nothing before it has the answer (E7).
-                let now = inner.engine_now();
-                inner.judges.of(tenant).trouble(now);
-                inner.directory_fails().map_or(Ok((devices, true)), Err)
-            };
-            let (tenant, _, seen) = lens.clone().ask(tenant, make).await?;
-            let inner = &mut *lens.world.inner();
-            let now = inner.engine_now();
-            inner.judges.of(tenant).trouble(now);
-            let sighting = |Seen { named, as_of }| Sighting { presence: named.presence, as_of };
-            Ok(seen.into_iter().map(sighting).collect())
+    pub(super) fn looks_up(
+        &mut self,
+        tenant: usize,
+        devices: &[DeviceId],
+        noted: &mut Noted,
+    ) -> Fate<Named> {
+        let What::Presence(began, seen) = &mut noted.what else { return Fate::never() };
+        // A stream was loaded, and starts nothing before it has the answer (E7).
+        let now = self.engine_now();
+        self.judges.of(tenant).trouble(now);
+        if let Some(error) = self.directory_fails() {
+            return self.fails(error);
         }
-        .boxed()
+        let (fate, now_seen) = self.says(tenant, devices, *began, true);
+        *seen = now_seen;
+        fate
+    }
+
+    /// A page is as of its own moment.
+    pub(super) fn looks_again(&self, tenant: usize, noted: &mut Noted, devices: Range<usize>) {
+        let (What::Targets(.., seen) | What::Presence(_, seen)) = &mut noted.what else { return };
+        for seen in &mut seen[devices] {
+            *seen = self.seen_now(tenant, seen.named.device);
+        }
+    }
+
+    /// The answer is given.
+    pub(super) fn gives(
+        &mut self,
+        tenant: usize,
+        noted: &mut Noted,
+        answer: &mut Vec<(DeviceId, Sighting)>,
+    ) {
+        match &mut noted.what {
+            What::Targets(channel, system_model, began, seen) => {
+                if self.faults.happens(FaultKind::DirectoryShuffles) {
+                    self.mark(None, || "directory_shuffles".to_owned());
+                    shuffle(self, seen);
+                }
+                let now = self.engine_now();
+                let named: Vec<check::Named> = seen.iter().map(|seen| seen.named).collect();
+                let judge = self.judges.of(tenant);
+                judge.targets_named(channel, system_model, &named, *began, now);
+                // One that is gone is named all the same: the engine is told.
+                answer.extend(seen.iter().map(|Seen { named, as_of }| {
+                    let presence = named.presence.or(Some(Presence::Offline));
+                    (named.device, Sighting { presence, as_of: *as_of })
+                }));
+            }
+            What::Presence(_, seen) => {
+                let now = self.engine_now();
+                self.judges.of(tenant).trouble(now);
+                answer.extend(seen.iter().map(|Seen { named, as_of }| {
+                    (named.device, Sighting { presence: named.presence, as_of: *as_of })
+                }));
+            }
+            _ => {}
+        }
     }
 }
 

@@ -1,19 +1,31 @@
-//! The platform as an engine calls it, and the transport, with everything that can go wrong with a
-//! call. `directory` has the other port.
+//! What becomes of a call of an engine, with everything that can go wrong with it: the hooks of the
+//! platform, and those of the transport. `directory` has those of the directory.
 
+use std::ops::Range;
 use std::time::Duration;
 
-use futures::FutureExt;
 use futures::channel::oneshot;
-use futures::future::{BoxFuture, pending};
-use hedgerow_core::{DeviceId, ImageUrl, OperationId, RequestAnswer, TenantId, TransportError};
-use hedgerow_engine::ports::DeviceTransport;
+use hedgerow_core::{
+    Channel, DeviceId, OperationId, RequestAnswer, SystemModelHandle, TenantId, TransportError,
+};
+use hedgerow_engine::Sighting;
 
 use super::cast;
-use super::check::{Moment, Read, Said, Unread};
+use super::check::{Moment, Said, Unread};
+use super::directory::Seen;
 use super::fault::FaultKind;
 use super::world::{Happening, Inner, World};
 use crate::device::DeviceInput;
+use crate::platform::{
+    self, Call, End, Fate, Named, Platform, Register, Request, Wanted, not_found,
+};
+
+/// Which engine it is that calls, or is told.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Caller {
+    pub(super) slot: usize,
+    pub(super) generation: u64,
+}
 
 /// The world as one engine sees it. An engine that died sees nothing any more.
 #[derive(Clone)]
@@ -24,24 +36,43 @@ pub(super) struct Lens {
 }
 
 impl Lens {
-    pub(super) fn is_alive(&self, inner: &Inner) -> bool {
-        let engine = inner.engines[self.slot];
-        engine.running && !engine.doomed && engine.generation == self.generation
+    fn caller(&self) -> Caller {
+        Caller { slot: self.slot, generation: self.generation }
     }
 
-    /// The engine dies here, half of the times before the call, half after it.
-    fn dies(inner: &mut Inner) -> Option<Dies> {
-        if !inner.faults.happens(FaultKind::EngineKilledAtCall) {
-            return None;
-        }
-        let before = inner.faults.random().chance(500);
-        Some(if before { Dies::Before } else { Dies::After })
+    /// Its transport and its directory.
+    pub(super) fn platform(&self) -> Platform<Inner> {
+        self.world.seen_by(self.caller())
+    }
+
+    pub(super) fn is_alive(&self, inner: &Inner) -> bool {
+        inner.is_alive(self.caller())
     }
 
     pub(super) fn die(&self, inner: &mut Inner, what: &str) {
-        inner.engines[self.slot].doomed = true;
-        let slot = self.slot;
-        inner.mark(None, || format!("engine {slot} is killed {what}"));
+        inner.die(self.caller(), what);
+    }
+}
+
+impl Inner {
+    fn is_alive(&self, caller: Caller) -> bool {
+        let engine = self.engines[caller.slot];
+        engine.running && !engine.doomed && engine.generation == caller.generation
+    }
+
+    fn die(&mut self, caller: Caller, what: &str) {
+        let slot = caller.slot;
+        self.engines[slot].doomed = true;
+        self.mark(None, || format!("engine {slot} is killed {what}"));
+    }
+
+    /// The engine dies here, half of the times before the call, half after it.
+    fn dies(&mut self) -> Option<Dies> {
+        if !self.faults.happens(FaultKind::EngineKilledAtCall) {
+            return None;
+        }
+        let before = self.faults.random().chance(500);
+        Some(if before { Dies::Before } else { Dies::After })
     }
 }
 
@@ -49,13 +80,6 @@ impl Lens {
 enum Dies {
     Before,
     After,
-}
-
-/// What becomes of a call: an answer and when it is given, or none.
-pub(super) struct Outcome<T> {
-    pub(super) answer: Option<T>,
-    /// Opens when the answer is due.
-    pub(super) due: Option<oneshot::Receiver<()>>,
 }
 
 impl Inner {
@@ -144,26 +168,75 @@ impl Inner {
         let error = TransportError::new(format!("HTTP status {status}"));
         Some(RequestAnswer::of_http_status(status, error))
     }
+}
+
+/// What is remembered of a call.
+pub(super) struct Noted {
+    /// The number of the tenant.
+    pub(super) tenant: usize,
+    pub(super) what: What,
+    dies: bool,
+}
+
+pub(super) enum What {
+    Update(OperationId),
+    /// With when it began.
+    Read(DeviceId, Moment),
+    /// Of the directory, with when it began and what it has seen.
+    Targets(Channel, SystemModelHandle, Moment, Vec<Seen>),
+    Presence(Moment, Vec<Seen>),
+    Other,
+}
+
+impl platform::World for Inner {
+    type Caller = Caller;
+    type Noted = Noted;
+
+    fn register(&self) -> &Register {
+        &self.register
+    }
+
+    fn tenant(&mut self, tenant: &TenantId) -> usize {
+        let now = self.engine_now();
+        self.judges.number(tenant, now)
+    }
+
+    fn begins(&mut self, caller: &Caller, tenant: usize, call: &Call) -> Option<Noted> {
+        if !self.is_alive(*caller) {
+            return None;
+        }
+        let dies = self.dies();
+        if dies == Some(Dies::Before) {
+            self.die(*caller, "before a call");
+            return None;
+        }
+        let moment = self.moment();
+        self.judges.of(tenant).call_begins(moment);
+        let what = match call {
+            Call::Request(request) => self.request_leaves(caller.slot, tenant, request),
+            Call::Read(device) => {
+                self.judges.of(tenant).read_began(*device, moment);
+                What::Read(*device, moment)
+            }
+            Call::Targets(channel, system_model) => {
+                What::Targets(channel.clone(), system_model.clone(), moment, Vec::new())
+            }
+            Call::Presence(_) => What::Presence(moment, Vec::new()),
+        };
+        Some(Noted { tenant, what, dies: dies == Some(Dies::After) })
+    }
 
     /// A request to a device: what the platform answers, and whether it goes on to the device.
-    fn request(
-        &mut self,
-        tenant: usize,
-        device: DeviceId,
-        input: DeviceInput,
-    ) -> Outcome<RequestAnswer> {
-        let Some(index) =
-            self.thing(tenant, device).filter(|(_, thing)| !thing.removed).map(|(i, _)| i)
-        else {
-            let error = TransportError::new("HTTP status 404: Device not found");
-            let answer = Some(RequestAnswer::of_http_status(404, error));
-            return Outcome { answer, due: self.due() };
+    fn request(&mut self, tenant: usize, request: &Request) -> Fate<RequestAnswer> {
+        let device = request.device;
+        let Some(index) = self.register.find(tenant, device) else {
+            return self.answered(not_found());
         };
         if let Some(error) = self.server_error(Some(device)) {
-            return Outcome { answer: Some(error), due: self.due() };
+            return self.answered(error);
         }
         if let Some(error) = self.client_error(device) {
-            return Outcome { answer: Some(error), due: self.due() };
+            return self.answered(error);
         }
         if self.faults.happens(FaultKind::CallTimesOut) {
             let delivered = self.faults.random().chance(500);
@@ -171,30 +244,36 @@ impl Inner {
                 format!("call_times_out: the request is delivered: {delivered}")
             });
             if delivered {
-                self.deliver(index, input);
+                self.deliver(index, request);
             }
             self.meanwhile(CALL_TIMEOUT);
-            return Outcome { answer: None, due: None };
+            return Fate::never();
         }
         let lost = self.faults.happens(FaultKind::AnswerLost);
-        self.deliver(index, input);
-        let answer = if lost {
-            self.mark(Some(device), || {
-                "answer_lost: the request is delivered, the answer is an error".to_owned()
-            });
-            RequestAnswer::Temporary(TransportError::new("HTTP status 504"))
-        } else {
-            RequestAnswer::Accepted
-        };
-        Outcome { answer: Some(answer), due: self.due() }
+        self.deliver(index, request);
+        if !lost {
+            return self.answered(RequestAnswer::Accepted);
+        }
+        self.mark(Some(device), || {
+            "answer_lost: the request is delivered, the answer is an error".to_owned()
+        });
+        self.answered(RequestAnswer::Temporary(TransportError::new("HTTP status 504")))
     }
 
-    fn deliver(&mut self, index: u32, input: DeviceInput) {
-        let device = self.things[index as usize].device.id();
+    fn deliver(&mut self, index: u32, request: &Request) {
+        let device = request.device;
         if self.faults.happens(FaultKind::RequestLost) {
             self.mark(Some(device), || "request_lost".to_owned());
             return;
         }
+        let (operation, url) = (request.operation, request.url.as_str().to_owned());
+        let input = match request.wanted {
+            Wanted::Update => {
+                let installs = cast::installs(&url);
+                DeviceInput::Update { operation, url, installs }
+            }
+            Wanted::Cancel => DeviceInput::Cancel { operation, url: Some(url) },
+        };
         let mut delay = self.latency();
         if self.faults.happens(FaultKind::RequestDelayed) {
             delay += self.some_ms(120_000);
@@ -207,185 +286,111 @@ impl Inner {
         }
         self.schedule_in(delay, Happening::Request(index, input));
     }
-}
 
-/// Notes the end of a call, also of one that nobody waits for any more.
-pub(super) struct Call {
-    lens: Lens,
-    /// The number of the tenant.
-    tenant: usize,
-    what: What,
-    answered: bool,
-}
+    fn read(
+        &mut self,
+        tenant: usize,
+        device: DeviceId,
+    ) -> Fate<Result<Option<String>, TransportError>> {
+        let error = self.server_error(Some(device));
+        let hangs = self.faults.happens(FaultKind::CallTimesOut);
+        let there = self.register.find(tenant, device).map(|index| self.register.at(index));
+        let answer = match (error, there) {
+            (Some(RequestAnswer::Temporary(error) | RequestAnswer::Permanent(error)), _) => {
+                Err(error)
+            }
+            (_, Some(device)) => Ok(device.version.clone()),
+            (_, None) => Err(TransportError::new("HTTP status 404: Device not found")),
+        };
+        self.note(Some(device), None, || {
+            format!("engine reads its version: {answer:?}, never answered: {hangs}")
+        });
+        if hangs { Fate::never() } else { self.answered(answer) }
+    }
 
-pub(super) enum What {
-    Update(OperationId),
-    /// With when it began.
-    Read(DeviceId, Moment),
-    Other,
-}
+    fn targets(
+        &mut self,
+        tenant: usize,
+        channel: &Channel,
+        system_model: &SystemModelHandle,
+        noted: &mut Noted,
+    ) -> Fate<Named> {
+        self.names_targets(tenant, channel, system_model, noted)
+    }
 
-impl Call {
-    pub(super) fn ends(&mut self, said: Said, version: Read) {
-        self.answered = true;
-        let mut inner = self.lens.world.inner();
-        let moment = inner.moment();
-        let judge = inner.judges.of(self.tenant);
+    fn presence(&mut self, tenant: usize, devices: &[DeviceId], noted: &mut Noted) -> Fate<Named> {
+        self.looks_up(tenant, devices, noted)
+    }
+
+    fn made(&mut self, caller: &Caller, noted: &Noted) {
+        if noted.dies {
+            self.die(*caller, "after a call");
+        }
+    }
+
+    fn page(&mut self, tenant: usize, noted: &mut Noted, devices: Range<usize>) {
+        self.looks_again(tenant, noted, devices);
+    }
+
+    fn named(&mut self, tenant: usize, noted: &mut Noted, named: &mut Vec<(DeviceId, Sighting)>) {
+        self.gives(tenant, noted, named);
+    }
+
+    fn lives(&self, caller: &Caller) -> bool {
+        self.is_alive(*caller)
+    }
+
+    fn ends(&mut self, caller: &Caller, noted: Noted, end: End<'_>) {
+        let moment = self.moment();
+        let judge = self.judges.of(noted.tenant);
         judge.coverage.inputs += 1;
         judge.call_ends(moment);
-        match self.what {
-            What::Update(operation) => judge.update_answered(operation, said, moment.now),
-            What::Read(device, since) => {
-                let slot = self.lens.slot;
-                judge.read_ended(slot, device, since, version, moment);
+        match noted.what {
+            What::Update(operation) => {
+                let said = match end {
+                    End::Answered(answer) => Said::of(answer),
+                    _ => Said::Nothing,
+                };
+                judge.update_answered(operation, said, moment.now);
             }
-            What::Other => {}
+            What::Read(device, since) => {
+                let version = match end {
+                    End::Shown(version) => version.clone().map_err(|_| Unread),
+                    _ => Err(Unread),
+                };
+                judge.read_ended(caller.slot, device, since, version, moment);
+            }
+            _ => {}
         }
     }
 }
 
-impl Drop for Call {
-    fn drop(&mut self) {
-        if !self.answered {
-            self.ends(Said::Nothing, Err(Unread));
+impl Inner {
+    /// An answer is given when it is due.
+    pub(super) fn answered<T>(&mut self, answer: T) -> Fate<T> {
+        Fate { due: self.due(), ..Fate::now(answer) }
+    }
+
+    /// A request leaves the engine.
+    fn request_leaves(&mut self, slot: usize, tenant: usize, request: &Request) -> What {
+        let moment = self.moment();
+        let (device, operation, url) = (request.device, request.operation, request.url.as_str());
+        let judge = self.judges.of(tenant);
+        match request.wanted {
+            Wanted::Update => judge.update_leaves(slot, device, operation, url, moment),
+            Wanted::Cancel => judge.cancel_leaves(device, operation, url, moment.now),
         }
-    }
-}
-
-impl Lens {
-    /// Makes a call; `None`: the engine is dead, or died of it.
-    pub(super) fn begin<T>(
-        &self,
-        tenant: &TenantId,
-        make: impl FnOnce(&mut Inner, usize) -> (What, Outcome<T>),
-    ) -> Option<(Call, Outcome<T>)> {
-        let mut inner = self.world.inner();
-        if !self.is_alive(&inner) {
-            return None;
+        let stream = judge.stream_of(operation);
+        self.note(Some(device), stream, || {
+            format!("engine sends {:?} {operation}", request.wanted)
+        });
+        match request.wanted {
+            Wanted::Update => {
+                self.sent.push((tenant, device, operation));
+                What::Update(operation)
+            }
+            Wanted::Cancel => What::Other,
         }
-        let dies = Self::dies(&mut inner);
-        if dies == Some(Dies::Before) {
-            self.die(&mut inner, "before a call");
-            return None;
-        }
-        let moment = inner.moment();
-        let tenant = inner.judges.number(tenant, moment.now);
-        inner.judges.of(tenant).call_begins(moment);
-        let (what, outcome) = make(&mut inner, tenant);
-        if dies == Some(Dies::After) {
-            self.die(&mut inner, "after a call");
-        }
-        Some((Call { lens: self.clone(), tenant, what, answered: false }, outcome))
-    }
-
-    pub(super) fn lives(&self) -> bool {
-        self.is_alive(&self.world.inner())
-    }
-
-    /// Makes a call when it is first polled, and gives its answer when that is due; a dead engine
-    /// never gets one.
-    pub(super) async fn call<T>(
-        self,
-        tenant: TenantId,
-        make: impl FnOnce(&mut Inner, usize) -> (What, Outcome<T>),
-        said: impl FnOnce(&T) -> (Said, Read),
-    ) -> T {
-        let Some((mut call, outcome)) = self.begin(&tenant, make) else { return pending().await };
-        if let Some(due) = outcome.due {
-            // The world never forgets an answer that it owes.
-            let _ = due.await;
-        }
-        let Some(answer) = outcome.answer.filter(|_| self.lives()) else { return pending().await };
-        let (said, version) = said(&answer);
-        call.ends(said, version);
-        answer
-    }
-}
-
-fn said(answer: &RequestAnswer) -> (Said, Read) {
-    (Said::of(answer), Err(Unread))
-}
-
-impl DeviceTransport for Lens {
-    fn send_update(
-        &self,
-        tenant: &TenantId,
-        device: DeviceId,
-        operation: OperationId,
-        url: &ImageUrl,
-    ) -> BoxFuture<'static, RequestAnswer> {
-        let url = url.as_str().to_owned();
-        let slot = self.slot;
-        let make = move |inner: &mut Inner, tenant: usize| {
-            let moment = inner.moment();
-            inner.judges.of(tenant).update_leaves(slot, device, operation, &url, moment);
-            inner.note(Some(device), inner.judges.get(tenant).stream_of(operation), || {
-                format!("engine sends Update {operation}")
-            });
-            inner.sent.push((tenant, device, operation));
-            let installs = cast::installs(&url);
-            let update = DeviceInput::Update { operation, url, installs };
-            let outcome = inner.request(tenant, device, update);
-            (What::Update(operation), outcome)
-        };
-        self.clone().call(tenant.clone(), make, said).boxed()
-    }
-
-    fn send_cancel(
-        &self,
-        tenant: &TenantId,
-        device: DeviceId,
-        operation: OperationId,
-        url: &ImageUrl,
-    ) -> BoxFuture<'static, RequestAnswer> {
-        let url = url.as_str().to_owned();
-        let make = move |inner: &mut Inner, tenant: usize| {
-            let now = inner.engine_now();
-            inner.judges.of(tenant).cancel_leaves(device, operation, &url, now);
-            inner.note(Some(device), inner.judges.get(tenant).stream_of(operation), || {
-                format!("engine sends Cancel {operation}")
-            });
-            let url = Some(url);
-            (What::Other, inner.request(tenant, device, DeviceInput::Cancel { operation, url }))
-        };
-        self.clone().call(tenant.clone(), make, said).boxed()
-    }
-
-    fn base_image_version(
-        &self,
-        tenant: &TenantId,
-        device: DeviceId,
-    ) -> BoxFuture<'static, Result<Option<String>, TransportError>> {
-        let make = move |inner: &mut Inner, tenant: usize| {
-            let moment = inner.moment();
-            inner.judges.of(tenant).read_began(device, moment);
-            let error = inner.server_error(Some(device));
-            let hangs = inner.faults.happens(FaultKind::CallTimesOut);
-            let version = inner.thing(tenant, device);
-            let version = version
-                .filter(|(_, thing)| !thing.removed)
-                .map(|(_, t)| (!t.reports_no_version).then(|| t.shown.clone()));
-            let answer = match (error, version) {
-                (Some(RequestAnswer::Temporary(error) | RequestAnswer::Permanent(error)), _) => {
-                    Err(error)
-                }
-                (_, Some(version)) => Ok(version),
-                (_, None) => Err(TransportError::new("HTTP status 404: Device not found")),
-            };
-            inner.note(Some(device), None, || {
-                format!("engine reads its version: {answer:?}, never answered: {hangs}")
-            });
-            let outcome = if hangs {
-                Outcome { answer: None, due: None }
-            } else {
-                Outcome { answer: Some(answer), due: inner.due() }
-            };
-            (What::Read(device, moment), outcome)
-        };
-        let said = |answer: &Result<Option<String>, TransportError>| {
-            (Said::Accepted, answer.clone().map_err(|_| Unread))
-        };
-        self.clone().call(tenant.clone(), make, said).boxed()
     }
 }
 

@@ -2,21 +2,22 @@
 //! It goes on when an engine dies.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::MutexGuard;
 use std::time::Duration;
 
 use futures::channel::oneshot;
 use hedgerow_core::{
-    DeviceId, OperationId, OperationReport, Presence, ReportStatus, StatusCode, StreamId,
-    SystemModelHandle, Timestamp,
+    DeviceId, OperationId, OperationReport, Presence, ReportStatus, StatusCode, StreamId, Timestamp,
 };
 use hedgerow_engine::Observation;
 
 use super::cast::DevicePart;
 use super::check::{Judges, Moment, Subscriber, Told};
 use super::fault::{FaultKind, Faults};
+use super::ports::Caller;
 use super::trace::Trace;
 use crate::device::{DeviceInput, DeviceOutput, DeviceProfile, SimulatedDevice};
+use crate::platform::{Devices, Platform, Register, Registered, report_of};
 
 /// The longest that a device goes on showing its former base image: shorter than it takes to settle.
 const LONGEST_STALE_MS: u64 = 8_000;
@@ -60,29 +61,20 @@ pub(super) enum Happening {
     Notices,
 }
 
-/// A device and what the platform knows of it.
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
+/// What the simulation knows of a device, beside what is registered of it.
 pub(super) struct Thing {
-    /// The number of its tenant.
-    pub(super) tenant: usize,
-    pub(super) device: SimulatedDevice,
-    pub(super) system_model: SystemModelHandle,
-    pub(super) groups: BTreeSet<hedgerow_core::GroupName>,
-    pub(super) reports_no_version: bool,
+    reports_no_version: bool,
     pub(super) clock_offset_ms: i64,
     pub(super) liar: bool,
-    pub(super) removed: bool,
-    pub(super) online_since: Option<Timestamp>,
     /// What was last told of its presence is not so, or was lost: the platform owes a notice.
     pub(super) notice_owed: bool,
     /// The version that the platform knows, and how many versions its device has shown.
-    pub(super) shown: String,
+    shown: String,
     shown_count: u64,
     /// Until when it is busy with something else.
     pub(super) busy_until: Option<Timestamp>,
     /// Its latest reports, as the platform has stored them.
     stored: VecDeque<OperationReport>,
-    armed: Option<Timestamp>,
 }
 
 /// An engine, as the world sees it.
@@ -115,9 +107,10 @@ pub(super) struct Inner {
     pub(super) step: u64,
     queue: BTreeMap<(Timestamp, u64), Happening>,
     queued: u64,
+    pub(super) register: Register,
+    pub(super) devices: Devices,
+    /// In the order of the register, as the devices are.
     pub(super) things: Vec<Thing>,
-    pub(super) index: BTreeMap<(usize, DeviceId), u32>,
-    wakes: BTreeSet<(Timestamp, u32)>,
     pub(super) faults: Faults,
     pub(super) down_until: Option<Timestamp>,
     pub(super) slow_until: Option<Timestamp>,
@@ -146,7 +139,7 @@ pub(super) struct Inner {
 /// A handle to the world.
 #[derive(Clone)]
 pub(super) struct World {
-    inner: Arc<Mutex<Inner>>,
+    platform: Platform<Inner>,
 }
 
 impl World {
@@ -159,6 +152,8 @@ impl World {
         tells_all_again: bool,
     ) -> Self {
         let mut things = Vec::with_capacity(parts.len());
+        let mut devices = Vec::with_capacity(parts.len());
+        let mut register = Register::default();
         let mut healthy = DeviceProfile::flawless();
         for part in parts {
             let profile = *part.device.profile();
@@ -171,31 +166,27 @@ impl World {
                 deploy_steps: profile.deploy_steps,
                 ..DeviceProfile::flawless()
             };
-            things.push(Thing {
+            register.add(Registered {
                 tenant: part.tenant,
+                system_model: Some(part.system_model),
+                groups: part.groups,
+                online_since: part.device.is_connected().then_some(now),
+                ..Registered::new(part.device.id())
+            });
+            things.push(Thing {
                 notice_owed: false,
                 shown: part.device.published_version().to_owned(),
                 shown_count: 0,
                 busy_until: None,
                 stored: VecDeque::new(),
-                online_since: part.device.is_connected().then_some(now),
-                device: part.device,
-                system_model: part.system_model,
-                groups: part.groups,
                 reports_no_version: part.reports_no_version,
                 clock_offset_ms: part.clock_offset_ms,
                 liar: false,
-                removed: false,
-                armed: None,
             });
+            devices.push(part.device);
         }
-        let index = (0..)
-            .zip(&things)
-            .map(|(index, thing)| ((thing.tenant, thing.device.id()), index))
-            .collect();
-        let online: Vec<_> =
-            (0..).zip(&things).filter(|(_, thing)| thing.online_since.is_some()).collect();
-        let online: Vec<u32> = online.into_iter().map(|(index, _)| index).collect();
+        let online = (0..).zip(register.all()).filter(|(_, one)| one.online_since.is_some());
+        let online: Vec<u32> = online.map(|(index, _)| index).collect();
         let mut inner = Inner {
             now,
             wall_ahead: 0,
@@ -208,9 +199,9 @@ impl World {
             step: 0,
             queue: BTreeMap::new(),
             queued: 0,
+            register,
+            devices: Devices::new(devices),
             things,
-            index,
-            wakes: BTreeSet::new(),
             faults,
             down_until: None,
             slow_until: None,
@@ -233,11 +224,17 @@ impl World {
         for index in online {
             inner.device_went(index, true);
         }
-        Self { inner: Arc::new(Mutex::new(inner)) }
+        // Nobody calls by this handle.
+        Self { platform: Platform::new(inner, Caller { slot: 0, generation: 0 }) }
     }
 
     pub(super) fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.platform.world()
+    }
+
+    /// The platform, as an engine calls it.
+    pub(super) fn seen_by(&self, caller: Caller) -> Platform<Inner> {
+        self.platform.seen_by(caller)
     }
 }
 
@@ -283,8 +280,7 @@ impl Inner {
     /// When something happens next, engines aside.
     pub(super) fn next(&self) -> Option<Timestamp> {
         let queued = self.queue.first_key_value().map(|((at, _), _)| *at);
-        let wake = self.wakes.first().map(|(at, _)| *at);
-        [queued, wake].into_iter().flatten().min()
+        [queued, self.devices.next_wake()].into_iter().flatten().min()
     }
 
     pub(super) fn take_due(&mut self) -> Option<Happening> {
@@ -294,9 +290,7 @@ impl Inner {
 
     /// Lets one device do what is due. `false`: none has anything to do.
     pub(super) fn wake_device(&mut self) -> bool {
-        let Some((_, index)) = self.wakes.first().copied().filter(|(at, _)| *at <= self.now) else {
-            return false;
-        };
+        let Some((_, index)) = self.devices.due(self.now) else { return false };
         let now = self.now;
         self.act(index, |device, output| device.wake(now, output));
         true
@@ -331,38 +325,33 @@ impl Inner {
 
     // Devices.
 
-    pub(super) fn thing(&mut self, tenant: usize, device: DeviceId) -> Option<(u32, &mut Thing)> {
-        let index = *self.index.get(&(tenant, device))?;
-        Some((index, &mut self.things[index as usize]))
+    /// The tenant and the id of a device.
+    pub(super) fn who(&self, index: u32) -> (usize, DeviceId) {
+        let device = self.register.at(index);
+        (device.tenant, device.id)
+    }
+
+    pub(super) fn thing(&mut self, index: u32) -> &mut Thing {
+        &mut self.things[index as usize]
     }
 
     /// A device that was not removed, if chance finds one.
     pub(super) fn some_device(&mut self) -> Option<u32> {
         let count = self.things.len() as u64;
         let index = u32::try_from(self.faults.random().below(count)).unwrap_or(0);
-        self.things.get(index as usize).filter(|thing| !thing.removed).map(|_| index)
+        self.register.get(index).filter(|device| !device.removed).map(|_| index)
     }
 
     /// A device that is updating, or any, if none is.
     pub(super) fn some_device_at_work(&mut self) -> Option<u32> {
-        let at_work = |thing: &Thing| !thing.removed && thing.device.running_operation().is_some();
+        let both = self.register.all().zip(self.devices.all());
+        let at_work =
+            both.map(|(known, device)| !known.removed && device.running_operation().is_some());
         let found: Vec<u32> =
-            (0..).zip(&self.things).filter(|(_, thing)| at_work(thing)).map(|(n, _)| n).collect();
+            (0..).zip(at_work).filter(|(_, at_work)| *at_work).map(|(n, _)| n).collect();
         let any = self.some_device();
         let place = self.faults.random().below(found.len() as u64);
         found.get(usize::try_from(place).unwrap_or(0)).copied().or(any)
-    }
-
-    /// Where a device is, as the platform knows; `None`: there is no such device.
-    pub(super) fn presence(&self, tenant: usize, device: DeviceId) -> Option<Presence> {
-        self.presence_of(*self.index.get(&(tenant, device))?)
-    }
-
-    fn presence_of(&self, index: u32) -> Option<Presence> {
-        let thing = &self.things[index as usize];
-        let presence =
-            thing.online_since.map_or(Presence::Offline, |since| Presence::Online { since });
-        (!thing.removed).then_some(presence)
     }
 
     pub(super) fn act(
@@ -370,20 +359,8 @@ impl Inner {
         index: u32,
         act: impl FnOnce(&mut SimulatedDevice, &mut Vec<DeviceOutput>),
     ) {
-        let mut outputs = Vec::new();
-        let thing = &mut self.things[index as usize];
-        act(&mut thing.device, &mut outputs);
-        let wake = thing.device.next_wake();
-        if thing.armed != wake {
-            if let Some(at) = thing.armed.take() {
-                self.wakes.remove(&(at, index));
-            }
-            if let Some(at) = wake {
-                self.wakes.insert((at, index));
-            }
-            thing.armed = wake;
-        }
-        if thing.removed {
+        let outputs = self.devices.act(index, act);
+        if self.register.at(index).removed {
             return;
         }
         for output in outputs {
@@ -392,20 +369,20 @@ impl Inner {
     }
 
     fn output(&mut self, index: u32, output: DeviceOutput) {
-        let thing = &mut self.things[index as usize];
-        let device = thing.device.id();
+        let (_, device) = self.who(index);
         match output {
             DeviceOutput::Connected => {
-                thing.online_since = Some(self.now);
+                self.register.at_mut(index).online_since = Some(self.now);
                 self.device_went(index, true);
                 self.notice(index);
             }
             DeviceOutput::Disconnected => {
-                thing.online_since = None;
+                self.register.at_mut(index).online_since = None;
                 self.device_went(index, false);
                 self.notice(index);
             }
             DeviceOutput::BaseImage { version } => {
+                let thing = self.thing(index);
                 thing.shown_count += 1;
                 let (number, other) = (thing.shown_count, thing.shown != version);
                 if other && self.faults.happens(FaultKind::StaleVersion) {
@@ -416,16 +393,12 @@ impl Inner {
                     self.shows(index, number, version);
                 }
             }
-            DeviceOutput::Report { operation, status, progress, code, message, stamp } => {
-                let stamp = stamp.as_millis().saturating_add(thing.clock_offset_ms);
-                let Ok(status) = ReportStatus::from_wire(status) else { return };
-                let report = OperationReport {
-                    progress,
-                    code: StatusCode::from_wire(code),
-                    message: message.to_owned(),
-                    observed_at: Some(Timestamp::from_millis(stamp)),
-                    ..OperationReport::new(device, operation, status)
-                };
+            DeviceOutput::Report { .. } => {
+                let Some(mut report) = report_of(device, &output) else { return };
+                let offset = self.thing(index).clock_offset_ms;
+                report.observed_at = report
+                    .observed_at
+                    .map(|stamp| Timestamp::from_millis(stamp.as_millis().saturating_add(offset)));
                 self.report(index, report);
             }
         }
@@ -433,11 +406,10 @@ impl Inner {
 
     /// A device shows a base image, unless it has shown another one since.
     pub(super) fn shows(&mut self, index: u32, number: u64, version: String) {
-        let thing = &mut self.things[index as usize];
-        if thing.removed || thing.shown_count != number {
+        if self.register.at(index).removed || self.thing(index).shown_count != number {
             return;
         }
-        let (tenant, device) = (thing.tenant, thing.device.id());
+        let (tenant, device) = self.who(index);
         self.note(Some(device), None, || format!("device shows base image {version}"));
         self.things[index as usize].shown = version;
         self.device_shows(index);
@@ -449,17 +421,20 @@ impl Inner {
         let now = self.engine_now();
         let thing = &self.things[index as usize];
         let version = (!thing.reports_no_version).then(|| thing.shown.clone());
-        self.judges.of(thing.tenant).device_shows(thing.device.id(), version, now);
+        self.register.at_mut(index).version.clone_from(&version);
+        let (tenant, device) = self.who(index);
+        self.judges.of(tenant).device_shows(device, version, now);
     }
 
     /// A request reaches a device; one that is busy with something else turns an Update away.
     pub(super) fn receive(&mut self, index: u32, input: DeviceInput) {
         let now = self.now;
         let thing = &self.things[index as usize];
+        let device = self.devices.at(index);
         let is_busy = thing.busy_until.is_some_and(|until| until > now)
-            && !thing.removed
-            && thing.device.is_connected()
-            && thing.device.running_operation().is_none();
+            && !self.register.at(index).removed
+            && device.is_connected()
+            && device.running_operation().is_none();
         match input {
             DeviceInput::Update { operation, .. } if is_busy => {
                 let refusal = DeviceOutput::Report {
@@ -478,9 +453,8 @@ impl Inner {
 
     /// What the platform has stored of a device's reports is told, as what it is.
     pub(super) fn tell_stored_reports(&mut self, index: u32) {
-        let thing = &self.things[index as usize];
-        let tenant = thing.tenant;
-        for report in thing.stored.clone() {
+        let (tenant, _) = self.who(index);
+        for report in self.thing(index).stored.clone() {
             let report = OperationReport { from_storage: true, ..report };
             let delay = self.some_ms(1_000);
             self.schedule_in(delay, Happening::Tell(tenant, Observation::Report(report)));
@@ -490,13 +464,12 @@ impl Inner {
     /// Whoever is told of it.
     fn device_went(&mut self, index: u32, online: bool) {
         let moment = self.moment();
-        let thing = &self.things[index as usize];
-        self.judges.of(thing.tenant).device_went(thing.device.id(), online, moment);
+        let (tenant, device) = self.who(index);
+        self.judges.of(tenant).device_went(device, online, moment);
     }
 
     fn report(&mut self, index: u32, mut report: OperationReport) {
-        let device = report.device;
-        let tenant = self.things[index as usize].tenant;
+        let (tenant, device) = self.who(index);
         self.note(Some(device), None, || {
             format!(
                 "device reports {:?} {} % of {}",
@@ -556,10 +529,12 @@ impl Inner {
 
     /// The platform tells that a device connected or disconnected.
     pub(super) fn notice(&mut self, index: u32) {
-        let Some(presence) = self.presence_of(index) else { return };
-        let thing = &mut self.things[index as usize];
-        let (tenant, device) = (thing.tenant, thing.device.id());
-        thing.notice_owed = true;
+        let known = self.register.at(index);
+        if known.removed {
+            return;
+        }
+        let (presence, tenant, device) = (known.presence(), known.tenant, known.id);
+        self.thing(index).notice_owed = true;
         let lost = self.faults.happens(FaultKind::NoticeLost);
         let mut delay = self.latency();
         let late = self.faults.happens(FaultKind::NoticeDelayed);
@@ -612,10 +587,10 @@ impl Inner {
 
     /// A device is removed from the platform (D15).
     pub(super) fn remove(&mut self, index: u32) {
-        let thing = &mut self.things[index as usize];
-        thing.removed = true;
-        thing.online_since = None;
-        let (tenant, device) = (thing.tenant, thing.device.id());
+        let known = self.register.at_mut(index);
+        known.removed = true;
+        known.online_since = None;
+        let (tenant, device) = self.who(index);
         self.device_went(index, false);
         let removed = Observation::DeviceRemoved { device };
         self.schedule_in(Duration::ZERO, Happening::Tell(tenant, removed));
@@ -631,8 +606,8 @@ impl Inner {
             let thing = &mut self.things[index as usize];
             thing.liar = false;
             thing.busy_until = None;
-            thing.device.set_profile(healthy);
             self.act(index, |device, output| {
+                device.set_profile(healthy);
                 device.handle(now, DeviceInput::PowerRestored, output);
                 device.handle(now, DeviceInput::NetworkRestored, output);
             });
@@ -652,18 +627,18 @@ impl Inner {
 
     /// Somebody is told where a device is: as it is, or as it was.
     pub(super) fn presence_told(&mut self, tenant: usize, device: DeviceId, told: Presence) {
-        let is_online = self.presence(tenant, device).map(|now| now != Presence::Offline);
-        if let Some((_, thing)) = self.thing(tenant, device) {
-            thing.notice_owed = is_online.is_some_and(|now| now != (told != Presence::Offline));
+        let now = self.register.presence(tenant, device);
+        let is_online = now.map(|now| now != Presence::Offline);
+        if let Some(index) = self.register.place(tenant, device) {
+            self.thing(index).notice_owed =
+                is_online.is_some_and(|now| now != (told != Presence::Offline));
         }
     }
 
     /// From the last fault on, devices' own troubles end too.
     pub(super) fn calm_devices(&mut self) {
         let healthy = self.healthy;
-        for thing in &mut self.things {
-            thing.device.set_profile(healthy);
-        }
+        self.devices.change_all(|device| device.set_profile(healthy));
     }
 }
 

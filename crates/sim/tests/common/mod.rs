@@ -23,7 +23,9 @@ use hedgerow_engine::store::{AppendError, EventStore, StoreError, StoreLayer, St
 use hedgerow_engine::{
     Engine, EngineBuilder, EngineError, ManualUpdateRequest, Observation, Progress, Sighting,
 };
-use hedgerow_sim::platform::{self, Call, Fate, Platform, Register, Registered, Request, Wanted};
+use hedgerow_sim::platform::{
+    self, Call, Fate, Named, Platform, Register, Registered, Request, Wanted,
+};
 use hedgerow_sim::runtime::{Executor, VirtualClock};
 use uuid::Uuid;
 
@@ -164,7 +166,8 @@ impl platform::World for Scene {
         tenant: usize,
         _: &Channel,
         _: &SystemModelHandle,
-    ) -> Fate<Result<Vec<(DeviceId, Sighting)>, TransportError>> {
+        (): &mut (),
+    ) -> Fate<Named> {
         if let Some(joined) = self.joined.take() {
             return Fate::now(Ok(joined));
         }
@@ -173,16 +176,12 @@ impl platform::World for Scene {
         held(&mut self.held, Ok(targets))
     }
 
-    fn presence(
-        &mut self,
-        tenant: usize,
-        devices: &[DeviceId],
-    ) -> Fate<Result<Vec<Sighting>, TransportError>> {
+    fn presence(&mut self, tenant: usize, devices: &[DeviceId], (): &mut ()) -> Fate<Named> {
         if let Some(joined) = self.joined.take() {
-            return Fate::now(Ok(joined.into_iter().map(|(_, seen)| seen).collect()));
+            return Fate::now(Ok(joined));
         }
         let there = |device: &DeviceId| Sighting::now(self.register.presence(tenant, *device));
-        let there = devices.iter().map(there).collect();
+        let there = devices.iter().map(|device| (*device, there(device))).collect();
         held(&mut self.held, Ok(there))
     }
 }

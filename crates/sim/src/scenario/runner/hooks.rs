@@ -16,9 +16,9 @@ use hedgerow_engine::store::{
 
 use super::world::World;
 use crate::blocking::BlockingStore;
-use crate::platform::{self, Call, End, Fate, Platform, Register, Request, Wanted};
+use crate::platform::{self, Call, End, Fate, Named, Platform, Register, Request, Wanted};
 use crate::simulate::Invariant;
-use crate::simulate::check::{Event, Moment, Named, Said, Unread};
+use crate::simulate::check::{self, Event, Moment, Said, Unread};
 
 /// There is one engine.
 pub(super) const SLOT: usize = 0;
@@ -36,17 +36,6 @@ pub(super) enum Noted {
 impl World {
     pub(super) fn engine_is_dead(&self) -> bool {
         self.log.crashed.is_some()
-    }
-
-    /// What the directory names, for the judge.
-    fn named(&self, channel: &Channel, system_model: &SystemModelHandle) -> Vec<Named> {
-        let devices = self.register.targets(0, channel, system_model).into_iter();
-        let named = |device| Named {
-            device,
-            presence: self.register.presence(0, device),
-            seen_in: self.step,
-        };
-        devices.map(named).collect()
     }
 }
 
@@ -106,17 +95,30 @@ impl platform::World for World {
         Fate::now(self.read_version(device))
     }
 
-    fn presence(
-        &mut self,
-        tenant: usize,
-        devices: &[DeviceId],
-    ) -> Fate<Result<Vec<Sighting>, TransportError>> {
-        let there = devices.iter().map(|device| self.register.presence(tenant, *device));
-        let there = there.map(Sighting::now).collect();
+    fn presence(&mut self, tenant: usize, devices: &[DeviceId], _: &mut Noted) -> Fate<Named> {
+        let there = |device: &DeviceId| Sighting::now(self.register.presence(tenant, *device));
+        let there = devices.iter().map(|device| (*device, there(device))).collect();
         let Some(held) = &mut self.held else { return Fate::now(Ok(there)) };
         let (open, gate) = oneshot::channel();
         held.push(open);
         Fate::when(gate, Ok(there))
+    }
+
+    fn named(&mut self, _: usize, noted: &mut Noted, named: &mut Vec<(DeviceId, Sighting)>) {
+        let moment = self.moment();
+        match noted {
+            Noted::Targets(channel, system_model, began) => {
+                let seen = named.iter().map(|(device, seen)| check::Named {
+                    device: *device,
+                    presence: seen.presence,
+                    seen_in: began.step,
+                });
+                let seen: Vec<_> = seen.collect();
+                self.judge.targets_named(channel, system_model, &seen, *began, moment.now);
+            }
+            Noted::Presence => self.judge.trouble(moment.now),
+            _ => {}
+        }
     }
 
     fn lives(&self, (): &()) -> bool {
@@ -141,11 +143,6 @@ impl platform::World for World {
                 };
                 self.judge.read_ended(SLOT, device, since, version, moment);
             }
-            (Noted::Targets(channel, system_model, began), End::Told) => {
-                let named = self.named(&channel, &system_model);
-                self.judge.targets_named(&channel, &system_model, &named, began, moment.now);
-            }
-            (Noted::Presence, End::Told) => self.judge.trouble(moment.now),
             _ => {}
         }
     }

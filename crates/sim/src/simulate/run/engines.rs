@@ -69,8 +69,8 @@ impl Run<'_> {
         };
         let builder = EngineBuilder::new(
             Arc::new(store),
-            Arc::new(lens.clone()),
-            Arc::new(lens.clone()),
+            Arc::new(lens.platform()),
+            Arc::new(lens.platform()),
             Arc::new(self.clock.clone()),
             Arc::new(executor.spawner()),
         )
@@ -216,7 +216,7 @@ impl Run<'_> {
             if !inner.judges.of(tenant).acknowledged(&told, &answer, moment) {
                 inner.is_refused_for_ever(tenant, &observation, &answer);
                 let delay = inner.some_ms(3_000);
-                let presence = inner.presence(tenant, device_of(&observation));
+                let presence = inner.register.presence(tenant, device_of(&observation));
                 let again = now_of(presence, observation);
                 inner.schedule_in(delay, Happening::TellAgain(slot, tenant, again));
             }

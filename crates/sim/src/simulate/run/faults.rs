@@ -150,9 +150,9 @@ impl Run<'_> {
         let tenant = self.some_tenant();
         let devices: Vec<DeviceId> = {
             let inner = self.world.inner();
-            let things = inner.things.iter();
-            let own = things.filter(|thing| thing.tenant == tenant && !thing.removed);
-            own.map(|thing| thing.device.id()).collect()
+            let all = inner.register.all();
+            let own = all.filter(|device| device.tenant == tenant && !device.removed);
+            own.map(|device| device.id).collect()
         };
         self.manuals[tenant] += 1;
         let request = {
@@ -207,8 +207,7 @@ impl Run<'_> {
             return;
         }
         for index in devices {
-            let thing = &inner.things[index as usize];
-            let (tenant, device) = (thing.tenant, thing.device.id());
+            let (tenant, device) = inner.who(index);
             inner.mark(Some(device), || format!("device_claimed until {until}"));
             inner.claimed.insert((tenant, device), until);
         }
@@ -225,7 +224,7 @@ impl Run<'_> {
         let jump = inner.faults.random().between(0..=2_000);
         let Some(index) = device.filter(|_| inner.faults.inject(kind)) else { return };
         let now = inner.now;
-        let id = inner.things[index as usize].device.id();
+        let (_, id) = inner.who(index);
         inner.mark(Some(id), || kind.name().to_owned());
         match kind {
             FaultKind::PowerLoss => {
@@ -249,14 +248,14 @@ impl Run<'_> {
             FaultKind::ClockJumps => {
                 let days = i64::try_from(jump).unwrap_or(0) - 1_000;
                 let ms = if jump.is_multiple_of(2) { days * 86_400 } else { days * 86_400_000 };
-                inner.things[index as usize].clock_offset_ms += ms;
+                inner.thing(index).clock_offset_ms += ms;
             }
             FaultKind::ClockPutBack => {
                 let ms = i64::try_from(jump).unwrap_or(0) * 1_800;
-                inner.things[index as usize].clock_offset_ms -= ms;
+                inner.thing(index).clock_offset_ms -= ms;
             }
             FaultKind::DeviceBusy => {
-                inner.things[index as usize].busy_until = Some(now + lasts * 2);
+                inner.thing(index).busy_until = Some(now + lasts * 2);
             }
             FaultKind::StoredReports => inner.tell_stored_reports(index),
             _ => {}

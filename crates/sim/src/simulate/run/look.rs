@@ -122,10 +122,10 @@ impl Run<'_> {
         let mut inner = self.world.inner();
         let now = inner.engine_now();
         let removed: Vec<(usize, DeviceId)> = inner
-            .things
-            .iter()
-            .filter(|thing| thing.removed)
-            .map(|thing| (thing.tenant, thing.device.id()))
+            .register
+            .all()
+            .filter(|device| device.removed)
+            .map(|device| (device.tenant, device.id))
             .collect();
         for (tenant, device) in removed {
             let judge = inner.judges.of(tenant);

@@ -269,8 +269,8 @@ impl<'a> Run<'a> {
             }
             Happening::Removed(index) => {
                 let mut inner = self.world.inner();
-                let device = inner.things[index as usize].device.id();
-                let there = !inner.things[index as usize].removed;
+                let (_, device) = inner.who(index);
+                let there = !inner.register.at(index).removed;
                 if there && inner.faults.inject(FaultKind::DeviceRemoved) {
                     inner.mark(Some(device), || FaultKind::DeviceRemoved.name().to_owned());
                     inner.remove(index);

@@ -173,7 +173,11 @@ impl Inner {
     pub(super) fn looks_again(&self, tenant: usize, noted: &mut Noted, devices: Range<usize>) {
         let (What::Targets(.., seen) | What::Presence(_, seen)) = &mut noted.what else { return };
         for seen in &mut seen[devices] {
-            *seen = self.seen_now(tenant, seen.named.device);
+            let now = self.seen_now(tenant, seen.named.device);
+            // One that is gone by now is named by what it was when it was selected: that is no newer
+            // than what is told of its end.
+            let as_of = if now.named.presence.is_none() { seen.as_of } else { now.as_of };
+            *seen = Seen { as_of, ..now };
         }
     }
 

@@ -233,8 +233,17 @@ impl LiveCampaign {
         }))
     }
 
-    /// Whether an idle target may start at `now`: asked when that would be recorded.
-    pub(super) fn admit(&self, target: u32, now: Timestamp) -> Result<(), Hold> {
+    /// Whether a target whose version was read may start at `now`: asked when that would be recorded.
+    /// Much may have happened meanwhile: it may have turned an earlier request away (D14), gone, or lost
+    /// its slot.
+    pub(super) fn admits_start(&self, target: u32, now: Timestamp) -> bool {
+        let is_reported = self.campaign.operations.get(target).is_some_and(Operation::is_reported);
+        let is_idle = self.campaign.targets.status(target) == TargetStatus::Idle;
+        is_idle && !is_reported && self.admit(target, now).is_ok()
+    }
+
+    /// What keeps an idle target from starting at `now`.
+    fn admit(&self, target: u32, now: Timestamp) -> Result<(), Hold> {
         self.of_campaign()?;
         of_target(&self.campaign, &self.observations, target, now)?;
         self.place()

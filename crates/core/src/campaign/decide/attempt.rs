@@ -4,12 +4,14 @@ use super::fact;
 use crate::answer::TransportError;
 use crate::campaign::Campaign;
 use crate::event::{
-    AttemptDeferred, CampaignEvent, OperationStarted, TargetFailed, TargetFailure, TargetUpToDate,
+    AttemptDeferred, CampaignEvent, OperationReadmitted, OperationStarted, TargetFailed,
+    TargetFailure, TargetUpToDate,
 };
 use crate::gate::{GateDecision, evaluate};
 use crate::id::OperationId;
 use crate::operation::at_work::{Fact, Reach, at_deadline};
 use crate::operation::backoff;
+use crate::status::{CampaignStatus, TargetStatus};
 use crate::time::Timestamp;
 
 /// What the gates say to the version that a device reports at this moment.
@@ -62,14 +64,45 @@ fn kept_back(campaign: &Campaign, target: u32, gates: &GateDecision) -> Option<F
     })
 }
 
-/// The version could not be read: the attempt counts for the order, and the next one waits.
-pub(in crate::campaign) fn defer(
+/// The target of a device that turned out to be at the update already has a slot again (D10).
+pub(in crate::campaign) fn readmitted(campaign: &Campaign, target: u32) -> CampaignEvent {
+    OperationReadmitted { device: campaign.targets.device(target) }.into()
+}
+
+/// What a read for the gates that failed leads to.
+pub(in crate::campaign) enum FailedRead {
+    /// Nothing.
+    Nothing,
+    /// The attempt counts for the order, and the next one waits.
+    Deferred(CampaignEvent),
+    /// The same, but nothing of it is recorded, as the transport is known to be down (D10).
+    Waits {
+        /// For so long.
+        until: Timestamp,
+    },
+}
+
+/// The version could not be read. While the transport is known to be down, `unrecorded` says how many
+/// attempts failed since it is.
+pub(in crate::campaign) fn read_failed(
     campaign: &Campaign,
     target: u32,
     error: &TransportError,
+    unrecorded: Option<u8>,
     now: Timestamp,
-) -> CampaignEvent {
+) -> FailedRead {
+    // Turned away while its version was read (D14), it waits for that.
+    let waits = campaign.not_before.get(target).is_some_and(|at| *at > now);
+    let is_idle = campaign.targets.status(target) == TargetStatus::Idle;
+    if campaign.status != CampaignStatus::InProgress || !is_idle || waits {
+        return FailedRead::Nothing;
+    }
     let device = campaign.targets.device(target);
-    let delay = backoff::delay(campaign.id.as_uuid(), device, campaign.targets.deferrals(target));
-    AttemptDeferred { device, not_before: now + delay, detail: error.short() }.into()
+    let failures = unrecorded.unwrap_or_else(|| campaign.targets.deferrals(target));
+    let until = now + backoff::delay(campaign.id.as_uuid(), device, failures);
+    if unrecorded.is_some() {
+        return FailedRead::Waits { until };
+    }
+    let deferred = AttemptDeferred { device, not_before: until, detail: error.short() };
+    FailedRead::Deferred(deferred.into())
 }

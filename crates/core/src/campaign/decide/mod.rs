@@ -5,14 +5,28 @@
 //! |---|---|
 //! | `steer` | creating, pausing, resuming, cancelling, editing (D16 to D19) |
 //! | `snapshot` | the snapshot and the start (D1, D3) |
-//! | `attempt` | whose turn it is, and the gates (D4, D5, D7) |
-//! | `request` | what the transport said to a request (D10) |
+//! | `attempt` | what comes of a target's turn, and of a slot for a device that is at its update already (D4, D5, D7, D10) |
+//! | `request` | what the transport said to a request (D10) and to a Cancel (D17) |
 //! | `report` | what a device reports (D11, D14) |
 //! | `fact` | what has become of an operation (D8, D9, D12, D24) |
 //! | `reconcile` | what a device shows (D12), devices that are gone (D15) |
-//! | `finish` | outcome, pause completed, slots given back to running devices (D13, D16) |
+//! | `finish` | outcome, pause completed (D13, D16) |
+//! | `claim` | the claims that go with an event (D14, D18, E5) |
+//!
+//! Whatever is recorded is decided here; `handling` records it, notes what is seen, and asks. What these
+//! functions are told was judged in one of these places, which decide for manual updates too:
+//!
+//! | Question | Where |
+//! |---|---|
+//! | may a target start? | `campaign/admission.rs` |
+//! | what does a report mean for its operation (D11)? | `operation/report.rs` |
+//! | what has become of an operation that was looked at or asked (D8, D9, D12, D24)? | `operation/at_work.rs` |
+//! | what is due? | `operation/timer.rs` |
+//! | is the transport down (D10)? | `campaign/outage.rs` |
+//! | to which question does an answer belong (E11), and was this late report told before (D11)? | `campaign/handling/`: nothing of that is recorded |
 
 pub(super) mod attempt;
+pub(super) mod claim;
 pub(super) mod fact;
 pub(super) mod finish;
 pub(super) mod reconcile;

@@ -3,17 +3,16 @@
 
 use super::Handling;
 use crate::answer::{BaseImageAnswer, ReadPurpose, RequestAnswer, TransportError};
-use crate::campaign::decide;
+use crate::campaign::decide::{self, attempt::FailedRead};
 use crate::campaign::live::LiveCampaign;
 use crate::campaign::outage::Call;
 use crate::effect::Reaction;
 use crate::event::CampaignEvent;
 use crate::id::DeviceId;
-use crate::operation::at_work::{CancelAnswered, Fact, Looked, Reach, Situation, Unreadable};
+use crate::operation::at_work::{Fact, Looked, Reach, Situation, Unreadable};
+use crate::operation::backoff;
 use crate::operation::timer::Timer;
-use crate::operation::{Cancellation, Delivery, backoff};
 use crate::question::Question;
-use crate::status::{CampaignStatus, TargetStatus};
 
 impl Handling<'_> {
     pub(in crate::campaign) fn base_image_read(
@@ -52,12 +51,7 @@ impl Handling<'_> {
             BaseImageAnswer::Failed(error) => return self.gate_read_failed(target, error),
         };
         self.live.observations.outage.succeeded(Call::Read);
-        let campaign = &self.live.campaign;
-        let is_idle = campaign.targets.status(target) == TargetStatus::Idle
-            && campaign.operations.get(target).is_none_or(|operation| !operation.is_reported());
-        // Much may have happened while its version was read: it may have turned an earlier request
-        // away (D14), gone, or lost its slot.
-        if !is_idle || self.live.admit(target, self.now).is_err() {
+        if !self.live.admits_start(target, self.now) {
             self.live.observations.outage.turn_ended(target);
             return;
         }
@@ -72,7 +66,7 @@ impl Handling<'_> {
             matches!(event, CampaignEvent::OperationStarted(_) | CampaignEvent::RequestResent(_));
         self.record(event);
         if starts {
-            self.send_update(target);
+            self.asking().send_update(target);
         } else {
             self.live.observations.outage.turn_ended(target);
         }
@@ -83,23 +77,16 @@ impl Handling<'_> {
         let known = self.live.observations.outage.is_known();
         self.live.observations.outage.failed(Call::Read, target, now);
         let campaign = &self.live.campaign;
-        let waits = campaign.not_before.get(target).is_some_and(|at| *at > now);
-        if campaign.status != CampaignStatus::InProgress
-            || campaign.targets.status(target) != TargetStatus::Idle
-            // Turned away while its version was read (D14): it waits for that.
-            || waits
-        {
-            return;
-        }
-        if known {
-            let device = campaign.targets.device(target);
-            let work = &mut self.live.observations.watch(target).work;
-            let delay = backoff::delay(campaign.id.as_uuid(), device, work.failures);
-            work.timers.set(Timer::BackOff, now + delay);
-            work.failures = work.failures.saturating_add(1);
-        } else {
-            let event = decide::attempt::defer(campaign, target, error, now);
-            self.record(event);
+        let failures = self.live.observations.look(target).map_or(0, |watch| watch.work.failures);
+        let unrecorded = known.then_some(failures);
+        match decide::attempt::read_failed(campaign, target, error, unrecorded, now) {
+            FailedRead::Nothing => {}
+            FailedRead::Deferred(event) => self.record(event),
+            FailedRead::Waits { until } => {
+                let work = &mut self.live.observations.watch(target).work;
+                work.timers.set(Timer::BackOff, until);
+                work.failures = work.failures.saturating_add(1);
+            }
         }
     }
 
@@ -135,7 +122,7 @@ impl Handling<'_> {
         }
         self.record(event);
         if sends {
-            self.send_update(target);
+            self.asking().send_update(target);
         }
     }
 
@@ -190,14 +177,11 @@ impl Handling<'_> {
                 self.live.observations.outage.succeeded(Call::Send);
             }
         }
-        let campaign = &self.live.campaign;
-        let Some(operation) = campaign.operations.get(target) else { return self.sync(target) };
-        if operation.delivery == Delivery::Unanswered {
-            let event = decide::request::answered(campaign, target, operation, answer, self.now);
+        let event = decide::request::answered(self.campaign(), target, answer, self.now);
+        if let Some(event) = event {
             self.record(event);
         }
-        let wanted = self.live.campaign.operations.get(target);
-        if wanted.is_some_and(|operation| operation.cancellation == Cancellation::Wanted) {
+        if decide::request::is_cancel_wanted(self.campaign(), target) {
             self.send_cancel(target);
         }
         self.sync(target);
@@ -212,8 +196,7 @@ impl Handling<'_> {
         let Some(target) = self.find(device) else { return };
         let open = self.live.observations.look(target).and_then(|watch| watch.work.cancelling);
         let campaign = &self.live.campaign;
-        let operation = campaign.operations.get(target);
-        let wanted = operation.is_some_and(|o| o.cancellation == Cancellation::Wanted);
+        let wanted = decide::request::is_cancel_wanted(campaign, target);
         if open != Some(question) || !wanted {
             self.decision.reaction = Reaction::Unchanged;
             return;
@@ -221,9 +204,10 @@ impl Handling<'_> {
         let work = &mut self.live.observations.watch(target).work;
         work.cancelling = None;
         let delay = |failures| backoff::delay(campaign.id.as_uuid(), device, failures);
-        let Some(CancelAnswered { refused }) = work.cancel_answered(answer, self.now, delay) else {
+        let Some(answered) = work.cancel_answered(answer, self.now, delay) else {
             return self.sync(target);
         };
-        self.record(crate::event::CancelSent { device, refused }.into());
+        let event = decide::request::cancel_answered(self.campaign(), target, answered);
+        self.record(event);
     }
 }

@@ -3,29 +3,39 @@
 //!
 //! | File | What is told |
 //! |---|---|
-//! | this one | commands and ticks; recording, sending, reading, whose turn it is |
+//! | this one | commands and ticks; recording, and what follows |
 //! | `snapshot` | the snapshot |
 //! | `world` | presence, reports, removed devices, the recovery after a restart |
 //! | `answers` | the answers to effects |
+//!
+//! What is recorded is decided in [`decide`]; only [`Handling::record`] records. What needs less borrows
+//! less:
+//!
+//! | File | May change |
+//! |---|---|
+//! | `seeing` | the observations |
+//! | `asking` | the observations, and adds effects |
 
 mod answers;
+mod asking;
+mod seeing;
 mod snapshot;
 mod world;
 
+use self::asking::Asking;
+use self::seeing::Seeing;
 use super::Campaign;
 use super::decide::{self, Rejection};
 use super::live::{Decision, LiveCampaign};
 use super::schedule;
 use crate::answer::ReadPurpose;
-use crate::effect::{ClaimChange, Effect, Reaction};
-use crate::event::{CampaignEvent, OperationReadmitted};
+use crate::effect::Reaction;
+use crate::event::CampaignEvent;
 use crate::gate::GateDecision;
 use crate::id::DeviceId;
 use crate::input::Command;
 use crate::operation::Cancellation;
-use crate::operation::at_work::SETTLING;
-use crate::operation::timer::{Due, Timer};
-use crate::status::TargetStatus;
+use crate::operation::timer::Due;
 use crate::time::Timestamp;
 
 /// One input being handled at one time.
@@ -77,26 +87,7 @@ impl Handling<'_> {
             schedule.unqueue(campaign, target);
         }
         let had_operation = target.is_some_and(|target| campaign.operations.contains(target));
-        match &event {
-            CampaignEvent::CampaignStarted(_) => {
-                self.decision.claims.push(ClaimChange::TakeRollout);
-            }
-            CampaignEvent::CampaignFinished(_) => {
-                if campaign.started_at.is_some() {
-                    self.decision.claims.push(ClaimChange::ReleaseRollout);
-                }
-                let targets = campaign.operations.targets().into_iter();
-                let released = targets
-                    .filter(|target| campaign.targets.status(*target) == TargetStatus::Idle)
-                    .map(|target| ClaimChange::ReleaseDevice(campaign.targets.device(target)));
-                self.decision.claims.extend(released);
-            }
-            CampaignEvent::OperationStarted(started) => {
-                let claim = ClaimChange::TakeDevice(started.device, started.operation);
-                self.decision.claims.push(claim);
-            }
-            _ => {}
-        }
+        decide::claim::of(campaign, &event, &mut self.decision.claims);
         let applied = campaign.apply_to(target, &event, self.now);
         debug_assert_eq!(applied, Ok(()), "decided an event that cannot follow: {event:?}");
         if let Some(target) = target {
@@ -105,8 +96,7 @@ impl Handling<'_> {
                 observations.outage.turn_ended(target);
                 let watch = observations.watch(target);
                 (watch.work.calling, watch.work.cancelling) = (None, None);
-                let device = campaign.targets.device(target);
-                self.decision.claims.push(ClaimChange::ReleaseDevice(device));
+                self.decision.claims.push(decide::claim::of_ended(campaign, target));
             }
             self.sync(target);
         }
@@ -148,46 +138,26 @@ impl Handling<'_> {
     }
 
     pub(in crate::campaign) fn send_cancel(&mut self, target: u32) {
-        let work = &mut self.live.observations.watch(target).work;
-        // A Cancel must not overtake its Update: it waits for that call's answer.
-        if work.calling.is_some() || work.cancelling.is_some() {
-            return;
-        }
-        work.timers.stop(Timer::Cancel);
-        let campaign = &self.live.campaign;
-        if let Some(operation) = campaign.operations.get(target) {
-            let question = self.live.questions.ask();
-            work.cancelling = Some(question);
-            self.decision.effects.push(Effect::SendCancel {
-                device: campaign.targets.device(target),
-                operation: operation.id,
-                url: campaign.definition.base_image.url.clone(),
-                question,
-            });
-        }
-        self.sync(target);
-    }
-
-    pub(in crate::campaign) fn send_update(&mut self, target: u32) {
-        let campaign = &self.live.campaign;
-        if let Some(operation) = campaign.operations.get(target) {
-            let question = self.live.questions.ask();
-            self.live.observations.watch(target).work.calling = Some(question);
-            self.decision.effects.push(Effect::SendUpdate {
-                device: campaign.targets.device(target),
-                operation: operation.id,
-                url: campaign.definition.base_image.url.clone(),
-                question,
-            });
+        if self.asking().send_cancel(target) {
+            self.sync(target);
         }
     }
 
     pub(in crate::campaign) fn read(&mut self, target: u32, purpose: ReadPurpose) {
-        let question = self.live.questions.ask();
-        self.live.observations.watch(target).work.reading = Some((purpose, question));
-        let device = self.campaign().targets.device(target);
-        self.decision.effects.push(Effect::ReadBaseImage { device, purpose, question });
+        self.asking().read(target, purpose);
         self.sync(target);
+    }
+
+    /// May only look, and change what is seen.
+    fn seeing(&mut self) -> Seeing<'_> {
+        let LiveCampaign { campaign, observations, recovered, .. } = &mut *self.live;
+        Seeing { campaign, observations, recovered: *recovered, now: self.now }
+    }
+
+    /// May only ask.
+    fn asking(&mut self) -> Asking<'_> {
+        let LiveCampaign { campaign, observations, questions, .. } = &mut *self.live;
+        Asking { campaign, observations, questions, effects: &mut self.decision.effects }
     }
 
     /// Only a tick looks at the time: a report that arrives at the very instant of a deadline, told
@@ -230,12 +200,9 @@ impl Handling<'_> {
         while self.live.admits_any() {
             self.catch_up();
             if let Some(target) = self.live.schedule.first_already_updating() {
-                let device = self.campaign().targets.device(target);
-                self.record(OperationReadmitted { device }.into());
-                // What it showed and that it came back meant nothing while its target was idle.
-                let settled_at = self.now + SETTLING;
-                let timers = &mut self.live.observations.watch(target).work.timers;
-                timers.begin(Timer::Settled, settled_at);
+                let event = decide::attempt::readmitted(self.campaign(), target);
+                self.record(event);
+                self.seeing().readmitted(target);
                 self.sync(target);
                 continue;
             }

@@ -2,8 +2,7 @@
 
 use super::Handling;
 use crate::campaign::decide::{self, Rejection};
-use crate::campaign::live::LiveCampaign;
-use crate::effect::{Effect, Reaction};
+use crate::effect::Reaction;
 use crate::id::DeviceId;
 use crate::operation::at_work::SETTLING;
 use crate::question::Question;
@@ -42,16 +41,10 @@ impl Handling<'_> {
     }
 
     pub(in crate::campaign) fn ask_for_snapshot(&mut self) {
-        let LiveCampaign { campaign, observations, schedule, questions, .. } = &mut *self.live;
-        let waits = schedule.snapshot_at.is_some_and(|at| at > self.now);
-        if waits || !decide::snapshot::is_due(campaign, self.now) {
-            return;
-        }
-        schedule.snapshot_at = None;
-        if observations.snapshot_asked.is_none() {
-            let question = questions.ask();
-            observations.snapshot_asked = Some(question);
-            self.decision.effects.push(Effect::TakeSnapshot { question });
+        let waits = self.live.schedule.snapshot_at.is_some_and(|at| at > self.now);
+        if !waits && decide::snapshot::is_due(self.campaign(), self.now) {
+            self.live.schedule.snapshot_at = None;
+            self.asking().take_snapshot();
         }
     }
 }

@@ -39,213 +39,26 @@
 //! assert_eq!(platform.world().requests, 0);
 //! ```
 
+mod call;
 mod devices;
 mod register;
+mod world;
 
-use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::FutureExt;
-use futures::channel::oneshot;
 use futures::future::{BoxFuture, pending};
 use hedgerow_core::{
-    Channel, DeviceId, ImageUrl, OperationId, Presence, RequestAnswer, SystemModelHandle, TenantId,
+    Channel, DeviceId, ImageUrl, OperationId, RequestAnswer, SystemModelHandle, TenantId,
     TransportError,
 };
 use hedgerow_engine::Sighting;
 use hedgerow_engine::ports::{DeviceTransport, FleetDirectory};
 
+pub use self::call::{Call, End, Fate, Named, Page, Request, Wanted, not_found};
 pub use self::devices::{Devices, report_of};
 pub use self::register::{Register, Registered};
-
-/// What a request asks a device for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wanted {
-    /// To install an image.
-    Update,
-    /// To give up an update.
-    Cancel,
-}
-
-/// A request to a device.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
-    /// What it asks for.
-    pub wanted: Wanted,
-    /// The device.
-    pub device: DeviceId,
-    /// The operation.
-    pub operation: OperationId,
-    /// The image.
-    pub url: ImageUrl,
-}
-
-/// A call of an engine.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Call {
-    /// A request to a device.
-    Request(Request),
-    /// What base image does a device show?
-    Read(DeviceId),
-    /// Which devices of this System Model are in the groups of a channel?
-    Targets(Channel, SystemModelHandle),
-    /// Where are these devices?
-    Presence(Vec<DeviceId>),
-}
-
-/// How a call ended.
-#[derive(Clone, Copy, Debug)]
-pub enum End<'a> {
-    /// A request was answered.
-    Answered(&'a RequestAnswer),
-    /// A base image was read, or could not be.
-    Shown(&'a Result<Option<String>, TransportError>),
-    /// The directory has answered.
-    Told,
-    /// There was no answer: nobody waits for one any more, or whoever waited has died.
-    Given,
-}
-
-/// What the directory says: devices, and where they are.
-pub type Named = Result<Vec<(DeviceId, Sighting)>, TransportError>;
-
-/// What becomes of a call: its answer, and when it is given.
-#[derive(Debug)]
-pub struct Fate<T> {
-    /// `None`: it is never answered.
-    pub answer: Option<T>,
-    /// Opens when the answer is due; `None`: it is at once.
-    pub due: Option<oneshot::Receiver<()>>,
-    /// An answer of the directory may be put together page by page, after it was due.
-    pub pages: Vec<Page>,
-}
-
-/// A part of an answer of the directory.
-#[derive(Debug)]
-pub struct Page {
-    /// Which of the devices it has.
-    pub devices: Range<usize>,
-    /// Opens when it is put together.
-    pub due: oneshot::Receiver<()>,
-}
-
-impl<T> Fate<T> {
-    /// It is answered at once.
-    pub fn now(answer: T) -> Self {
-        Self { answer: Some(answer), due: None, pages: Vec::new() }
-    }
-
-    /// It is answered when that opens, or is dropped.
-    pub fn when(due: oneshot::Receiver<()>, answer: T) -> Self {
-        Self { due: Some(due), ..Self::now(answer) }
-    }
-
-    /// It is never answered.
-    #[must_use]
-    pub fn never() -> Self {
-        Self { answer: None, due: None, pages: Vec::new() }
-    }
-}
-
-/// The answer about a device that there is not.
-#[must_use]
-pub fn not_found() -> RequestAnswer {
-    let error = TransportError::new("HTTP status 404: Device not found");
-    RequestAnswer::of_http_status(404, error)
-}
-
-/// The devices of a platform, and everything about a call that is not as it is by default. The hooks
-/// of one call come in the order in which they stand here.
-pub trait World: Sized + Send + 'static {
-    /// Which engine calls.
-    type Caller: Clone + Send + Sync + 'static;
-    /// What is remembered of a call until it ends.
-    type Noted: Send + 'static;
-
-    /// The devices.
-    fn register(&self) -> &Register;
-
-    /// The number under which a tenant's devices are registered.
-    fn tenant(&mut self, _tenant: &TenantId) -> usize {
-        0
-    }
-
-    /// A call is made. `None`: by an engine that is dead, or dies of it, and never has an answer.
-    fn begins(&mut self, caller: &Self::Caller, tenant: usize, call: &Call) -> Option<Self::Noted>;
-
-    /// What is answered to a request.
-    fn request(&mut self, tenant: usize, request: &Request) -> Fate<RequestAnswer> {
-        let Some(index) = self.register().find(tenant, request.device) else {
-            return Fate::now(not_found());
-        };
-        self.deliver(index, request);
-        Fate::now(RequestAnswer::Accepted)
-    }
-
-    /// A request reaches its device.
-    fn deliver(&mut self, _index: u32, _request: &Request) {}
-
-    /// What is answered to a read.
-    fn read(
-        &mut self,
-        tenant: usize,
-        device: DeviceId,
-    ) -> Fate<Result<Option<String>, TransportError>> {
-        let register = self.register();
-        let found = register.find(tenant, device).and_then(|index| register.get(index));
-        let missing = || TransportError::new("HTTP status 404: Device not found");
-        Fate::now(found.map(|device| device.version.clone()).ok_or_else(missing))
-    }
-
-    /// Which targets the directory names.
-    fn targets(
-        &mut self,
-        tenant: usize,
-        channel: &Channel,
-        system_model: &SystemModelHandle,
-        _noted: &mut Self::Noted,
-    ) -> Fate<Named> {
-        let register = self.register();
-        let named = register.targets(tenant, channel, system_model).into_iter();
-        let there = |device| register.presence(tenant, device).or(Some(Presence::Offline));
-        Fate::now(Ok(named.map(|device| (device, Sighting::now(there(device)))).collect()))
-    }
-
-    /// Where the directory says that these devices are, in their order.
-    fn presence(
-        &mut self,
-        tenant: usize,
-        devices: &[DeviceId],
-        _noted: &mut Self::Noted,
-    ) -> Fate<Named> {
-        let register = self.register();
-        let there = |device: &DeviceId| Sighting::now(register.presence(tenant, *device));
-        Fate::now(Ok(devices.iter().map(|device| (*device, there(device))).collect()))
-    }
-
-    /// The call was made; its answer may be on its way.
-    fn made(&mut self, _caller: &Self::Caller, _noted: &Self::Noted) {}
-
-    /// A page of what the directory answers is put together.
-    fn page(&mut self, _tenant: usize, _noted: &mut Self::Noted, _devices: Range<usize>) {}
-
-    /// The directory answers: what it names can still be changed.
-    fn named(
-        &mut self,
-        _tenant: usize,
-        _noted: &mut Self::Noted,
-        _named: &mut Vec<(DeviceId, Sighting)>,
-    ) {
-    }
-
-    /// Whether an engine is still there to be answered.
-    fn lives(&self, _caller: &Self::Caller) -> bool {
-        true
-    }
-
-    /// A call has come to its end.
-    fn ends(&mut self, _caller: &Self::Caller, _noted: Self::Noted, _end: End<'_>) {}
-}
+pub use self::world::World;
 
 /// A handle to a world, as one engine sees it.
 pub struct Platform<W: World> {

@@ -57,7 +57,7 @@ impl Lens {
 impl Inner {
     fn is_alive(&self, caller: Caller) -> bool {
         let engine = self.engines[caller.slot];
-        engine.running && !engine.doomed && engine.generation == caller.generation
+        engine.alive && !engine.doomed && engine.generation == caller.generation
     }
 
     fn die(&mut self, caller: Caller, what: &str) {

@@ -79,10 +79,10 @@ pub(super) struct Thing {
 
 /// An engine, as the world sees it.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Alive {
+pub(super) struct Process {
     /// Counts the engines of the slot: calls of an earlier one come to nothing.
     pub(super) generation: u64,
-    pub(super) running: bool,
+    pub(super) alive: bool,
     /// It is being started, and runs nothing yet.
     pub(super) starting: bool,
     /// It dies as soon as it stops for breath.
@@ -114,7 +114,7 @@ pub(super) struct Inner {
     pub(super) faults: Faults,
     pub(super) down_until: Option<Timestamp>,
     pub(super) slow_until: Option<Timestamp>,
-    pub(super) engines: [Alive; 2],
+    pub(super) engines: [Process; 2],
     /// What engines were told and have not acknowledged.
     pub(super) pending: [BTreeMap<u64, (usize, Observation, Told)>; 2],
     /// How many appends were refused in the latest step in which one was.
@@ -205,7 +205,7 @@ impl World {
             faults,
             down_until: None,
             slow_until: None,
-            engines: [Alive::default(); 2],
+            engines: [Process::default(); 2],
             pending: [BTreeMap::new(), BTreeMap::new()],
             refused: (0, 0),
             backlog: Vec::new(),

@@ -3,13 +3,12 @@
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use hedgerow_core::{CampaignId, Reaction, TenantId};
+use hedgerow_core::{CampaignId, Reaction, StreamId, TenantId};
 use hedgerow_engine::{Engine, EngineError, Observation, TargetFilter};
 
 use super::Run;
 use crate::simulate::Invariant;
 use crate::simulate::check::Asked;
-use hedgerow_core::StreamId;
 
 /// More targets than a scenario has.
 const ALL_TARGETS: usize = 1_000_000;

@@ -8,6 +8,7 @@
 //! is audited.
 
 mod campaign;
+mod commands;
 mod hooks;
 mod judged;
 mod log;
@@ -16,18 +17,15 @@ mod world;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use futures::FutureExt;
-use futures::future::BoxFuture;
 use hedgerow_core::{
-    CampaignId, Command, DeviceId, OperationId, OperationReport, Presence, Rejection, ReportStatus,
-    RunningOperations, StatusCode, TenantId, Timestamp, WhenRunning,
+    CampaignId, DeviceId, OperationId, OperationReport, Presence, ReportStatus, StatusCode,
+    TenantId, Timestamp,
 };
 use hedgerow_engine::store::EventStore;
-use hedgerow_engine::{Engine, EngineBuilder, EngineError, Observation};
-use serde_json::{Map, Value, json};
+use hedgerow_engine::{Engine, EngineBuilder, Observation};
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use self::campaign::Refused;
 use self::hooks::{LoggedStore, SLOT};
 use self::log::CrashPoint;
 pub(super) use self::world::device_id;
@@ -35,12 +33,11 @@ use self::world::{CALLS, DueStep, World};
 use crate::blocking::BlockingStore;
 use crate::platform::Platform;
 use crate::runtime::{Executor, VirtualClock};
-use crate::scenario::format::{Action, OtaEvent, Scenario, Stimulus, merge};
-use crate::simulate::check::Asked;
+use crate::scenario::format::{Action, OtaEvent, Scenario, Stimulus};
 use crate::simulate::{Audit, Violation, audit};
 
-/// Turns at one instant after which a scenario is taken to run in circles.
-const MOST_TURNS: u32 = 1_000_000;
+/// Steps at one instant after which a scenario is taken to run in circles.
+const MOST_STEPS_AT_ONCE: u32 = 1_000_000;
 
 /// Why a scenario could not be run to its end.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -167,7 +164,7 @@ impl Run<'_> {
             self.scenario.stimuli.iter().enumerate().collect();
         stimuli.sort_by_key(|(_, stimulus)| stimulus.at_ms);
         let mut stimuli = stimuli.into_iter().peekable();
-        let mut turns = 0;
+        let mut at_once = 0;
         loop {
             let stimulus = stimuli.peek().map(|(_, stimulus)| stimulus.at_ms);
             let sleep = self.clock.next_sleep().map(Timestamp::as_millis);
@@ -176,8 +173,8 @@ impl Run<'_> {
             let Some(next) = next.filter(|next| *next <= self.scenario.run_until_ms) else {
                 return Ok(());
             };
-            turns = if next > self.now_ms { 0 } else { turns + 1 };
-            if turns > MOST_TURNS {
+            at_once = if next > self.now_ms { 0 } else { at_once + 1 };
+            if at_once > MOST_STEPS_AT_ONCE {
                 return Err(RunError::Circles { at_ms: self.now_ms });
             }
             self.now_ms = self.now_ms.max(next);
@@ -369,122 +366,6 @@ impl Run<'_> {
         if let Some(report) = report(sender, operation, &event.status, details) {
             self.observe(Observation::Report(report));
         }
-    }
-
-    fn command(&mut self, index: usize, action: &Action) {
-        let Some(campaign) = action.commanded_campaign() else { return };
-        let name = action.name();
-        let result = match action {
-            Action::CreateCampaign { changes, refuse_if_running, .. } => {
-                self.create(campaign, changes, *refuse_if_running)
-            }
-            Action::UpdateCampaign { set, .. } => self.update(campaign, set),
-            Action::Cancel { stop_operations, .. } => {
-                let running = if *stop_operations {
-                    RunningOperations::Stop
-                } else {
-                    RunningOperations::Finish
-                };
-                self.ask(campaign, Command::Cancel { running })
-            }
-            Action::Pause { .. } => self.ask(campaign, Command::Pause),
-            Action::Resume { .. } => self.ask(campaign, Command::Resume),
-            _ => self.ask(campaign, Command::Delete),
-        };
-        let mut entry = json!({
-            "at_ms": self.now_ms, "kind": "command", "stimulus": index, "command": name,
-            "campaign": campaign, "result": if result.is_ok() { "ok" } else { "error" },
-        });
-        if let (Err(Some(refused)), Some(entry)) = (result, entry.as_object_mut()) {
-            entry.insert("field".to_owned(), refused.field.into());
-            entry.insert("message".to_owned(), refused.why.into());
-        }
-        self.platform.world().log.push(entry);
-        self.settle();
-    }
-
-    /// Waits for the engine's answer to a command; an engine that is down gives none.
-    fn answered(
-        &mut self,
-        asked: Asked,
-        ask: impl FnOnce(Engine, TenantId) -> BoxFuture<'static, Result<(), EngineError>>,
-    ) -> Result<(), Option<Refused>> {
-        let Some(engine) = self.engine.clone() else { return Err(None) };
-        match self.ask_engine(engine, asked, ask) {
-            Some(Ok(())) => Ok(()),
-            Some(Err(EngineError::Rejected(Rejection::NotEditable { field, .. }))) => {
-                let why = "only the limits of a started campaign can be edited".to_owned();
-                Err(Some(Refused { field: field.to_owned(), why }))
-            }
-            Some(Err(EngineError::Rejected(Rejection::Limits(error)))) => {
-                let field = campaign::limit_field(&error).to_owned();
-                Err(Some(Refused { field, why: error.to_string() }))
-            }
-            Some(Err(_)) | None => Err(None),
-        }
-    }
-
-    fn ask(&mut self, campaign: &str, command: Command) -> Result<(), Option<Refused>> {
-        let id = campaign_id(campaign);
-        let asked = match &command {
-            Command::Pause => Asked::Pause(id),
-            Command::Resume => Asked::Resume(id),
-            Command::Cancel { running } => Asked::Cancel(id, *running),
-            Command::Edit(_) => Asked::Edit(id),
-            Command::Delete | Command::Supersede => Asked::Delete(id),
-        };
-        self.answered(asked, move |engine, tenant| {
-            async move {
-                match command {
-                    Command::Pause => engine.pause(&tenant, id).await,
-                    Command::Resume => engine.resume(&tenant, id).await,
-                    Command::Cancel { running } => engine.cancel(&tenant, id, running).await,
-                    Command::Edit(edit) => engine.edit(&tenant, id, *edit).await,
-                    Command::Delete | Command::Supersede => engine.delete(&tenant, id).await,
-                }
-            }
-            .boxed()
-        })
-    }
-
-    fn create(
-        &mut self,
-        name: &str,
-        changes: &Map<String, Value>,
-        refuse_if_running: bool,
-    ) -> Result<(), Option<Refused>> {
-        let defined = self.scenario.campaigns.iter().find(|campaign| campaign.id == name);
-        let campaign = defined.ok_or(None)?.merged(changes);
-        let when_running =
-            if refuse_if_running { WhenRunning::Refuse } else { WhenRunning::Supersede };
-        let (definition, schedule) = campaign::definition(&campaign, when_running)?;
-        let id = campaign_id(name);
-        self.platform.world().log.name_campaign(id, name);
-        let created = self.answered(Asked::Create(id), move |engine, tenant| {
-            async move { engine.create(&tenant, id, definition, schedule).await }.boxed()
-        });
-        // An engine that died before it answered may have created it all the same.
-        if created.is_ok() || self.platform.world().log.crashed.is_some() {
-            self.campaigns.insert(name.to_owned(), campaign);
-        }
-        created
-    }
-
-    fn update(&mut self, name: &str, set: &Map<String, Value>) -> Result<(), Option<Refused>> {
-        let mut edited = self.campaigns.get(name).ok_or(None)?.clone();
-        let top = ["name", "base_image", "channel", "schedule_at_ms"];
-        let mut changes = Map::new();
-        let mut rollout = Map::new();
-        for (field, value) in set {
-            let place = if top.contains(&field.as_str()) { &mut changes } else { &mut rollout };
-            place.insert(field.clone(), value.clone());
-        }
-        changes.insert("rollout".to_owned(), Value::Object(rollout));
-        merge(&mut edited, &changes);
-        let edit = campaign::edit(set, &edited)?;
-        self.ask(name, Command::Edit(Box::new(edit)))?;
-        self.campaigns.insert(name.to_owned(), edited);
-        Ok(())
     }
 }
 

@@ -36,15 +36,15 @@ impl Run<'_> {
         let newest = wait(self.store.last_recorded_at())?;
         let lens = {
             let mut inner = self.world.inner();
-            if inner.engines[slot].running {
+            if inner.engines[slot].alive {
                 return Ok(());
             }
-            if !inner.engines[1 - slot].running {
+            if !inner.engines[1 - slot].alive {
                 // It begins where the wall clock or the store is, not where another was (E12).
                 inner.engine_time = inner.wall().max(newest.unwrap_or_default());
             }
             let now = inner.engine_now();
-            let beside_another = inner.engines[1 - slot].running;
+            let beside_another = inner.engines[1 - slot].alive;
             inner.judges.engine_starts(beside_another, now);
             if inner.faults.happens(FaultKind::StoreHeld) {
                 let until = inner.now + inner.some_ms(60_000);
@@ -54,7 +54,7 @@ impl Run<'_> {
             inner.note(None, None, || format!("engine {slot} starts"));
             let engine = &mut inner.engines[slot];
             engine.generation += 1;
-            engine.running = true;
+            engine.alive = true;
             engine.starting = true;
             engine.doomed = false;
             Lens { world: self.world.clone(), slot, generation: engine.generation }
@@ -99,7 +99,7 @@ impl Run<'_> {
             // Its store failed, or it died meanwhile: it is started again.
             Some(Err(StoreError::Unavailable { .. })) | None => {
                 let mut inner = self.world.inner();
-                inner.engines[slot].running = false;
+                inner.engines[slot].alive = false;
                 inner.engines[slot].doomed = false;
                 inner.schedule_in(Duration::from_secs(2), Happening::EngineStarts(slot));
                 drop(inner);
@@ -120,7 +120,7 @@ impl Run<'_> {
             // Dropped outside of the lock: calls note their end.
             self.slots[slot] = Slot::default();
             let mut inner = self.world.inner();
-            inner.engines[slot].running = false;
+            inner.engines[slot].alive = false;
             inner.engines[slot].doomed = false;
             let now = inner.engine_now();
             inner.judges.engine_died(slot, now);
@@ -137,7 +137,7 @@ impl Run<'_> {
                 let delay = inner.some_ms(if quick { 2_000 } else { 120_000 });
                 inner.schedule_in(delay, Happening::EngineStarts(0));
             }
-            let alone = !inner.engines.iter().any(|engine| engine.running);
+            let alone = !inner.engines.iter().any(|engine| engine.alive);
             drop(inner);
             if alone {
                 self.store = self.storage.open()?;
@@ -148,15 +148,15 @@ impl Run<'_> {
 
     /// Tells the engines: a report to one of them, everything else to all.
     pub(super) fn tell(&mut self, tenant: usize, observation: Observation) {
-        let running: Vec<usize> = {
+        let alive: Vec<usize> = {
             let mut inner = self.world.inner();
             if let Observation::Presence { device, presence } = &observation {
                 inner.presence_told(tenant, *device, *presence);
             }
-            (0..2).filter(|slot| inner.engines[*slot].running).collect()
+            (0..2).filter(|slot| inner.engines[*slot].alive).collect()
         };
         let is_presence = matches!(observation, Observation::Presence { .. });
-        match running[..] {
+        match alive[..] {
             // Presence is looked up after a start.
             [] if is_presence => {}
             [] => self.world.inner().backlog.push((tenant, observation)),
@@ -174,7 +174,7 @@ impl Run<'_> {
 
     /// Tells an engine what it could not take before; if it is gone, whoever is there.
     pub(super) fn tell_again(&mut self, slot: usize, tenant: usize, observation: Observation) {
-        if !self.world.inner().engines[slot].running {
+        if !self.world.inner().engines[slot].alive {
             return self.tell(tenant, observation);
         }
         if let Observation::Presence { device, presence } = &observation {

@@ -61,7 +61,7 @@ impl Run<'_> {
             }
             F::EngineKilled => {
                 let mut inner = self.world.inner();
-                if inner.engines[0].running && inner.faults.inject(kind) {
+                if inner.engines[0].alive && inner.faults.inject(kind) {
                     inner.engines[0].doomed = true;
                     inner.mark(None, || "engine 0 is killed".to_owned());
                 }
@@ -127,7 +127,7 @@ impl Run<'_> {
         let mut inner = self.world.inner();
         let forward = kind == FaultKind::EngineClockSteps;
         let step = inner.some_ms(if forward { 3_600_000 } else { 86_400_000 });
-        if !forward && inner.engines[1].running || !inner.faults.inject(kind) {
+        if !forward && inner.engines[1].alive || !inner.faults.inject(kind) {
             return;
         }
         let ms = i64::try_from(step.as_millis()).unwrap_or(i64::MAX);
@@ -186,7 +186,7 @@ impl Run<'_> {
         {
             let mut inner = self.world.inner();
             let lasts = inner.some_ms(600_000);
-            let may = self.setup.second_engine && !inner.engines[1].running && !inner.is_behind();
+            let may = self.setup.second_engine && !inner.engines[1].alive && !inner.is_behind();
             if !may || !inner.faults.inject(FaultKind::SecondEngine) {
                 return Ok(());
             }
@@ -275,7 +275,7 @@ impl Run<'_> {
             inner.claimed.clear();
             inner.note(None, None, || "faults stop, everything heals".to_owned());
             inner.heal_devices();
-            if inner.engines[1].running {
+            if inner.engines[1].alive {
                 inner.engines[1].doomed = true;
             }
             inner.schedule_in(Duration::from_secs(60), Happening::Resume);

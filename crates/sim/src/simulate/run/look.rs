@@ -18,7 +18,7 @@ impl Run<'_> {
     pub(super) fn look(&mut self) {
         let (touched, passed_over, moment) = {
             let inner = &mut *self.world.inner();
-            if inner.judges.has_violation() || inner.engines[1].running {
+            if inner.judges.has_violation() || inner.engines[1].alive {
                 return;
             }
             let moment = inner.moment();

@@ -286,7 +286,7 @@ impl<'a> Run<'a> {
             Happening::EngineStarts(slot) => self.start_engine(slot)?,
             Happening::EngineEnds(slot) => {
                 let mut inner = self.world.inner();
-                if inner.engines[slot].running {
+                if inner.engines[slot].alive {
                     inner.engines[slot].doomed = true;
                 }
             }

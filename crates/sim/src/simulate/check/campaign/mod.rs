@@ -226,7 +226,7 @@ impl Model {
     }
 
     /// The device was busy, and is waited for: longer each time (D14).
-    fn turned_away(
+    fn refused(
         &mut self,
         place: usize,
         at: Timestamp,

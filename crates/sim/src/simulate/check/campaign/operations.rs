@@ -210,10 +210,10 @@ impl Model {
                 self.become_final(place, TargetStatus::Successful);
             }
             E::OperationFailed(e) => {
-                let turned_away = e.reason == OperationFailure::UpdateAlreadyInProgress;
+                let busy = e.reason == OperationFailure::UpdateAlreadyInProgress;
                 let series = self.targets[place].series;
                 let most = limits.request_retries;
-                ensure(!turned_away || series >= most, Invariant::OneOperation, || {
+                ensure(!busy || series >= most, Invariant::OneOperation, || {
                     format!("given up after {series} operations that were turned away of {most}")
                 })?;
                 operation.failed(&e.reason, at, limits, &shown, rollback_from).map_err(of(id))?;
@@ -317,7 +317,7 @@ impl Model {
                 } else {
                     // An older version waited for less long.
                     let believed = facts.witness == Witness::Log;
-                    self.turned_away(place, at, not_before, believed)?;
+                    self.refused(place, at, not_before, believed)?;
                 }
             }
         }

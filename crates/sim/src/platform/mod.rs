@@ -42,6 +42,8 @@
 mod call;
 mod devices;
 mod register;
+#[cfg(test)]
+mod tests;
 mod world;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -121,17 +121,14 @@ impl Run<'_> {
         let Some(engine) = self.engine.clone() else { return };
         let tenant = self.tenant.clone();
         let filter = TargetFilter { limit: ALL_TARGETS, ..TargetFilter::default() };
-        let asked = async move { engine.targets(&tenant, id, filter).await };
-        let Some(Ok(page)) = self.executor.run(asked) else { return };
+        let asked = async move {
+            let progress = engine.progress(&tenant, id).await?;
+            let page = engine.targets(&tenant, id, filter).await?;
+            Ok::<_, EngineError>((progress.events, page))
+        };
+        let Some(Ok((events, page))) = self.executor.run(asked) else { return };
         let world = &mut *self.platform.world();
         let now = world.moment().now;
-        let Some(fold) = world.judge.fold(id) else { return };
-        let differs =
-            page.targets.iter().zip(fold.targets()).find(|(shown, told)| **shown != *told);
-        if let Some((shown, told)) = differs {
-            let message = format!("the engine shows {shown:?}, the log says {told:?}");
-            let (device, stream) = (Some(shown.device), Some(StreamId::Campaign(id)));
-            world.judge.broken((Invariant::StateIsFold, message), now, stream, device);
-        }
+        world.judge.targets_shown(id, events, &page.targets, now);
     }
 }

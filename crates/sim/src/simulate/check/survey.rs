@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hedgerow_core::{
     Campaign, CampaignId, CampaignStatus, DeviceId, OperationId, StreamId, TargetCounts,
-    TargetStatus, Timestamp,
+    TargetStatus, TargetView, Timestamp,
 };
 use hedgerow_engine::Progress;
 
@@ -56,6 +56,24 @@ impl Checker {
             );
             let stream = Some(fold.stream());
             self.broken((Invariant::StateIsFold, message), now, stream, None);
+        }
+    }
+
+    /// Compares every target that an engine shows, at that many events, with the fold of the log
+    /// (E1). One that was not alone learns only from its next conflict what another wrote.
+    pub(crate) fn targets_shown(
+        &mut self,
+        id: CampaignId,
+        events: u64,
+        shown: &[TargetView],
+        now: Timestamp,
+    ) {
+        let Some(fold) = self.fold(id).filter(|fold| fold.version() == events) else { return };
+        let differs = shown.iter().zip(fold.targets()).find(|(shown, told)| **shown != *told);
+        if let Some((shown, told)) = differs {
+            let message = format!("the engine shows {shown:?}, the log says {told:?}");
+            let (device, stream) = (Some(shown.device), Some(StreamId::Campaign(id)));
+            self.broken((Invariant::StateIsFold, message), now, stream, device);
         }
     }
 

@@ -273,9 +273,9 @@ impl Task {
                 }
                 Message::LookUp { look_up, found, then, is_last } => {
                     self.under_way -= usize::from(is_last);
-                    if let Some(inputs) = self.sightings.looked_up(look_up, &found, is_last) {
-                        let inputs = inputs.into_iter().chain([then]);
-                        pending.extend(inputs.map(|input| Pending { input, reply: None }));
+                    let mut give = |input| pending.push(Pending { input, reply: None });
+                    if self.sightings.looked_up(look_up, &found, is_last, &mut give) {
+                        give(then);
                     }
                 }
                 Message::Query(query) => queries.push(query),

@@ -77,27 +77,29 @@ impl Sightings {
         Ok(Some(input(device, sighting)))
     }
 
-    /// What a look-up found means, each device by the newest that is known of it; `None` if the
-    /// look-up is void.
+    /// Gives what a look-up found means, each device by the newest that is known of it; `false` if
+    /// the look-up is void.
     pub(super) fn looked_up(
         &mut self,
         look_up: LookUp,
         found: &[(DeviceId, Sighting)],
         is_last: bool,
-    ) -> Option<Vec<Input>> {
-        let (_, told) = self.under_way.as_ref().filter(|(latest, _)| *latest == look_up)?;
+        give: impl FnMut(Input),
+    ) -> bool {
+        let latest = self.under_way.as_ref().filter(|(latest, _)| *latest == look_up);
+        let Some((_, told)) = latest else { return false };
         let newest = |&(device, found): &(DeviceId, Sighting)| {
             // A directory may name a device twice.
             let told = told.get(&device).copied().unwrap_or(found);
             input(device, told.newest(found))
         };
-        let inputs = found.iter().map(newest).collect();
+        found.iter().map(newest).for_each(give);
         if is_last {
             self.under_way = None;
             let oldest = found.iter().map(|(_, sighting)| sighting.as_of).min();
             self.looked_up = oldest.or(self.looked_up);
         }
-        Some(inputs)
+        true
     }
 }
 
@@ -128,10 +130,21 @@ mod tests {
         input(DEVICE, now(presence))
     }
 
+    /// What a part of an answer comes to; `None` if it is void.
+    fn looked_up(
+        sightings: &mut Sightings,
+        look_up: LookUp,
+        found: &[(DeviceId, Sighting)],
+        is_last: bool,
+    ) -> Option<Vec<Input>> {
+        let mut inputs = Vec::new();
+        let counts = sightings.looked_up(look_up, found, is_last, |input| inputs.push(input));
+        counts.then_some(inputs)
+    }
+
     /// The last part of an answer about one device.
     fn answered(sightings: &mut Sightings, look_up: LookUp, found: Sighting) -> Option<Input> {
-        let inputs = sightings.looked_up(look_up, &[(DEVICE, found)], true)?;
-        inputs.into_iter().next()
+        looked_up(sightings, look_up, &[(DEVICE, found)], true)?.into_iter().next()
     }
 
     #[test]
@@ -141,7 +154,7 @@ mod tests {
             let look_up = sightings.begin();
             let found = now(said);
             assert_eq!(sightings.told(DEVICE, now(told)), Ok(Some(means(told))));
-            assert_eq!(sightings.looked_up(look_up, &[], false), Some(Vec::new()));
+            assert_eq!(looked_up(&mut sightings, look_up, &[], false), Some(Vec::new()));
             assert_eq!(answered(&mut sightings, look_up, found), Some(means(told)));
             assert_eq!(sightings.told(DEVICE, now(said)), Ok(Some(means(said))), "told later");
         }
@@ -176,7 +189,7 @@ mod tests {
         let _ = sightings.told(OTHER, now(ONLINE));
         let found = [(DEVICE, now(OFFLINE)), (DEVICE, now(OFFLINE))];
         let twice = vec![means(OFFLINE), means(OFFLINE)];
-        assert_eq!(sightings.looked_up(look_up, &found, true), Some(twice));
+        assert_eq!(looked_up(&mut sightings, look_up, &found, true), Some(twice));
     }
 
     #[test]
@@ -199,7 +212,7 @@ mod tests {
         assert_eq!(sightings.told(DEVICE, now(ONLINE)), Ok(Some(means(ONLINE))));
         assert_eq!(sightings.told(OTHER, now(ONLINE)), Err(Full));
         assert_eq!(sightings.told(DEVICE, now(OFFLINE)), Ok(Some(means(OFFLINE))), "it is known");
-        assert_eq!(sightings.looked_up(look_up, &[], true), Some(Vec::new()));
+        assert_eq!(looked_up(&mut sightings, look_up, &[], true), Some(Vec::new()));
         assert!(sightings.told(OTHER, now(ONLINE)).is_ok());
     }
 }

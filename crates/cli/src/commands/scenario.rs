@@ -37,7 +37,8 @@ Without --json it prints a timeline for people; with it, one observation of the 
 ota-campaign-observation/1 for each file, a line each. It does not judge. A file that requires
 what this program cannot do is skipped; its observation says why.
 
-Exit status: 0 all were run, 2 a file is malformed, 3 a file or store failed.")]
+Exit status: 0 all were run, 2 a file is malformed, 3 a file or store failed, or a rule was broken, which
+ends a run.")]
     Run {
         /// The scenario files
         #[arg(required = true)]
@@ -163,14 +164,22 @@ fn observe(files: &[PathBuf], json: bool, store: Store) -> Result<u8, Failure> {
                 return Ok(0);
             }
         };
-        let Played { log, .. } = play(file, &scenario, store)?;
+        let Played { log, violation, .. } = play(file, &scenario, store)?;
+        if let Some(violation) = &violation {
+            let (file, invariant) = (file.display(), violation.invariant.name());
+            eprintln!(
+                "error: {file}: the run ends early, as a rule was broken ({invariant}, {}): \
+                 `hedgerow scenario test` shows where",
+                violation.rule
+            );
+        }
         if json {
             let observation = Observation::of_run(scenario.id, ENGINE.to_owned(), log);
             writeln!(out, "{}", json!(observation))?;
         } else {
             timeline(&scenario, &log, &mut out)?;
         }
-        Ok(0)
+        Ok(if violation.is_some() { 3 } else { 0 })
     })?;
     out.flush()?;
     Ok(worst)

@@ -1,26 +1,19 @@
 //! A manual OTA update at work: what it is told, and what follows (D8, D9, D11, D12, D14, D20).
 
+use super::decide::{self, ManualRejection};
 use super::{ManualStatus, ManualUpdate};
 use crate::answer::{BaseImageAnswer, ReadPurpose, RequestAnswer};
-use crate::definition::ManualUpdateDefinition;
 use crate::effect::{Effect, Reaction};
-use crate::event::{
-    Confirmation, ManualCancelRequested, ManualCancelSent, ManualFailed, ManualLateReport,
-    ManualReported, ManualRequestAccepted, ManualRequestFailed, ManualRequestReissued,
-    ManualRequestResent, ManualResendKeptBack, ManualStarted, ManualSucceeded, ManualUpdateEvent,
-    OperationFailure,
-};
-use crate::id::{DeviceId, OperationId};
+use crate::event::{ManualFailed, ManualUpdateEvent, OperationFailure};
+use crate::id::DeviceId;
 use crate::input::{Command, Input, Presence};
-use crate::operation::Operation;
 use crate::operation::at_work::{
-    AFTER_RESTART, Answered, AtWork, CancelAnswered, Connection, Fact, Looked, Reach, SETTLING,
-    Situation, Unreadable, at_deadline, request_answered,
+    AFTER_RESTART, AtWork, Connection, Fact, Looked, Reach, SETTLING, Situation, Unreadable,
+    at_deadline,
 };
 use crate::operation::timer::{Due, Stage, Timer};
-use crate::operation::{Cancellation, Delivery, OperationReport, Verdict, backoff};
+use crate::operation::{Cancellation, Operation, OperationReport, backoff};
 use crate::question::{Question, Questions};
-use crate::rollout::RolloutError;
 use crate::time::Timestamp;
 
 /// What an input led to.
@@ -35,37 +28,6 @@ pub struct ManualDecision {
     pub reaction: Reaction,
 }
 
-/// Why an input was refused. Nothing was changed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ManualRejection {
-    /// It has ended.
-    #[error("manual update {id} has ended: there is nothing to cancel")]
-    Ended {
-        /// Its operation.
-        id: OperationId,
-    },
-    /// A command that only a campaign takes.
-    #[error("manual update {id} cannot {command}: it can only be cancelled")]
-    NotForManualUpdates {
-        /// Its operation.
-        id: OperationId,
-        /// The command: `pause`, `resume`, `supersede`, `edit` or `delete`.
-        command: &'static str,
-    },
-    /// A report of another device or operation (D11).
-    #[error("operation {operation} is none of device {device}: the report is refused")]
-    UnknownOperation {
-        /// The device that reported.
-        device: DeviceId,
-        /// The operation that it named.
-        operation: OperationId,
-    },
-    /// A limit outside its range.
-    #[error(transparent)]
-    Limits(#[from] RolloutError),
-}
-
 /// A manual OTA update at work.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LiveManualUpdate {
@@ -77,19 +39,6 @@ pub struct LiveManualUpdate {
     late: u16,
     /// Until a loaded update knows whether its device is online, nothing is due.
     recovered: bool,
-}
-
-impl ManualUpdate {
-    /// Decides the event that begins a manual update (D20).
-    ///
-    /// # Errors
-    /// [`ManualRejection::Limits`] if a limit is outside its range.
-    pub fn create(
-        definition: ManualUpdateDefinition,
-    ) -> Result<ManualUpdateEvent, ManualRejection> {
-        definition.limits.validate()?;
-        Ok(ManualStarted { definition }.into())
-    }
 }
 
 impl LiveManualUpdate {
@@ -227,11 +176,8 @@ impl LiveManualUpdate {
         decision: &mut ManualDecision,
         now: Timestamp,
     ) -> Result<(), ManualRejection> {
-        let Some(operation) = self.update.operation() else {
-            return Err(ManualRejection::Ended { id: self.update.id });
-        };
-        if operation.cancellation == Cancellation::NotWanted {
-            self.record(decision, ManualCancelRequested {}, now);
+        if let Some(event) = decide::cancel(&self.update)? {
+            self.record(decision, event, now);
             self.send_wanted_cancel(decision);
         } else {
             decision.reaction = Reaction::Unchanged;
@@ -313,8 +259,7 @@ impl LiveManualUpdate {
             if self.late & status == 0 {
                 self.late |= status;
                 decision.reaction = Reaction::Late;
-                let (status, code) = (report.status, report.code.clone());
-                self.record(decision, ManualLateReport { status, code }, now);
+                self.record(decision, decide::late(report), now);
             } else {
                 decision.reaction = Reaction::Unchanged;
             }
@@ -322,31 +267,12 @@ impl LiveManualUpdate {
         };
         let limits = &definition.limits;
         let situation = Situation { operation, limits, reach: self.reach(), now };
-        let event: ManualUpdateEvent = match self.work.reported(situation, report) {
-            Verdict::Unchanged | Verdict::TooSoon => {
-                decision.reaction = Reaction::Unchanged;
-                return Ok(());
-            }
-            Verdict::Now(phase) => ManualReported {
-                phase,
-                progress: report.progress.min(100),
-                code: report.code.clone(),
-                message: report.short_message(),
-                observed_at: report.observed_at,
-            }
-            .into(),
-            Verdict::Succeeded => ManualSucceeded { confirmation: Confirmation::Reported }.into(),
-            // There is no target that a new operation could be for.
-            Verdict::Refused => {
-                ManualFailed { reason: OperationFailure::UpdateAlreadyInProgress }.into()
-            }
-            Verdict::Failed => {
-                let code = report.code.clone();
-                let message = report.short_message();
-                ManualFailed { reason: OperationFailure::Reported { code, message } }.into()
-            }
-        };
-        self.record(decision, event, now);
+        let verdict = self.work.reported(situation, report);
+        if let Some(event) = decide::reported(report, verdict) {
+            self.record(decision, event, now);
+        } else {
+            decision.reaction = Reaction::Unchanged;
+        }
         Ok(())
     }
 
@@ -362,17 +288,8 @@ impl LiveManualUpdate {
             return;
         }
         let Some(operation) = self.update.operation() else { return };
-        if operation.delivery == Delivery::Unanswered {
-            match request_answered(operation, answer) {
-                Answered::Accepted => self.record(decision, ManualRequestAccepted {}, now),
-                Answered::Refused { detail } => {
-                    let reason = OperationFailure::RequestRejected { detail };
-                    self.record(decision, ManualFailed { reason }, now);
-                }
-                Answered::Failed { detail, .. } => {
-                    self.record(decision, ManualRequestFailed { detail }, now);
-                }
-            }
+        if let Some(event) = decide::request_answered(operation, answer) {
+            self.record(decision, event, now);
         }
         self.send_wanted_cancel(decision);
     }
@@ -395,8 +312,8 @@ impl LiveManualUpdate {
         let (id, device) = (self.update.id.as_uuid(), self.update.definition.device);
         let delay = |failures| backoff::delay(id, device, failures);
         let cancelled = self.work.cancel_answered(answer, now, delay);
-        let Some(CancelAnswered { refused }) = cancelled else { return };
-        self.record(decision, ManualCancelSent { refused }, now);
+        let Some(answered) = cancelled else { return };
+        self.record(decision, decide::cancel_answered(answered), now);
     }
 
     fn timers(&mut self, decision: &mut ManualDecision, now: Timestamp) {
@@ -455,18 +372,8 @@ impl LiveManualUpdate {
 
     /// Records what has become of it, and sends what follows.
     fn happened(&mut self, decision: &mut ManualDecision, fact: Fact, now: Timestamp) {
-        let failed = |reason| ManualFailed { reason }.into();
         let sends = matches!(fact, Fact::Resend | Fact::Reissue);
-        let event: ManualUpdateEvent = match fact {
-            Fact::Confirmed => ManualSucceeded { confirmation: Confirmation::BaseImage }.into(),
-            Fact::RolledBack { version } => failed(OperationFailure::SystemRollback { version }),
-            Fact::Stalled => failed(OperationFailure::Stalled),
-            Fact::RequestTimeout => failed(OperationFailure::RequestTimeout),
-            Fact::Resend => ManualRequestResent {}.into(),
-            Fact::ResendWhileOffline => ManualResendKeptBack {}.into(),
-            Fact::Reissue => ManualRequestReissued {}.into(),
-        };
-        self.record(decision, event, now);
+        self.record(decision, decide::fact(fact), now);
         if sends {
             let effect = self.send_update();
             decision.effects.push(effect);
@@ -480,6 +387,7 @@ impl LiveManualUpdate {
     }
 }
 
+/// Which of its timers count.
 fn stage(operation: &Operation) -> Stage {
     if operation.kept_back { Stage::KeptBack } else { Stage::InProgress }
 }

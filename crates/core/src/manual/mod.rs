@@ -1,11 +1,14 @@
 //! A manual OTA update: an operation started by a person, outside any campaign, without checks of
-//! System Model or version (D20). The folded state, and the fold; `live` has it at work.
+//! System Model or version (D20). The folded state, and the fold; `live` has it at work, `decide` says what is
+//! recorded.
 
+mod decide;
 mod live;
 
 use serde::{Deserialize, Serialize};
 
-pub use live::{LiveManualUpdate, ManualDecision, ManualRejection};
+pub use decide::ManualRejection;
+pub use live::{LiveManualUpdate, ManualDecision};
 
 use crate::definition::ManualUpdateDefinition;
 use crate::envelope::{ApplyError, StreamId};

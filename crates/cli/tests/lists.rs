@@ -90,12 +90,12 @@ fn a_device_is_shown_with_its_operations() {
     let listed = json(&["campaigns", db, "--json"]);
     let id = listed["campaigns"][0]["campaign"].as_str().expect("an id");
     let successful = all_targets(db, id, &["--status", "successful"]);
-    let with_operation = successful.iter().find(|t| !t["details"]["latest_operation"].is_null());
+    let with_operation = successful.iter().find(|t| !t["details"]["operations"][0].is_null());
     let target = with_operation.expect("one that was updated");
     let device = target["device"].as_str().expect("a device");
     let operations = json(&["device", db, device, "--json"]);
     let latest = &operations["operations"][0];
-    assert_eq!(latest["operation"], target["details"]["latest_operation"]["id"]);
+    assert_eq!(latest, &target["details"]["operations"][0]);
     assert_eq!(latest["stream"], format!("campaign/{id}"));
     assert!(latest["end"]["succeeded"].is_string(), "{latest}");
     let for_people = text(&hedgerow(&["device", db, device]).stdout);

@@ -99,7 +99,8 @@ fn in_words(end: &OperationEnd) -> String {
     }
 }
 
-fn as_json(entry: &OperationEntry) -> Value {
+/// An operation as JSON has it.
+pub(super) fn as_json(entry: &OperationEntry) -> Value {
     json!({
         "operation": entry.operation,
         "stream": entry.stream,

@@ -10,6 +10,7 @@ use hedgerow_engine::view::{Failure, TargetDetails, TargetEntry, TargetQuery};
 use hedgerow_sim::runtime::wait;
 use serde_json::{Value, json};
 
+use super::device;
 use super::output::{print, to_paste};
 use super::reading::{ReadError, finish};
 use super::rows::{self, one_of, time};
@@ -160,9 +161,6 @@ fn details_as_json(details: &TargetDetails) -> Value {
         "failure": details.failure,
         "trouble": details.trouble,
         "contradiction": details.contradiction,
-        "latest_operation": details.latest_operation.map(|(id, began_at)| json!({
-            "id": id,
-            "began_at": time(began_at),
-        })),
+        "operations": details.operations.iter().map(device::as_json).collect::<Vec<_>>(),
     })
 }

@@ -10,7 +10,7 @@ use hedgerow_core::{
 
 use super::follow::read;
 use super::key::{self, ListedBy};
-use super::row::{CampaignEntry, OperationEntry, TargetEntry};
+use super::row::{CampaignEntry, OperationEntry, OperationPlace, TargetDetails, TargetEntry};
 use super::standing::{CHUNK, Standing, Sums};
 use super::store::{Direction, RowKey, ViewStore};
 use crate::store::StoreError;
@@ -299,7 +299,20 @@ impl Views {
         let has_more = rows.len() > limit;
         rows.truncate(limit);
         let next = rows.last().filter(|_| has_more).map(|(key, _)| Cursor(key.clone()));
-        let entries = rows.iter().map(|(_, row)| read(row)).collect::<Result<_, _>>()?;
+        let mut entries = Vec::with_capacity(rows.len());
+        for (key, row) in &rows {
+            match read(row)? {
+                OperationPlace::Manual(entry) => entries.push(entry),
+                OperationPlace::Target(id, place) => {
+                    let row = self.rows.get(vec![key::target(tenant, id, place)]).await?;
+                    let Some(row) = row.into_iter().next().flatten() else { continue };
+                    let details: TargetDetails = read(&row)?;
+                    let named = key::operation_of(key);
+                    let is_named = |entry: &OperationEntry| Some(entry.operation) == named;
+                    entries.extend(details.operations.into_iter().find(is_named));
+                }
+            }
+        }
         Ok(Page { entries, next })
     }
 

@@ -13,7 +13,9 @@ use hedgerow_core::{
 };
 
 use super::key::{self, ListedBy};
-use super::row::{CampaignEntry, Failure, OperationEnd, OperationEntry, TargetDetails};
+use super::row::{
+    CampaignEntry, Failure, OperationEnd, OperationEntry, OperationPlace, TargetDetails,
+};
 use super::standing::{self, CHUNK, Standing, Sums};
 use super::store::RowKey;
 
@@ -23,19 +25,22 @@ pub(super) type Changes = BTreeMap<RowKey, Option<Vec<u8>>>;
 /// So long is what one row of counts over time stands for.
 const MINUTE: i64 = 60_000;
 
-/// What is known of a target that something happens to.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Known {
-    pub(super) details: TargetDetails,
-    pub(super) operation: Option<OperationEntry>,
+/// The most operations of a target that are kept.
+const OPERATIONS: usize = 100;
+
+/// A target that is known, and whether its row is that of what is known.
+struct Touched {
+    details: TargetDetails,
+    is_changed: bool,
+    /// Operations to be found by their device from now on, and no more.
+    begun: Vec<RowKey>,
+    gone: Vec<RowKey>,
 }
 
-/// A target that is known, and whether its rows are those of what is known.
-struct Touched {
-    known: Known,
-    is_changed: bool,
-    /// Operations that gave way to another one before they were written.
-    past: Vec<OperationEntry>,
+impl Touched {
+    fn with(details: TargetDetails) -> Self {
+        Self { details, is_changed: false, begun: Vec::new(), gone: Vec::new() }
+    }
 }
 
 /// A campaign that is being followed.
@@ -123,9 +128,8 @@ impl FollowedCampaign {
     }
 
     /// What was read of a target.
-    pub(super) fn know(&mut self, place: u32, known: Known) {
-        let touched = Touched { known, is_changed: false, past: Vec::new() };
-        self.touched.insert(place, touched);
+    pub(super) fn know(&mut self, place: u32, details: TargetDetails) {
+        self.touched.insert(place, Touched::with(details));
     }
 
     /// Follows the campaign by one event.
@@ -163,13 +167,10 @@ impl FollowedCampaign {
         let device = self.campaign.devices()[place as usize];
         let Some(target) = self.campaign.target(device) else { return };
         self.changed_chunks.insert(place / CHUNK);
-        let touched = self.touched.entry(place).or_insert_with(|| Touched {
-            known: Known::default(),
-            is_changed: false,
-            past: Vec::new(),
-        });
+        let touched =
+            self.touched.entry(place).or_insert_with(|| Touched::with(TargetDetails::default()));
         touched.is_changed = true;
-        let Known { details, operation } = &mut touched.known;
+        let details = &mut touched.details;
         details.changed_at = at;
         details.retry_count = target.retry_count;
         details.not_before = target.not_before;
@@ -189,13 +190,15 @@ impl FollowedCampaign {
             CampaignEvent::ResendFailed(e) => details.trouble = Some(e.detail.clone()),
             _ => {}
         }
-        if let (CampaignEvent::LateReportReceived(e), Some(entry)) = (event, &mut *operation)
-            && entry.operation == e.operation
+        if let CampaignEvent::LateReportReceived(e) = event
+            && let Some(entry) =
+                details.operations.iter_mut().find(|of| of.operation == e.operation)
         {
             entry.late_report = Some((at, e.status));
         }
+        let latest = details.operations.last_mut();
         if let Some(now) = &target.operation {
-            if operation.as_ref().is_none_or(|entry| entry.operation != now.id) {
+            if latest.is_none_or(|latest| latest.operation != now.id) {
                 let entry = OperationEntry {
                     operation: now.id,
                     stream: StreamId::Campaign(self.campaign.id()),
@@ -210,16 +213,20 @@ impl FollowedCampaign {
                     ended: None,
                     late_report: None,
                 };
-                details.latest_operation = Some((now.id, at));
-                touched.past.extend(operation.replace(entry));
+                touched.begun.push(operation_key(&self.campaign, &entry));
+                details.operations.push(entry);
+                if details.operations.len() > OPERATIONS {
+                    let oldest = details.operations.remove(0);
+                    touched.gone.push(operation_key(&self.campaign, &oldest));
+                }
             }
-            if let Some(entry) = operation {
-                entry.follow(now);
+            if let Some(latest) = details.operations.last_mut() {
+                latest.follow(now);
             }
-        } else if let Some(entry) = operation
-            && entry.ended.is_none()
+        } else if let Some(latest) = latest
+            && latest.ended.is_none()
         {
-            entry.ended = Some((at, end_of(event)));
+            latest.ended = Some((at, end_of(event)));
         }
         details.operation = target.operation;
     }
@@ -244,13 +251,13 @@ impl FollowedCampaign {
         let campaign = &self.campaign;
         self.touched.retain(|place, touched| {
             if std::mem::take(&mut touched.is_changed) {
-                changes
-                    .insert(key::target(&tenant, id, *place), Some(json(&touched.known.details)));
-                let now = touched.known.operation.iter();
-                for entry in touched.past.iter().chain(now) {
-                    changes.insert(operation_key(campaign, entry), Some(json(entry)));
+                changes.insert(key::target(&tenant, id, *place), Some(json(&touched.details)));
+                if !touched.begun.is_empty() {
+                    let found = json(&OperationPlace::Target(id, *place));
+                    let begun = touched.begun.drain(..);
+                    changes.extend(begun.map(|key| (key, Some(found.clone()))));
                 }
-                touched.past.clear();
+                changes.extend(touched.gone.drain(..).map(|key| (key, None)));
             }
             // What may still change is kept; a final target is read again if it ever does.
             campaign.standing_at(*place).is_some_and(|(status, _)| !status.is_final())
@@ -395,7 +402,8 @@ impl FollowedUpdate {
     }
 
     pub(super) fn flush(&self, changes: &mut Changes) {
-        changes.insert(update_key(&self.update), Some(json(&self.entry)));
+        let row = json(&OperationPlace::Manual(self.entry.clone()));
+        changes.insert(update_key(&self.update), Some(row));
     }
 }
 

@@ -10,9 +10,9 @@ use hedgerow_core::{
     Campaign, CampaignId, ManualUpdate, OperationId, StoredEvent, StreamId, TenantId,
 };
 
-use super::fold::{Changes, FollowedCampaign, FollowedUpdate, Known, json, update_key};
+use super::fold::{Changes, FollowedCampaign, FollowedUpdate, json, update_key};
 use super::key;
-use super::row::{CampaignEntry, TargetDetails};
+use super::row::{CampaignEntry, OperationPlace, TargetDetails};
 use super::store::{Reached, RowKey, Step, StepError, ViewStore};
 use crate::ports::Clock;
 use crate::store::{EventStore, StoreError};
@@ -25,7 +25,7 @@ pub(super) const FORMAT: u32 = 1;
 const PAGE: usize = 10_000;
 
 /// With so many events a step is written although more could be read.
-const STEP: usize = 100_000;
+const STEP: usize = 400_000;
 
 /// How long it rests after a failure, at first and at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -298,8 +298,8 @@ impl Follower {
                 let wanted =
                     followed.wants_at_end(&event).into_iter().chain(followed.wants(&event));
                 for place in wanted.collect::<Vec<_>>() {
-                    let known = known(&*views, followed.campaign(), place).await?;
-                    followed.know(place, known);
+                    let details = details(&*views, followed.campaign(), place).await?;
+                    followed.know(place, details);
                 }
                 followed.apply(&event, at).map_err(LoadError::from)?;
             }
@@ -369,7 +369,9 @@ impl Follower {
         let Some(row) = self.one(update_key(&update)).await? else {
             return Ok(Followed::Unreadable);
         };
-        Ok(Followed::Update(Box::new(FollowedUpdate::loaded(update, read(&row)?))))
+        // Under its key is nothing else.
+        let OperationPlace::Manual(entry) = read(&row)? else { return Ok(Followed::Unreadable) };
+        Ok(Followed::Update(Box::new(FollowedUpdate::loaded(update, entry))))
     }
 
     async fn one(&self, key: RowKey) -> Result<Option<Vec<u8>>, StoreError> {
@@ -403,24 +405,14 @@ impl Follower {
 }
 
 /// What the rows tell of a target.
-async fn known(
+async fn details(
     views: &dyn ViewStore,
     campaign: &Campaign,
     place: u32,
-) -> Result<Known, StoreError> {
+) -> Result<TargetDetails, StoreError> {
     let key = key::target(campaign.tenant(), campaign.id(), place);
-    let Some(row) = views.get(vec![key]).await?.pop().flatten() else {
-        return Ok(Known::default());
-    };
-    let details: TargetDetails = read(&row)?;
-    let device = campaign.devices().get(place as usize);
-    let (Some(device), Some((operation, began_at))) = (device, details.latest_operation) else {
-        return Ok(Known { details, operation: None });
-    };
-    let key = key::operation(campaign.tenant(), *device, began_at, operation);
     let row = views.get(vec![key]).await?.pop().flatten();
-    let operation = row.map(|row| read(&row)).transpose()?;
-    Ok(Known { details, operation })
+    row.map_or_else(|| Ok(TargetDetails::default()), |row| read(&row))
 }
 
 /// Reads a row.

@@ -24,7 +24,7 @@ pub(super) enum Kind {
     Sums = 5,
     /// What is known of a target that something has happened to.
     Target = 6,
-    /// An operation of a device, by when it began.
+    /// Where an operation of a device is found, by when it began.
     Operation = 7,
     /// How many targets of a campaign stood how at the end of a minute.
     Minute = 8,
@@ -149,6 +149,12 @@ pub(super) fn operation(
     key.extend_from_slice(&at(began_at));
     key.extend_from_slice(operation.as_uuid().as_bytes());
     key
+}
+
+/// The operation that its key ends with.
+pub(super) fn operation_of(key: &[u8]) -> Option<OperationId> {
+    let (_, id) = key.split_last_chunk::<16>()?;
+    Some(OperationId::from_uuid(uuid::Uuid::from_bytes(*id)))
 }
 
 /// The counts of a campaign at the ends of minutes.

@@ -87,26 +87,40 @@ impl Failure {
 
 /// What is known of a target that something has happened to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 #[non_exhaustive]
 pub struct TargetDetails {
     /// When anything was last recorded of it.
     pub changed_at: Timestamp,
     /// Resends of its latest operation.
+    #[serde(skip_serializing_if = "is_zero")]
     pub retry_count: u16,
     /// Its operation, if that has not ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub operation: Option<Operation>,
     /// When it may be attempted again, if it waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Timestamp>,
     /// The version that passed the gates.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub from_version: Option<String>,
     /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
     /// What the transport said when something last failed for now (D10).
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub trouble: Option<String>,
     /// The version that its device first showed in contradiction to how it ended (D22).
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub contradiction: Option<String>,
-    /// Its latest operation, and when that began.
-    pub latest_operation: Option<(OperationId, Timestamp)>,
+    /// All operations that it had in its campaign, the latest last; at most the latest 100.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub operations: Vec<OperationEntry>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde hands it over")]
+fn is_zero(count: &u16) -> bool {
+    *count == 0
 }
 
 /// A target of a campaign.
@@ -151,8 +165,10 @@ pub struct OperationEntry {
     /// The device.
     pub device: DeviceId,
     /// The version that the device is to run afterwards, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
     /// The version that the device showed before, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from_version: Option<String>,
     /// When it was started.
     pub began_at: Timestamp,
@@ -163,10 +179,13 @@ pub struct OperationEntry {
     /// How often its request was sent again.
     pub resends: u16,
     /// When its latest report was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reported_at: Option<Timestamp>,
     /// When and how it ended, if it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<(Timestamp, OperationEnd)>,
     /// What its device reported last after its end (D11).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub late_report: Option<(Timestamp, ReportStatus)>,
 }
 
@@ -178,4 +197,14 @@ impl OperationEntry {
         self.resends = operation.resends;
         self.reported_at = operation.reported_at;
     }
+}
+
+/// Where an operation is found: in what its target has been through, or, of a manual update, here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum OperationPlace {
+    /// A campaign, and the target's place in its snapshot.
+    Target(CampaignId, u32),
+    /// The operation itself.
+    Manual(OperationEntry),
 }

@@ -136,13 +136,15 @@ fn wrong_usage_says_what_would_be_right() {
     let (_folder, db) = demo();
     let db = path(&db);
     let nobody = "5f0c7a0e-3d0b-5a7e-9f6d-8a41c2d410aa";
-    let cases: [(&[&str], i32, &str); 6] = [
+    let cases: [(&[&str], i32, &str); 8] = [
         (&["campaigns", db, "--status", "going"], 2, "possible values: scheduled, idle"),
         (&["campaigns", db, "--after", "zz"], 2, "give the `next` of a page"),
         (&["campaigns", "/nowhere.db"], 3, "look at the path"),
         (&["targets", db, nobody], 1, "lists what there is"),
         (&["targets", db, nobody, "--reason", "bad_luck"], 2, "possible values: missing_version"),
         (&["views", "/nowhere.db"], 3, "look at the path"),
+        (&["campaigns", db, "--tenant", "dmeo"], 1, "has no tenant dmeo: give one of demo"),
+        (&["campaigns", db, "--after", "02ff"], 2, "is a place in another list"),
     ];
     for (args, code, says) in cases {
         let output = hedgerow(args);

@@ -94,6 +94,9 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// All outcomes.
+    pub const ALL: [Self; 4] = [Self::Success, Self::Failure, Self::Cancelled, Self::Superseded];
+
     /// The name, in snake case.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -15,15 +15,17 @@ use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::BoxFuture;
 use hedgerow_core::Checksum;
-use hedgerow_engine::store::StoreError;
-use hedgerow_engine::view::{Direction, Reached, Row, RowKey, Step, StepError, ViewStore};
+use hedgerow_engine::view::{
+    Direction, Reached, Row, RowKey, Step, StepError, ViewError, ViewStore,
+};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior, params};
 
+use crate::OpenError;
 use crate::open::{BUSY, beside, located};
 
 /// Marks a file of rows: "Hdgv".
 const APPLICATION_ID: i32 = 0x4864_6776;
-/// Its tables, as this version has them. A file of other tables is made anew.
+/// Its tables, as this version has them.
 const SCHEMA: i32 = 1;
 const TABLES: &str = "
     CREATE TABLE rows (key BLOB PRIMARY KEY, row BLOB NOT NULL) STRICT, WITHOUT ROWID;
@@ -34,20 +36,47 @@ const TABLES: &str = "
         checksum BLOB
     ) STRICT;";
 
-/// Why a file of rows could not be opened.
+/// Why a file of rows could not be opened. What was found was left as it is.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ViewsError {
+    /// There is no such place, or it may not be used.
+    #[error(transparent)]
+    Place(#[from] OpenError),
     /// It is a file of something else.
-    #[error("{} is a file of something else: give another path", path.display())]
+    #[error("{} is a file of something else: move it away, or remove it", path.display())]
     Foreign {
         /// The file.
         path: PathBuf,
     },
-    /// It cannot be made or used.
+    /// A newer version made it.
     #[error(
-        "{} cannot be used ({detail}): look at its folder and its disk; what it holds is made anew from the log, so it may be removed", path.display()
+        "{} has schema {found}, this version knows up to {SCHEMA}: use the version of Hedgerow that made it", path.display()
     )]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        found: i32,
+    },
+    /// Another program has it locked.
+    #[error("{} is held by another program: let it end, then try again", path.display())]
+    Held {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It is damaged.
+    #[error(
+        "{} is damaged ({detail}): while nobody uses it, remove it and the files named like it with -wal and -shm behind; it is made anew from the log", path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What SQLite said.
+        detail: String,
+    },
+    /// It cannot be made or used.
+    #[error("{} cannot be used ({detail}): look at its folder and its disk", path.display())]
     Unusable {
         /// The file.
         path: PathBuf,
@@ -78,36 +107,18 @@ impl fmt::Debug for SqliteViews {
 }
 
 impl SqliteViews {
-    /// Opens a file of rows, and makes one if there is none. One that is damaged, or that another
-    /// version made, is emptied: its rows are made anew.
+    /// Opens a file of rows, and makes one if there is none, in a folder that exists.
     ///
     /// # Errors
     /// [`ViewsError`]
     pub fn open(path: impl AsRef<Path>) -> Result<Self, ViewsError> {
-        let given = path.as_ref();
-        let unusable = |detail: String| ViewsError::Unusable { path: given.to_owned(), detail };
-        let path = located(given).map_err(|error| unusable(error.to_string()))?;
-        let writer = match open(&path) {
-            Ok(writer) => writer,
-            Err(Refusal::Foreign) => return Err(ViewsError::Foreign { path }),
-            Err(Refusal::Other(error)) => return Err(unusable(error.to_string())),
-            Err(Refusal::Anew(error)) => {
-                tracing::warn!(path = %path.display(), error, "a file of rows is made anew");
-                for suffix in ["", "-wal", "-shm"] {
-                    match std::fs::remove_file(beside(&path, suffix)) {
-                        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                            return Err(unusable(error.to_string()));
-                        }
-                        _ => {}
-                    }
-                }
-                open(&path).map_err(|refusal| unusable(refusal.to_string()))?
-            }
-        };
-        let reader = connect(&path).map_err(|error| unusable(error.to_string()))?;
-        let workers = [worker(writer), worker(reader)];
-        let [Ok(writer), Ok(reader)] = workers else {
-            return Err(unusable("no thread could be started".to_owned()));
+        let path = located(path.as_ref())?;
+        let failed = |error: rusqlite::Error| of_sqlite(&path, &error);
+        let writer = open(&path)?;
+        let reader = connect(&path).map_err(failed)?;
+        let [Ok(writer), Ok(reader)] = [writer, reader].map(worker) else {
+            let detail = "no thread could be started".to_owned();
+            return Err(ViewsError::Unusable { path, detail });
         };
         Ok(Self { path, workers: Mutex::new(Some([writer, reader])) })
     }
@@ -127,7 +138,8 @@ impl SqliteViews {
 
     /// Finishes what was asked for and closes the file. Dropping it does the same.
     pub fn close(&self) {
-        for Worker { jobs, thread } in self.workers().take().into_iter().flatten() {
+        let workers = self.workers().take();
+        for Worker { jobs, thread } in workers.into_iter().flatten() {
             drop(jobs);
             // A thread that panicked has nothing left to finish.
             drop(thread.join());
@@ -150,7 +162,7 @@ impl SqliteViews {
             // If it cannot be sent, nobody answers.
             drop(workers[which].jobs.send(job));
         }
-        answered.map(|answer| answer.unwrap_or(Err(StoreError::Closed.into()))).boxed()
+        answered.map(|answer| answer.unwrap_or(Err(ViewError::Closed.into()))).boxed()
     }
 
     fn write_with<T: Send + 'static>(
@@ -166,12 +178,12 @@ impl SqliteViews {
     fn read_with<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
-    ) -> BoxFuture<'_, Result<T, StoreError>> {
+    ) -> BoxFuture<'_, Result<T, ViewError>> {
         let path = self.path.clone();
         self.work(1, move |connection| {
             work(connection).map_err(|error| failed(&path, &error).into())
         })
-        .map(|answer| answer.map_err(only_store))
+        .map(|answer| answer.map_err(only_rows))
         .boxed()
     }
 }
@@ -182,45 +194,37 @@ impl Drop for SqliteViews {
     }
 }
 
-fn only_store(error: StepError) -> StoreError {
+fn only_rows(error: StepError) -> ViewError {
     match error {
-        StepError::Store(error) => error,
-        error => StoreError::Unavailable { detail: error.to_string() },
+        StepError::Rows(error) => error,
+        error => ViewError::Unavailable { detail: error.to_string() },
     }
 }
 
 /// What an error of SQLite means for whoever follows or asks.
-fn failed(path: &Path, error: &rusqlite::Error) -> StoreError {
+fn failed(path: &Path, error: &rusqlite::Error) -> ViewError {
     let detail = format!("{}: {error}", path.display());
     match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => StoreError::Full { detail },
-        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => StoreError::ReadOnly { detail },
+        Some(ErrorCode::DiskFull) => ViewError::Full { detail },
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => ViewError::ReadOnly { detail },
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::SystemIoFailure) => {
-            StoreError::Unavailable { detail }
+            ViewError::Unavailable { detail }
         }
-        _ => StoreError::Corrupt {
-            detail: format!(
-                "{detail}; remove the file while nobody uses it, its rows are made anew from the log"
-            ),
-        },
+        _ => ViewError::Damaged { detail },
     }
 }
 
-/// Why a file was not opened.
-enum Refusal {
-    Foreign,
-    /// It is ours, and is to be made anew.
-    Anew(String),
-    Other(rusqlite::Error),
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Foreign => f.write_str("it is a file of something else"),
-            Self::Anew(error) => f.write_str(error),
-            Self::Other(error) => error.fmt(f),
+/// What an error of SQLite means for whoever opens a file.
+fn of_sqlite(path: &Path, error: &rusqlite::Error) -> ViewsError {
+    let (path, detail) = (path.to_owned(), error.to_string());
+    match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => ViewsError::Foreign { path },
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => ViewsError::Held { path },
+        // The unknown is SQL that does not fit: a table is not there.
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::Unknown) => {
+            ViewsError::Damaged { path, detail }
         }
+        _ => ViewsError::Unusable { path, detail },
     }
 }
 
@@ -238,48 +242,42 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-fn open(path: &Path) -> Result<Connection, Refusal> {
-    let of = |error: rusqlite::Error| match error.sqlite_error_code() {
-        Some(ErrorCode::NotADatabase) => Refusal::Foreign,
-        Some(ErrorCode::DatabaseCorrupt) => Refusal::Anew(error.to_string()),
-        _ => Refusal::Other(error),
-    };
-    let mut connection = connect(path).map_err(of)?;
+fn open(path: &Path) -> Result<Connection, ViewsError> {
+    let failed = |error: rusqlite::Error| of_sqlite(path, &error);
+    let mut connection = connect(path).map_err(failed)?;
     let mark = |connection: &Connection, pragma| {
         connection.pragma_query_value(None, pragma, |row| row.get::<_, i32>(0))
     };
     let tables: i64 = connection
         .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
-        .map_err(of)?;
-    let application = mark(&connection, "application_id").map_err(of)?;
+        .map_err(failed)?;
+    let application = mark(&connection, "application_id").map_err(failed)?;
     if tables == 0 && application == 0 {
-        connection.pragma_update(None, "journal_mode", "WAL").map_err(of)?;
+        connection.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
         let transaction =
-            connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(of)?;
+            connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
         // Another process may have made it in between.
-        if mark(&transaction, "application_id").map_err(of)? == 0 {
-            transaction.execute_batch(TABLES).map_err(of)?;
-            transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(of)?;
-            transaction.pragma_update(None, "user_version", SCHEMA).map_err(of)?;
+        if mark(&transaction, "application_id").map_err(failed)? == 0 {
+            transaction.execute_batch(TABLES).map_err(failed)?;
+            transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed)?;
+            transaction.pragma_update(None, "user_version", SCHEMA).map_err(failed)?;
         }
-        transaction.commit().map_err(of)?;
-        return Ok(connection);
+        transaction.commit().map_err(failed)?;
+    } else if application != APPLICATION_ID {
+        return Err(ViewsError::Foreign { path: path.to_owned() });
     }
-    if application != APPLICATION_ID {
-        return Err(Refusal::Foreign);
+    let found = mark(&connection, "user_version").map_err(failed)?;
+    if found > SCHEMA {
+        return Err(ViewsError::Newer { path: path.to_owned(), found });
     }
-    let found = mark(&connection, "user_version").map_err(of)?;
-    if found != SCHEMA {
-        return Err(Refusal::Anew(format!("it has schema {found}")));
-    }
-    let looked = connection
-        .query_row("SELECT format, position, checksum FROM reached", [], |_| Ok(()))
-        .optional()
-        .and_then(|_| connection.query_row("SELECT key, row FROM rows", [], |_| Ok(())).optional());
-    match looked {
-        Ok(_) => Ok(connection),
-        Err(error) => Err(Refusal::Anew(error.to_string())),
-    }
+    let look = |connection: &Connection| {
+        connection
+            .query_row("SELECT format, position, checksum FROM reached", [], |_| Ok(()))
+            .optional()?;
+        connection.query_row("SELECT key, row FROM rows", [], |_| Ok(())).optional()
+    };
+    look(&connection).map_err(failed)?;
+    Ok(connection)
 }
 
 fn worker(mut connection: Connection) -> std::io::Result<Worker> {
@@ -334,7 +332,7 @@ fn write(connection: &mut Connection, step: &Step) -> rusqlite::Result<Result<()
 }
 
 impl ViewStore for SqliteViews {
-    fn reached(&self) -> BoxFuture<'_, Result<Option<Reached>, StoreError>> {
+    fn reached(&self) -> BoxFuture<'_, Result<Option<Reached>, ViewError>> {
         self.read_with(reached)
     }
 
@@ -342,7 +340,7 @@ impl ViewStore for SqliteViews {
         self.write_with(move |connection| write(connection, &step))
     }
 
-    fn get(&self, keys: Vec<RowKey>) -> BoxFuture<'_, Result<Vec<Option<Vec<u8>>>, StoreError>> {
+    fn get(&self, keys: Vec<RowKey>) -> BoxFuture<'_, Result<Vec<Option<Vec<u8>>>, ViewError>> {
         self.read_with(move |connection| {
             // All of them as of one moment.
             let transaction = connection.unchecked_transaction()?;
@@ -356,7 +354,7 @@ impl ViewStore for SqliteViews {
         range: Range<RowKey>,
         direction: Direction,
         limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<Row>, StoreError>> {
+    ) -> BoxFuture<'_, Result<Vec<Row>, ViewError>> {
         self.read_with(move |connection| {
             let mut scan = connection.prepare_cached(match direction {
                 Direction::Forwards => {
@@ -374,15 +372,17 @@ impl ViewStore for SqliteViews {
         })
     }
 
-    fn clear(&self) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.write_with(|connection| {
+    fn clear(&self, from: Option<Reached>) -> BoxFuture<'_, Result<(), StepError>> {
+        self.write_with(move |connection| {
             let transaction =
                 connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let (expected, reached) = (from, reached(&transaction)?);
+            if expected != reached {
+                return Ok(Err(StepError::Moved { expected, reached }));
+            }
             transaction.execute_batch("DELETE FROM rows; DELETE FROM reached")?;
             transaction.commit()?;
             Ok(Ok(()))
         })
-        .map(|answer| answer.map_err(only_store))
-        .boxed()
     }
 }

@@ -67,25 +67,25 @@ fn a_file_of_something_else_is_left_as_it_is() {
 }
 
 #[test]
-fn a_damaged_file_of_rows_is_made_anew() {
+fn a_damaged_file_of_rows_is_refused_and_left_as_it_is() {
     let (path, _folder) = written();
     let mut bytes = std::fs::read(&path).expect("read");
     let length = bytes.len();
     bytes[1_024..length].fill(0x5A);
-    std::fs::write(&path, bytes).expect("written");
-    let views = SqliteViews::open(&path).expect("opened");
-    assert_eq!(block_on(views.reached()), Ok(None), "nothing is there yet");
-    block_on(views.write(step())).expect("written");
+    std::fs::write(&path, &bytes).expect("written");
+    let error = SqliteViews::open(&path).expect_err("refused");
+    assert!(matches!(error, ViewsError::Damaged { .. }), "{error}");
+    assert!(error.to_string().contains("remove it"), "{error}");
+    assert_eq!(std::fs::read(&path).expect("read"), bytes);
 }
 
 #[test]
-fn a_file_of_rows_that_another_version_made_is_made_anew() {
+fn a_file_of_rows_that_a_newer_version_made_is_refused() {
     let (path, _folder) = written();
     let connection = rusqlite::Connection::open(&path).expect("opened");
     connection.pragma_update(None, "user_version", 99).expect("changed");
     connection.close().expect("closed");
-    let views = SqliteViews::open(&path).expect("opened");
-    assert_eq!(block_on(views.reached()), Ok(None));
+    assert!(matches!(SqliteViews::open(&path), Err(ViewsError::Newer { found: 99, .. })));
 }
 
 #[test]

@@ -9,21 +9,9 @@ use hedgerow_engine::view::{CampaignEntry, CampaignOrder, CampaignQuery, Cursor}
 use hedgerow_sim::runtime::wait;
 use serde_json::{Value, json};
 
-use super::output::{print, to_paste};
+use super::output::print;
 use super::reading::{ReadError, finish};
-use super::rows::{self, one_of, time};
-
-const STATUSES: [CampaignStatus; 7] = [
-    CampaignStatus::Scheduled,
-    CampaignStatus::Idle,
-    CampaignStatus::InProgress,
-    CampaignStatus::Pausing,
-    CampaignStatus::Paused,
-    CampaignStatus::Finished,
-    CampaignStatus::Deleted,
-];
-const OUTCOMES: [Outcome; 4] =
-    [Outcome::Success, Outcome::Failure, Outcome::Cancelled, Outcome::Superseded];
+use super::rows::{self, Log, one_of, time};
 
 /// List campaigns, filtered, sorted and page by page
 #[derive(clap::Args)]
@@ -35,7 +23,7 @@ Examples:
 
 Beside a log of many events, `hedgerow views FILE` makes each of these questions quick.
 
-Exit status: 0 printed, 1 the log is empty, 2 wrong usage, 3 the file cannot be read.")]
+Exit status: 0 printed, 1 the log is empty or has no such tenant, 2 wrong usage, 3 the file cannot be read.")]
 pub(crate) struct CampaignsArgs {
     /// The file of the log
     file: PathBuf,
@@ -43,10 +31,10 @@ pub(crate) struct CampaignsArgs {
     #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
     tenant: Option<TenantId>,
     /// Only those of this status
-    #[arg(long, value_name = "STATUS", value_parser = one_of(&STATUSES, CampaignStatus::name))]
+    #[arg(long, value_name = "STATUS", value_parser = one_of(&CampaignStatus::ALL, CampaignStatus::name))]
     status: Option<CampaignStatus>,
     /// Only those that ended so
-    #[arg(long, value_name = "OUTCOME", value_parser = one_of(&OUTCOMES, Outcome::name))]
+    #[arg(long, value_name = "OUTCOME", value_parser = one_of(&Outcome::ALL, Outcome::name))]
     outcome: Option<Outcome>,
     /// Only those of the channel with this name
     #[arg(long, value_name = "NAME")]
@@ -84,7 +72,8 @@ pub(crate) fn campaigns(args: &CampaignsArgs) -> ExitCode {
 }
 
 fn list(args: &CampaignsArgs) -> Result<(), ReadError> {
-    let rows = rows::of(&args.file, args.tenant.as_ref())?;
+    let log = Log::open(&args.file)?;
+    let tenant = log.tenant(&args.file, args.tenant.as_ref())?;
     let query = CampaignQuery {
         status: args.status,
         outcome: args.outcome,
@@ -98,7 +87,7 @@ fn list(args: &CampaignsArgs) -> Result<(), ReadError> {
         after: args.after.clone(),
         limit: usize::from(args.limit),
     };
-    let page = wait(rows.views.campaigns(&rows.tenant, &query))?;
+    let page = wait(log.views()?.campaigns(&tenant, &query))?;
     print(|out| {
         if args.json {
             let campaigns: Vec<_> = page.entries.iter().map(as_json).collect();
@@ -106,15 +95,14 @@ fn list(args: &CampaignsArgs) -> Result<(), ReadError> {
             serde_json::to_writer_pretty(&mut *out, &all)?;
             return writeln!(out);
         }
-        if page.entries.is_empty() {
+        if page.entries.is_empty() && page.next.is_none() {
             writeln!(out, "no such campaign")?;
         }
         for entry in &page.entries {
             line(entry, out)?;
         }
         if let Some(next) = &page.next {
-            let file = to_paste(&args.file);
-            writeln!(out, "more: hedgerow campaigns {file} ... --after {next}")?;
+            writeln!(out, "more: the same with --after {next}")?;
         }
         Ok(())
     })?;

@@ -9,9 +9,9 @@ use hedgerow_engine::view::{Cursor, OperationEnd, OperationEntry};
 use hedgerow_sim::runtime::wait;
 use serde_json::{Value, json};
 
-use super::output::{print, to_paste};
+use super::output::print;
 use super::reading::{ReadError, finish};
-use super::rows::{self, time};
+use super::rows::{self, Log, time};
 
 /// List the operations of a device, of all campaigns and manual updates
 #[derive(clap::Args)]
@@ -22,7 +22,7 @@ Examples:
 
 Beside a log of many events, `hedgerow views FILE` makes each of these questions quick.
 
-Exit status: 0 printed, 1 the log is empty, 2 wrong usage, 3 the file cannot be read.")]
+Exit status: 0 printed, 1 the log is empty or has no such tenant, 2 wrong usage, 3 the file cannot be read.")]
 pub(crate) struct DeviceArgs {
     /// The file of the log
     file: PathBuf,
@@ -50,9 +50,11 @@ pub(crate) fn device(args: &DeviceArgs) -> ExitCode {
 }
 
 fn list(args: &DeviceArgs) -> Result<(), ReadError> {
-    let rows = rows::of(&args.file, args.tenant.as_ref())?;
+    let log = Log::open(&args.file)?;
+    let tenant = log.tenant(&args.file, args.tenant.as_ref())?;
+    let views = log.views()?;
     let limit = usize::from(args.limit);
-    let asked = rows.views.operations(&rows.tenant, args.device, args.after.as_ref(), limit);
+    let asked = views.operations(&tenant, args.device, args.after.as_ref(), limit);
     let page = wait(asked)?;
     print(|out| {
         if args.json {
@@ -62,14 +64,14 @@ fn list(args: &DeviceArgs) -> Result<(), ReadError> {
             return writeln!(out);
         }
         if page.entries.is_empty() {
-            writeln!(out, "device {} has had no operation", args.device)?;
+            let so_far = if args.after.is_some() { " before that" } else { "" };
+            writeln!(out, "device {} has had no operation{so_far}", args.device)?;
         }
         for entry in &page.entries {
             line(entry, out)?;
         }
         if let Some(next) = &page.next {
-            let (file, device) = (to_paste(&args.file), args.device);
-            writeln!(out, "more: hedgerow device {file} {device} --after {next}")?;
+            writeln!(out, "more: the same with --after {next}")?;
         }
         Ok(())
     })?;

@@ -7,6 +7,7 @@ use hedgerow_core::event::EventError;
 use hedgerow_core::{CampaignId, DeviceId, StreamId, TenantId};
 use hedgerow_engine::LoadError;
 use hedgerow_engine::store::{EventStore, StoreError, StreamSummary};
+use hedgerow_engine::view::{AskError, FollowError, StepError, ViewError};
 use hedgerow_sim::runtime::wait;
 use hedgerow_sqlite::{OpenError, SqliteStore, ViewsError};
 
@@ -36,8 +37,18 @@ pub(super) enum ReadError {
     WhichTenant { file: PathBuf, tenants: Vec<String> },
     #[error("{} has no events yet: there is nothing to list", file.display())]
     NoTenant { file: PathBuf },
+    #[error("{} has no tenant {tenant}: give one of {}", file.display(), tenants.join(", "))]
+    UnknownTenant { file: PathBuf, tenant: TenantId, tenants: Vec<String> },
     #[error(transparent)]
     Views(#[from] ViewsError),
+    #[error(transparent)]
+    Rows(#[from] ViewError),
+    #[error(transparent)]
+    Step(#[from] StepError),
+    #[error(transparent)]
+    Follow(#[from] FollowError),
+    #[error(transparent)]
+    Ask(#[from] AskError),
     #[error("the output cannot be written: {0}")]
     Output(#[from] std::io::Error),
 }
@@ -51,10 +62,13 @@ pub(super) fn finish(result: Result<(), ReadError>) -> ExitCode {
         }
         ReadError::NoCampaign { .. }
         | ReadError::NoTenant { .. }
+        | ReadError::UnknownTenant { .. }
         | ReadError::NoEvent { .. }
         | ReadError::NoTarget { .. }
         | ReadError::NoTargetThen { .. } => 1,
-        ReadError::SeveralTenants { .. } | ReadError::WhichTenant { .. } => 2,
+        ReadError::SeveralTenants { .. }
+        | ReadError::WhichTenant { .. }
+        | ReadError::Ask(AskError::OtherList { .. }) => 2,
         _ => 3,
     };
     eprintln!("error: {error}");

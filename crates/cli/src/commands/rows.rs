@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use hedgerow_core::{TenantId, Timestamp};
-use hedgerow_engine::store::EventStore;
+use hedgerow_engine::store::{EventStore, StreamSummary};
 use hedgerow_engine::view::{Cursor, Follower, MemoryViews, ViewStore, Views};
 use hedgerow_sim::runtime::wait;
 use hedgerow_sqlite::{SqliteStore, SqliteViews};
@@ -18,65 +18,79 @@ use serde_json::Value;
 use super::bar;
 use super::reading::ReadError;
 
-/// Which rows, and of whom.
-pub(super) struct Rows {
-    pub(super) views: Views,
-    pub(super) tenant: TenantId,
+/// A log and what it holds.
+pub(super) struct Log {
+    pub(super) store: Arc<SqliteStore>,
+    streams: Vec<StreamSummary>,
 }
 
-/// The rows of a log, made as far as it goes, and the tenant that is asked about.
-pub(super) fn of(file: &Path, tenant: Option<&TenantId>) -> Result<Rows, ReadError> {
-    let log = Arc::new(SqliteStore::open_read_only(file)?);
-    let beside = SqliteViews::beside(log.path());
-    let rows: Arc<dyn ViewStore> = if beside.exists() {
-        Arc::new(SqliteViews::open(beside)?)
-    } else {
+impl Log {
+    pub(super) fn open(file: &Path) -> Result<Self, ReadError> {
+        let store = Arc::new(SqliteStore::open_read_only(file)?);
+        let streams = wait(store.streams())?;
+        Ok(Self { store, streams })
+    }
+
+    /// The tenant that was named, if the log has it, or the only one that it has.
+    pub(super) fn tenant(
+        &self,
+        file: &Path,
+        named: Option<&TenantId>,
+    ) -> Result<TenantId, ReadError> {
+        let mut tenants: Vec<_> = self.streams.iter().map(|stream| stream.tenant.clone()).collect();
+        tenants.sort_unstable();
+        tenants.dedup();
+        let names = || tenants.iter().map(ToString::to_string).collect();
+        let file = || file.to_owned();
+        match (&tenants[..], named) {
+            ([], _) => Err(ReadError::NoTenant { file: file() }),
+            (all, Some(named)) if all.contains(named) => Ok(named.clone()),
+            (_, Some(named)) => {
+                let (tenant, tenants) = (named.clone(), names());
+                Err(ReadError::UnknownTenant { file: file(), tenant, tenants })
+            }
+            ([only], None) => Ok(only.clone()),
+            _ => Err(ReadError::WhichTenant { file: file(), tenants: names() }),
+        }
+    }
+
+    /// Its rows, made as far as it goes.
+    pub(super) fn views(self) -> Result<Views, ReadError> {
+        let rows = self.rows();
+        self.follow(Arc::clone(&rows))?;
+        Ok(Views::new(rows))
+    }
+
+    /// The rows beside it, or new ones in memory.
+    fn rows(&self) -> Arc<dyn ViewStore> {
+        let beside = SqliteViews::beside(self.store.path());
+        if beside.exists() {
+            match SqliteViews::open(beside) {
+                Ok(rows) => return Arc::new(rows),
+                Err(error) => eprintln!("warning: {error}; the whole log is read instead"),
+            }
+        }
         Arc::new(MemoryViews::new())
-    };
-    let tenant = only_tenant(&log, file, tenant)?;
-    follow(log, Arc::clone(&rows))?;
-    Ok(Rows { views: Views::new(rows), tenant })
-}
-
-/// Makes rows as far as the log goes, with a bar on a terminal.
-pub(super) fn follow(log: Arc<SqliteStore>, rows: Arc<dyn ViewStore>) -> Result<u64, ReadError> {
-    let events = wait(log.streams())?.iter().map(|stream| stream.version).sum();
-    let bar = bar::of(events);
-    bar.set_message("events read");
-    let mut following = Follower::new(log, rows);
-    let mut events_read = 0;
-    loop {
-        let step = wait(following.step())?;
-        if step == 0 {
-            bar.finish_and_clear();
-            return Ok(events_read);
-        }
-        events_read += u64::try_from(step).unwrap_or(0);
-        bar.set_position(following.position().min(events));
     }
-}
 
-/// The tenant that was named, or the only one that the log has.
-fn only_tenant(
-    log: &SqliteStore,
-    file: &Path,
-    named: Option<&TenantId>,
-) -> Result<TenantId, ReadError> {
-    if let Some(named) = named {
-        return Ok(named.clone());
-    }
-    let mut tenants: Vec<_> =
-        wait(log.streams())?.into_iter().map(|stream| stream.tenant).collect();
-    tenants.sort_unstable();
-    tenants.dedup();
-    match (tenants.pop(), tenants.is_empty()) {
-        (Some(only), true) => Ok(only),
-        (Some(last), false) => {
-            tenants.push(last);
-            let tenants = tenants.iter().map(ToString::to_string).collect();
-            Err(ReadError::WhichTenant { file: file.to_owned(), tenants })
+    /// Makes rows as far as the log went when it was opened, with a bar on a terminal: while somebody
+    /// writes there is always one event more.
+    pub(super) fn follow(&self, rows: Arc<dyn ViewStore>) -> Result<u64, ReadError> {
+        // Positions are numbers without gaps in a file of ours.
+        let events = self.streams.iter().map(|stream| stream.version).sum();
+        let bar = bar::of(events);
+        bar.set_message("events read");
+        let mut following = Follower::new(self.store.clone(), rows);
+        let mut events_read = 0;
+        loop {
+            let step = wait(following.step())?;
+            events_read += u64::try_from(step).unwrap_or(0);
+            bar.set_position(following.position().min(events));
+            if step == 0 || following.position() >= events {
+                bar.finish_and_clear();
+                return Ok(events_read);
+            }
         }
-        (None, _) => Err(ReadError::NoTenant { file: file.to_owned() }),
     }
 }
 

@@ -11,9 +11,9 @@ use hedgerow_sim::runtime::wait;
 use serde_json::{Value, json};
 
 use super::device;
-use super::output::{print, to_paste};
-use super::reading::{ReadError, finish};
-use super::rows::{self, one_of, time};
+use super::output::print;
+use super::reading::{ReadError, find, finish};
+use super::rows::{Log, one_of, time};
 
 /// List the targets of a campaign, by status and reason, page by page
 #[derive(clap::Args)]
@@ -31,7 +31,7 @@ pub(crate) struct TargetsArgs {
     file: PathBuf,
     /// The campaign
     campaign: CampaignId,
-    /// Whose campaign; needed if the log has several tenants
+    /// Whose campaign; needed if several tenants have it
     #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
     tenant: Option<TenantId>,
     /// Only those of this status
@@ -57,14 +57,16 @@ pub(crate) fn targets(args: &TargetsArgs) -> ExitCode {
 }
 
 fn list(args: &TargetsArgs) -> Result<(), ReadError> {
-    let rows = rows::of(&args.file, args.tenant.as_ref())?;
+    let log = Log::open(&args.file)?;
+    // The only one that has it, if none was named.
+    let tenant = find(&log.store, &args.file, args.tenant.as_ref(), args.campaign)?.tenant;
     let query = TargetQuery {
         status: args.status,
         reason: args.reason,
         after: args.after,
         limit: usize::from(args.limit),
     };
-    let page = wait(rows.views.targets(&rows.tenant, args.campaign, &query))?;
+    let page = wait(log.views()?.targets(&tenant, args.campaign, &query))?;
     let page = page.ok_or_else(|| ReadError::NoCampaign {
         file: args.file.clone(),
         campaign: args.campaign,
@@ -85,8 +87,7 @@ fn list(args: &TargetsArgs) -> Result<(), ReadError> {
             line(entry, out)?;
         }
         if let Some(next) = page.next {
-            let (file, campaign) = (to_paste(&args.file), args.campaign);
-            writeln!(out, "more: hedgerow targets {file} {campaign} ... --after {next}")?;
+            writeln!(out, "more: the same with --after {next}")?;
         }
         Ok(())
     })?;
@@ -106,6 +107,9 @@ fn line(entry: &TargetEntry, out: &mut dyn Write) -> std::io::Result<()> {
         if let Some(operation) = &details.operation {
             write!(out, ", {} {} %", operation.phase.name(), operation.progress)?;
         }
+        if let Some(trouble) = details.trouble.as_ref().filter(|_| !entry.status.is_final()) {
+            write!(out, ", the transport said {trouble:?}")?;
+        }
         if let Some(until) = details.not_before {
             write!(out, ", not before {until}")?;
         }
@@ -124,7 +128,9 @@ fn in_words(failure: &Failure) -> Option<String> {
         Failure::Operation(OperationFailure::Reported { message, .. }) => {
             (!message.is_empty()).then(|| format!("{message:?}"))
         }
-        Failure::Operation(OperationFailure::RequestRejected { detail }) => Some(detail.clone()),
+        Failure::Operation(OperationFailure::RequestRejected { detail }) => {
+            Some(format!("{detail:?}"))
+        }
         Failure::Operation(OperationFailure::SystemRollback { version: Some(version) }) => {
             Some(format!("it shows {version:?}"))
         }

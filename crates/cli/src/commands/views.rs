@@ -7,12 +7,12 @@ use std::time::Instant;
 
 use hedgerow_engine::view::ViewStore;
 use hedgerow_sim::runtime::wait;
-use hedgerow_sqlite::{SqliteStore, SqliteViews};
+use hedgerow_sqlite::SqliteViews;
 use serde_json::json;
 
 use super::output::print;
 use super::reading::{ReadError, finish};
-use super::rows;
+use super::rows::Log;
 
 /// Keep what campaigns, targets and device answer from in a file beside the log
 #[derive(clap::Args)]
@@ -42,13 +42,14 @@ pub(crate) fn views(args: &ViewsArgs) -> ExitCode {
 }
 
 fn make(args: &ViewsArgs) -> Result<(), ReadError> {
-    let log = Arc::new(SqliteStore::open_read_only(&args.file)?);
-    let rows = Arc::new(SqliteViews::open(SqliteViews::beside(log.path()))?);
+    let log = Log::open(&args.file)?;
+    let rows = Arc::new(SqliteViews::open(SqliteViews::beside(log.store.path()))?);
     if args.rebuild {
-        wait(rows.clear())?;
+        let reached = wait(rows.reached())?;
+        wait(rows.clear(reached))?;
     }
     let began = Instant::now();
-    let events = rows::follow(log, rows.clone())?;
+    let events = log.follow(rows.clone())?;
     let (seconds, path) = (began.elapsed().as_secs_f64(), rows.path().display());
     print(|out| {
         if args.json {

@@ -8,18 +8,20 @@ use hedgerow_core::{
     TargetStatus, TenantId, Timestamp,
 };
 
-use super::follow::read;
+use super::fold::name;
 use super::key::{self, ListedBy};
 use super::row::{CampaignEntry, OperationEntry, OperationPlace, TargetDetails, TargetEntry};
 use super::standing::{CHUNK, Standing, Sums};
-use super::store::{Direction, RowKey, ViewStore};
-use crate::store::StoreError;
+use super::store::{Direction, Reached, RowKey, ViewError, ViewStore};
+use super::stream::read;
 
 /// The most entries of a page.
 const LONGEST_PAGE: usize = 1_000;
 
-/// How many campaigns are looked at for one page, whichever of them are wanted.
+/// How many campaigns are looked at for one page, whichever of them are wanted, and how many at
+/// once.
 const LOOKED_AT: usize = 2_000;
+const LOOKED_AT_ONCE: usize = 200;
 
 /// A place in a list: to be given back as it is for the page behind it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,6 +34,21 @@ pub struct Cursor(RowKey);
 pub struct CursorError {
     /// What was given, cut after 64 characters.
     pub text: String,
+}
+
+/// Why a question has no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AskError {
+    /// The rows cannot be read.
+    #[error(transparent)]
+    Rows(#[from] ViewError),
+    /// The place to begin behind is of another list.
+    #[error("{cursor} is a place in another list: give the `next` of a page of the same question")]
+    OtherList {
+        /// The place.
+        cursor: Cursor,
+    },
 }
 
 impl fmt::Display for Cursor {
@@ -156,28 +173,37 @@ impl Views {
         Self { rows }
     }
 
+    /// How far in the log the rows are made that answers come from; `None`: not at all yet. Behind
+    /// the newest event, what happened since is not in the answers.
+    ///
+    /// # Errors
+    /// [`AskError`].
+    pub async fn reached(&self) -> Result<Option<Reached>, AskError> {
+        Ok(self.rows.reached().await?)
+    }
+
     /// A campaign; `None`: there is none.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`AskError`].
     pub async fn campaign(
         &self,
         tenant: &TenantId,
         id: CampaignId,
-    ) -> Result<Option<CampaignEntry>, StoreError> {
+    ) -> Result<Option<CampaignEntry>, AskError> {
         let row = self.rows.get(vec![key::campaign(tenant, id)]).await?.pop().flatten();
-        row.map(|row| read(&row)).transpose()
+        Ok(row.map(|row| read(&row)).transpose()?)
     }
 
     /// The campaigns of a tenant, filtered, sorted and page by page.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`AskError`].
     pub async fn campaigns(
         &self,
         tenant: &TenantId,
         query: &CampaignQuery,
-    ) -> Result<Page<CampaignEntry>, StoreError> {
+    ) -> Result<Page<CampaignEntry>, AskError> {
         let limit = page_size(query.limit);
         let list = list(query);
         let mut range = key::beginning_with(key::listed(tenant, list.0, list.1));
@@ -186,17 +212,16 @@ impl Views {
             CampaignOrder::Oldest | CampaignOrder::Name => Direction::Forwards,
         };
         let (mut entries, mut looked_at) = (Vec::new(), 0);
+        within(query.after.as_ref(), &range)?;
         let mut after = query.after.as_ref().map(|cursor| cursor.0.clone());
         loop {
             match (after.take(), direction) {
-                (Some(after), Direction::Forwards) => {
-                    // The next key behind it; a cursor from elsewhere leads no further than the list.
-                    range.start = range.start.max([&after[..], &[0]].concat());
-                }
-                (Some(after), Direction::Backwards) => range.end = range.end.min(after),
+                // The next key behind it.
+                (Some(after), Direction::Forwards) => range.start = [&after[..], &[0]].concat(),
+                (Some(after), Direction::Backwards) => range.end = after,
                 (None, _) => {}
             }
-            let wanted = limit + 1 - entries.len();
+            let wanted = (limit + 1 - entries.len()).max(LOOKED_AT_ONCE);
             let places = self.rows.scan(range.clone(), direction, wanted).await?;
             let is_last = places.len() < wanted;
             looked_at += places.len();
@@ -206,7 +231,10 @@ impl Views {
             for ((place, _), row) in places.iter().zip(rows) {
                 let Some(row) = row else { continue };
                 let entry: CampaignEntry = read(&row)?;
-                if matches(query, &entry) {
+                let value = if list.0 == ListedBy::Name { &name(&entry) } else { list.1 };
+                let own = (list.0, value);
+                let own = key::listed_campaign(tenant, own, entry.created_at, entry.campaign);
+                if own == *place && matches(query, &entry) {
                     entries.push((place.clone(), entry));
                 }
             }
@@ -229,13 +257,13 @@ impl Views {
     /// The targets of a campaign, filtered and page by page; `None`: there is no such campaign.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`AskError`].
     pub async fn targets(
         &self,
         tenant: &TenantId,
         id: CampaignId,
         query: &TargetQuery,
-    ) -> Result<Option<TargetEntries>, StoreError> {
+    ) -> Result<Option<TargetEntries>, AskError> {
         let limit = page_size(query.limit);
         let Some(row) = self.rows.get(vec![key::sums(tenant, id)]).await?.pop().flatten() else {
             return Ok(None);
@@ -282,18 +310,19 @@ impl Views {
     /// page.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`AskError`].
     pub async fn operations(
         &self,
         tenant: &TenantId,
         device: DeviceId,
         after: Option<&Cursor>,
         limit: usize,
-    ) -> Result<Page<OperationEntry>, StoreError> {
+    ) -> Result<Page<OperationEntry>, AskError> {
         let limit = page_size(limit);
         let mut range = key::beginning_with(key::operations(tenant, device));
+        within(after, &range)?;
         if let Some(Cursor(after)) = after {
-            range.end = range.end.min(after.clone());
+            range.end.clone_from(after);
         }
         let mut rows = self.rows.scan(range, Direction::Backwards, limit + 1).await?;
         let has_more = rows.len() > limit;
@@ -321,14 +350,14 @@ impl Views {
     /// minute that the point is in.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`AskError`].
     pub async fn counts_over_time(
         &self,
         tenant: &TenantId,
         id: CampaignId,
         (from, until): (Timestamp, Timestamp),
         points: u32,
-    ) -> Result<Vec<(Timestamp, TargetCounts)>, StoreError> {
+    ) -> Result<Vec<(Timestamp, TargetCounts)>, AskError> {
         let points = points.clamp(2, 1_000);
         let all = key::beginning_with(key::minutes(tenant, id));
         let mut counts = Vec::new();
@@ -340,6 +369,16 @@ impl Views {
             counts.push((at, read(row)?));
         }
         Ok(counts)
+    }
+}
+
+/// Refuses a place that is none of this list.
+fn within(after: Option<&Cursor>, list: &std::ops::Range<RowKey>) -> Result<(), AskError> {
+    match after {
+        Some(cursor) if !list.contains(&cursor.0) => {
+            Err(AskError::OtherList { cursor: cursor.clone() })
+        }
+        _ => Ok(()),
     }
 }
 

@@ -154,7 +154,10 @@ pub async fn any_bytes_come_back_as_they_were(views: &impl ViewStore) {
 /// Afterwards the store is as a new one.
 pub async fn what_is_thrown_away_is_gone(views: &impl ViewStore) {
     write(views, None, reached(1), &[(b"a", Some(b"1"))]).await;
-    views.clear().await.expect("thrown away");
+    let moved = StepError::Moved { expected: None, reached: Some(reached(1)) };
+    assert_eq!(views.clear(None).await, Err(moved), "they are further than that");
+    assert_eq!(all(views).await.len(), 1);
+    views.clear(Some(reached(1))).await.expect("thrown away");
     assert_eq!(views.reached().await, Ok(None));
     assert_eq!(all(views).await, []);
     write(views, None, reached(1), &[(b"a", Some(b"2"))]).await;

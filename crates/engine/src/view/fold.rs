@@ -62,16 +62,15 @@ pub(super) struct FollowedCampaign {
 impl FollowedCampaign {
     /// One that has just begun.
     pub(super) fn begun(campaign: Campaign, at: Timestamp) -> Self {
-        let mut followed = Self::with(campaign, true, BTreeSet::new());
+        let mut followed = Self::with(campaign, true);
         followed.is_changed = true;
         followed.count(at);
         followed
     }
 
     /// One that was followed before, as its rows have it.
-    pub(super) fn loaded(campaign: Campaign, entry: &CampaignEntry) -> Self {
-        let listed = lists(&campaign, entry);
-        let mut followed = Self::with(campaign, false, listed);
+    pub(super) fn loaded(campaign: Campaign) -> Self {
+        let mut followed = Self::with(campaign, false);
         followed.new_devices_from = u32::try_from(followed.campaign.devices().len()).unwrap_or(0);
         let chunks = followed.new_devices_from.div_ceil(CHUNK);
         followed.sums =
@@ -79,7 +78,7 @@ impl FollowedCampaign {
         followed
     }
 
-    fn with(campaign: Campaign, knows_all: bool, listed: BTreeSet<RowKey>) -> Self {
+    fn with(campaign: Campaign, knows_all: bool) -> Self {
         Self {
             campaign,
             touched: BTreeMap::new(),
@@ -88,9 +87,14 @@ impl FollowedCampaign {
             changed_chunks: BTreeSet::new(),
             new_devices_from: 0,
             minutes: BTreeMap::new(),
-            listed,
+            listed: BTreeSet::new(),
             is_changed: false,
         }
+    }
+
+    /// Its row was this, and so it is listed.
+    pub(super) fn was_listed_as(&mut self, entry: &CampaignEntry) {
+        self.listed = lists(&self.campaign, entry);
     }
 
     pub(super) fn campaign(&self) -> &Campaign {
@@ -102,22 +106,19 @@ impl FollowedCampaign {
         self.campaign = campaign;
     }
 
-    /// The place of the target that the event is about, if what is known of it must be read first.
-    pub(super) fn wants(&self, event: &CampaignEvent) -> Option<u32> {
-        let place = self.campaign.place_of(event.device()?)?;
-        let status = self.campaign.standing_at(place)?.0;
-        let may_have_row = !self.knows_all || status.is_final();
-        (may_have_row && !self.touched.contains_key(&place)).then_some(place)
-    }
-
-    /// The targets whose rows change with the event beside the one that it is about.
-    pub(super) fn wants_at_end(&self, event: &CampaignEvent) -> Vec<u32> {
-        if !matches!(event, CampaignEvent::CampaignFinished(_)) {
-            return Vec::new();
-        }
-        self.waiting()
-            .filter(|place| !self.knows_all && !self.touched.contains_key(place))
-            .collect()
+    /// The places of targets whose rows change with the event, and of which must be read first what
+    /// is known.
+    pub(super) fn wants(&self, event: &CampaignEvent) -> Vec<u32> {
+        let own = event.device().and_then(|device| self.campaign.place_of(device));
+        let ends = matches!(event, CampaignEvent::CampaignFinished(_)) && !self.knows_all;
+        let at_end = ends.then(|| self.waiting()).into_iter().flatten();
+        let is_unknown = |place: &u32| {
+            let standing = self.campaign.standing_at(*place);
+            let may_have_row =
+                !self.knows_all || standing.is_some_and(|(status, _)| status.is_final());
+            may_have_row && !self.touched.contains_key(place)
+        };
+        own.into_iter().chain(at_end).filter(is_unknown).collect()
     }
 
     /// Targets with an operation or a wait that their campaign's end takes away.
@@ -178,6 +179,11 @@ impl FollowedCampaign {
         match event {
             CampaignEvent::OperationStarted(e) => {
                 details.from_version = Some(e.from_version.clone());
+                // The same operation may begin anew, on a device that has changed meanwhile.
+                let same = details.operations.last_mut().filter(|of| of.operation == e.operation);
+                if let Some(same) = same {
+                    same.from_version = Some(e.from_version.clone());
+                }
             }
             CampaignEvent::TargetFailed(e) => {
                 details.failure = Some(Failure::Target(e.reason.clone()));
@@ -320,10 +326,15 @@ fn failures(sums: &[Sums]) -> BTreeMap<FailureReason, u32> {
     failures
 }
 
+/// The name that a campaign is sorted by.
+pub(super) fn name(entry: &CampaignEntry) -> String {
+    entry.definition.name.to_string().to_lowercase()
+}
+
 /// Where a campaign is listed.
 fn lists(campaign: &Campaign, entry: &CampaignEntry) -> BTreeSet<RowKey> {
     let definition = &entry.definition;
-    let name = definition.name.to_string().to_lowercase();
+    let name = name(entry);
     let (status, outcome) = (entry.status.name(), entry.outcome.map(hedgerow_core::Outcome::name));
     let model = definition.base_image.system_model.to_string();
     let lists = [
@@ -343,6 +354,7 @@ fn lists(campaign: &Campaign, entry: &CampaignEntry) -> BTreeSet<RowKey> {
 pub(super) struct FollowedUpdate {
     update: ManualUpdate,
     entry: OperationEntry,
+    is_changed: bool,
 }
 
 impl FollowedUpdate {
@@ -365,12 +377,7 @@ impl FollowedUpdate {
         if let Some(operation) = update.operation() {
             entry.follow(operation);
         }
-        Self { update, entry }
-    }
-
-    /// One that was followed before, as its row has it.
-    pub(super) fn loaded(update: ManualUpdate, entry: OperationEntry) -> Self {
-        Self { update, entry }
+        Self { update, entry, is_changed: true }
     }
 
     pub(super) fn apply(
@@ -379,6 +386,7 @@ impl FollowedUpdate {
         at: Timestamp,
     ) -> Result<(), ApplyError> {
         self.update.apply(event, at)?;
+        self.is_changed = true;
         if let Some(operation) = self.update.operation() {
             self.entry.follow(operation);
         }
@@ -401,14 +409,17 @@ impl FollowedUpdate {
         matches!(self.update.status(), ManualStatus::Active(_))
     }
 
-    pub(super) fn flush(&self, changes: &mut Changes) {
+    pub(super) fn flush(&mut self, changes: &mut Changes) {
+        if !std::mem::take(&mut self.is_changed) {
+            return;
+        }
         let row = json(&OperationPlace::Manual(self.entry.clone()));
         changes.insert(update_key(&self.update), Some(row));
     }
 }
 
-/// The row of a manual update.
-pub(super) fn update_key(update: &ManualUpdate) -> RowKey {
+/// The key of a manual update's row.
+fn update_key(update: &ManualUpdate) -> RowKey {
     let device = update.definition().device;
     key::operation(update.tenant(), device, update.started_at(), update.id())
 }

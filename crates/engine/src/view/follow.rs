@@ -1,28 +1,27 @@
 //! Following the log: events in, rows out, as far as the log goes and from where the rows are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hedgerow_core::event::{CampaignEvent, ManualUpdateEvent};
-use hedgerow_core::{
-    Campaign, CampaignId, ManualUpdate, OperationId, StoredEvent, StreamId, TenantId,
-};
+use hedgerow_core::{StoredEvent, StreamId, TenantId};
 
-use super::fold::{Changes, FollowedCampaign, FollowedUpdate, json, update_key};
+use super::fold::{Changes, json};
 use super::key;
-use super::row::{CampaignEntry, OperationPlace, TargetDetails};
-use super::store::{Reached, RowKey, Step, StepError, ViewStore};
+use super::row::CampaignEntry;
+use super::store::{Direction, Reached, Step, StepError, ViewError, ViewStore};
+use super::stream::{Halt, Sources, Stream, read};
+use crate::LoadError;
 use crate::ports::Clock;
+use crate::store::checksum::goes_on;
 use crate::store::{EventStore, StoreError};
-use crate::{LoadError, campaign_at, manual_update_at};
 
 /// The form of keys and rows. Another one makes all rows anew.
 pub(super) const FORMAT: u32 = 1;
 
-/// Events read at once.
-const PAGE: usize = 10_000;
+/// Events read at once: one of a snapshot can be a quarter of a megabyte.
+const PAGE: usize = 1_000;
 
 /// With so many events a step is written although more could be read.
 const STEP: usize = 400_000;
@@ -31,39 +30,26 @@ const STEP: usize = 400_000;
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
+/// How many streams that could not be read to their ends are tried again.
+const RETRIED: usize = 1_000;
+
 /// How many streams that have ended are kept at hand, for late reports.
 const ENDED_KEPT: usize = 16;
 
-/// A stream that is being followed.
-enum Followed {
-    Campaign(Box<FollowedCampaign>),
-    Update(Box<FollowedUpdate>),
-    /// Its log cannot be read to its end: what its rows show is from before (D21).
-    Unreadable,
+/// What keeps rows from being made.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FollowError {
+    /// The log cannot be read.
+    #[error(transparent)]
+    Log(#[from] StoreError),
+    /// The rows cannot be read or written.
+    #[error(transparent)]
+    Rows(#[from] ViewError),
 }
 
-/// What cannot be gone on with.
-enum Halt {
-    /// This stream alone.
-    Stream(LoadError),
-    /// Everything, for now.
-    All(StoreError),
-}
-
-impl From<StoreError> for Halt {
-    fn from(error: StoreError) -> Self {
-        Self::All(error)
-    }
-}
-
-impl From<LoadError> for Halt {
-    fn from(error: LoadError) -> Self {
-        match error {
-            LoadError::Store(error) if error.may_pass() => Self::All(error),
-            error => Self::Stream(error),
-        }
-    }
-}
+/// A stream is named by its tenant and its id.
+type Name = (TenantId, StreamId);
 
 /// Makes rows of the events of a log, step by step.
 ///
@@ -75,7 +61,7 @@ impl From<LoadError> for Halt {
 /// # futures::executor::block_on(async {
 /// let mut follower = Follower::new(Arc::new(MemoryStore::new()), Arc::new(MemoryViews::new()));
 /// while follower.step().await? > 0 {}
-/// # Ok::<(), hedgerow_engine::store::StoreError>(())
+/// # Ok::<(), hedgerow_engine::view::FollowError>(())
 /// # }).unwrap();
 /// ```
 pub struct Follower {
@@ -85,7 +71,11 @@ pub struct Follower {
     reached: Option<Reached>,
     /// Whether that was looked at.
     has_looked: bool,
-    followed: BTreeMap<(TenantId, StreamId), Followed>,
+    /// The streams at hand, each with the step that changed it last.
+    streams: BTreeMap<Name, (Stream, u64)>,
+    /// Those whose logs cannot be read to their ends: what their rows show is from before (D21).
+    unreadable: BTreeSet<Name>,
+    steps: u64,
 }
 
 impl fmt::Debug for Follower {
@@ -95,10 +85,19 @@ impl fmt::Debug for Follower {
 }
 
 impl Follower {
-    /// Follows this log into these rows.
+    /// Follows this log into these rows. Of several that follow into the same rows one has the lead,
+    /// and the others do its work once more for nothing: one is enough.
     #[must_use]
     pub fn new(log: Arc<dyn EventStore>, views: Arc<dyn ViewStore>) -> Self {
-        Self { log, views, reached: None, has_looked: false, followed: BTreeMap::new() }
+        Self {
+            log,
+            views,
+            reached: None,
+            has_looked: false,
+            streams: BTreeMap::new(),
+            unreadable: BTreeSet::new(),
+            steps: 0,
+        }
     }
 
     /// Up to which position of the log the rows are made, as far as this follower knows.
@@ -111,16 +110,15 @@ impl Follower {
     /// another form or of another log are thrown away and made anew.
     ///
     /// # Errors
-    /// [`StoreError`] of the log or of the rows. Call again later: it goes on where the rows are.
-    pub async fn step(&mut self) -> Result<usize, StoreError> {
-        match self.try_step().await {
-            Ok(events) => Ok(events),
-            Err(error) => {
-                self.forget();
-                match error {
-                    StepError::Store(error) => Err(error),
-                    // Whoever moved them on has the lead.
-                    StepError::Moved { .. } => Ok(1),
+    /// [`FollowError`]. Call again later: it goes on where the rows are.
+    pub async fn step(&mut self) -> Result<usize, FollowError> {
+        loop {
+            match self.try_step().await {
+                Ok(events) => return Ok(events),
+                Err(Stopped::Moved) => self.forget(),
+                Err(Stopped::By(error)) => {
+                    self.forget();
+                    return Err(error);
                 }
             }
         }
@@ -130,7 +128,7 @@ impl Follower {
     ///
     /// # Errors
     /// As [`Follower::step`].
-    pub async fn catch_up(&mut self) -> Result<(), StoreError> {
+    pub async fn catch_up(&mut self) -> Result<(), FollowError> {
         while self.step().await? > 0 {}
         Ok(())
     }
@@ -162,8 +160,9 @@ impl Follower {
                 }
                 Err(error) => {
                     tracing::warn!(%error, failures, "the rows cannot be made any further for now");
+                    let rest = FIRST_PAUSE * 2_u32.saturating_pow(failures.min(16));
                     failures = failures.saturating_add(1);
-                    LONGEST_PAUSE.min(FIRST_PAUSE * 2_u32.saturating_pow(failures.min(16)))
+                    LONGEST_PAUSE.min(rest)
                 }
             };
             clock.sleep(rest).await;
@@ -172,35 +171,38 @@ impl Follower {
 
     fn forget(&mut self) {
         self.has_looked = false;
-        self.followed.clear();
+        self.streams.clear();
+        self.unreadable.clear();
     }
 
-    async fn try_step(&mut self) -> Result<usize, StepError> {
+    async fn try_step(&mut self) -> Result<usize, Stopped> {
+        self.steps += 1;
+        let mut changes = Changes::new();
         if !self.has_looked {
             self.reached = self.look().await?;
+            self.retry(&mut changes).await?;
             self.has_looked = true;
         }
         let from = self.reached;
         let mut position = from.map_or(0, |reached| reached.position);
-        let (mut events, mut last) = (0, None);
-        let mut changes = Changes::new();
+        let (mut events, mut last) = (0, from.filter(|_| !changes.is_empty()));
         while events < STEP {
             let page = self.log.read_all(position, PAGE).await?;
-            let is_last = page.len() < PAGE;
             for stored in &page {
+                goes_on(position, stored)?;
+                position = stored.position;
                 self.follow(stored, &mut changes).await?;
             }
             events += page.len();
-            if let Some(stored) = page.last() {
-                position = stored.position;
-                last = Some(Reached::event(FORMAT, stored));
-            }
-            if is_last {
+            last = page.last().map(|stored| Reached::event(FORMAT, stored)).or(last);
+            if page.len() < PAGE {
                 break;
             }
         }
         let Some(to) = last else { return Ok(0) };
-        self.flush(&mut changes);
+        for (stream, _) in self.streams.values_mut() {
+            stream.flush(&mut changes);
+        }
         let rows = changes.into_iter().collect();
         self.views.write(Step { from, to, rows }).await?;
         self.reached = Some(to);
@@ -209,13 +211,19 @@ impl Follower {
     }
 
     /// How far the rows are; throws away those that cannot be gone on with.
-    async fn look(&self) -> Result<Option<Reached>, StoreError> {
+    async fn look(&self) -> Result<Option<Reached>, Stopped> {
         let Some(reached) = self.views.reached().await? else { return Ok(None) };
+        if reached.format > FORMAT {
+            let detail = format!(
+                "a newer version of Hedgerow makes them, in form {}, and this one knows up to {FORMAT}: use that version, or rows of your own",
+                reached.format
+            );
+            return Err(ViewError::Unavailable { detail }.into());
+        }
         if reached.format == FORMAT {
             let page = self.log.read_all(reached.position.saturating_sub(1), 1).await?;
-            let is_there = page.first().is_some_and(|stored| {
-                stored.position == reached.position && stored.checksum == reached.checksum
-            });
+            let is_there =
+                page.first().is_some_and(|stored| Reached::event(FORMAT, stored) == reached);
             if is_there {
                 return Ok(Some(reached));
             }
@@ -224,8 +232,30 @@ impl Follower {
                 "the rows are of another log, perhaps of one that was restored from a backup: they are made anew"
             );
         }
-        self.views.clear().await?;
+        self.views.clear(Some(reached)).await?;
         Ok(None)
+    }
+
+    /// Tries again those streams that could not be read to their ends: this version may read what
+    /// another one could not, and what was damaged may have been restored.
+    async fn retry(&mut self, changes: &mut Changes) -> Result<(), FollowError> {
+        let rows = self.views.scan(key::all_unreadable(), Direction::Forwards, RETRIED).await?;
+        let sources = Sources { log: &*self.log, views: &*self.views };
+        for (key, row) in rows {
+            let name: Name = read(&row)?;
+            match Stream::again(&sources, &name, self.position()).await {
+                Ok(stream) => {
+                    changes.insert(key, None);
+                    self.streams.insert(name, (stream, self.steps));
+                }
+                Err(Halt::Stream(error)) => {
+                    tracing::warn!(stream = %name.1, %error, "a stream can still not be followed");
+                    self.unreadable.insert(name);
+                }
+                Err(Halt::All(error)) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// Follows one stream by one event.
@@ -233,24 +263,36 @@ impl Follower {
         &mut self,
         stored: &StoredEvent,
         changes: &mut Changes,
-    ) -> Result<(), StoreError> {
-        let key = (stored.tenant.clone(), stored.stream);
-        match self.apply(&key, stored).await {
-            Ok(()) => Ok(()),
+    ) -> Result<(), FollowError> {
+        let name = (stored.tenant.clone(), stored.stream);
+        if self.unreadable.contains(&name) {
+            return Ok(());
+        }
+        let sources = Sources { log: &*self.log, views: &*self.views };
+        let followed = match self.streams.remove(&name) {
+            Some((mut stream, _)) => match stream.apply(&sources, stored).await {
+                Err(Halt::Stream(error)) => {
+                    if stream.rewind(&sources, stored.version.saturating_sub(1)).await? {
+                        stream.flush(changes);
+                    }
+                    Err(Halt::Stream(error))
+                }
+                result => result.map(|()| stream),
+            },
+            None => Stream::up_to(&sources, stored).await,
+        };
+        match followed {
+            Ok(stream) => {
+                self.streams.insert(name, (stream, self.steps));
+                Ok(())
+            }
             Err(Halt::All(error)) => Err(error),
             Err(Halt::Stream(error)) => {
-                let stream = stored.stream;
-                tracing::error!(%stream, tenant = %stored.tenant, %error, "a stream cannot be followed any further");
-                if let Some(Followed::Campaign(followed)) = self.followed.get_mut(&key) {
-                    let (tenant, id) = (&key.0, followed.campaign().id());
-                    let before = Some(stored.version - 1);
-                    if let Ok(Some(before)) = campaign_at(&*self.log, tenant, id, before).await {
-                        followed.rewind(before);
-                        followed.flush(changes);
-                    }
-                }
+                let (tenant, stream) = &name;
+                tracing::error!(%stream, %tenant, %error, "a stream cannot be followed any further");
                 self.mark(stored, &error, changes).await?;
-                self.followed.insert(key, Followed::Unreadable);
+                changes.insert(key::unreadable(tenant, *stream), Some(json(&name)));
+                self.unreadable.insert(name);
                 Ok(())
             }
         }
@@ -262,294 +304,57 @@ impl Follower {
         stored: &StoredEvent,
         error: &LoadError,
         changes: &mut Changes,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), ViewError> {
         let StreamId::Campaign(id) = stored.stream else { return Ok(()) };
         let key = key::campaign(&stored.tenant, id);
         let row = match changes.get(&key) {
             Some(row) => row.clone(),
-            None => self.one(key.clone()).await?,
+            None => self.views.get(vec![key.clone()]).await?.pop().flatten(),
         };
         // Of one whose first event cannot be read there is nothing to show.
-        let Some(mut entry) = row.and_then(|row| read::<CampaignEntry>(&row).ok()) else {
-            return Ok(());
-        };
-        entry.unreadable = Some(error.to_string());
-        changes.insert(key, Some(json(&entry)));
-        Ok(())
-    }
-
-    async fn apply(
-        &mut self,
-        key: &(TenantId, StreamId),
-        stored: &StoredEvent,
-    ) -> Result<(), Halt> {
-        let at = stored.event.recorded_at;
-        if !self.followed.contains_key(key) {
-            let followed = self.begin(key, stored).await?;
-            self.followed.insert(key.clone(), followed);
-            if stored.version == 1 {
-                return Ok(());
-            }
-        }
-        let views = Arc::clone(&self.views);
-        match self.followed.get_mut(key) {
-            Some(Followed::Campaign(followed)) => {
-                let event = CampaignEvent::from_stored(stored).map_err(LoadError::from)?;
-                let wanted =
-                    followed.wants_at_end(&event).into_iter().chain(followed.wants(&event));
-                for place in wanted.collect::<Vec<_>>() {
-                    let details = details(&*views, followed.campaign(), place).await?;
-                    followed.know(place, details);
-                }
-                followed.apply(&event, at).map_err(LoadError::from)?;
-            }
-            Some(Followed::Update(followed)) => {
-                let event = ManualUpdateEvent::from_stored(stored).map_err(LoadError::from)?;
-                followed.apply(&event, at).map_err(LoadError::from)?;
-            }
-            Some(Followed::Unreadable) | None => {}
+        if let Some(mut entry) = row.and_then(|row| read::<CampaignEntry>(&row).ok()) {
+            entry.unreadable = Some(error.to_string());
+            changes.insert(key, Some(json(&entry)));
         }
         Ok(())
     }
 
-    /// Takes up a stream with this event: from its beginning, or from what its rows were made of.
-    async fn begin(
-        &self,
-        (tenant, stream): &(TenantId, StreamId),
-        stored: &StoredEvent,
-    ) -> Result<Followed, Halt> {
-        let at = stored.event.recorded_at;
-        if stored.version > 1 {
-            return match *stream {
-                StreamId::Campaign(id) => self.load_campaign(tenant, id, stored.version - 1).await,
-                StreamId::ManualUpdate(id) => {
-                    self.load_update(tenant, id, stored.version - 1).await
-                }
-            };
-        }
-        Ok(match *stream {
-            StreamId::Campaign(id) => {
-                let event = CampaignEvent::from_stored(stored).map_err(LoadError::from)?;
-                let campaign =
-                    Campaign::begin(tenant.clone(), id, &event, at).map_err(LoadError::from)?;
-                Followed::Campaign(Box::new(FollowedCampaign::begun(campaign, at)))
-            }
-            StreamId::ManualUpdate(id) => {
-                let event = ManualUpdateEvent::from_stored(stored).map_err(LoadError::from)?;
-                let update =
-                    ManualUpdate::begin(tenant.clone(), id, &event, at).map_err(LoadError::from)?;
-                Followed::Update(Box::new(FollowedUpdate::begun(update)))
-            }
-        })
-    }
-
-    async fn load_campaign(
-        &self,
-        tenant: &TenantId,
-        id: CampaignId,
-        version: u64,
-    ) -> Result<Followed, Halt> {
-        let row = self.one(key::campaign(tenant, id)).await?;
-        let campaign = campaign_at(&*self.log, tenant, id, Some(version)).await?;
-        // Without a row its first event could not be read.
-        let (Some(row), Some(campaign)) = (row, campaign) else { return Ok(Followed::Unreadable) };
-        let entry: CampaignEntry = read(&row)?;
-        Ok(Followed::Campaign(Box::new(FollowedCampaign::loaded(campaign, &entry))))
-    }
-
-    async fn load_update(
-        &self,
-        tenant: &TenantId,
-        id: OperationId,
-        version: u64,
-    ) -> Result<Followed, Halt> {
-        let Some(update) = manual_update_at(&*self.log, tenant, id, Some(version)).await? else {
-            return Ok(Followed::Unreadable);
-        };
-        let Some(row) = self.one(update_key(&update)).await? else {
-            return Ok(Followed::Unreadable);
-        };
-        // Under its key is nothing else.
-        let OperationPlace::Manual(entry) = read(&row)? else { return Ok(Followed::Unreadable) };
-        Ok(Followed::Update(Box::new(FollowedUpdate::loaded(update, entry))))
-    }
-
-    async fn one(&self, key: RowKey) -> Result<Option<Vec<u8>>, StoreError> {
-        Ok(self.views.get(vec![key]).await?.pop().flatten())
-    }
-
-    fn flush(&mut self, changes: &mut Changes) {
-        for followed in self.followed.values_mut() {
-            match followed {
-                Followed::Campaign(campaign) => campaign.flush(changes),
-                Followed::Update(update) => update.flush(changes),
-                Followed::Unreadable => {}
-            }
-        }
-    }
-
-    /// Lets go of streams that have ended, but for a few.
+    /// Lets go of streams that have ended, but for those that changed last.
     fn let_go(&mut self) {
-        let has_ended = |followed: &Followed| match followed {
-            Followed::Campaign(campaign) => campaign.campaign().is_settled(),
-            Followed::Update(update) => !update.is_active(),
-            Followed::Unreadable => false,
-        };
-        let mut ended = self.followed.values().filter(|followed| has_ended(followed)).count();
-        self.followed.retain(|_, followed| {
-            let goes = ended > ENDED_KEPT && has_ended(followed);
-            ended -= usize::from(goes);
-            !goes
-        });
+        let mut ended: Vec<(u64, Name)> = self
+            .streams
+            .iter()
+            .filter(|(_, (stream, _))| stream.has_ended())
+            .map(|(name, (_, step))| (*step, name.clone()))
+            .collect();
+        ended.sort_unstable();
+        for (_, name) in ended.iter().rev().skip(ENDED_KEPT) {
+            self.streams.remove(name);
+        }
     }
 }
 
-/// What the rows tell of a target.
-async fn details(
-    views: &dyn ViewStore,
-    campaign: &Campaign,
-    place: u32,
-) -> Result<TargetDetails, StoreError> {
-    let key = key::target(campaign.tenant(), campaign.id(), place);
-    let row = views.get(vec![key]).await?.pop().flatten();
-    row.map_or_else(|| Ok(TargetDetails::default()), |row| read(&row))
+/// Why a step came to nothing.
+enum Stopped {
+    /// Somebody else moved the rows on, and has the lead.
+    Moved,
+    By(FollowError),
 }
 
-/// Reads a row.
-pub(super) fn read<T: serde::de::DeserializeOwned>(row: &[u8]) -> Result<T, StoreError> {
-    serde_json::from_slice(row).map_err(|error| StoreError::Corrupt {
-        detail: format!(
-            "a row that questions are answered from cannot be read: {error}; throw the rows away, they are made anew from the log"
-        ),
-    })
+impl<E: Into<FollowError>> From<E> for Stopped {
+    fn from(error: E) -> Self {
+        Self::By(error.into())
+    }
+}
+
+impl From<StepError> for Stopped {
+    fn from(error: StepError) -> Self {
+        match error {
+            StepError::Moved { .. } => Self::Moved,
+            StepError::Rows(error) => Self::By(error.into()),
+        }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Mutex;
-    use std::sync::atomic::{AtomicU32, Ordering};
-
-    use futures::FutureExt;
-    use futures::future::{pending, ready};
-    use hedgerow_core::{ManualUpdateDefinition, NewEvent, OperationLimits, Timestamp};
-
-    use super::*;
-    use crate::ports::BoxFuture;
-    use crate::store::memory::MemoryStore;
-    use crate::store::{Activity, StoreLayer, StreamAppend};
-    use crate::view::{MemoryViews, Views};
-
-    /// A store that fails so many times before it works.
-    struct Failing {
-        inner: MemoryStore,
-        failures: AtomicU32,
-    }
-
-    impl StoreLayer for Failing {
-        fn inner(&self) -> &dyn EventStore {
-            &self.inner
-        }
-
-        fn read_all(
-            &self,
-            after: u64,
-            limit: usize,
-        ) -> BoxFuture<'_, Result<Vec<StoredEvent>, StoreError>> {
-            let left = self.failures.load(Ordering::Relaxed);
-            if left > 0 {
-                self.failures.store(left - 1, Ordering::Relaxed);
-                let detail = "the disk is away".to_owned();
-                return ready(Err(StoreError::Unavailable { detail })).boxed();
-            }
-            self.inner.read_all(after, limit)
-        }
-    }
-
-    /// A clock on which time passes at once, until it has been slept so often.
-    struct Sleeps {
-        slept: Mutex<Vec<Duration>>,
-        most: usize,
-    }
-
-    impl Clock for Sleeps {
-        fn wall(&self) -> Timestamp {
-            Timestamp::default()
-        }
-
-        fn monotonic(&self) -> Duration {
-            Duration::ZERO
-        }
-
-        fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
-            let mut slept = self.slept.lock().expect("no panic");
-            slept.push(duration);
-            if slept.len() < self.most { ready(()).boxed() } else { pending().boxed() }
-        }
-    }
-
-    fn manual_update(store: &MemoryStore, data: Option<&[u8]>) -> (TenantId, OperationId) {
-        let tenant: TenantId = "hedge".parse().expect("a tenant");
-        let id = OperationId::from_uuid(uuid::Uuid::from_u128(7));
-        let definition = ManualUpdateDefinition {
-            request_id: "first".parse().expect("a request id"),
-            device: hedgerow_core::DeviceId::from_bytes([7; 16]),
-            url: "https://images.example/a.bin".parse().expect("a URL"),
-            expected_version: None,
-            version_before: None,
-            limits: OperationLimits::default(),
-        };
-        let event = ManualUpdate::create(definition).expect("valid");
-        let event = NewEvent {
-            event_type: event.event_type().to_owned(),
-            schema_version: event.schema_version(),
-            recorded_at: Timestamp::default(),
-            correlation_id: uuid::Uuid::nil(),
-            causation_id: uuid::Uuid::nil(),
-            data: data.map_or_else(|| event.to_json(), <[u8]>::to_vec),
-        };
-        let append = StreamAppend {
-            tenant: tenant.clone(),
-            stream: StreamId::ManualUpdate(id),
-            expected_version: 0,
-            events: vec![event],
-            claims_taken: Vec::new(),
-            claims_released: Vec::new(),
-            operations: vec![id],
-            activity: Activity::Active,
-        };
-        store.append(vec![append]).now_or_never().expect("at once").expect("written");
-        (tenant, id)
-    }
-
-    #[test]
-    fn it_goes_on_after_failures_with_pauses_that_grow() {
-        let inner = MemoryStore::new();
-        let (tenant, id) = manual_update(&inner, None);
-        let log = Arc::new(Failing { inner, failures: AtomicU32::new(12) });
-        let rows = Arc::new(MemoryViews::new());
-        let clock = Arc::new(Sleeps { slept: Mutex::new(Vec::new()), most: 14 });
-        let pause = Duration::from_millis(100);
-        let follower = Follower::new(log, rows.clone());
-        assert_eq!(follower.keep_up(clock.clone(), pause).now_or_never(), None, "it never ends");
-        let slept = clock.slept.lock().expect("no panic");
-        let (failed, after) = slept.split_at(12);
-        assert!(failed.windows(2).all(|pair| pair[0] <= pair[1]), "{failed:?}");
-        assert_eq!(failed.last(), Some(&LONGEST_PAUSE));
-        assert_eq!(after, [pause, pause]);
-        let device = hedgerow_core::DeviceId::from_bytes([7; 16]);
-        let views = Views::new(rows);
-        let page = views.operations(&tenant, device, None, 0).now_or_never().expect("at once");
-        let page = page.expect("a page");
-        assert_eq!(page.entries.iter().map(|entry| entry.operation).collect::<Vec<_>>(), [id]);
-    }
-
-    #[test]
-    fn a_stream_that_cannot_be_read_stops_no_other() {
-        let log = MemoryStore::new();
-        manual_update(&log, Some(b"{}"));
-        let rows = Arc::new(MemoryViews::new());
-        let mut follower = Follower::new(Arc::new(log), rows.clone());
-        assert_eq!(follower.catch_up().now_or_never(), Some(Ok(())));
-        assert!(rows.reached().now_or_never().is_some_and(|reached| reached != Ok(None)));
-    }
-}
+mod tests;

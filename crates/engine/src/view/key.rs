@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use hedgerow_core::{CampaignId, DeviceId, OperationId, TenantId, Timestamp};
+use hedgerow_core::{CampaignId, DeviceId, OperationId, StreamId, TenantId, Timestamp};
 
 use super::store::RowKey;
 
@@ -28,6 +28,8 @@ pub(super) enum Kind {
     Operation = 7,
     /// How many targets of a campaign stood how at the end of a minute.
     Minute = 8,
+    /// A stream whose log could not be read to its end.
+    Unreadable = 9,
 }
 
 /// What a campaign is listed by.
@@ -166,6 +168,18 @@ pub(super) fn minute(tenant: &TenantId, id: CampaignId, time: Timestamp) -> RowK
     let mut key = minutes(tenant, id);
     key.extend_from_slice(&at(time));
     key
+}
+
+/// A stream that could not be read to its end.
+pub(super) fn unreadable(tenant: &TenantId, stream: StreamId) -> RowKey {
+    let mut key = of(Kind::Unreadable, tenant);
+    key.extend_from_slice(stream.to_string().as_bytes());
+    key
+}
+
+/// All streams that could not be read to their ends, of all tenants.
+pub(super) fn all_unreadable() -> Range<RowKey> {
+    beginning_with(vec![Kind::Unreadable as u8])
 }
 
 /// All keys that begin so.

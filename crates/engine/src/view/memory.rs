@@ -9,9 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures::FutureExt;
 use futures::future::ready;
 
-use super::store::{Direction, Reached, Row, RowKey, Step, StepError, ViewStore};
+use super::store::{Direction, Reached, Row, RowKey, Step, StepError, ViewError, ViewStore};
 use crate::ports::BoxFuture;
-use crate::store::StoreError;
 
 #[derive(Default)]
 struct Inner {
@@ -45,7 +44,7 @@ impl MemoryViews {
 }
 
 impl ViewStore for MemoryViews {
-    fn reached(&self) -> BoxFuture<'_, Result<Option<Reached>, StoreError>> {
+    fn reached(&self) -> BoxFuture<'_, Result<Option<Reached>, ViewError>> {
         ready(Ok(self.inner().reached)).boxed()
     }
 
@@ -65,7 +64,7 @@ impl ViewStore for MemoryViews {
         ready(Ok(())).boxed()
     }
 
-    fn get(&self, keys: Vec<RowKey>) -> BoxFuture<'_, Result<Vec<Option<Vec<u8>>>, StoreError>> {
+    fn get(&self, keys: Vec<RowKey>) -> BoxFuture<'_, Result<Vec<Option<Vec<u8>>>, ViewError>> {
         let inner = self.inner();
         ready(Ok(keys.iter().map(|key| inner.rows.get(key).cloned()).collect())).boxed()
     }
@@ -75,7 +74,7 @@ impl ViewStore for MemoryViews {
         range: Range<RowKey>,
         direction: Direction,
         limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<Row>, StoreError>> {
+    ) -> BoxFuture<'_, Result<Vec<Row>, ViewError>> {
         if range.is_empty() {
             return ready(Ok(Vec::new())).boxed();
         }
@@ -88,8 +87,13 @@ impl ViewStore for MemoryViews {
         ready(Ok(rows)).boxed()
     }
 
-    fn clear(&self) -> BoxFuture<'_, Result<(), StoreError>> {
-        *self.inner() = Inner::default();
+    fn clear(&self, from: Option<Reached>) -> BoxFuture<'_, Result<(), StepError>> {
+        let mut inner = self.inner();
+        let (expected, reached) = (from, inner.reached);
+        if expected != reached {
+            return ready(Err(StepError::Moved { expected, reached })).boxed();
+        }
+        *inner = Inner::default();
         ready(Ok(())).boxed()
     }
 }

@@ -12,7 +12,8 @@
 //! | `key` | how rows are named, and so in which order they lie |
 //! | `row` | what people are shown |
 //! | `standing` | how a million targets stand, in a few rows |
-//! | `fold` | one stream, followed event by event |
+//! | `fold` | what changes in the rows of one stream, event by event |
+//! | `stream` | one stream, taken up where its rows are |
 //! | `follow` | the log, followed step by step |
 //! | `ask` | the questions |
 
@@ -25,11 +26,13 @@ mod memory;
 mod row;
 mod standing;
 mod store;
+mod stream;
 
 pub use ask::{
-    CampaignOrder, CampaignQuery, Cursor, CursorError, Page, TargetEntries, TargetQuery, Views,
+    AskError, CampaignOrder, CampaignQuery, Cursor, CursorError, Page, TargetEntries, TargetQuery,
+    Views,
 };
-pub use follow::Follower;
+pub use follow::{FollowError, Follower};
 pub use memory::MemoryViews;
 pub use row::{CampaignEntry, Failure, OperationEnd, OperationEntry, TargetDetails, TargetEntry};
-pub use store::{Direction, Reached, Row, RowKey, Step, StepError, ViewStore};
+pub use store::{Direction, Reached, Row, RowKey, Step, StepError, ViewError, ViewStore};

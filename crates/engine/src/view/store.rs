@@ -10,7 +10,6 @@ use std::ops::Range;
 use hedgerow_core::{Checksum, StoredEvent};
 
 use crate::ports::BoxFuture;
-use crate::store::StoreError;
 
 /// The key of a row. Rows are in the order of the bytes of their keys.
 pub type RowKey = Vec<u8>;
@@ -48,6 +47,44 @@ pub struct Step {
     pub rows: Vec<(RowKey, Option<Vec<u8>>)>,
 }
 
+/// Rows that cannot do what they were asked. What they hold follows from the log: no event is lost
+/// with them.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ViewError {
+    /// They failed, and may work again later.
+    #[error("the rows that questions are answered from failed: {detail}")]
+    Unavailable {
+        /// What was said, and what can be done.
+        detail: String,
+    },
+    /// There is no room for more of them.
+    #[error(
+        "there is no room for the rows that questions are answered from: {detail}; free some space"
+    )]
+    Full {
+        /// What was said.
+        detail: String,
+    },
+    /// They may only be read.
+    #[error("the rows that questions are answered from can only be read: {detail}")]
+    ReadOnly {
+        /// What was said.
+        detail: String,
+    },
+    /// They are damaged.
+    #[error(
+        "the rows that questions are answered from are damaged: {detail}; throw them away, they are made anew from the log"
+    )]
+    Damaged {
+        /// What is damaged.
+        detail: String,
+    },
+    /// They were closed.
+    #[error("the rows that questions are answered from are closed: open them again")]
+    Closed,
+}
+
 /// Why a step changed nothing.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -62,9 +99,9 @@ pub enum StepError {
         /// How far they are.
         reached: Option<Reached>,
     },
-    /// The store failed. The step may have been written all the same.
+    /// The rows failed. The step may have been written all the same.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Rows(#[from] ViewError),
 }
 
 /// In which order rows are wanted.
@@ -79,7 +116,7 @@ pub enum Direction {
 /// A store of rows. See the module's documentation.
 pub trait ViewStore: Send + Sync + 'static {
     /// How far the rows are made; `None`: there are none.
-    fn reached(&self) -> BoxFuture<'_, Result<Option<Reached>, StoreError>>;
+    fn reached(&self) -> BoxFuture<'_, Result<Option<Reached>, ViewError>>;
 
     /// Writes a step as a whole, or nothing of it. Not necessarily durable when it returns: after a
     /// crash the rows may be those of an earlier step, but never those of half a step.
@@ -89,7 +126,7 @@ pub trait ViewStore: Send + Sync + 'static {
     fn write(&self, step: Step) -> BoxFuture<'_, Result<(), StepError>>;
 
     /// What the rows of these keys hold, in their order; `None` where there is no row.
-    fn get(&self, keys: Vec<RowKey>) -> BoxFuture<'_, Result<Vec<Option<Vec<u8>>>, StoreError>>;
+    fn get(&self, keys: Vec<RowKey>) -> BoxFuture<'_, Result<Vec<Option<Vec<u8>>>, ViewError>>;
 
     /// At most `limit` rows of a range of keys (its end is not in it), in that direction. Costs what
     /// it gives, however many rows there are.
@@ -98,8 +135,11 @@ pub trait ViewStore: Send + Sync + 'static {
         range: Range<RowKey>,
         direction: Direction,
         limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<Row>, StoreError>>;
+    ) -> BoxFuture<'_, Result<Vec<Row>, ViewError>>;
 
-    /// Throws all rows away.
-    fn clear(&self) -> BoxFuture<'_, Result<(), StoreError>>;
+    /// Throws all rows away, if they are made exactly so far.
+    ///
+    /// # Errors
+    /// [`StepError::Moved`] if they are not.
+    fn clear(&self, from: Option<Reached>) -> BoxFuture<'_, Result<(), StepError>>;
 }

@@ -1,0 +1,130 @@
+//! A follower on a log that fails, and on one that cannot be read.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use futures::FutureExt;
+use futures::future::{pending, ready};
+use hedgerow_core::{
+    ManualUpdate, ManualUpdateDefinition, NewEvent, OperationId, OperationLimits, Timestamp,
+};
+
+use super::*;
+use crate::ports::BoxFuture;
+use crate::store::memory::MemoryStore;
+use crate::store::{Activity, StoreLayer, StreamAppend};
+use crate::view::{MemoryViews, Views};
+
+/// A store that fails so many times before it works.
+struct Failing {
+    inner: MemoryStore,
+    failures: AtomicU32,
+}
+
+impl StoreLayer for Failing {
+    fn inner(&self) -> &dyn EventStore {
+        &self.inner
+    }
+
+    fn read_all(
+        &self,
+        after: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<StoredEvent>, StoreError>> {
+        let left = self.failures.load(Ordering::Relaxed);
+        if left > 0 {
+            self.failures.store(left - 1, Ordering::Relaxed);
+            let detail = "the disk is away".to_owned();
+            return ready(Err(StoreError::Unavailable { detail })).boxed();
+        }
+        self.inner.read_all(after, limit)
+    }
+}
+
+/// A clock on which time passes at once, until it has been slept so often.
+struct Sleeps {
+    slept: Mutex<Vec<Duration>>,
+    most: usize,
+}
+
+impl Clock for Sleeps {
+    fn wall(&self) -> Timestamp {
+        Timestamp::default()
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        let mut slept = self.slept.lock().expect("no panic");
+        slept.push(duration);
+        if slept.len() < self.most { ready(()).boxed() } else { pending().boxed() }
+    }
+}
+
+fn manual_update(store: &MemoryStore, data: Option<&[u8]>) -> (TenantId, OperationId) {
+    let tenant: TenantId = "hedge".parse().expect("a tenant");
+    let id = OperationId::from_uuid(uuid::Uuid::from_u128(7));
+    let definition = ManualUpdateDefinition {
+        request_id: "first".parse().expect("a request id"),
+        device: hedgerow_core::DeviceId::from_bytes([7; 16]),
+        url: "https://images.example/a.bin".parse().expect("a URL"),
+        expected_version: None,
+        version_before: None,
+        limits: OperationLimits::default(),
+    };
+    let event = ManualUpdate::create(definition).expect("valid");
+    let event = NewEvent {
+        event_type: event.event_type().to_owned(),
+        schema_version: event.schema_version(),
+        recorded_at: Timestamp::default(),
+        correlation_id: uuid::Uuid::nil(),
+        causation_id: uuid::Uuid::nil(),
+        data: data.map_or_else(|| event.to_json(), <[u8]>::to_vec),
+    };
+    let append = StreamAppend {
+        tenant: tenant.clone(),
+        stream: StreamId::ManualUpdate(id),
+        expected_version: 0,
+        events: vec![event],
+        claims_taken: Vec::new(),
+        claims_released: Vec::new(),
+        operations: vec![id],
+        activity: Activity::Active,
+    };
+    store.append(vec![append]).now_or_never().expect("at once").expect("written");
+    (tenant, id)
+}
+
+#[test]
+fn it_goes_on_after_failures_with_pauses_that_grow() {
+    let inner = MemoryStore::new();
+    let (tenant, id) = manual_update(&inner, None);
+    let log = Arc::new(Failing { inner, failures: AtomicU32::new(12) });
+    let rows = Arc::new(MemoryViews::new());
+    let clock = Arc::new(Sleeps { slept: Mutex::new(Vec::new()), most: 14 });
+    let pause = Duration::from_millis(100);
+    let follower = Follower::new(log, rows.clone());
+    assert_eq!(follower.keep_up(clock.clone(), pause).now_or_never(), None, "it never ends");
+    let slept = clock.slept.lock().expect("no panic");
+    let (failed, after) = slept.split_at(12);
+    assert!(failed.windows(2).all(|pair| pair[0] <= pair[1]), "{failed:?}");
+    assert_eq!(failed.last(), Some(&LONGEST_PAUSE));
+    assert_eq!(after, [pause, pause]);
+    let device = hedgerow_core::DeviceId::from_bytes([7; 16]);
+    let views = Views::new(rows);
+    let page = views.operations(&tenant, device, None, 0).now_or_never().expect("at once");
+    let page = page.expect("a page");
+    assert_eq!(page.entries.iter().map(|entry| entry.operation).collect::<Vec<_>>(), [id]);
+}
+
+#[test]
+fn a_stream_that_cannot_be_read_stops_no_other() {
+    let log = MemoryStore::new();
+    manual_update(&log, Some(b"{}"));
+    let rows = Arc::new(MemoryViews::new());
+    let mut follower = Follower::new(Arc::new(log), rows.clone());
+    assert_eq!(follower.catch_up().now_or_never(), Some(Ok(())));
+    assert!(rows.reached().now_or_never().is_some_and(|reached| reached != Ok(None)));
+}

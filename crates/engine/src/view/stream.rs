@@ -1,0 +1,291 @@
+//! One stream of the log, taken up where its rows are, and followed event by event, each with the
+//! checksum that is due (E14).
+//!
+//! Rows are believed if they are those of the event before. If they are not, as an older version
+//! could not read an event, or as they are damaged, the rows of this stream are made anew.
+
+use hedgerow_core::event::{CampaignEvent, ManualUpdateEvent};
+use hedgerow_core::{Campaign, CampaignId, ManualUpdate, StoredEvent, StreamId, TenantId};
+
+use super::fold::{Changes, FollowedCampaign, FollowedUpdate};
+use super::follow::FollowError;
+use super::key;
+use super::row::{CampaignEntry, TargetDetails};
+use super::store::{ViewError, ViewStore};
+use crate::store::checksum::Chain;
+use crate::store::{EventStore, StoreError};
+use crate::{LoadError, campaign_at};
+
+/// Events read at once.
+const PAGE: usize = 1_000;
+
+/// Where a stream is read from, and where its rows are.
+pub(super) struct Sources<'a> {
+    pub(super) log: &'a dyn EventStore,
+    pub(super) views: &'a dyn ViewStore,
+}
+
+/// What cannot be gone on with.
+pub(super) enum Halt {
+    /// This stream alone: its log cannot be read any further (D21).
+    Stream(LoadError),
+    /// Everything, for now.
+    All(FollowError),
+}
+
+impl From<StoreError> for Halt {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Corrupt { .. } => Self::Stream(error.into()),
+            error => Self::All(error.into()),
+        }
+    }
+}
+
+impl From<ViewError> for Halt {
+    fn from(error: ViewError) -> Self {
+        Self::All(error.into())
+    }
+}
+
+impl From<LoadError> for Halt {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::Store(error) => error.into(),
+            error => Self::Stream(error),
+        }
+    }
+}
+
+fn of_stream(error: impl Into<LoadError>) -> Halt {
+    Halt::Stream(error.into())
+}
+
+/// Reads a row.
+pub(super) fn read<T: serde::de::DeserializeOwned>(row: &[u8]) -> Result<T, ViewError> {
+    serde_json::from_slice(row).map_err(|error| ViewError::Damaged { detail: error.to_string() })
+}
+
+/// What is folded of a stream.
+enum Folded {
+    Campaign(Box<FollowedCampaign>),
+    Update(Box<FollowedUpdate>),
+}
+
+/// A stream that is being followed.
+pub(super) struct Stream {
+    chain: Chain,
+    /// Nothing before its first event.
+    folded: Option<Folded>,
+}
+
+impl Stream {
+    /// Takes a stream up where its rows are, and follows it by this event.
+    pub(super) async fn up_to(sources: &Sources<'_>, stored: &StoredEvent) -> Result<Self, Halt> {
+        let (tenant, before) = (&stored.tenant, stored.version.saturating_sub(1));
+        let entry = match stored.stream {
+            StreamId::Campaign(id) if before > 0 => entry(sources.views, tenant, id).await?,
+            // That of a manual update is read as soon as its row.
+            _ => None,
+        };
+        let fits =
+            entry.as_ref().filter(|entry| entry.events == before && entry.unreadable.is_none());
+        let mut stream = match fits {
+            Some(entry) => resume(sources, tenant, entry).await?,
+            None => Self::anew(sources, tenant, stored.stream, before).await?,
+        };
+        if let (Some(Folded::Campaign(campaign)), Some(entry)) = (&mut stream.folded, &entry) {
+            campaign.was_listed_as(entry);
+        }
+        stream.apply(sources, stored).await?;
+        Ok(stream)
+    }
+
+    /// Takes a stream up that could not be read before, as far as the rows are made.
+    pub(super) async fn again(
+        sources: &Sources<'_>,
+        (tenant, id): &(TenantId, StreamId),
+        position: u64,
+    ) -> Result<Self, Halt> {
+        let mut again = Self { chain: Chain::default(), folded: None };
+        loop {
+            let page = sources.log.read_stream(tenant, *id, again.chain.version(), PAGE).await?;
+            for stored in page.iter().take_while(|stored| stored.position <= position) {
+                again.fold(stored)?;
+            }
+            if page.last().is_none_or(|last| last.position > position) {
+                break;
+            }
+        }
+        if let (Some(Folded::Campaign(campaign)), StreamId::Campaign(id)) = (&mut again.folded, *id)
+            && let Some(entry) = entry(sources.views, tenant, id).await?
+        {
+            campaign.was_listed_as(&entry);
+        }
+        Ok(again)
+    }
+
+    /// Follows a stream from its first event to its event `version`, so that all its rows are made.
+    async fn anew(
+        sources: &Sources<'_>,
+        tenant: &TenantId,
+        stream: StreamId,
+        version: u64,
+    ) -> Result<Self, Halt> {
+        let mut anew = Self { chain: Chain::default(), folded: None };
+        while anew.chain.version() < version {
+            let after = anew.chain.version();
+            let limit = usize::try_from(version - after).unwrap_or(PAGE).min(PAGE);
+            let page = sources.log.read_stream(tenant, stream, after, limit).await?;
+            for stored in &page {
+                anew.fold(stored)?;
+            }
+            if page.is_empty() {
+                let (expected, found) = (after + 1, version + 1);
+                return Err(of_stream(LoadError::Gap { stream, expected, found }));
+            }
+        }
+        Ok(anew)
+    }
+
+    /// Follows the stream by one event.
+    pub(super) async fn apply(
+        &mut self,
+        sources: &Sources<'_>,
+        stored: &StoredEvent,
+    ) -> Result<(), Halt> {
+        if let Some(Folded::Campaign(campaign)) = &mut self.folded {
+            let event = CampaignEvent::from_stored(stored).map_err(of_stream)?;
+            let wanted = campaign.wants(&event);
+            if !wanted.is_empty() {
+                match details(sources.views, campaign.campaign(), &wanted).await {
+                    Ok(details) => {
+                        for (place, details) in wanted.into_iter().zip(details) {
+                            campaign.know(place, details);
+                        }
+                    }
+                    Err(ViewError::Damaged { detail }) => {
+                        tracing::warn!(stream = %stored.stream, detail, "the rows of a stream are damaged: they are made anew");
+                        let before = stored.version.saturating_sub(1);
+                        *self = Self::anew(sources, &stored.tenant, stored.stream, before).await?;
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        self.fold(stored)
+    }
+
+    /// Follows the stream by one event, of which all is known that its rows need.
+    fn fold(&mut self, stored: &StoredEvent) -> Result<(), Halt> {
+        self.chain.check(stored)?;
+        let (tenant, at) = (&stored.tenant, stored.event.recorded_at);
+        match (&mut self.folded, stored.stream) {
+            (Some(Folded::Campaign(campaign)), _) => {
+                let event = CampaignEvent::from_stored(stored).map_err(of_stream)?;
+                campaign.apply(&event, at).map_err(of_stream)?;
+            }
+            (Some(Folded::Update(update)), _) => {
+                let event = ManualUpdateEvent::from_stored(stored).map_err(of_stream)?;
+                update.apply(&event, at).map_err(of_stream)?;
+            }
+            (None, StreamId::Campaign(id)) => {
+                let event = CampaignEvent::from_stored(stored).map_err(of_stream)?;
+                let campaign =
+                    Campaign::begin(tenant.clone(), id, &event, at).map_err(of_stream)?;
+                let campaign = FollowedCampaign::begun(campaign, at);
+                self.folded = Some(Folded::Campaign(Box::new(campaign)));
+            }
+            (None, StreamId::ManualUpdate(id)) => {
+                let event = ManualUpdateEvent::from_stored(stored).map_err(of_stream)?;
+                let update =
+                    ManualUpdate::begin(tenant.clone(), id, &event, at).map_err(of_stream)?;
+                self.folded = Some(Folded::Update(Box::new(FollowedUpdate::begun(update))));
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes back to its event `version`, as the next one cannot follow. `false`: there is nothing
+    /// that could be shown.
+    pub(super) async fn rewind(
+        &mut self,
+        sources: &Sources<'_>,
+        version: u64,
+    ) -> Result<bool, FollowError> {
+        let Some(Folded::Campaign(followed)) = &mut self.folded else {
+            // A manual update that an event cannot follow is as it was before.
+            return Ok(self.folded.is_some());
+        };
+        let (tenant, id) = (followed.campaign().tenant().clone(), followed.campaign().id());
+        match campaign_at(sources.log, &tenant, id, Some(version)).await {
+            Ok(Some(before)) => {
+                followed.rewind(before);
+                Ok(true)
+            }
+            Err(LoadError::Store(error)) if !matches!(error, StoreError::Corrupt { .. }) => {
+                Err(error.into())
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Puts what has changed into rows.
+    pub(super) fn flush(&mut self, changes: &mut Changes) {
+        match &mut self.folded {
+            Some(Folded::Campaign(campaign)) => campaign.flush(changes),
+            Some(Folded::Update(update)) => update.flush(changes),
+            None => {}
+        }
+    }
+
+    /// Whether nothing but late reports can follow.
+    pub(super) fn has_ended(&self) -> bool {
+        match &self.folded {
+            Some(Folded::Campaign(campaign)) => campaign.campaign().is_settled(),
+            Some(Folded::Update(update)) => !update.is_active(),
+            None => true,
+        }
+    }
+}
+
+/// A campaign's row, if there is one that can be read.
+async fn entry(
+    views: &dyn ViewStore,
+    tenant: &TenantId,
+    id: CampaignId,
+) -> Result<Option<CampaignEntry>, ViewError> {
+    let row = views.get(vec![key::campaign(tenant, id)]).await?.pop().flatten();
+    Ok(row.and_then(|row| read(&row).ok()))
+}
+
+/// A campaign as its rows have it, which are those of its latest event before.
+async fn resume(
+    sources: &Sources<'_>,
+    tenant: &TenantId,
+    entry: &CampaignEntry,
+) -> Result<Stream, Halt> {
+    let (stream, version) = (StreamId::Campaign(entry.campaign), entry.events);
+    let campaign = campaign_at(sources.log, tenant, entry.campaign, Some(version)).await?;
+    let last = sources.log.read_stream(tenant, stream, version.saturating_sub(1), 1).await?;
+    let (Some(campaign), Some(last)) = (campaign, last.first()) else {
+        let (expected, found) = (1, version + 1);
+        return Err(of_stream(LoadError::Gap { stream, expected, found }));
+    };
+    let chain = Chain::after(version, last.checksum);
+    let campaign = Box::new(FollowedCampaign::loaded(campaign));
+    Ok(Stream { chain, folded: Some(Folded::Campaign(campaign)) })
+}
+
+/// What the rows tell of targets.
+async fn details(
+    views: &dyn ViewStore,
+    campaign: &Campaign,
+    places: &[u32],
+) -> Result<Vec<TargetDetails>, ViewError> {
+    let key = |place: &u32| key::target(campaign.tenant(), campaign.id(), *place);
+    let rows = views.get(places.iter().map(key).collect()).await?;
+    let read_row =
+        |row: Option<Vec<u8>>| row.map_or_else(|| Ok(TargetDetails::default()), |row| read(&row));
+    rows.into_iter().map(read_row).collect()
+}

@@ -205,11 +205,11 @@ fn a_campaign_that_cannot_be_read_stops_no_other_and_is_shown_whole_once_it_can_
         wait(Follower::new(Arc::clone(&log), whole.clone()).catch_up()).expect("followed");
         let streams = wait(log.streams()).expect("listed");
         let campaigns = streams.iter().filter(|of| matches!(of.stream, StreamId::Campaign(_)));
-        let Some(long) = campaigns.max_by_key(|of| of.version) else { continue };
-        let (StreamId::Campaign(id), tenant) = (long.stream, &long.tenant) else { continue };
-        let version = 1 + seed % long.version;
+        let Some(chosen) = campaigns.max_by_key(|of| of.version) else { continue };
+        let (StreamId::Campaign(id), tenant) = (chosen.stream, &chosen.tenant) else { continue };
+        let version = 1 + seed % chosen.version;
         let is_other = AtomicBool::new(true);
-        let changed = Changed { log: Arc::clone(&log), stream: long.stream, version, is_other };
+        let changed = Changed { log: Arc::clone(&log), stream: chosen.stream, version, is_other };
         let changed = Arc::new(changed);
         let rows_of_it = Arc::new(MemoryViews::new());
         let follow = |changed: Arc<Changed>| {
@@ -228,7 +228,7 @@ fn a_campaign_that_cannot_be_read_stops_no_other_and_is_shown_whole_once_it_can_
                 assert_eq!(entry.targets, then.counts(), "seed {seed}");
             }
         }
-        for other in streams.iter().filter(|stream| stream.stream != long.stream) {
+        for other in streams.iter().filter(|stream| stream.stream != chosen.stream) {
             let StreamId::Campaign(other_id) = other.stream else { continue };
             let entry = wait(views.campaign(&other.tenant, other_id)).expect("read");
             assert_eq!(entry.map(|entry| entry.events), Some(other.version), "seed {seed}");

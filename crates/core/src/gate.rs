@@ -1,5 +1,5 @@
 //! The gates (D5): what a device's current version means for its update. This is the one place
-//! where they are evaluated, in the order of the table.
+//! where they are evaluated, in the order of the table in `docs/rules.md`.
 
 use std::cmp::Ordering;
 

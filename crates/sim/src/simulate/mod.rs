@@ -14,7 +14,7 @@
 //! |---|---|
 //! | `profile`, `fault` | what goes wrong and how often; the dice |
 //! | `cast`, `operator` | devices, images, campaigns; what people do |
-//! | `world`, `ports`, `directory`, `store` | devices, calls, the directory, the store, and what becomes of them: hooks of the [platform](crate::platform) |
+//! | `world`, `messages`, `ports`, `directory`, `store` | devices, what they say, calls, the directory, the store, and what becomes of them: hooks of the [platform](crate::platform) |
 //! | `run` | one run, step by step |
 //! | `invariant`, `check` | what must hold; the judge |
 //! | `audit` | the judge over the log of a real store |
@@ -27,6 +27,7 @@ mod coverage;
 mod directory;
 mod fault;
 mod invariant;
+mod messages;
 mod operator;
 mod ports;
 mod profile;

@@ -18,10 +18,11 @@ use crate::simulate::cast;
 use crate::simulate::check::{Asked, Subscriber};
 use crate::simulate::fault::FaultKind;
 use crate::simulate::invariant::Invariant;
+use crate::simulate::messages::device_of;
 use crate::simulate::operator::Request;
 use crate::simulate::ports::{CALL_TIMEOUT, Lens};
 use crate::simulate::store::FaultyStore;
-use crate::simulate::world::{Happening, Inner, device_of};
+use crate::simulate::world::{Happening, Inner};
 
 /// A subscriber that falls further behind than that loses its subscription.
 const SUBSCRIBER_CAPACITY: usize = 1_000_000;

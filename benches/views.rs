@@ -39,7 +39,7 @@ fn main() {
     let in_file = Arc::new(SqliteViews::open(SqliteViews::beside(&path)).expect("it opens"));
     println!("| Rows of {} events | Time | Events/s |", thousands(total));
     println!("|---|---:|---:|");
-    let read = timed(|| read_all(&*store)).0;
+    let read = timed(|| read_all(&store)).0;
     told("read from SQLite, for comparison", total, read);
     let memory = Arc::new(MemoryViews::new());
     let time = timed(|| follow(&store, memory)).0;
@@ -49,7 +49,11 @@ fn main() {
 
     write_small_campaigns(&*store, &script);
     let time = timed(|| follow(&store, in_file.clone())).0;
-    told(&format!("{} campaigns more, in a SQLite file", thousands(CAMPAIGNS as usize)), CAMPAIGNS as usize, time);
+    told(
+        &format!("{} campaigns more, in a SQLite file", thousands(CAMPAIGNS as usize)),
+        CAMPAIGNS as usize,
+        time,
+    );
 
     let views = Views::new(in_file);
     let StreamId::Campaign(id) = stream() else { return };
@@ -112,7 +116,8 @@ fn read_all(store: &SqliteStore) {
 fn write_small_campaigns(store: &dyn EventStore, script: &Script) {
     for chunk in 0..CAMPAIGNS / 1_000 {
         let batch = (0..1_000).map(|place| {
-            let id = CampaignId::from_uuid(Uuid::from_u128(u128::from(chunk * 1_000 + place) << 64));
+            let id =
+                CampaignId::from_uuid(Uuid::from_u128(u128::from(chunk * 1_000 + place) << 64));
             Campaign::begin(tenant(), id, &script.created, NOW).expect("it begins");
             StreamAppend {
                 tenant: tenant(),

@@ -40,17 +40,17 @@ impl Log {
         let mut tenants: Vec<_> = self.streams.iter().map(|stream| stream.tenant.clone()).collect();
         tenants.sort_unstable();
         tenants.dedup();
-        let names = || tenants.iter().map(ToString::to_string).collect();
+        let listed = || tenants.iter().map(ToString::to_string).collect();
         let file = || file.to_owned();
         match (&tenants[..], named) {
             ([], _) => Err(ReadError::NoTenant { file: file() }),
             (all, Some(named)) if all.contains(named) => Ok(named.clone()),
             (_, Some(named)) => {
-                let (tenant, tenants) = (named.clone(), names());
+                let (tenant, tenants) = (named.clone(), listed());
                 Err(ReadError::UnknownTenant { file: file(), tenant, tenants })
             }
             ([only], None) => Ok(only.clone()),
-            _ => Err(ReadError::WhichTenant { file: file(), tenants: names() }),
+            _ => Err(ReadError::WhichTenant { file: file(), tenants: listed() }),
         }
     }
 

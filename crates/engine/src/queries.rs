@@ -1,5 +1,5 @@
-//! What users ask: how a campaign stands, its targets, the history of one device, what is out of
-//! service.
+//! What users ask of campaigns at work: how one stands at this moment, its targets, what is out of
+//! service. Lists and pages come from [`view`](crate::view), which wakes no campaign.
 
 use hedgerow_core::{
     Campaign, CampaignId, CampaignStatus, DeviceId, FailureReason, ManualUpdate, OperationId,

@@ -7,6 +7,7 @@
 //! | `apply` | the fold: one event into the state (E1) |
 //! | `observations` | what is volatile: presence, reads and calls under way (E7) |
 //! | `schedule` | what follows from both: whose turn may come, and what is due when |
+//! | `outage` | whether the transport is known to be down, and who tries it (D10) |
 //! | `admission` | may this target start now, and if not, why and until when (P2) |
 //! | `ready` | whose turn it is (D4) |
 //! | `unfinished_targets` | which targets are still to come to an end |

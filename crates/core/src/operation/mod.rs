@@ -1,8 +1,14 @@
 //! One OTA operation: the update of one device. Campaigns and manual OTA updates share it.
 //!
-//! [`at_work`] says how one lives, [`timer`] what is due when, [`phase`] is the table of phases, [`report`] decides what a report does to an operation (D11),
-//! [`backoff`] has the delays before another attempt, [`status_code`] names the codes that devices send. This module keeps the state of an active
-//! operation and its one deadline (D8, D9).
+//! | File | What |
+//! |---|---|
+//! | this one | the state of an operation that has not ended, and its one deadline (D8, D9) |
+//! | `at_work` | how one lives: answers, reports, what the device shows |
+//! | `timer` | what is due when, and what it leads to |
+//! | `phase` | the table of phases |
+//! | `report` | what a report does to an operation (D11) |
+//! | `backoff` | the delays before another attempt |
+//! | `status_code` | the codes that devices send |
 
 pub(crate) mod at_work;
 pub(crate) mod backoff;

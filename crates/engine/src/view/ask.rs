@@ -1,4 +1,5 @@
-//! What users ask, answered from rows alone: nothing here loads or wakes a campaign.
+//! Lists and pages, answered from rows alone: nothing here loads or wakes a campaign. What only a
+//! campaign at work knows is asked of the engine (`queries`).
 
 use std::fmt;
 use std::sync::Arc;

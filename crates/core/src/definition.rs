@@ -53,7 +53,7 @@ pub struct ManualUpdateDefinition {
     /// The version that the device showed before, as it reports it; `None`: unknown.
     pub version_before: Option<String>,
     /// Its retries and time-outs.
-    #[serde(deserialize_with = "crate::stored_form::operation_limits")]
+    #[serde(deserialize_with = "crate::stored_form::read")]
     pub limits: OperationLimits,
 }
 

@@ -77,10 +77,10 @@
 //! | Floor, from the top | Modules |
 //! |---|---|
 //! | the two kinds of rollout, side by side | `campaign`, `manual` |
-//! | the events of both | [`event`], `envelope`, `stored_form` |
+//! | the events of both | [`event`], `envelope` |
 //! | what goes in and comes out, what is to be done and how it ends | `input`, `edit`, `effect`, `definition`, `status`, `reason`, `outside` |
 //! | one operation, the same for both | `operation` |
-//! | what they are made of | `id`, `time`, `version`, `fleet`, `gate`, `rollout`, `question`, `answer`, … |
+//! | what they are made of | `id`, `time`, `version`, `fleet`, `gate`, `rollout`, `question`, `answer`, `stored_form`, … |
 //!
 //! The rules that the documentation cites (`D5`, `E2`) stand in `docs/rules.md` of the project,
 //! with the place of each in the code.

@@ -3,7 +3,6 @@
 use serde::{Deserialize, Serialize};
 
 use super::codec::{DecodeError, decode_payload, events};
-use super::definition;
 use super::{Confirmation, EventError, OperationFailure, TargetFailure};
 use crate::definition::CampaignDefinition;
 use crate::envelope::{NewEvent, StoredEvent, StreamId};
@@ -23,7 +22,7 @@ events! {
     CampaignCreated = "campaign_created", schema 3 {
         /// Everything that it is to do.
         // Boxed: it is large, and most events are not.
-        #[serde(deserialize_with = "definition::stored")]
+        #[serde(deserialize_with = "stored_form::read")]
         definition: Box<CampaignDefinition>,
         /// When it is to start; none: at once.
         scheduled_at: Option<Timestamp>,
@@ -31,7 +30,7 @@ events! {
     /// The scheduled campaign was changed (D19).
     CampaignEdited = "campaign_edited", schema 3 {
         /// Everything that it is to do now.
-        #[serde(deserialize_with = "definition::stored")]
+        #[serde(deserialize_with = "stored_form::read")]
         definition: Box<CampaignDefinition>,
         /// When it is to start now; none: at once.
         scheduled_at: Option<Timestamp>,
@@ -57,7 +56,7 @@ events! {
     /// The limits of the running campaign were changed (D19).
     LimitsChanged = "limits_changed", schema 1 {
         /// All limits, as they are now.
-        #[serde(deserialize_with = "stored_form::rollout_limits")]
+        #[serde(deserialize_with = "stored_form::read")]
         limits: RolloutLimits,
     }
     /// The campaign has its outcome. Operations in progress are followed to their end (D13, D17).

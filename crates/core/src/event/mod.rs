@@ -6,7 +6,6 @@
 
 mod campaign;
 mod codec;
-mod definition;
 mod manual;
 mod upcast;
 

@@ -12,10 +12,10 @@
 //! | `key` | how rows are named, and so in which order they lie |
 //! | `row` | what people are shown |
 //! | `standing` | how a million targets stand, in a few rows |
-//! | `fold` | what changes in the rows of one stream, event by event |
+//! | `fold`, `update` | what changes in the rows of one campaign, of one manual update, event by event |
 //! | `stream` | one stream, taken up where its rows are |
 //! | `follow` | the log, followed step by step |
-//! | `ask` | the questions |
+//! | `question`, `ask` | the questions, and the answers |
 
 mod ask;
 pub mod conformance;
@@ -23,16 +23,18 @@ mod fold;
 mod follow;
 mod key;
 mod memory;
+mod question;
 mod row;
 mod standing;
 mod store;
 mod stream;
+mod update;
 
-pub use ask::{
-    AskError, CampaignOrder, CampaignQuery, Cursor, CursorError, Page, TargetEntries, TargetQuery,
-    Views,
-};
+pub use ask::Views;
 pub use follow::{FollowError, Follower};
 pub use memory::MemoryViews;
+pub use question::{
+    AskError, CampaignOrder, CampaignQuery, Cursor, CursorError, Page, TargetEntries, TargetQuery,
+};
 pub use row::{CampaignEntry, Failure, OperationEnd, OperationEntry, TargetDetails, TargetEntry};
 pub use store::{Direction, Reached, Row, RowKey, Step, StepError, ViewError, ViewStore};

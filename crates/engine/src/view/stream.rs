@@ -7,11 +7,12 @@
 use hedgerow_core::event::{CampaignEvent, ManualUpdateEvent};
 use hedgerow_core::{Campaign, CampaignId, ManualUpdate, StoredEvent, StreamId, TenantId};
 
-use super::fold::{Changes, FollowedCampaign, FollowedUpdate};
+use super::fold::{Changes, FollowedCampaign};
 use super::follow::FollowError;
 use super::key;
 use super::row::{CampaignEntry, TargetDetails};
 use super::store::{ViewError, ViewStore};
+use super::update::FollowedUpdate;
 use crate::store::checksum::Chain;
 use crate::store::{EventStore, StoreError};
 use crate::{LoadError, campaign_at};

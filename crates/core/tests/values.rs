@@ -8,10 +8,11 @@ use std::time::Duration;
 use hedgerow_core::event::{OperationFailure, TargetFailure};
 use hedgerow_core::{
     BaseImage, BaseImageCollection, CampaignId, CampaignName, CampaignStatus, Channel, Channels,
-    DeviceId, FailureReason, FleetError, GateRefusal, GroupName, ImageUrl, ManualUpdateDefinition,
-    OperationId, OperationLimits, Outcome, Percentage, Phase, RequestAnswer, RequestId,
-    RolloutError, RolloutLimits, StatusCode, StreamId, SystemModelHandle, TargetStatus, TenantId,
-    Timestamp, TransportError, Version, VersionRequirement, parse_version, same_build,
+    DeviceId, FailureReason, FleetError, GateRefusal, GroupName, HoldReason, ImageUrl,
+    ManualUpdateDefinition, OperationId, OperationLimits, Outcome, Percentage, Phase,
+    RequestAnswer, RequestId, RolloutError, RolloutLimits, StatusCode, StreamId, SystemModelHandle,
+    TargetStatus, TenantId, Timestamp, TransportError, Version, VersionRequirement, parse_version,
+    same_build,
 };
 use uuid::Uuid;
 
@@ -477,5 +478,25 @@ fn a_manual_update_can_be_reconciled_if_it_changes_the_version() {
         let definition = definition(expected, before);
         assert_eq!(definition.can_be_reconciled(), can, "{expected:?} after {before:?}");
         assert_eq!(definition.request_id.as_str(), "r");
+    }
+}
+
+#[test]
+fn a_reason_to_wait_has_in_json_the_name_that_it_has_elsewhere() {
+    let reasons = [
+        HoldReason::Scheduled,
+        HoldReason::SelectingTargets,
+        HoldReason::Recovering,
+        HoldReason::Paused,
+        HoldReason::Ended,
+        HoldReason::BackingOff,
+        HoldReason::Offline,
+        HoldReason::DeviceBusy,
+        HoldReason::NoSlot,
+        HoldReason::TransportDown,
+    ];
+    for reason in reasons {
+        assert_eq!(serde_json::to_value(reason).unwrap(), reason.name());
+        assert!(!reason.describe().is_empty());
     }
 }

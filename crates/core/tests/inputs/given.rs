@@ -18,6 +18,7 @@ enum Asked {
     Cancel(DeviceId),
 }
 
+#[derive(Clone)]
 pub(crate) struct Given {
     live: LiveCampaign,
     now: Timestamp,

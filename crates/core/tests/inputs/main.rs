@@ -7,6 +7,7 @@ mod answers;
 mod batch;
 mod commands;
 mod given;
+mod returns;
 mod snapshot;
 mod time;
 mod world;

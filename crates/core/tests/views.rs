@@ -985,3 +985,14 @@ fn what_differs_in_one_thing_is_told_apart() {
     };
     assert_ne!(hash(&loaded), hash(&anew));
 }
+
+#[test]
+fn e11_a_manual_update_that_was_loaded_again_numbers_its_questions_after_those_from_before() {
+    let begun = ManualUpdate::create(manual_definition()).expect("it can begin");
+    let id = OperationId::of_manual_update(&tenant(), "request-1");
+    let update = ManualUpdate::begin(tenant(), id, &begun, at(0)).expect("it begins");
+    let before = ManualAtWork::begun(update.clone()).live.latest_question();
+    let again = LiveManualUpdate::loaded(update).asking_after(before);
+    assert_eq!(again.latest_question(), before);
+    assert_ne!(before, LiveManualUpdate::new(again.update().clone()).latest_question());
+}

@@ -60,3 +60,33 @@ fn d24_a_device_that_reports_while_it_is_looked_at_is_not_asked_again() {
     let told = reported.told("it shows the image from before", read);
     assert!(!told.contains("request_resent"), "{told}");
 }
+
+#[test]
+fn d24_a_device_is_not_asked_again_beside_a_call_that_is_under_way_or_without_a_retry() {
+    // It acknowledged before the transport had answered, which it still has not.
+    let called = Given::asked().after(report(1, ReportStatus::Acknowledged));
+    let mut called = offline(called).online(1).later(10).after(Input::Tick);
+    let read = called.read(1, "1.0.0");
+    let mut called = called.after(read).later(300).after(Input::Tick);
+    let read = called.read(1, "1.0.0");
+    let told = called.told("it shows the image from before", read);
+    assert!(!told.contains("request_resent"), "{told}");
+
+    let limits = LimitsEdit { request_retries: Some(0), ..Default::default() };
+    let edit = CampaignEdit { limits, ..Default::default() };
+    let none_left = Input::Command(Command::Edit(Box::new(edit)));
+    let mut silent = silent_since_its_return();
+    let read = silent.read(1, "1.0.0");
+    let told = silent.after(none_left).told("it shows the image from before", read);
+    assert!(!told.contains("request_resent"), "{told}");
+}
+
+#[test]
+fn e11_what_is_loaded_again_numbers_its_questions_after_those_from_before() {
+    let asked = Given::asked();
+    let before = asked.live().latest_question();
+    let mut again = asked.loaded_again();
+    assert_eq!(again.live().latest_question(), before);
+    again = again.after(Input::Recovered).online(1).later(10).after(Input::Tick);
+    assert!(again.live().latest_question() > before);
+}

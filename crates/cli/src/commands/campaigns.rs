@@ -9,9 +9,8 @@ use hedgerow_engine::view::{CampaignEntry, CampaignOrder, CampaignQuery, Cursor}
 use hedgerow_sim::runtime::wait;
 use serde_json::{Value, json};
 
-use super::output::print;
 use super::reading::{ReadError, finish};
-use super::rows::{self, Log, one_of, time};
+use super::rows::{self, Log, Printed, one_of, time};
 
 /// List campaigns, filtered, sorted and page by page
 #[derive(clap::Args)]
@@ -88,25 +87,10 @@ fn list(args: &CampaignsArgs) -> Result<(), ReadError> {
         limit: usize::from(args.limit),
     };
     let page = wait(log.views()?.campaigns(&tenant, &query))?;
-    print(|out| {
-        if args.json {
-            let campaigns: Vec<_> = page.entries.iter().map(as_json).collect();
-            let all = json!({ "campaigns": campaigns, "next": rows::next(page.next.as_ref()) });
-            serde_json::to_writer_pretty(&mut *out, &all)?;
-            return writeln!(out);
-        }
-        if page.entries.is_empty() && page.next.is_none() {
-            writeln!(out, "no such campaign")?;
-        }
-        for entry in &page.entries {
-            line(entry, out)?;
-        }
-        if let Some(next) = &page.next {
-            writeln!(out, "more: the same with --after {next}")?;
-        }
-        Ok(())
-    })?;
-    Ok(())
+    let next = rows::next(page.next.as_ref());
+    let none = "no such campaign".to_owned();
+    Printed { what: "campaigns", entries: &page.entries, next, none }
+        .print(args.json, as_json, line)
 }
 
 fn line(entry: &CampaignEntry, out: &mut dyn Write) -> std::io::Result<()> {

@@ -9,9 +9,8 @@ use hedgerow_engine::view::{Cursor, OperationEnd, OperationEntry};
 use hedgerow_sim::runtime::wait;
 use serde_json::{Value, json};
 
-use super::output::print;
 use super::reading::{ReadError, finish};
-use super::rows::{self, Log, time};
+use super::rows::{self, Log, Printed, time};
 
 /// List the operations of a device, of all campaigns and manual updates
 #[derive(clap::Args)]
@@ -56,26 +55,11 @@ fn list(args: &DeviceArgs) -> Result<(), ReadError> {
     let limit = usize::from(args.limit);
     let asked = views.operations(&tenant, args.device, args.after.as_ref(), limit);
     let page = wait(asked)?;
-    print(|out| {
-        if args.json {
-            let operations: Vec<_> = page.entries.iter().map(as_json).collect();
-            let all = json!({ "operations": operations, "next": rows::next(page.next.as_ref()) });
-            serde_json::to_writer_pretty(&mut *out, &all)?;
-            return writeln!(out);
-        }
-        if page.entries.is_empty() {
-            let so_far = if args.after.is_some() { " before that" } else { "" };
-            writeln!(out, "device {} has had no operation{so_far}", args.device)?;
-        }
-        for entry in &page.entries {
-            line(entry, out)?;
-        }
-        if let Some(next) = &page.next {
-            writeln!(out, "more: the same with --after {next}")?;
-        }
-        Ok(())
-    })?;
-    Ok(())
+    let next = rows::next(page.next.as_ref());
+    let so_far = if args.after.is_some() { " before that" } else { "" };
+    let none = format!("device {} has had no operation{so_far}", args.device);
+    Printed { what: "operations", entries: &page.entries, next, none }
+        .print(args.json, as_json, line)
 }
 
 fn line(entry: &OperationEntry, out: &mut dyn Write) -> std::io::Result<()> {

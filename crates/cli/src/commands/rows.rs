@@ -4,6 +4,7 @@
 //! Beside a log that `hedgerow views` was used on, they are kept in a file and only followed up;
 //! of any other log they are made in memory, and nothing is left behind.
 
+use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,9 +14,10 @@ use hedgerow_engine::store::{EventStore, StreamSummary};
 use hedgerow_engine::view::{Cursor, Follower, MemoryViews, ViewStore, Views};
 use hedgerow_sim::runtime::wait;
 use hedgerow_sqlite::{SqliteStore, SqliteViews};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::bar;
+use super::output::print;
 use super::reading::ReadError;
 
 /// A log and what it holds.
@@ -114,4 +116,47 @@ pub(super) fn time(at: Timestamp) -> Value {
 /// What leads to the next page, as JSON.
 pub(super) fn next(next: Option<&Cursor>) -> Value {
     next.map_or(Value::Null, |next| Value::String(next.to_string()))
+}
+
+/// A page that is to be printed.
+pub(super) struct Printed<'a, T> {
+    /// What its entries are, as JSON calls them.
+    pub(super) what: &'static str,
+    /// What is on it.
+    pub(super) entries: &'a [T],
+    /// What leads to the next one; null: it is the last.
+    pub(super) next: Value,
+    /// What people are told where there is nothing.
+    pub(super) none: String,
+}
+
+impl<T> Printed<'_, T> {
+    /// Prints it as JSON, or a line for each entry.
+    pub(super) fn print(
+        self,
+        json: bool,
+        as_json: fn(&T) -> Value,
+        line: fn(&T, &mut dyn Write) -> std::io::Result<()>,
+    ) -> Result<(), ReadError> {
+        let Self { what, entries, next, none } = self;
+        print(|out| {
+            if json {
+                let entries: Vec<_> = entries.iter().map(as_json).collect();
+                serde_json::to_writer_pretty(&mut *out, &json!({ what: entries, "next": next }))?;
+                return writeln!(out);
+            }
+            if entries.is_empty() && next.is_null() {
+                writeln!(out, "{none}")?;
+            }
+            for entry in entries {
+                line(entry, out)?;
+            }
+            match next {
+                Value::Null => Ok(()),
+                Value::String(next) => writeln!(out, "more: the same with --after {next}"),
+                next => writeln!(out, "more: the same with --after {next}"),
+            }
+        })?;
+        Ok(())
+    }
 }

@@ -11,9 +11,8 @@ use hedgerow_sim::runtime::wait;
 use serde_json::{Value, json};
 
 use super::device;
-use super::output::print;
 use super::reading::{ReadError, find, finish};
-use super::rows::{Log, one_of, time};
+use super::rows::{Log, Printed, one_of, time};
 
 /// List the targets of a campaign, by status and reason, page by page
 #[derive(clap::Args)]
@@ -71,27 +70,8 @@ fn list(args: &TargetsArgs) -> Result<(), ReadError> {
         file: args.file.clone(),
         campaign: args.campaign,
     })?;
-    print(|out| {
-        if args.json {
-            let targets: Vec<_> = page.targets.iter().map(as_json).collect();
-            serde_json::to_writer_pretty(
-                &mut *out,
-                &json!({ "targets": targets, "next": page.next }),
-            )?;
-            return writeln!(out);
-        }
-        if page.targets.is_empty() {
-            writeln!(out, "no such target")?;
-        }
-        for entry in &page.targets {
-            line(entry, out)?;
-        }
-        if let Some(next) = page.next {
-            writeln!(out, "more: the same with --after {next}")?;
-        }
-        Ok(())
-    })?;
-    Ok(())
+    let (next, none) = (json!(page.next), "no such target".to_owned());
+    Printed { what: "targets", entries: &page.targets, next, none }.print(args.json, as_json, line)
 }
 
 fn line(entry: &TargetEntry, out: &mut dyn Write) -> std::io::Result<()> {

@@ -95,7 +95,9 @@ impl Views {
                 (Some(after), Direction::Backwards) => range.end = after,
                 (None, _) => {}
             }
-            let wanted = (limit + 1 - entries.len()).max(LOOKED_AT_ONCE);
+            // Where the list has nothing beside what is wanted, the first look is enough.
+            let least = if looked_at == 0 { 0 } else { LOOKED_AT_ONCE };
+            let wanted = (limit + 1 - entries.len()).max(least);
             let places = self.rows.scan(range.clone(), direction, wanted).await?;
             let is_last = places.len() < wanted;
             looked_at += places.len();

@@ -10,9 +10,6 @@ use hedgerow_core::Checksum;
 
 use super::store::{Direction, Reached, Row, Step, StepError, ViewStore};
 
-/// Runs a future to its end on this thread.
-pub use futures::executor::block_on;
-
 /// Makes one test of each check of [`view::conformance`](crate::view::conformance).
 ///
 /// The argument is evaluated for each test and gives a new store of rows and something that lives as
@@ -44,7 +41,7 @@ macro_rules! view_conformance_tests {
             #[test]
             fn $check() {
                 let (views, _kept) = $make;
-                $crate::view::conformance::block_on($crate::view::conformance::$check(&views));
+                $crate::store::conformance::block_on($crate::view::conformance::$check(&views));
             }
         )*
     };

@@ -96,6 +96,11 @@ impl FollowedCampaign {
         self.listed = lists(&self.campaign, entry);
     }
 
+    /// Takes the place of one whose rows were damaged, and so is listed where that was.
+    pub(super) fn is_listed_like(&mut self, before: &Self) {
+        self.listed.clone_from(&before.listed);
+    }
+
     pub(super) fn campaign(&self) -> &Campaign {
         &self.campaign
     }

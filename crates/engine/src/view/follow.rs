@@ -269,33 +269,30 @@ impl Follower {
             return Ok(());
         }
         let sources = Sources { log: &*self.log, views: &*self.views };
-        let followed = match self.streams.remove(&name) {
-            Some((mut stream, _)) => match stream.apply(&sources, stored).await {
-                Err(Halt::Stream(error)) => {
-                    if stream.rewind(&sources, stored.version.saturating_sub(1)).await? {
-                        stream.flush(changes);
-                    }
-                    Err(Halt::Stream(error))
-                }
-                result => result.map(|()| stream),
-            },
-            None => Stream::up_to(&sources, stored).await,
+        let followed = match self.streams.get_mut(&name) {
+            Some((stream, step)) => {
+                *step = self.steps;
+                stream.apply(&sources, stored).await
+            }
+            None => Stream::up_to(&sources, stored).await.map(|stream| {
+                self.streams.insert(name.clone(), (stream, self.steps));
+            }),
         };
-        match followed {
-            Ok(stream) => {
-                self.streams.insert(name, (stream, self.steps));
-                Ok(())
-            }
-            Err(Halt::All(error)) => Err(error),
-            Err(Halt::Stream(error)) => {
-                let (tenant, stream) = &name;
-                tracing::error!(%stream, %tenant, %error, "a stream cannot be followed any further");
-                self.mark(stored, &error, changes).await?;
-                changes.insert(key::unreadable(tenant, *stream), Some(json(&name)));
-                self.unreadable.insert(name);
-                Ok(())
-            }
+        let error = match followed {
+            Ok(()) => return Ok(()),
+            Err(Halt::All(error)) => return Err(error),
+            Err(Halt::Stream(error)) => error,
+        };
+        tracing::error!(stream = %name.1, tenant = %name.0, %error, "a stream cannot be followed any further");
+        if let Some((mut stream, _)) = self.streams.remove(&name)
+            && stream.rewind(&sources, stored.version.saturating_sub(1)).await?
+        {
+            stream.flush(changes);
         }
+        self.mark(stored, &error, changes).await?;
+        changes.insert(key::unreadable(&name.0, name.1), Some(json(&name)));
+        self.unreadable.insert(name);
+        Ok(())
     }
 
     /// Says in a campaign's row that it is from before something that cannot be read.

@@ -74,7 +74,7 @@ pub enum ViewError {
     },
     /// They are damaged.
     #[error(
-        "the rows that questions are answered from are damaged: {detail}; throw them away, they are made anew from the log"
+        "the rows that questions are answered from are damaged: {detail}; throw them away (`hedgerow views FILE --rebuild`), they are made anew from the log"
     )]
     Damaged {
         /// What is damaged.

@@ -67,6 +67,20 @@ pub(super) fn read<T: serde::de::DeserializeOwned>(row: &[u8]) -> Result<T, View
     serde_json::from_slice(row).map_err(|error| ViewError::Damaged { detail: error.to_string() })
 }
 
+/// An event of a stream of either kind.
+enum Event {
+    Campaign(CampaignEvent),
+    Update(ManualUpdateEvent),
+}
+
+fn decoded(stored: &StoredEvent) -> Result<Event, Halt> {
+    match stored.stream {
+        StreamId::Campaign(_) => CampaignEvent::from_stored(stored).map(Event::Campaign),
+        StreamId::ManualUpdate(_) => ManualUpdateEvent::from_stored(stored).map(Event::Update),
+    }
+    .map_err(of_stream)
+}
+
 /// What is folded of a stream.
 enum Folded {
     Campaign(Box<FollowedCampaign>),
@@ -108,16 +122,8 @@ impl Stream {
         (tenant, id): &(TenantId, StreamId),
         position: u64,
     ) -> Result<Self, Halt> {
-        let mut again = Self { chain: Chain::default(), folded: None };
-        loop {
-            let page = sources.log.read_stream(tenant, *id, again.chain.version(), PAGE).await?;
-            for stored in page.iter().take_while(|stored| stored.position <= position) {
-                again.fold(stored)?;
-            }
-            if page.last().is_none_or(|last| last.position > position) {
-                break;
-            }
-        }
+        let is_made = |stored: &StoredEvent| stored.position <= position;
+        let mut again = Self::from_first(sources, tenant, *id, is_made).await?;
         if let (Some(Folded::Campaign(campaign)), StreamId::Campaign(id)) = (&mut again.folded, *id)
             && let Some(entry) = entry(sources.views, tenant, id).await?
         {
@@ -133,20 +139,33 @@ impl Stream {
         stream: StreamId,
         version: u64,
     ) -> Result<Self, Halt> {
-        let mut anew = Self { chain: Chain::default(), folded: None };
-        while anew.chain.version() < version {
-            let after = anew.chain.version();
-            let limit = usize::try_from(version - after).unwrap_or(PAGE).min(PAGE);
-            let page = sources.log.read_stream(tenant, stream, after, limit).await?;
-            for stored in &page {
-                anew.fold(stored)?;
-            }
-            if page.is_empty() {
-                let (expected, found) = (after + 1, version + 1);
-                return Err(of_stream(LoadError::Gap { stream, expected, found }));
-            }
+        let is_before = |stored: &StoredEvent| stored.version <= version;
+        let anew = Self::from_first(sources, tenant, stream, is_before).await?;
+        let reached = anew.chain.version();
+        if reached < version {
+            let (expected, found) = (reached + 1, version + 1);
+            return Err(of_stream(LoadError::Gap { stream, expected, found }));
         }
         Ok(anew)
+    }
+
+    /// Follows a stream from its first event, as long as events are wanted.
+    async fn from_first(
+        sources: &Sources<'_>,
+        tenant: &TenantId,
+        id: StreamId,
+        is_wanted: impl Fn(&StoredEvent) -> bool,
+    ) -> Result<Self, Halt> {
+        let mut stream = Self { chain: Chain::default(), folded: None };
+        loop {
+            let page = sources.log.read_stream(tenant, id, stream.chain.version(), PAGE).await?;
+            for stored in page.iter().take_while(|stored| is_wanted(stored)) {
+                stream.fold(stored, &decoded(stored)?)?;
+            }
+            if page.last().is_none_or(|last| !is_wanted(last)) {
+                return Ok(stream);
+            }
+        }
     }
 
     /// Follows the stream by one event.
@@ -155,54 +174,56 @@ impl Stream {
         sources: &Sources<'_>,
         stored: &StoredEvent,
     ) -> Result<(), Halt> {
-        if let Some(Folded::Campaign(campaign)) = &mut self.folded {
-            let event = CampaignEvent::from_stored(stored).map_err(of_stream)?;
-            let wanted = campaign.wants(&event);
-            if !wanted.is_empty() {
-                match details(sources.views, campaign.campaign(), &wanted).await {
-                    Ok(details) => {
-                        for (place, details) in wanted.into_iter().zip(details) {
-                            campaign.know(place, details);
-                        }
+        let event = decoded(stored)?;
+        if let (Some(Folded::Campaign(campaign)), Event::Campaign(event)) =
+            (&mut self.folded, &event)
+        {
+            let wanted = campaign.wants(event);
+            match details(sources.views, campaign.campaign(), &wanted).await {
+                Ok(details) => {
+                    for (place, details) in wanted.into_iter().zip(details) {
+                        campaign.know(place, details);
                     }
-                    Err(ViewError::Damaged { detail }) => {
-                        tracing::warn!(stream = %stored.stream, detail, "the rows of a stream are damaged: they are made anew");
-                        let before = stored.version.saturating_sub(1);
-                        *self = Self::anew(sources, &stored.tenant, stored.stream, before).await?;
-                    }
-                    Err(error) => return Err(error.into()),
                 }
+                Err(ViewError::Damaged { detail }) => {
+                    tracing::warn!(stream = %stored.stream, detail, "the rows of a stream are damaged: they are made anew");
+                    let before = stored.version.saturating_sub(1);
+                    let mut anew =
+                        Self::anew(sources, &stored.tenant, stored.stream, before).await?;
+                    if let Some(Folded::Campaign(anew)) = &mut anew.folded {
+                        anew.is_listed_like(campaign);
+                    }
+                    *self = anew;
+                }
+                Err(error) => return Err(error.into()),
             }
         }
-        self.fold(stored)
+        self.fold(stored, &event)
     }
 
     /// Follows the stream by one event, of which all is known that its rows need.
-    fn fold(&mut self, stored: &StoredEvent) -> Result<(), Halt> {
+    fn fold(&mut self, stored: &StoredEvent, event: &Event) -> Result<(), Halt> {
         self.chain.check(stored)?;
         let (tenant, at) = (&stored.tenant, stored.event.recorded_at);
-        match (&mut self.folded, stored.stream) {
-            (Some(Folded::Campaign(campaign)), _) => {
-                let event = CampaignEvent::from_stored(stored).map_err(of_stream)?;
-                campaign.apply(&event, at).map_err(of_stream)?;
+        match (&mut self.folded, event, stored.stream) {
+            (Some(Folded::Campaign(campaign)), Event::Campaign(event), _) => {
+                campaign.apply(event, at).map_err(of_stream)?;
             }
-            (Some(Folded::Update(update)), _) => {
-                let event = ManualUpdateEvent::from_stored(stored).map_err(of_stream)?;
-                update.apply(&event, at).map_err(of_stream)?;
+            (Some(Folded::Update(update)), Event::Update(event), _) => {
+                update.apply(event, at).map_err(of_stream)?;
             }
-            (None, StreamId::Campaign(id)) => {
-                let event = CampaignEvent::from_stored(stored).map_err(of_stream)?;
-                let campaign =
-                    Campaign::begin(tenant.clone(), id, &event, at).map_err(of_stream)?;
+            (None, Event::Campaign(event), StreamId::Campaign(id)) => {
+                let campaign = Campaign::begin(tenant.clone(), id, event, at).map_err(of_stream)?;
                 let campaign = FollowedCampaign::begun(campaign, at);
                 self.folded = Some(Folded::Campaign(Box::new(campaign)));
             }
-            (None, StreamId::ManualUpdate(id)) => {
-                let event = ManualUpdateEvent::from_stored(stored).map_err(of_stream)?;
+            (None, Event::Update(event), StreamId::ManualUpdate(id)) => {
                 let update =
-                    ManualUpdate::begin(tenant.clone(), id, &event, at).map_err(of_stream)?;
+                    ManualUpdate::begin(tenant.clone(), id, event, at).map_err(of_stream)?;
                 self.folded = Some(Folded::Update(Box::new(FollowedUpdate::begun(update))));
             }
+            // The kind of an event and what is folded both follow from the stream's id.
+            _ => {}
         }
         Ok(())
     }
@@ -284,6 +305,9 @@ async fn details(
     campaign: &Campaign,
     places: &[u32],
 ) -> Result<Vec<TargetDetails>, ViewError> {
+    if places.is_empty() {
+        return Ok(Vec::new());
+    }
     let key = |place: &u32| key::target(campaign.tenant(), campaign.id(), *place);
     let rows = views.get(places.iter().map(key).collect()).await?;
     let read_row =

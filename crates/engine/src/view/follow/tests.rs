@@ -63,12 +63,12 @@ impl Clock for Sleeps {
     }
 }
 
-fn manual_update(store: &MemoryStore, data: Option<&[u8]>) -> (TenantId, OperationId) {
+fn manual_update(store: &MemoryStore, number: u8, data: Option<&[u8]>) -> (TenantId, OperationId) {
     let tenant: TenantId = "hedge".parse().expect("a tenant");
-    let id = OperationId::from_uuid(uuid::Uuid::from_u128(7));
+    let id = OperationId::from_uuid(uuid::Uuid::from_u128(u128::from(number)));
     let definition = ManualUpdateDefinition {
         request_id: "first".parse().expect("a request id"),
-        device: hedgerow_core::DeviceId::from_bytes([7; 16]),
+        device: hedgerow_core::DeviceId::from_bytes([number; 16]),
         url: "https://images.example/a.bin".parse().expect("a URL"),
         expected_version: None,
         version_before: None,
@@ -100,7 +100,7 @@ fn manual_update(store: &MemoryStore, data: Option<&[u8]>) -> (TenantId, Operati
 #[test]
 fn it_goes_on_after_failures_with_pauses_that_grow() {
     let inner = MemoryStore::new();
-    let (tenant, id) = manual_update(&inner, None);
+    let (tenant, id) = manual_update(&inner, 7, None);
     let log = Arc::new(Failing { inner, failures: AtomicU32::new(12) });
     let rows = Arc::new(MemoryViews::new());
     let clock = Arc::new(Sleeps { slept: Mutex::new(Vec::new()), most: 14 });
@@ -122,9 +122,17 @@ fn it_goes_on_after_failures_with_pauses_that_grow() {
 #[test]
 fn a_stream_that_cannot_be_read_stops_no_other() {
     let log = MemoryStore::new();
-    manual_update(&log, Some(b"{}"));
+    manual_update(&log, 1, Some(b"{}"));
+    let (tenant, id) = manual_update(&log, 2, None);
     let rows = Arc::new(MemoryViews::new());
     let mut follower = Follower::new(Arc::new(log), rows.clone());
     assert_eq!(follower.catch_up().now_or_never(), Some(Ok(())));
-    assert!(rows.reached().now_or_never().is_some_and(|reached| reached != Ok(None)));
+    let views = Views::new(rows);
+    for (number, operations) in [(1, vec![]), (2, vec![id])] {
+        let device = hedgerow_core::DeviceId::from_bytes([number; 16]);
+        let page = views.operations(&tenant, device, None, 0).now_or_never().expect("at once");
+        let listed = page.expect("a page").entries;
+        let listed: Vec<_> = listed.iter().map(|entry| entry.operation).collect();
+        assert_eq!(listed, operations, "device {number}");
+    }
 }

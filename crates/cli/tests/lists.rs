@@ -60,11 +60,9 @@ fn lists_agree_with_what_the_whole_log_leads_to() {
     let listed = json(&["campaigns", db, "--json"]);
     assert_eq!(listed["next"], Value::Null);
     let listed = &listed["campaigns"][0];
-    for field in ["campaign", "events", "status", "outcome", "created_at", "finished_at", "counts"]
-    {
+    for field in listed.as_object().expect("fields").keys() {
         assert_eq!(listed[field], shown[field], "{field}");
     }
-    assert_eq!(listed["failures"], shown["failure_reasons"]);
     let shown = shown["targets"].as_array().expect("targets");
     let targets = all_targets(db, id, &[]);
     assert_eq!(targets.len(), shown.len());

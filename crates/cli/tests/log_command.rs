@@ -62,6 +62,50 @@ fn a_log_prints_every_event_in_order_and_those_of_one_device() {
 }
 
 #[test]
+fn an_id_that_the_log_prints_short_is_accepted_short() {
+    let (db, id) = (path(demo()), campaign());
+    let printed = text(&hedgerow(&["log", db]).stdout);
+    let short = printed.split_whitespace().find(|word| word.starts_with("campaign/"));
+    let short = short.expect("the log names its campaign");
+    for name in [short, &id[..8], &id[..4], &id[..8].to_uppercase()] {
+        let shown = json(&["show", db, name, "--json"]);
+        assert_eq!(shown["campaign"], id.as_str(), "{name}");
+        assert_eq!(text(&hedgerow(&["log", db, "--campaign", name]).stdout), printed, "{name}");
+        let targets = json(&["targets", db, name, "--limit", "1", "--json"]);
+        assert_eq!(targets["targets"].as_array().map(Vec::len), Some(1), "{name}");
+    }
+    let unknown = hedgerow(&["show", db, "ffff0000"]);
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(text(&unknown.stderr).contains("no campaign ffff0000…"), "{unknown:?}");
+    let no_name = hedgerow(&["targets", db, "stable"]);
+    assert_eq!(no_name.status.code(), Some(2));
+    assert!(text(&no_name.stderr).contains("or how it begins"), "{no_name:?}");
+}
+
+#[test]
+fn every_time_that_is_printed_is_rfc_3339() {
+    let (db, id) = (path(demo()), campaign());
+    for args in [
+        &["log", db][..],
+        &["log", db, "--json"],
+        &["show", db, &id, "--json"],
+        &["targets", db, &id, "--json"],
+        &["campaigns", db, "--json"],
+    ] {
+        let printed = text(&hedgerow(args).stdout);
+        // Today in milliseconds: thirteen digits. No other number in a demo has as many.
+        let is_number = |word: &&str| word.len() == 13 && word.bytes().all(|b| b.is_ascii_digit());
+        let mut words = printed.split(|c: char| !c.is_ascii_alphanumeric());
+        assert_eq!(words.find(is_number), None, "{args:?}");
+        assert!(printed.contains('Z'), "{args:?}: {printed}");
+    }
+    let reported = text(&hedgerow(&["log", db, "--json"]).stdout);
+    let reported = reported.lines().find(|line| line.contains("operation_reported"));
+    let event: Value = serde_json::from_str(reported.expect("a report")).expect("JSON");
+    assert!(event["data"]["observed_at"].is_string(), "{event}");
+}
+
+#[test]
 fn a_state_is_shown_as_of_any_event() {
     let id = campaign();
     let now = json(&["show", path(demo()), &id, "--json"]);
@@ -191,12 +235,22 @@ fn what_a_demo_says_to_do_next_can_be_pasted_also_for_a_device_that_begins_with_
     assert_eq!(output.status.code(), Some(2), "an option is no device");
 }
 
+const ID: &str = "5f0c7a0e-3d0b-5a7e-9f6d-8a41c2d410aa";
+const ALIKE: &str = "5f0c7a0e-4d0b-5a7e-9f6d-8a41c2d410aa";
+
 /// A log of one scheduled campaign, of one id, in each of these tenants.
 fn scheduled(db: &Path, tenants: &[&str]) -> String {
+    for tenant in tenants {
+        schedule(db, tenant, ID);
+    }
+    ID.to_owned()
+}
+
+/// Adds a scheduled campaign to a log.
+fn schedule(db: &Path, tenant: &str, id: &str) {
     use hedgerow_core::{Campaign, CampaignDefinition, NewEvent, StreamId, Timestamp};
     use hedgerow_engine::store::{Activity, EventStore, StreamAppend};
 
-    let id = "5f0c7a0e-3d0b-5a7e-9f6d-8a41c2d410aa";
     let definition = serde_json::json!({
         "name": "to 2.0.0",
         "base_image": {"system_model": "gateway", "version": "2.0.0", "url": "https://host/2.bin",
@@ -212,28 +266,25 @@ fn scheduled(db: &Path, tenants: &[&str]) -> String {
     let (now, at) = (Timestamp::from_millis(1_000), Timestamp::from_millis(86_400_000));
     let created = Campaign::create(definition, Some(at), now).expect("it can be created");
     let store = hedgerow_sqlite::SqliteStore::open(db).expect("it opens");
-    for tenant in tenants {
-        let event = NewEvent {
-            event_type: created.event_type().to_owned(),
-            schema_version: created.schema_version(),
-            recorded_at: now,
-            correlation_id: uuid::Uuid::nil(),
-            causation_id: uuid::Uuid::nil(),
-            data: created.to_json(),
-        };
-        let append = StreamAppend {
-            tenant: tenant.parse().expect("a tenant"),
-            stream: StreamId::Campaign(id.parse().expect("an id")),
-            expected_version: 0,
-            events: vec![event],
-            claims_taken: Vec::new(),
-            claims_released: Vec::new(),
-            operations: Vec::new(),
-            activity: Activity::Active,
-        };
-        hedgerow_sim::runtime::wait(store.append(vec![append])).expect("it is recorded");
-    }
-    id.to_owned()
+    let event = NewEvent {
+        event_type: created.event_type().to_owned(),
+        schema_version: created.schema_version(),
+        recorded_at: now,
+        correlation_id: uuid::Uuid::nil(),
+        causation_id: uuid::Uuid::nil(),
+        data: created.to_json(),
+    };
+    let append = StreamAppend {
+        tenant: tenant.parse().expect("a tenant"),
+        stream: StreamId::Campaign(id.parse().expect("an id")),
+        expected_version: 0,
+        events: vec![event],
+        claims_taken: Vec::new(),
+        claims_released: Vec::new(),
+        operations: Vec::new(),
+        activity: Activity::Active,
+    };
+    hedgerow_sim::runtime::wait(store.append(vec![append])).expect("it is recorded");
 }
 
 #[test]
@@ -249,6 +300,24 @@ fn a_scheduled_campaign_is_shown_with_the_time_at_which_it_starts() {
     let all = json(&["show", path(&db), "--json"]);
     assert_eq!(all[0]["scheduled_at"], "1970-01-02T00:00:00.000Z");
     assert!(!text(&hedgerow(&["show", path(demo())]).stdout).contains("starts "));
+}
+
+#[test]
+fn a_beginning_that_two_ids_have_names_neither_of_them() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let db = folder.path().join("alike.db");
+    for (tenant, id) in [("gardens", ID), ("gardens", ALIKE), ("parks", ALIKE)] {
+        schedule(&db, tenant, id);
+    }
+    let both = hedgerow(&["show", path(&db), "5f0c7a0e"]);
+    assert_eq!(both.status.code(), Some(2));
+    let error = text(&both.stderr);
+    assert!(error.contains(&format!("{ID} or {ALIKE}: give more of its id")), "{error}");
+    assert_eq!(json(&["show", path(&db), "5f0c7a0e-3", "--json"])["campaign"], ID);
+    let tenants = hedgerow(&["show", path(&db), "5f0c7a0e-4"]);
+    assert!(text(&tenants.stderr).contains("one of gardens, parks"), "{tenants:?}");
+    let parks = json(&["show", path(&db), "5f0c7a0e", "--tenant", "parks", "--json"]);
+    assert_eq!(parks["campaign"], ALIKE);
 }
 
 #[test]

@@ -10,7 +10,8 @@ use hedgerow_sim::runtime::wait;
 use serde_json::{Value, json};
 
 use super::reading::{ReadError, finish};
-use super::rows::{self, Log, Printed, one_of, time};
+use super::rows::{self, Log, Printed, one_of};
+use super::times::time;
 
 /// List campaigns, filtered, sorted and page by page
 #[derive(clap::Args)]
@@ -113,7 +114,8 @@ fn line(entry: &CampaignEntry, out: &mut dyn Write) -> std::io::Result<()> {
     Ok(())
 }
 
-fn as_json(entry: &CampaignEntry) -> Value {
+/// A campaign as JSON has it.
+pub(super) fn as_json(entry: &CampaignEntry) -> Value {
     json!({
         "campaign": entry.campaign,
         "events": entry.events,

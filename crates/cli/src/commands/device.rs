@@ -10,7 +10,8 @@ use hedgerow_sim::runtime::wait;
 use serde_json::{Value, json};
 
 use super::reading::{ReadError, finish};
-use super::rows::{self, Log, Printed, time};
+use super::rows::{self, Log, Printed};
+use super::times::time;
 
 /// List the operations of a device, of all campaigns and manual updates
 #[derive(clap::Args)]

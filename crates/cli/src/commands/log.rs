@@ -5,14 +5,16 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use hedgerow_core::event::CampaignEvent;
-use hedgerow_core::{CampaignId, DeviceId, StoredEvent, StreamId, TenantId};
+use hedgerow_core::{DeviceId, StoredEvent, StreamId, TenantId};
 use hedgerow_engine::store::EventStore;
 use hedgerow_engine::store::checksum::{Chain, LogReader};
 use hedgerow_sim::runtime::wait;
 use hedgerow_sqlite::SqliteStore;
 use serde_json::{Value, json};
 
+use super::naming::CampaignName;
 use super::reading::{ReadError, find, finish};
+use super::times::{readable, readable_text};
 
 /// Events read at once.
 const PAGE: usize = 10_000;
@@ -25,18 +27,19 @@ const LONGEST: usize = 300;
 Examples:
   hedgerow log hedgerow-demo.db
   hedgerow log hedgerow-demo.db --device f0VMRgIBAQAAAAAAAAAAAA
-  hedgerow log hedgerow-demo.db --campaign 5f0c7a0e-3d0b-5a7e-9f6d-8a41c2d410aa --json | jq .type
+  hedgerow log hedgerow-demo.db --campaign 5f0c7a0e --json | jq .type
 
-With --json each line is one event. A log can be read while a process writes to it. The checksum of
+With --json each line is one event. Times are printed as such; the log has them as milliseconds
+since 1970. A log can be read while a process writes to it. The checksum of
 each event is compared; at the first event that is damaged, changed or missing it stops and says so.
 
 Exit status: 0 printed, 2 wrong usage, 3 the file cannot be read, or is damaged.")]
 pub(crate) struct LogArgs {
     /// The file of the log
     file: PathBuf,
-    /// Only the events of this campaign
+    /// Only the events of this campaign: its id, or how it begins
     #[arg(long, value_name = "ID")]
-    campaign: Option<CampaignId>,
+    campaign: Option<CampaignName>,
     /// Only the events about this device
     // One id in 64 begins with a hyphen.
     #[arg(long, value_name = "ID", allow_hyphen_values = true)]
@@ -57,12 +60,12 @@ pub(crate) fn log(args: &LogArgs) -> ExitCode {
 fn print_log(args: &LogArgs) -> Result<(), ReadError> {
     let store = SqliteStore::open_read_only(&args.file)?;
     let mut out = BufWriter::new(std::io::stdout().lock());
-    if let Some(campaign) = args.campaign {
-        let stream = find(&store, &args.file, args.tenant.as_ref(), campaign)?;
+    if let Some(campaign) = &args.campaign {
+        let found = find(&store, &args.file, args.tenant.as_ref(), campaign)?;
         let mut chain = Chain::default();
         loop {
             let after = chain.version();
-            let page = wait(store.read_stream(&stream.tenant, stream.stream, after, PAGE))?;
+            let page = wait(store.read_stream(&found.tenant, found.stream(), after, PAGE))?;
             if page.is_empty() {
                 break;
             }
@@ -97,11 +100,12 @@ fn print_event(
         return Ok(());
     }
     let event = &stored.event;
-    let data: Value = serde_json::from_slice(&event.data).map_err(|source| {
+    let mut data: Value = serde_json::from_slice(&event.data).map_err(|source| {
         let (file, stream, version) = (args.file.clone(), stored.stream, stored.version);
         ReadError::Data { file, stream, version, source }
     })?;
     if args.json {
+        readable(&mut data);
         let line = json!({
             "position": stored.position,
             "tenant": stored.tenant,
@@ -134,8 +138,8 @@ fn print_event(
 /// The data with its fields in the order in which they were stored; `read` is what it says.
 fn as_stored(stored: &[u8], read: &Value) -> String {
     match str::from_utf8(stored) {
-        Ok(text) if !text.contains(['\n', '\r']) => text.to_owned(),
-        _ => read.to_string(),
+        Ok(text) if !text.contains(['\n', '\r']) => readable_text(text),
+        _ => readable_text(&read.to_string()),
     }
 }
 

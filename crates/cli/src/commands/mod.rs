@@ -10,6 +10,7 @@ pub(crate) mod device;
 #[cfg(not(all(feature = "astarte", feature = "plot")))]
 pub(crate) mod left_out;
 pub(crate) mod log;
+mod naming;
 pub(crate) mod output;
 mod reading;
 mod rows;
@@ -17,5 +18,6 @@ pub(crate) mod scenario;
 pub(crate) mod show;
 pub(crate) mod simulate;
 pub(crate) mod targets;
+mod times;
 pub(crate) mod version;
 pub(crate) mod views;

@@ -6,10 +6,12 @@ use std::process::ExitCode;
 use hedgerow_core::event::EventError;
 use hedgerow_core::{CampaignId, DeviceId, StreamId, TenantId};
 use hedgerow_engine::LoadError;
-use hedgerow_engine::store::{EventStore, StoreError, StreamSummary};
+use hedgerow_engine::store::{EventStore, StoreError};
 use hedgerow_engine::view::{AskError, FollowError, StepError, ViewError};
 use hedgerow_sim::runtime::wait;
 use hedgerow_sqlite::{OpenError, SqliteStore, ViewsError};
+
+use super::naming::CampaignName;
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ReadError {
@@ -24,7 +26,9 @@ pub(super) enum ReadError {
     #[error("the data of event {version} of {stream} is no JSON ({source}): it is damaged, restore {} from a backup", file.display())]
     Data { file: PathBuf, stream: StreamId, version: u64, source: serde_json::Error },
     #[error("there is no campaign {campaign} in {}: `hedgerow show {}` lists what there is", file.display(), file.display())]
-    NoCampaign { file: PathBuf, campaign: CampaignId },
+    NoCampaign { file: PathBuf, campaign: CampaignName },
+    #[error("{beginning} may be {}: give more of its id", either(campaigns))]
+    SeveralCampaigns { beginning: CampaignName, campaigns: Vec<CampaignId> },
     #[error("campaign {campaign} exists in several tenants: give --tenant and one of {}", tenants.join(", "))]
     SeveralTenants { campaign: CampaignId, tenants: Vec<String> },
     #[error("campaign {campaign} has no event {at}, only {events}: give --at 1 to {events}")]
@@ -67,6 +71,7 @@ pub(super) fn finish(result: Result<(), ReadError>) -> ExitCode {
         | ReadError::NoTarget { .. }
         | ReadError::NoTargetThen { .. } => 1,
         ReadError::SeveralTenants { .. }
+        | ReadError::SeveralCampaigns { .. }
         | ReadError::WhichTenant { .. }
         | ReadError::Ask(AskError::OtherList { .. }) => 2,
         _ => 3,
@@ -75,19 +80,55 @@ pub(super) fn finish(result: Result<(), ReadError>) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// The stream of a campaign: of this tenant, or the only one that there is.
+/// A campaign that is in a log.
+pub(super) struct Found {
+    pub(super) tenant: TenantId,
+    pub(super) campaign: CampaignId,
+    /// How many events it has.
+    pub(super) events: u64,
+}
+
+impl Found {
+    pub(super) fn stream(&self) -> StreamId {
+        StreamId::Campaign(self.campaign)
+    }
+}
+
+/// The campaign that is named so: of this tenant, or the only one that there is.
 pub(super) fn find(
     store: &SqliteStore,
     file: &Path,
     tenant: Option<&TenantId>,
-    campaign: CampaignId,
-) -> Result<StreamSummary, ReadError> {
-    let stream = StreamId::Campaign(campaign);
-    let mut found = wait(store.streams())?;
-    found.retain(|of| of.stream == stream && tenant.is_none_or(|tenant| of.tenant == *tenant));
-    if found.len() > 1 {
-        let tenants = found.iter().map(|summary| summary.tenant.to_string()).collect();
-        return Err(ReadError::SeveralTenants { campaign, tenants });
+    name: &CampaignName,
+) -> Result<Found, ReadError> {
+    let mut found = Vec::new();
+    for summary in wait(store.streams())? {
+        if let StreamId::Campaign(campaign) = summary.stream
+            && name.fits(campaign)
+            && tenant.is_none_or(|tenant| summary.tenant == *tenant)
+        {
+            found.push(Found { tenant: summary.tenant, campaign, events: summary.version });
+        }
     }
-    found.pop().ok_or_else(|| ReadError::NoCampaign { file: file.to_owned(), campaign })
+    let mut campaigns: Vec<_> = found.iter().map(|found| found.campaign).collect();
+    campaigns.sort_unstable();
+    campaigns.dedup();
+    if campaigns.len() > 1 {
+        return Err(ReadError::SeveralCampaigns { beginning: name.clone(), campaigns });
+    }
+    if let ([campaign], true) = (&campaigns[..], found.len() > 1) {
+        let tenants = found.iter().map(|found| found.tenant.to_string()).collect();
+        return Err(ReadError::SeveralTenants { campaign: *campaign, tenants });
+    }
+    found
+        .pop()
+        .ok_or_else(|| ReadError::NoCampaign { file: file.to_owned(), campaign: name.clone() })
+}
+
+/// The first few of them, for people.
+fn either(campaigns: &[CampaignId]) -> String {
+    let shown: Vec<_> = campaigns.iter().take(5).map(ToString::to_string).collect();
+    let others = campaigns.len() - shown.len();
+    let others = if others > 0 { format!(", or {others} others") } else { String::new() };
+    format!("{}{others}", shown.join(" or "))
 }

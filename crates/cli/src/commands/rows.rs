@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use hedgerow_core::{TenantId, Timestamp};
+use hedgerow_core::TenantId;
 use hedgerow_engine::store::{EventStore, StreamSummary};
 use hedgerow_engine::view::{Cursor, Follower, MemoryViews, ViewStore, Views};
 use hedgerow_sim::runtime::wait;
@@ -106,11 +106,6 @@ pub(super) fn one_of<T: Copy + Send + Sync + 'static>(
         // The parser takes no other name.
         all.iter().copied().find(|value| name(*value) == text).ok_or("it is none of them")
     })
-}
-
-/// A time as people and programs read it.
-pub(super) fn time(at: Timestamp) -> Value {
-    Value::String(at.to_string())
 }
 
 /// What leads to the next page, as JSON.

@@ -6,16 +6,20 @@ use std::process::ExitCode;
 use std::time::SystemTime;
 
 use hedgerow_core::{
-    Campaign, CampaignId, CampaignStatus, DeviceId, Hold, Settlement, StreamId, TargetStatus,
-    TenantId, Timestamp, Why,
+    Campaign, CampaignStatus, DeviceId, Hold, Settlement, StreamId, TargetStatus, TenantId,
+    Timestamp, Why,
 };
 use hedgerow_engine::store::{EventStore, StoreError, StreamSummary};
+use hedgerow_engine::view::CampaignEntry;
 use hedgerow_engine::{campaign_at, manual_update_at};
 use hedgerow_sim::runtime::wait;
 use hedgerow_sqlite::SqliteStore;
 use serde_json::{Value, json};
 
-use super::reading::{ReadError, find, finish};
+use super::campaigns;
+use super::naming::CampaignName;
+use super::reading::{Found, ReadError, find, finish};
+use super::times::{readable, time};
 
 /// Targets that `show` lists of each status.
 const SHOWN: usize = 10;
@@ -36,8 +40,8 @@ Exit status: 0 printed, 1 there is no such campaign, event or target, 2 wrong us
 pub(crate) struct ShowArgs {
     /// The file of the log
     file: PathBuf,
-    /// The campaign; all of them if left out
-    campaign: Option<CampaignId>,
+    /// The campaign, by its id or how it begins; all of them if left out
+    campaign: Option<CampaignName>,
     /// Only what this tenant has
     #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
     tenant: Option<TenantId>,
@@ -61,18 +65,20 @@ pub(crate) fn show(args: &ShowArgs) -> ExitCode {
 fn print_state(args: &ShowArgs) -> Result<(), ReadError> {
     let store = SqliteStore::open_read_only(&args.file)?;
     let mut out = BufWriter::new(std::io::stdout().lock());
-    match args.campaign {
-        Some(id) => {
-            let summary = find(&store, &args.file, args.tenant.as_ref(), id)?;
-            if let Some(at) = args.at.filter(|at| *at > summary.version) {
-                let events = summary.version;
+    match &args.campaign {
+        Some(name) => {
+            let found = find(&store, &args.file, args.tenant.as_ref(), name)?;
+            let (id, events) = (found.campaign, found.events);
+            if let Some(at) = args.at.filter(|at| *at > events) {
                 return Err(ReadError::NoEvent { campaign: id, at, events });
             }
-            let campaign = wait(campaign_at(&store, &summary.tenant, id, args.at))?;
-            let campaign = campaign
-                .ok_or_else(|| ReadError::NoCampaign { file: args.file.clone(), campaign: id })?;
+            let campaign = wait(campaign_at(&store, &found.tenant, id, args.at))?;
+            let campaign = campaign.ok_or_else(|| ReadError::NoCampaign {
+                file: args.file.clone(),
+                campaign: name.clone(),
+            })?;
             if let Some(device) = args.why {
-                let now = time_of(&store, &summary, args.at)?;
+                let now = time_of(&store, &found, args.at)?;
                 let why = campaign.why(device, now).ok_or_else(|| {
                     let (file, campaign) = (args.file.clone(), id);
                     match args.at {
@@ -95,13 +101,9 @@ fn print_state(args: &ShowArgs) -> Result<(), ReadError> {
 }
 
 /// When that event was recorded; without one, the time now, which is not before the newest event.
-fn time_of(
-    store: &SqliteStore,
-    summary: &StreamSummary,
-    at: Option<u64>,
-) -> Result<Timestamp, ReadError> {
-    let before = at.unwrap_or(summary.version).saturating_sub(1);
-    let page = wait(store.read_stream(&summary.tenant, summary.stream, before, 1))?;
+fn time_of(store: &SqliteStore, found: &Found, at: Option<u64>) -> Result<Timestamp, ReadError> {
+    let before = at.unwrap_or(found.events).saturating_sub(1);
+    let page = wait(store.read_stream(&found.tenant, found.stream(), before, 1))?;
     let recorded = page.first().map(|stored| stored.event.recorded_at).unwrap_or_default();
     if at.is_some() {
         return Ok(recorded);
@@ -122,7 +124,7 @@ fn print_why(
         if let (Why::Held(Hold { until: Some(until), .. }), Some(object)) =
             (why, value.as_object_mut())
         {
-            object.insert("until".to_owned(), until.to_string().into());
+            object.insert("until".to_owned(), time(until));
         }
         let all = json!({ "campaign": campaign.id(), "device": device, "why": value });
         serde_json::to_writer_pretty(&mut *out, &all)?;
@@ -207,31 +209,19 @@ fn without_events(summary: &StreamSummary) -> ReadError {
 }
 
 fn brief(campaign: &Campaign) -> Value {
-    json!({
-        "campaign": campaign.id(),
-        "tenant": campaign.tenant(),
-        "events": campaign.version(),
-        "status": campaign.status(),
-        "outcome": campaign.outcome(),
-        "created_at": campaign.created_at().to_string(),
-        "scheduled_at": campaign.scheduled_at().map(|at| at.to_string()),
-        "started_at": campaign.started_at().map(|at| at.to_string()),
-        "finished_at": campaign.finished_at().map(|at| at.to_string()),
-        "definition": campaign.definition(),
-        "counts": campaign.counts(),
-    })
+    let mut value = campaigns::as_json(&CampaignEntry::from(campaign));
+    if let Some(object) = value.as_object_mut() {
+        object.insert("tenant".to_owned(), json!(campaign.tenant()));
+    }
+    value
 }
 
 fn whole(campaign: &Campaign) -> Value {
     let mut value = brief(campaign);
-    let reasons: serde_json::Map<String, Value> = campaign
-        .failure_reasons()
-        .into_iter()
-        .map(|(reason, count)| (reason.name().to_owned(), count.into()))
-        .collect();
     if let Some(object) = value.as_object_mut() {
-        object.insert("failure_reasons".to_owned(), Value::Object(reasons));
-        object.insert("targets".to_owned(), json!(campaign.targets().collect::<Vec<_>>()));
+        let mut targets = json!(campaign.targets().collect::<Vec<_>>());
+        readable(&mut targets);
+        object.insert("targets".to_owned(), targets);
     }
     value
 }

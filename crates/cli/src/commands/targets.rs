@@ -5,14 +5,16 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use hedgerow_core::event::{OperationFailure, TargetFailure};
-use hedgerow_core::{CampaignId, FailureReason, Settlement, TargetStatus, TenantId};
+use hedgerow_core::{FailureReason, Settlement, TargetStatus, TenantId};
 use hedgerow_engine::view::{Failure, TargetDetails, TargetEntry, TargetQuery};
 use hedgerow_sim::runtime::wait;
 use serde_json::{Value, json};
 
 use super::device;
+use super::naming::CampaignName;
 use super::reading::{ReadError, find, finish};
-use super::rows::{Log, Printed, one_of, time};
+use super::rows::{Log, Printed, one_of};
+use super::times::time;
 
 /// List the targets of a campaign, by status and reason, page by page
 #[derive(clap::Args)]
@@ -28,8 +30,8 @@ Exit status: 0 printed, 1 there is no such campaign, 2 wrong usage, 3 the file c
 pub(crate) struct TargetsArgs {
     /// The file of the log
     file: PathBuf,
-    /// The campaign
-    campaign: CampaignId,
+    /// The campaign: its id, or how it begins
+    campaign: CampaignName,
     /// Whose campaign; needed if several tenants have it
     #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
     tenant: Option<TenantId>,
@@ -58,17 +60,17 @@ pub(crate) fn targets(args: &TargetsArgs) -> ExitCode {
 fn list(args: &TargetsArgs) -> Result<(), ReadError> {
     let log = Log::open(&args.file)?;
     // The only one that has it, if none was named.
-    let tenant = find(&log.store, &args.file, args.tenant.as_ref(), args.campaign)?.tenant;
+    let found = find(&log.store, &args.file, args.tenant.as_ref(), &args.campaign)?;
     let query = TargetQuery {
         status: args.status,
         reason: args.reason,
         after: args.after,
         limit: usize::from(args.limit),
     };
-    let page = wait(log.views()?.targets(&tenant, args.campaign, &query))?;
+    let page = wait(log.views()?.targets(&found.tenant, found.campaign, &query))?;
     let page = page.ok_or_else(|| ReadError::NoCampaign {
         file: args.file.clone(),
-        campaign: args.campaign,
+        campaign: args.campaign.clone(),
     })?;
     let (next, none) = (json!(page.next), "no such target".to_owned());
     Printed { what: "targets", entries: &page.targets, next, none }.print(args.json, as_json, line)

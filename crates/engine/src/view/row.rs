@@ -63,6 +63,13 @@ impl CampaignEntry {
     }
 }
 
+impl From<&Campaign> for CampaignEntry {
+    /// What a list shows of a campaign that is at hand.
+    fn from(campaign: &Campaign) -> Self {
+        Self::of(campaign, campaign.failure_reasons().into_iter().collect())
+    }
+}
+
 /// Why a target or an operation failed, with the values that belong to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

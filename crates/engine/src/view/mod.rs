@@ -21,6 +21,8 @@ mod ask;
 pub mod conformance;
 mod fold;
 mod follow;
+#[cfg(test)]
+mod golden;
 mod key;
 mod memory;
 mod question;

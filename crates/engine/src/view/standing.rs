@@ -15,7 +15,7 @@ pub(super) const CHUNK: u32 = 4_096;
 pub(super) struct Standing(pub(super) u8);
 
 /// The byte of the first failure; each reason has its own.
-const FAILED: u8 = 16;
+pub(super) const FAILED: u8 = 16;
 
 impl Standing {
     pub(super) fn of(status: TargetStatus, settlement: Settlement) -> Self {

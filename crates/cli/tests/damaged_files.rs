@@ -98,9 +98,18 @@ fn every_command_tells_damage_or_prints_what_it_would_without_it() {
     let db = demo(folder.path());
     let whole = std::fs::read(&db).expect("it was closed");
     let file = path(&db);
-    let commands: [&[&str]; 4] = [
+    let listed = hedgerow(&["campaigns", file, "--json"]).stdout;
+    let listed: serde_json::Value = serde_json::from_slice(&listed).expect("JSON");
+    let campaign = listed["campaigns"][0]["campaign"].as_str().expect("an id");
+    let targets = hedgerow(&["targets", file, campaign, "--json"]).stdout;
+    let targets: serde_json::Value = serde_json::from_slice(&targets).expect("JSON");
+    let device = targets["targets"][0]["device"].as_str().expect("a device");
+    let commands: [&[&str]; 7] = [
         &["log", file, "--json"],
         &["show", file, "--json"],
+        &["campaigns", file, "--json"],
+        &["targets", file, campaign, "--json"],
+        &["device", file, device, "--json"],
         &["audit", file, "--json"],
         // An engine on the file.
         &["demo", "--json", "--db", file],

@@ -10,7 +10,7 @@ use hedgerow_sim::runtime::wait;
 use serde_json::{Value, json};
 
 use super::reading::{ReadError, finish};
-use super::rows::{self, Log, Printed, one_of};
+use super::rows::{self, Log, Printed, all_readable, one_of};
 use super::times::time;
 
 /// List campaigns, filtered, sorted and page by page
@@ -91,7 +91,8 @@ fn list(args: &CampaignsArgs) -> Result<(), ReadError> {
     let next = rows::next(page.next.as_ref());
     let none = "no such campaign".to_owned();
     Printed { what: "campaigns", entries: &page.entries, next, none }
-        .print(args.json, as_json, line)
+        .print(args.json, as_json, line)?;
+    all_readable(&page.entries)
 }
 
 fn line(entry: &CampaignEntry, out: &mut dyn Write) -> std::io::Result<()> {

@@ -4,13 +4,13 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use hedgerow_core::{DeviceId, TenantId};
+use hedgerow_core::{DeviceId, StreamId, TenantId};
 use hedgerow_engine::view::{Cursor, OperationEnd, OperationEntry};
 use hedgerow_sim::runtime::wait;
 use serde_json::{Value, json};
 
 use super::reading::{ReadError, finish};
-use super::rows::{self, Log, Printed};
+use super::rows::{self, Log, Printed, all_readable};
 use super::times::time;
 
 /// List the operations of a device, of all campaigns and manual updates
@@ -60,7 +60,14 @@ fn list(args: &DeviceArgs) -> Result<(), ReadError> {
     let so_far = if args.after.is_some() { " before that" } else { "" };
     let none = format!("device {} has had no operation{so_far}", args.device);
     Printed { what: "operations", entries: &page.entries, next, none }
-        .print(args.json, as_json, line)
+        .print(args.json, as_json, line)?;
+    let mut campaigns = Vec::new();
+    for entry in &page.entries {
+        if let StreamId::Campaign(id) = entry.stream {
+            campaigns.extend(wait(views.campaign(&tenant, id))?);
+        }
+    }
+    all_readable(&campaigns)
 }
 
 fn line(entry: &OperationEntry, out: &mut dyn Write) -> std::io::Result<()> {

@@ -53,6 +53,8 @@ pub(super) enum ReadError {
     Follow(#[from] FollowError),
     #[error(transparent)]
     Ask(#[from] AskError),
+    #[error("what is said of campaign {campaign} is from before something that cannot be read: {detail}{}", of_others(*others))]
+    Partly { campaign: CampaignId, detail: String, others: usize },
     #[error("the output cannot be written: {0}")]
     Output(#[from] std::io::Error),
 }
@@ -123,6 +125,13 @@ pub(super) fn find(
     found
         .pop()
         .ok_or_else(|| ReadError::NoCampaign { file: file.to_owned(), campaign: name.clone() })
+}
+
+fn of_others(campaigns: usize) -> String {
+    match campaigns {
+        0 => String::new(),
+        _ => format!("; so it is with {campaigns} others, see `unreadable` with --json"),
+    }
 }
 
 /// The first few of them, for people.

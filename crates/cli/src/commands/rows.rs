@@ -11,7 +11,7 @@ use std::sync::Arc;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use hedgerow_core::TenantId;
 use hedgerow_engine::store::{EventStore, StreamSummary};
-use hedgerow_engine::view::{Cursor, Follower, MemoryViews, ViewStore, Views};
+use hedgerow_engine::view::{CampaignEntry, Cursor, Follower, MemoryViews, ViewStore, Views};
 use hedgerow_sim::runtime::wait;
 use hedgerow_sqlite::{SqliteStore, SqliteViews};
 use serde_json::{Value, json};
@@ -23,7 +23,7 @@ use super::reading::ReadError;
 /// A log and what it holds.
 pub(super) struct Log {
     pub(super) store: Arc<SqliteStore>,
-    streams: Vec<StreamSummary>,
+    pub(super) streams: Vec<StreamSummary>,
 }
 
 impl Log {
@@ -92,6 +92,21 @@ impl Log {
                 bar.finish_and_clear();
                 return Ok(events_read);
             }
+        }
+    }
+}
+
+/// An error if what was printed of one of these is from before something that cannot be read.
+pub(super) fn all_readable<'a>(
+    entries: impl IntoIterator<Item = &'a CampaignEntry>,
+) -> Result<(), ReadError> {
+    let unreadable =
+        |entry: &'a CampaignEntry| Some((entry.campaign, entry.unreadable.as_ref()?.clone()));
+    let mut unreadable = entries.into_iter().filter_map(unreadable);
+    match unreadable.next() {
+        None => Ok(()),
+        Some((campaign, detail)) => {
+            Err(ReadError::Partly { campaign, detail, others: unreadable.count() })
         }
     }
 }

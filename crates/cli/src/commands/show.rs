@@ -3,6 +3,7 @@
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use hedgerow_core::{
@@ -19,6 +20,7 @@ use serde_json::{Value, json};
 use super::campaigns;
 use super::naming::CampaignName;
 use super::reading::{Found, ReadError, find, finish};
+use super::rows::{Log, all_readable};
 use super::times::{readable, time};
 
 /// Targets that `show` lists of each status.
@@ -59,14 +61,15 @@ pub(crate) struct ShowArgs {
 
 /// Runs `hedgerow show`.
 pub(crate) fn show(args: &ShowArgs) -> ExitCode {
-    finish(print_state(args))
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    let printed = print_state(args, &mut out);
+    finish(printed.and(out.flush().map_err(ReadError::from)))
 }
 
-fn print_state(args: &ShowArgs) -> Result<(), ReadError> {
-    let store = SqliteStore::open_read_only(&args.file)?;
-    let mut out = BufWriter::new(std::io::stdout().lock());
+fn print_state(args: &ShowArgs, mut out: &mut impl Write) -> Result<(), ReadError> {
     match &args.campaign {
         Some(name) => {
+            let store = SqliteStore::open_read_only(&args.file)?;
             let found = find(&store, &args.file, args.tenant.as_ref(), name)?;
             let (id, events) = (found.campaign, found.events);
             if let Some(at) = args.at.filter(|at| *at > events) {
@@ -92,12 +95,16 @@ fn print_state(args: &ShowArgs) -> Result<(), ReadError> {
                     .map_err(std::io::Error::from)?;
                 writeln!(out)?;
             } else {
-                describe(&campaign, true, &mut out)?;
+                describe(campaign.tenant(), &CampaignEntry::from(&campaign), &mut out)?;
+                contradictions(&campaign, &mut out)?;
+                for status in [TargetStatus::InProgress, TargetStatus::Failed] {
+                    list(&campaign, status, &mut out)?;
+                }
             }
         }
-        None => print_all(args, &store, &mut out)?,
+        None => print_all(args, out)?,
     }
-    Ok(out.flush()?)
+    Ok(())
 }
 
 /// When that event was recorded; without one, the time now, which is not before the newest event.
@@ -150,26 +157,37 @@ fn print_why(
     writeln!(out, "{device} {text}")
 }
 
-fn print_all(args: &ShowArgs, store: &SqliteStore, out: &mut impl Write) -> Result<(), ReadError> {
-    let mut all = Vec::new();
-    let mut streams = wait(store.streams())?;
+fn print_all(args: &ShowArgs, out: &mut impl Write) -> Result<(), ReadError> {
+    let (mut all, mut entries) = (Vec::new(), Vec::new());
+    let log = Log::open(&args.file)?;
+    let store = Arc::clone(&log.store);
+    let mut streams = log.streams.clone();
     streams.retain(|of| args.tenant.as_ref().is_none_or(|tenant| of.tenant == *tenant));
     if streams.is_empty() && !args.json {
         writeln!(out, "{} holds no campaign", args.file.display())?;
     }
+    let views = log.views()?;
     for summary in streams {
         let tenant: &TenantId = &summary.tenant;
         match summary.stream {
             StreamId::Campaign(id) => {
-                let campaign = wait(campaign_at(store, tenant, id, None))?;
-                match campaign {
-                    Some(campaign) if args.json => all.push(brief(&campaign)),
-                    Some(campaign) => describe(&campaign, false, out)?,
-                    None => return Err(without_events(&summary)),
+                let entry = match wait(views.campaign(tenant, id))? {
+                    Some(entry) => entry,
+                    // Not even its first event can be read. Loading it says why.
+                    None => match wait(campaign_at(&*store, tenant, id, None))? {
+                        Some(campaign) => CampaignEntry::from(&campaign),
+                        None => return Err(without_events(&summary)),
+                    },
+                };
+                if args.json {
+                    all.push(brief(tenant, &entry));
+                } else {
+                    describe(tenant, &entry, out)?;
                 }
+                entries.push(entry);
             }
             StreamId::ManualUpdate(id) => {
-                let update = wait(manual_update_at(store, tenant, id, None))?;
+                let update = wait(manual_update_at(&*store, tenant, id, None))?;
                 let update = update.ok_or_else(|| without_events(&summary))?;
                 let device = update.definition().device;
                 if args.json {
@@ -197,7 +215,7 @@ fn print_all(args: &ShowArgs, store: &SqliteStore, out: &mut impl Write) -> Resu
         serde_json::to_writer_pretty(&mut *out, &all).map_err(std::io::Error::from)?;
         writeln!(out)?;
     }
-    Ok(())
+    all_readable(&entries)
 }
 
 /// No stream is there without an event.
@@ -208,16 +226,16 @@ fn without_events(summary: &StreamSummary) -> ReadError {
     StoreError::Corrupt { detail }.into()
 }
 
-fn brief(campaign: &Campaign) -> Value {
-    let mut value = campaigns::as_json(&CampaignEntry::from(campaign));
+fn brief(tenant: &TenantId, entry: &CampaignEntry) -> Value {
+    let mut value = campaigns::as_json(entry);
     if let Some(object) = value.as_object_mut() {
-        object.insert("tenant".to_owned(), json!(campaign.tenant()));
+        object.insert("tenant".to_owned(), json!(tenant));
     }
     value
 }
 
 fn whole(campaign: &Campaign) -> Value {
-    let mut value = brief(campaign);
+    let mut value = brief(campaign.tenant(), &CampaignEntry::from(campaign));
     if let Some(object) = value.as_object_mut() {
         let mut targets = json!(campaign.targets().collect::<Vec<_>>());
         readable(&mut targets);
@@ -226,11 +244,10 @@ fn whole(campaign: &Campaign) -> Value {
     value
 }
 
-fn describe(campaign: &Campaign, details: bool, out: &mut impl Write) -> std::io::Result<()> {
-    let definition = campaign.definition();
-    let counts = campaign.counts();
-    let outcome = campaign.outcome().map(|outcome| format!(", {}", outcome.name()));
-    writeln!(out, "campaign {} of tenant {}", campaign.id(), campaign.tenant())?;
+fn describe(tenant: &TenantId, entry: &CampaignEntry, out: &mut impl Write) -> std::io::Result<()> {
+    let (definition, counts) = (&entry.definition, entry.targets);
+    let outcome = entry.outcome.map(|outcome| format!(", {}", outcome.name()));
+    writeln!(out, "campaign {} of tenant {tenant}", entry.campaign)?;
     writeln!(out, "  name        {}", definition.name)?;
     writeln!(
         out,
@@ -243,11 +260,11 @@ fn describe(campaign: &Campaign, details: bool, out: &mut impl Write) -> std::io
     writeln!(
         out,
         "  status      {}{}, after {} events",
-        campaign.status().name(),
+        entry.status.name(),
         outcome.unwrap_or_default(),
-        campaign.version()
+        entry.events
     )?;
-    if let (CampaignStatus::Scheduled, Some(at)) = (campaign.status(), campaign.scheduled_at()) {
+    if let (CampaignStatus::Scheduled, Some(at)) = (entry.status, entry.scheduled_at) {
         writeln!(out, "  starts      {at}")?;
     }
     writeln!(
@@ -260,43 +277,39 @@ fn describe(campaign: &Campaign, details: bool, out: &mut impl Write) -> std::io
         counts.failed,
         counts.cancelled
     )?;
+    let limits = definition.rollout.limits();
     writeln!(
         out,
         "  limits      at most {} in progress, at most {} % failed",
-        campaign.limits().max_pending_operations,
-        campaign.limits().max_failure_percentage
+        limits.max_pending_operations, limits.max_failure_percentage
     )?;
-    for (reason, count) in campaign.failure_reasons() {
+    for (reason, count) in &entry.failures {
         writeln!(out, "  failed      {count:>6}  {}", reason.name())?;
     }
-    if campaign.misses_minimum() {
+    if entry.misses_minimum() {
         let least = definition.rollout.minimum_targets();
         writeln!(out, "  missed      at least {least} targets were asked for")?;
     }
-    contradictions(campaign, details, out)?;
-    if details {
-        for status in [TargetStatus::InProgress, TargetStatus::Failed] {
-            list(campaign, status, out)?;
-        }
+    if entry.contradictions > 0 {
+        let count = entry.contradictions;
+        writeln!(out, "  contradicted {count:>5}  by what their devices show since")?;
+    }
+    if let Some(unreadable) = &entry.unreadable {
+        writeln!(out, "  all of it from before something that cannot be read: {unreadable}")?;
     }
     Ok(())
 }
 
 /// What devices show that contradicts how their targets ended (D22).
-fn contradictions(campaign: &Campaign, details: bool, out: &mut impl Write) -> std::io::Result<()> {
-    let count = campaign.contradictions();
-    if count == 0 {
-        return Ok(());
-    }
-    writeln!(out, "  contradicted {count:>5}  by what their devices show since")?;
-    let shown = if details { SHOWN } else { 0 };
+fn contradictions(campaign: &Campaign, out: &mut impl Write) -> std::io::Result<()> {
     let seen =
         campaign.targets().filter_map(|target| Some((target.contradiction.clone()?, target)));
-    for (version, target) in seen.take(shown) {
+    for (version, target) in seen.take(SHOWN) {
         writeln!(out, "  {:<11} {}  shows {version:?}", target.status.name(), target.device)?;
     }
-    if count > shown && details {
-        writeln!(out, "  and {} more; --json prints all", count - shown)?;
+    let more = campaign.contradictions().saturating_sub(SHOWN);
+    if more > 0 {
+        writeln!(out, "  and {more} more; --json prints all")?;
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::device;
 use super::naming::CampaignName;
 use super::reading::{ReadError, find, finish};
-use super::rows::{Log, Printed, one_of};
+use super::rows::{Log, Printed, all_readable, one_of};
 use super::times::time;
 
 /// List the targets of a campaign, by status and reason, page by page
@@ -67,13 +67,16 @@ fn list(args: &TargetsArgs) -> Result<(), ReadError> {
         after: args.after,
         limit: usize::from(args.limit),
     };
-    let page = wait(log.views()?.targets(&found.tenant, found.campaign, &query))?;
+    let views = log.views()?;
+    let page = wait(views.targets(&found.tenant, found.campaign, &query))?;
     let page = page.ok_or_else(|| ReadError::NoCampaign {
         file: args.file.clone(),
         campaign: args.campaign.clone(),
     })?;
     let (next, none) = (json!(page.next), "no such target".to_owned());
-    Printed { what: "targets", entries: &page.targets, next, none }.print(args.json, as_json, line)
+    Printed { what: "targets", entries: &page.targets, next, none }
+        .print(args.json, as_json, line)?;
+    all_readable(&wait(views.campaign(&found.tenant, found.campaign))?)
 }
 
 fn line(entry: &TargetEntry, out: &mut dyn Write) -> std::io::Result<()> {

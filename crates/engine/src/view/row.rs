@@ -61,6 +61,12 @@ impl CampaignEntry {
             unreadable: None,
         }
     }
+
+    /// Whether its snapshot is complete and has fewer targets than were asked for (D3).
+    #[must_use]
+    pub fn misses_minimum(&self) -> bool {
+        self.started_at.is_some() && self.targets.total < self.definition.rollout.minimum_targets()
+    }
 }
 
 impl From<&Campaign> for CampaignEntry {

@@ -82,6 +82,23 @@ fn lists_agree_with_what_the_whole_log_leads_to() {
 }
 
 #[test]
+fn campaigns_are_found_by_how_their_names_begin_in_every_order() {
+    let (_folder, db) = demo();
+    let db = path(&db);
+    let name = json(&["campaigns", db, "--json"])["campaigns"][0]["definition"]["name"].clone();
+    let name = name.as_str().expect("a name").to_owned();
+    for sort in ["newest", "oldest", "name"] {
+        for (beginning, found) in
+            [(name.to_uppercase(), 1), (name[..4].to_lowercase(), 1), (name[1..].to_owned(), 0)]
+        {
+            let listed = json(&["campaigns", db, "--name", &beginning, "--sort", sort, "--json"]);
+            let listed = listed["campaigns"].as_array().expect("campaigns");
+            assert_eq!(listed.len(), found, "{beginning} by {sort}");
+        }
+    }
+}
+
+#[test]
 fn a_device_is_shown_with_its_operations() {
     let (_folder, db) = demo();
     let db = path(&db);

@@ -20,6 +20,7 @@ Examples:
   hedgerow campaigns hedgerow-demo.db
   hedgerow campaigns hedgerow-demo.db --status in_progress --sort name
   hedgerow campaigns hedgerow-demo.db --outcome failure --json
+  hedgerow campaigns hedgerow-demo.db --name gateways --sort name
 
 Beside a log of many events, `hedgerow views FILE` makes each of these questions quick.
 
@@ -42,6 +43,9 @@ pub(crate) struct CampaignsArgs {
     /// Only those for devices of this System Model
     #[arg(long, value_name = "HANDLE")]
     model: Option<String>,
+    /// Only those whose names begin so, without regard to capital letters
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    name: Option<String>,
     /// Their order
     #[arg(long, value_enum, default_value = "newest")]
     sort: Sort,
@@ -49,7 +53,7 @@ pub(crate) struct CampaignsArgs {
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
     limit: u16,
     /// Those behind this place: what the page before said is next
-    #[arg(long, value_name = "PLACE")]
+    #[arg(long, visible_alias = "page", value_name = "PLACE")]
     after: Option<Cursor>,
     /// Print JSON
     #[arg(long)]
@@ -79,6 +83,7 @@ fn list(args: &CampaignsArgs) -> Result<(), ReadError> {
         outcome: args.outcome,
         channel: args.channel.clone(),
         system_model: args.model.clone(),
+        name: args.name.clone(),
         order: match args.sort {
             Sort::Newest => CampaignOrder::Newest,
             Sort::Oldest => CampaignOrder::Oldest,

@@ -37,7 +37,7 @@ pub(crate) struct DeviceArgs {
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
     limit: u16,
     /// Those behind this place: what the page before said is next
-    #[arg(long, value_name = "PLACE")]
+    #[arg(long, visible_alias = "page", value_name = "PLACE")]
     after: Option<Cursor>,
     /// Print JSON
     #[arg(long)]

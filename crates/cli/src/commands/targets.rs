@@ -45,7 +45,7 @@ pub(crate) struct TargetsArgs {
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
     limit: u16,
     /// Those behind this place of the snapshot: what the page before said is next
-    #[arg(long, value_name = "PLACE")]
+    #[arg(long, visible_alias = "page", value_name = "PLACE")]
     after: Option<u32>,
     /// Print JSON
     #[arg(long)]

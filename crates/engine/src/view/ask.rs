@@ -80,7 +80,11 @@ impl Views {
     ) -> Result<Page<CampaignEntry>, AskError> {
         let limit = page_size(query.limit);
         let list = list(query);
-        let mut range = key::beginning_with(key::listed(tenant, list.0, list.1));
+        let wanted_name = query.name.as_ref().map(|name| name.to_lowercase());
+        let mut range = key::beginning_with(match (&wanted_name, list.0) {
+            (Some(name), ListedBy::Name) => key::listed_by_name(tenant, name),
+            _ => key::listed(tenant, list.0, list.1),
+        });
         let direction = match query.order {
             CampaignOrder::Newest => Direction::Backwards,
             CampaignOrder::Oldest | CampaignOrder::Name => Direction::Forwards,
@@ -110,7 +114,9 @@ impl Views {
                 let value = if list.0 == ListedBy::Name { &name(&entry) } else { list.1 };
                 let own = (list.0, value);
                 let own = key::listed_campaign(tenant, own, entry.created_at, entry.campaign);
-                if own == *place && matches(query, &entry) {
+                let is_named =
+                    wanted_name.as_ref().is_none_or(|wanted| name(&entry).starts_with(wanted));
+                if own == *place && is_named && matches(query, &entry) {
                     entries.push((place.clone(), entry));
                 }
             }

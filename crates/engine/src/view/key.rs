@@ -59,13 +59,18 @@ fn at(time: Timestamp) -> [u8; 8] {
 
 /// Text that ends, in an order that is its own whatever follows.
 fn text(key: &mut RowKey, text: &str) {
+    beginning(key, text);
+    key.extend_from_slice(&[0, 0]);
+}
+
+/// How text begins.
+fn beginning(key: &mut RowKey, text: &str) {
     for byte in text.bytes() {
         key.push(byte);
         if byte == 0 {
             key.push(0xFF);
         }
     }
-    key.extend_from_slice(&[0, 0]);
 }
 
 pub(super) fn campaign(tenant: &TenantId, id: CampaignId) -> RowKey {
@@ -81,6 +86,13 @@ pub(super) fn listed(tenant: &TenantId, by: ListedBy, value: &str) -> RowKey {
     if by != ListedBy::Name {
         text(&mut key, value);
     }
+    key
+}
+
+/// The campaigns whose names begin so, in the list that is sorted by name.
+pub(super) fn listed_by_name(tenant: &TenantId, name: &str) -> RowKey {
+    let mut key = listed(tenant, ListedBy::Name, "");
+    beginning(&mut key, name);
     key
 }
 

@@ -84,6 +84,9 @@ pub struct CampaignQuery {
     pub channel: Option<String>,
     /// Only those for devices of this System Model.
     pub system_model: Option<String>,
+    /// Only those whose names begin so, without regard to capital letters. Sorted by name, they are
+    /// found at once; in another order all others are passed over.
+    pub name: Option<String>,
     /// Their order.
     pub order: CampaignOrder,
     /// Only those behind this place; the `next` of the page before.

@@ -3,7 +3,8 @@
 //! This is the one place that says so. It is asked for the queue, before a version is read, when a
 //! start is recorded, for [`next_deadline`](LiveCampaign::next_deadline) and for `why`; nobody else
 //! decides who may start. Waiting is never an event and never stored (E7): it follows from the
-//! folded state, the observations and the time.
+//! folded state, the observations and the time. A target that was queued is asked again when its turn
+//! comes, so a hold may begin by the clock alone.
 //!
 //! The conditions are asked in the order of the table of P2, and the first that does not hold is the
 //! reason. A rule that makes targets wait adds a [`HoldReason`] and an arm here:
@@ -254,10 +255,20 @@ impl LiveCampaign {
         self.of_campaign().and_then(|()| self.place()).is_ok()
     }
 
-    /// The target whose turn it is: its version may be read now (D4).
-    pub(super) fn next_turn(&self, now: Timestamp) -> Option<u32> {
-        let admitted = self.admits_any() && self.transport(now).is_ok();
-        self.schedule.first_ready().filter(|_| admitted)
+    /// The target whose turn it is: its version may be read now (D4). One that a hold has reached since
+    /// it was queued leaves the queue until that ends.
+    pub(super) fn next_turn(&mut self, now: Timestamp) -> Option<u32> {
+        if !self.admits_any() || self.transport(now).is_err() {
+            return None;
+        }
+        let Self { campaign, observations, schedule, .. } = self;
+        while let Some(target) = schedule.first_ready() {
+            if of_target(campaign, observations, target, now).is_ok() {
+                return Some(target);
+            }
+            schedule.sync(campaign, observations, target, now);
+        }
+        None
     }
 
     /// When what holds all targets ends by itself.
@@ -304,3 +315,6 @@ impl LiveCampaign {
         Err(Hold { reason: HoldReason::TransportDown, until: outage.next_trial() })
     }
 }
+
+#[cfg(test)]
+mod tests;

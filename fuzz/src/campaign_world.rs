@@ -10,10 +10,10 @@ use arbitrary::Arbitrary;
 use hedgerow_core::event::CampaignEvent;
 use hedgerow_core::{
     BaseImage, BaseImageAnswer, Campaign, CampaignDefinition, CampaignEdit, CampaignId, Channel,
-    Command, DeviceId, Effect, GatePolicy, Input, LimitsEdit, LiveCampaign, OperationId,
-    OperationReport, Percentage, Presence, PushRollout, Question, ReadPurpose, ReportStatus,
-    RequestAnswer, RolloutLimits, RolloutMechanism, RunningOperations, StatusCode, TargetCounts,
-    Timestamp, TransportError, Version, WhenRunning,
+    Command, DeviceFact, DeviceId, Effect, GatePolicy, Input, LimitsEdit, LiveCampaign,
+    OperationId, OperationReport, Percentage, Presence, PushRollout, Question, ReadPurpose,
+    ReportStatus, RequestAnswer, RolloutLimits, RolloutMechanism, RunningOperations, StatusCode,
+    TargetCounts, Timestamp, TransportError, Version, WhenRunning,
 };
 use uuid::Uuid;
 
@@ -175,7 +175,7 @@ impl Answer {
                 let version = VERSIONS[usize::from(*version) % VERSIONS.len()];
                 BaseImageAnswer::Version(version.map(str::to_owned))
             }
-            Self::Busy => BaseImageAnswer::Busy,
+            Self::Busy => BaseImageAnswer::Held(DeviceFact::Busy),
             Self::Temporary | Self::Permanent => BaseImageAnswer::Failed(failed()),
         }
     }
@@ -371,7 +371,9 @@ impl World {
             Act::DeviceRemoved { device: number } => {
                 Input::DeviceRemoved { device: device(number) }
             }
-            Act::DeviceFreed { device: number } => Input::DeviceFreed { device: device(number) },
+            Act::DeviceFreed { device: number } => {
+                Input::DeviceFact { device: device(number), fact: DeviceFact::Free }
+            }
             Act::Report { device: number, attempt, status, progress, code, observed_at } => {
                 let device = device(number);
                 let operation = self.operation(device, attempt);

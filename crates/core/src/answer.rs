@@ -1,11 +1,13 @@
 //! What the world answers to what was asked of it: a version that was read, what the transport said.
 
+use crate::rollout::DeviceFact;
+
 /// What a base image is read for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ReadPurpose {
     /// The target's turn has come: the gates need it (D5). A device that another operation keeps
-    /// busy is to be answered [`BaseImageAnswer::Busy`] (D14).
+    /// busy is to be answered [`BaseImageAnswer::Held`] (D14).
     Gate,
     /// A deadline passed: has the device updated in silence (D8, D9)?
     Deadline,
@@ -25,8 +27,8 @@ pub enum ReadPurpose {
 pub enum BaseImageAnswer {
     /// The version that the device reports, as it reports it; `None`: it reports none.
     Version(Option<String>),
-    /// Another stream's operation keeps the device busy (D14).
-    Busy,
+    /// It was not read: this keeps the device from starting, until the opposite is told (D14).
+    Held(DeviceFact),
     /// It could not be read. Always a temporary error (D5, D10).
     Failed(TransportError),
 }

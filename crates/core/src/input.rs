@@ -8,6 +8,7 @@ use crate::edit::CampaignEdit;
 use crate::id::{DeviceId, OperationId};
 use crate::operation::OperationReport;
 use crate::question::Question;
+use crate::rollout::DeviceFact;
 use crate::time::Timestamp;
 
 /// Something that a campaign at work is told.
@@ -50,10 +51,13 @@ pub enum Input {
         /// The device.
         device: DeviceId,
     },
-    /// The operation that kept a device busy has ended (D14).
-    DeviceFreed {
+    /// Something was found out about a device that bears on whether it may start now, such as that the
+    /// operation that kept it busy has ended (D14).
+    DeviceFact {
         /// The device.
         device: DeviceId,
+        /// What.
+        fact: DeviceFact,
     },
     /// A device reports about an operation (D11).
     Report(OperationReport),

@@ -118,7 +118,7 @@ pub use campaign::{
     TargetCounts, TargetView, WATCHED, Why,
 };
 pub use definition::{CampaignDefinition, ManualUpdateDefinition, WhenRunning};
-pub use edit::{CampaignEdit, LimitsEdit};
+pub use edit::CampaignEdit;
 pub use effect::{ClaimChange, Effect, Reaction};
 pub use envelope::{ApplyError, Checksum, NewEvent, StoredEvent, StreamId, StreamIdError};
 pub use fleet::{
@@ -139,7 +139,7 @@ pub use percentage::{Percentage, PercentageError};
 pub use question::Question;
 pub use reason::FailureReason;
 pub use request_id::{RequestId, RequestIdError};
-pub use rollout::{OperationLimits, PushRollout, RolloutError, RolloutLimits, RolloutMechanism};
+pub use rollout::*;
 pub use semver::Version;
 pub use status::{CampaignStatus, Outcome, Settlement, TargetStatus};
 pub use time::Timestamp;

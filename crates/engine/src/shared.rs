@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use futures::channel::mpsc;
-use hedgerow_core::{DeviceId, Input, StreamId, TenantId, Timestamp};
+use hedgerow_core::{DeviceFact, DeviceId, Input, StreamId, TenantId, Timestamp};
 use uuid::Uuid;
 
 use crate::inbox::Message;
@@ -99,7 +99,8 @@ impl Shared {
         for stream in registry.release(tenant, device, by) {
             if let Some(inbox) = registry.inbox(tenant, stream) {
                 // A task that has ended waits for nothing.
-                let _ = inbox.post(Message::input(Input::DeviceFreed { device }));
+                let _ = inbox
+                    .post(Message::input(Input::DeviceFact { device, fact: DeviceFact::Free }));
             }
         }
     }

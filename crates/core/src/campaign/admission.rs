@@ -205,7 +205,7 @@ pub(super) fn of_target(
     if !observations.is_online(target) {
         return Err(Hold::new(HoldReason::Offline));
     }
-    if observations.is_busy(target) {
+    if observations.facts(target).is_some_and(|facts| facts.is_busy) {
         return Err(Hold::new(HoldReason::DeviceBusy));
     }
     Ok(())

@@ -1,17 +1,45 @@
-//! The fold: what each event makes of the state (E1).
+//! The folded state of a campaign, and the fold: what each event makes of it (E1).
 //!
 //! It never fails on an event that `decide` produced, and never panics on a log that it reads: an
 //! event that cannot follow on the state is a typed error with its place.
 
-use super::Campaign;
+use serde::{Deserialize, Serialize};
+
 use super::target_map::TargetMap;
 use super::targets::Targets;
+use crate::definition::CampaignDefinition;
 use crate::envelope::{ApplyError, StreamId};
 use crate::event::{CampaignCreated, CampaignEvent, Confirmation, OperationReported};
 use crate::id::{CampaignId, DeviceId, OperationId, TenantId};
 use crate::operation::{Cancellation, Delivery, Operation, RecordedReport};
 use crate::status::{CampaignStatus, Outcome, Settlement, TargetStatus};
 use crate::time::Timestamp;
+
+/// The state of a campaign: the fold of its events, and nothing else (E1).
+///
+/// It serialises, so that a store can keep it beside the log and opening a long log is fast; after
+/// reading one back call [`Campaign::restore`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Campaign {
+    pub(super) tenant: TenantId,
+    pub(super) id: CampaignId,
+    pub(super) version: u64,
+    pub(super) definition: CampaignDefinition,
+    pub(super) scheduled_at: Option<Timestamp>,
+    pub(super) status: CampaignStatus,
+    pub(super) outcome: Option<Outcome>,
+    pub(super) created_at: Timestamp,
+    pub(super) started_at: Option<Timestamp>,
+    pub(super) finished_at: Option<Timestamp>,
+    pub(super) targets: Targets,
+    /// Operations that have not ended: those of all targets in progress, and of idle ones whose
+    /// request failed but may have been delivered (D10).
+    pub(super) operations: TargetMap<Operation>,
+    /// When idle targets may be attempted again (D10, D14).
+    pub(super) not_before: TargetMap<Timestamp>,
+    /// What devices show that contradicts how their targets ended (D22).
+    pub(super) contradictions: TargetMap<String>,
+}
 
 type Impossible = &'static str;
 

@@ -138,7 +138,7 @@ impl LiveCampaign {
             Input::Presence { device, presence } => handling.presence(device, presence),
             Input::BaseImageChanged { device } => handling.base_image_changed(device),
             Input::DeviceRemoved { device } => handling.device_removed(device),
-            Input::DeviceFreed { device } => handling.device_freed(device),
+            Input::DeviceFact { device, fact } => handling.device_fact(device, fact),
             Input::Report(report) => handling.report(&report)?,
             Input::BaseImageRead { device, question, answer, .. } => {
                 handling.base_image_read(device, question, &answer);

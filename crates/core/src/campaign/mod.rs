@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `targets` | the snapshot's targets, struct of arrays |
 //! | `target_map` | what only few targets have at a time |
-//! | `apply` | the fold: one event into the state (E1) |
+//! | `apply` | the folded state, and the fold: one event into it (E1) |
 //! | `observations` | what is volatile: presence, reads and calls under way (E7) |
 //! | `schedule` | what follows from both: whose turn may come, and what is due when |
 //! | `outage` | whether the transport is known to be down, and who tries it (D10) |
@@ -35,16 +35,15 @@ mod unfinished_targets;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 pub use admission::{Hold, HoldReason, Why};
+pub use apply::Campaign;
 pub use decide::{CreateError, Rejection};
 pub use live::{Decision, LiveCampaign};
 pub use targets::TargetCounts;
 pub use unfinished_targets::OpenTarget;
 
-use self::target_map::TargetMap;
-use self::targets::Targets;
 use crate::definition::CampaignDefinition;
 use crate::envelope::StreamId;
 use crate::id::{CampaignId, DeviceId, TenantId};
@@ -53,32 +52,6 @@ use crate::reason::FailureReason;
 use crate::rollout::RolloutLimits;
 use crate::status::{CampaignStatus, Outcome, Settlement, TargetStatus};
 use crate::time::Timestamp;
-
-/// The state of a campaign: the fold of its events, and nothing else (E1).
-///
-/// It serialises, so that a store can keep it beside the log and opening a long log is fast; after
-/// reading one back call [`Campaign::restore`].
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Campaign {
-    tenant: TenantId,
-    id: CampaignId,
-    version: u64,
-    definition: CampaignDefinition,
-    scheduled_at: Option<Timestamp>,
-    status: CampaignStatus,
-    outcome: Option<Outcome>,
-    created_at: Timestamp,
-    started_at: Option<Timestamp>,
-    finished_at: Option<Timestamp>,
-    targets: Targets,
-    /// Operations that have not ended: those of all targets in progress, and of idle ones whose
-    /// request failed but may have been delivered (D10).
-    operations: TargetMap<Operation>,
-    /// When idle targets may be attempted again (D10, D14).
-    not_before: TargetMap<Timestamp>,
-    /// What devices show that contradicts how their targets ended (D22).
-    contradictions: TargetMap<String>,
-}
 
 /// How long after a campaign's end what its devices show is still looked at (D22).
 pub const WATCHED: Duration = Duration::from_secs(24 * 3600);

@@ -1,8 +1,7 @@
-//! What is volatile of a campaign at work: who is online, which devices others keep busy, reads and
+//! What is volatile of a campaign at work: who is online, what else was told of devices, reads and
 //! calls under way (E7). After a restart all of it is observed again. What follows from it, together
 //! with the folded state, is kept by the [`Schedule`](super::schedule::Schedule).
 
-use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
 
 use super::Campaign;
@@ -13,6 +12,7 @@ use crate::answer::ReadPurpose;
 use crate::operation::at_work::AtWork;
 use crate::operation::timer::Timer;
 use crate::question::Question;
+use crate::rollout::{DeviceFact, DeviceFacts};
 use crate::time::Timestamp;
 
 /// What is known of one target beyond its folded state, while there is anything.
@@ -41,7 +41,8 @@ impl Watch {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Observations {
     online: Vec<bool>,
-    busy: BTreeSet<u32>,
+    /// Of devices of which something was told.
+    facts: TargetMap<DeviceFacts>,
     watches: TargetMap<Watch>,
     /// Targets whose version is being read for the gates: each holds a place (D7).
     pub(super) gate_reads: u32,
@@ -70,17 +71,23 @@ impl Observations {
         self.look(target).is_some_and(|watch| watch.work.reading.is_some())
     }
 
-    pub(super) fn is_busy(&self, target: u32) -> bool {
-        self.busy.contains(&target)
+    /// What was told of the target's device, if anything.
+    pub(super) fn facts(&self, target: u32) -> Option<&DeviceFacts> {
+        self.facts.get(target)
     }
 
-    pub(super) fn set_busy(&mut self, target: u32) {
-        self.busy.insert(target);
-    }
-
-    /// `false` if it was not busy.
-    pub(super) fn set_free(&mut self, target: u32) -> bool {
-        self.busy.remove(&target)
+    /// `false` if that was known.
+    pub(super) fn learn(&mut self, target: u32, fact: DeviceFact) -> bool {
+        let before = self.facts.get(target).cloned().unwrap_or_default();
+        let mut facts = before.clone();
+        facts.learn(fact);
+        let is_new = facts != before;
+        if facts == DeviceFacts::default() {
+            self.facts.remove(target);
+        } else if is_new {
+            self.facts.insert(target, facts);
+        }
+        is_new
     }
 
     pub(super) fn watch(&mut self, target: u32) -> &mut Watch {
@@ -106,8 +113,9 @@ impl Observations {
         for target in 0..campaign.targets.len() {
             let watch = self.watches.get(target).map(|watch| watch.seen_from(now));
             (self.is_online(target), watch, self.late.get(target)).hash(hasher);
+            self.facts.get(target).hash(hasher);
         }
-        (&self.busy, self.gate_reads).hash(hasher);
+        self.gate_reads.hash(hasher);
         self.outage.hash_from(now, hasher);
         self.snapshot_asked.is_some().hash(hasher);
     }
@@ -116,7 +124,7 @@ impl Observations {
     ///
     /// Returns when its device is to be looked at.
     pub(super) fn forget(&mut self, target: u32) -> Option<Timestamp> {
-        self.busy.remove(&target);
+        self.facts.remove(target);
         let watch = self.watches.get_mut(target)?;
         let purpose = watch.work.reading.map(|(purpose, _)| purpose);
         if purpose == Some(ReadPurpose::Gate) {

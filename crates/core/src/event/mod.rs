@@ -11,20 +11,9 @@ mod upcast;
 
 use serde::{Deserialize, Serialize};
 
-pub use campaign::{
-    AttemptDeferred, CampaignCreated, CampaignDeleted, CampaignEdited, CampaignEvent,
-    CampaignFinished, CampaignPaused, CampaignPausing, CampaignResumed, CampaignStarted,
-    CancelSent, ContradictionSeen, LateReportReceived, LimitsChanged, OperationDeferred,
-    OperationFailed, OperationReadmitted, OperationRefused, OperationReported, OperationStarted,
-    OperationSucceeded, RequestAccepted, RequestReissued, RequestResent, ResendFailed,
-    ResendKeptBack, ResendMissed, SnapshotExtended, TargetFailed, TargetUpToDate,
-};
+pub use campaign::*;
 pub use codec::EventError;
-pub use manual::{
-    ManualCancelRequested, ManualCancelSent, ManualFailed, ManualLateReport, ManualReported,
-    ManualRequestAccepted, ManualRequestFailed, ManualRequestReissued, ManualRequestResent,
-    ManualResendKeptBack, ManualStarted, ManualSucceeded, ManualUpdateEvent,
-};
+pub use manual::*;
 
 use crate::gate::GateRefusal;
 use crate::operation::StatusCode;

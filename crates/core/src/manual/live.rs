@@ -347,7 +347,7 @@ impl LiveManualUpdate {
         let Some(operation) = self.update.operation() else { return };
         let version = match answer {
             BaseImageAnswer::Version(version) => Ok(version.as_deref()),
-            BaseImageAnswer::Busy | BaseImageAnswer::Failed(_) => Err(Unreadable),
+            BaseImageAnswer::Held(_) | BaseImageAnswer::Failed(_) => Err(Unreadable),
         };
         let definition = &self.update.definition;
         let limits = &definition.limits;

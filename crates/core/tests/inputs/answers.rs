@@ -18,7 +18,7 @@ fn versions_read_for_the_gates() {
         with("it shows 3.0.0, which would be a downgrade", version("3.0.0")),
         with("it shows 0.9.0, which the image does not start from", version("0.9.0")),
         with("it shows no version", BaseImageAnswer::Version(None)),
-        with("it is busy", BaseImageAnswer::Busy),
+        with("it is busy", BaseImageAnswer::Held(DeviceFact::Busy)),
         with("it cannot be read", BaseImageAnswer::Failed(down())),
     ]));
 }

@@ -103,7 +103,7 @@ fn only_an_answer_that_starts_an_operation_is_told_last() {
     for input in [
         reads(version("2.0.0")),
         reads(version("3.0.0")),
-        reads(BaseImageAnswer::Busy),
+        reads(BaseImageAnswer::Held(DeviceFact::Busy)),
         with(2, Question::numbered(99)),
         with(9, question),
         fails(),

@@ -41,16 +41,19 @@ fn base_images_and_devices() {
     let changed = |number| Input::BaseImageChanged { device: device(number) };
     let removed = |number| Input::DeviceRemoved { device: device(number) };
     let mut busy = Given::reading();
-    let answer = busy.read_answered(1, BaseImageAnswer::Busy);
+    let answer = busy.read_answered(1, BaseImageAnswer::Held(DeviceFact::Busy));
     let busy = busy.after(answer).named("device 1 is busy with another campaign's operation");
     insta::assert_snapshot!(all([
         Given::acknowledged().told("the base image of device 1 changed", changed(1)),
         Given::started().told("the base image of an idle device changed", changed(1)),
         Given::started().told("device 1 ceased to exist", removed(1)),
         Given::acknowledged().told("device 1 ceased to exist", removed(1)),
-        busy.told("device 1 is free", Input::DeviceFreed { device: device(1) }),
+        busy.told(
+            "device 1 is free",
+            Input::DeviceFact { device: device(1), fact: DeviceFact::Free }
+        ),
         Given::started().told("a device is free that was not busy", {
-            Input::DeviceFreed { device: device(1) }
+            Input::DeviceFact { device: device(1), fact: DeviceFact::Free }
         }),
     ]));
 }

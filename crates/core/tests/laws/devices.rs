@@ -110,7 +110,7 @@ impl Law for OneOperation {
             Input::BaseImageRead {
                 device,
                 purpose: ReadPurpose::Gate,
-                answer: BaseImageAnswer::Busy,
+                answer: BaseImageAnswer::Held(DeviceFact::Busy),
                 ..
             } => {
                 let moves = |event: &CampaignEvent| {
@@ -121,7 +121,7 @@ impl Law for OneOperation {
                 assert!(waits, "D14: a target whose device is busy waits");
                 self.busy.insert(*device);
             }
-            Input::DeviceFreed { device } => drop(self.busy.remove(device)),
+            Input::DeviceFact { device, fact: DeviceFact::Free } => drop(self.busy.remove(device)),
             Input::Report(report) => self.reported(seen, report),
             _ => {}
         }

@@ -65,5 +65,5 @@ impl Questions {
 
 /// What tells nothing to anybody.
 pub(crate) fn nothing() -> Input {
-    Input::DeviceFreed { device: DeviceId::from_bytes([0xee; 16]) }
+    Input::DeviceFact { device: DeviceId::from_bytes([0xee; 16]), fact: DeviceFact::Free }
 }

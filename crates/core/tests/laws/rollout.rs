@@ -156,7 +156,7 @@ impl Law for Order {
                     target.online = false;
                 }
             }
-            Input::DeviceFreed { device } => {
+            Input::DeviceFact { device, fact: DeviceFact::Free } => {
                 if let Some(target) = self.find(*device) {
                     target.busy = false;
                 }
@@ -166,7 +166,7 @@ impl Law for Order {
                 if let Some(target) = self.find(*device) {
                     (target.reading, target.gate) = (false, false);
                     if *purpose == ReadPurpose::Gate {
-                        target.busy = *answer == BaseImageAnswer::Busy;
+                        target.busy = *answer == BaseImageAnswer::Held(DeviceFact::Busy);
                         let failed = matches!(answer, BaseImageAnswer::Failed(_));
                         target.resting = failed && !recorded;
                     }

@@ -294,7 +294,10 @@ impl<'a> World<'a> {
                 }
             }
             Act::Freed { device } => {
-                self.tell(&Input::DeviceFreed { device: Setup::device(device) });
+                self.tell(&Input::DeviceFact {
+                    device: Setup::device(device),
+                    fact: DeviceFact::Free,
+                });
             }
             Act::Pass { seconds } => self.pass(self.now + Duration::from_secs(seconds.into())),
             Act::Brink => self.go_to_the_brink(),
@@ -327,7 +330,9 @@ impl<'a> World<'a> {
                 let version = self.versions[usize::from(number)].map(str::to_owned);
                 let answer = match how {
                     How::Temporary => BaseImageAnswer::Failed(TransportError::new("down")),
-                    How::Permanent if purpose == ReadPurpose::Gate => BaseImageAnswer::Busy,
+                    How::Permanent if purpose == ReadPurpose::Gate => {
+                        BaseImageAnswer::Held(DeviceFact::Busy)
+                    }
                     _ => BaseImageAnswer::Version(version),
                 };
                 self.tell(&Input::BaseImageRead { device: of, purpose, question, answer });
@@ -427,7 +432,7 @@ impl<'a> World<'a> {
                 self.online_since[usize::from(number)] = Some(self.now);
                 self.tell_presence(number);
             }
-            self.tell(&Input::DeviceFreed { device: Setup::device(number) });
+            self.tell(&Input::DeviceFact { device: Setup::device(number), fact: DeviceFact::Free });
         }
         self.tell(&Input::Command(Command::Resume));
         // Without a stall time-out an operation may be silent for ever: its device goes on.

@@ -18,8 +18,8 @@ use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::{BoxFuture, Either, select};
 use hedgerow_core::{
-    BaseImageAnswer, DeviceId, Effect, Input, Question, Reaction, ReadPurpose, StreamId, TenantId,
-    Timestamp,
+    BaseImageAnswer, DeviceFact, DeviceId, Effect, Input, Question, Reaction, ReadPurpose,
+    StreamId, TenantId, Timestamp,
 };
 
 use tracing::Instrument as _;
@@ -398,7 +398,7 @@ impl Task {
         if let Reserved::Ours = registry.reserve(&self.tenant, device, self.stream) {
             return false;
         }
-        let answer = BaseImageAnswer::Busy;
+        let answer = BaseImageAnswer::Held(DeviceFact::Busy);
         let busy = Input::BaseImageRead { device, purpose, question, answer };
         // The task holds the other end.
         let _ = self.own_inbox.post(Message::answer(busy));

@@ -9,6 +9,7 @@ use crate::effect::Effect;
 use crate::event::{CampaignEvent, CampaignStarted, SnapshotExtended};
 use crate::id::CampaignId;
 use crate::input::{Input, Presence};
+use crate::rollout::DeviceFact;
 
 const NOW: Timestamp = Timestamp::from_millis(1_000_000);
 
@@ -76,7 +77,7 @@ fn a_target_that_a_hold_reaches_while_it_waits_for_its_turn_is_passed_over_until
     let until = NOW + Duration::from_secs(60);
     // Nobody tells the campaign: these holds have begun by themselves.
     live.observations.watch(0).work.timers.set(Timer::BackOff, until);
-    live.observations.set_busy(1);
+    live.observations.learn(1, DeviceFact::Busy);
     assert_eq!(live.schedule.first_ready(), Some(0), "it waits for its turn");
 
     let decision = live.handle(Input::Recovered, NOW).unwrap();

@@ -43,9 +43,9 @@ impl Handling<'_> {
     pub(in crate::campaign) fn gate_read(&mut self, target: u32, answer: &BaseImageAnswer) {
         let version = match answer {
             BaseImageAnswer::Version(version) => version,
-            BaseImageAnswer::Busy => {
+            BaseImageAnswer::Held(fact) => {
                 self.live.observations.outage.turn_ended(target);
-                self.live.observations.set_busy(target);
+                self.live.observations.learn(target, *fact);
                 return;
             }
             BaseImageAnswer::Failed(error) => return self.gate_read_failed(target, error),
@@ -97,7 +97,7 @@ impl Handling<'_> {
         let Some(operation) = campaign.operations.get(target) else { return };
         let version = match answer {
             BaseImageAnswer::Version(version) => Ok(version.as_deref()),
-            BaseImageAnswer::Busy | BaseImageAnswer::Failed(_) => Err(Unreadable),
+            BaseImageAnswer::Held(_) | BaseImageAnswer::Failed(_) => Err(Unreadable),
         };
         let image = &campaign.definition.base_image;
         let is_shown = version.is_ok_and(|version| decide::reconcile::shows(image, version));

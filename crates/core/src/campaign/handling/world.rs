@@ -9,6 +9,7 @@ use crate::id::DeviceId;
 use crate::input::Presence;
 use crate::operation::OperationReport;
 use crate::operation::at_work::{Reach, Situation};
+use crate::rollout::DeviceFact;
 
 impl Handling<'_> {
     pub(in crate::campaign) fn presence(&mut self, device: DeviceId, presence: Presence) {
@@ -33,9 +34,9 @@ impl Handling<'_> {
         }
     }
 
-    pub(in crate::campaign) fn device_freed(&mut self, device: DeviceId) {
+    pub(in crate::campaign) fn device_fact(&mut self, device: DeviceId, fact: DeviceFact) {
         let Some(target) = self.find(device) else { return };
-        if self.live.observations.set_free(target) {
+        if self.live.observations.learn(target, fact) {
             self.sync(target);
         }
     }

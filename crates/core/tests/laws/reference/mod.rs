@@ -63,7 +63,7 @@ impl Reference {
                 true
             }
             Input::DeviceRemoved { device: d } => place(d).is_none_or(|n| self.removed(n)),
-            Input::DeviceFreed { device: d } => {
+            Input::DeviceFact { device: d, fact: DeviceFact::Free } => {
                 place(d).is_none_or(|n| self.targets[n].is_busy(false))
             }
             Input::BaseImageRead { device: d, purpose, answer, .. } => {
@@ -219,7 +219,7 @@ impl Reference {
         let is_turn = purpose == ReadPurpose::Gate;
         match answer {
             BaseImageAnswer::Version(version) if is_turn => self.turn(n, version.as_deref()),
-            BaseImageAnswer::Busy if is_turn => target.is_busy(true),
+            BaseImageAnswer::Held(DeviceFact::Busy) if is_turn => target.is_busy(true),
             _ if is_turn && !(idle && self.status == CampaignStatus::InProgress) => true,
             _ if is_turn && self.down.0 => {
                 let wait = delay(self.id, self.devices[n], target.volatile.tries);

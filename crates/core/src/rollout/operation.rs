@@ -1,12 +1,10 @@
-//! The rollout mechanism: how a campaign proceeds, and within which limits (D7 to D13, D19).
+//! The retries and time-outs of one operation (D8, D9, D12).
 
-use std::num::NonZeroU32;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::gate::GatePolicy;
-use crate::percentage::Percentage;
+use super::RolloutError;
 
 /// The longest time-out that is taken: one year.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(366 * 24 * 3600);
@@ -14,88 +12,6 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(366 * 24 * 3600);
 const SHORTEST_REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// The most resends of one request.
 const MOST_RETRIES: u16 = 1_000;
-
-/// How a campaign proceeds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum RolloutMechanism {
-    /// The engine asks the devices to update (D7 to D13).
-    Push(PushRollout),
-}
-
-impl RolloutMechanism {
-    /// Its limits (D19).
-    #[must_use]
-    pub fn limits(&self) -> &RolloutLimits {
-        match self {
-            Self::Push(push) => &push.limits,
-        }
-    }
-
-    /// Its limits, to be changed before it begins.
-    pub fn limits_mut(&mut self) -> &mut RolloutLimits {
-        match self {
-            Self::Push(push) => &mut push.limits,
-        }
-    }
-
-    /// What the gates let pass (D5).
-    #[must_use]
-    pub fn gates(&self) -> GatePolicy {
-        match self {
-            Self::Push(push) => push.gates,
-        }
-    }
-
-    /// What the gates let pass, to be changed before it begins.
-    pub fn gates_mut(&mut self) -> &mut GatePolicy {
-        match self {
-            Self::Push(push) => &mut push.gates,
-        }
-    }
-
-    /// How few targets are too few to begin with (D3).
-    #[must_use]
-    pub fn minimum_targets(&self) -> u32 {
-        match self {
-            Self::Push(push) => push.minimum_targets,
-        }
-    }
-
-    /// How few targets are too few, to be changed before it begins.
-    pub fn minimum_targets_mut(&mut self) -> &mut u32 {
-        match self {
-            Self::Push(push) => &mut push.minimum_targets,
-        }
-    }
-}
-
-/// A push rollout: its limits, which may be changed while it runs, and what is fixed at its start.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PushRollout {
-    /// What D19 lets an operator change at any time.
-    pub limits: RolloutLimits,
-    /// What the gates let pass (D5).
-    pub gates: GatePolicy,
-    /// A snapshot with fewer targets finishes the campaign at once with failure (D3); 0: any will
-    /// do.
-    #[serde(default)]
-    pub minimum_targets: u32,
-}
-
-/// The limits of a push rollout. They may be changed while the campaign runs (D19).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RolloutLimits {
-    /// The most targets in progress at any instant (D7).
-    pub max_pending_operations: NonZeroU32,
-    /// The campaign fails as soon as more than this share of its targets has failed (D13).
-    pub max_failure_percentage: Percentage,
-    /// The limits of each operation.
-    pub operation: OperationLimits,
-}
 
 /// The retries and time-outs of one operation, of a campaign or of a manual OTA update (D20).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,71 +32,6 @@ pub struct OperationLimits {
     /// `stall_timeout` if that is shorter (D9).
     #[serde(with = "millis", rename = "progress_interval_ms")]
     pub progress_interval: Duration,
-}
-
-/// A limit outside its range.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum RolloutError {
-    /// The request time-out is too short or too long.
-    #[error("request_timeout is {given:?}: give 30 s to 366 days")]
-    RequestTimeout {
-        /// What was given.
-        given: Duration,
-    },
-    /// The stall time-out is zero or too long.
-    #[error("stall_timeout is {given:?}: give 1 s to 366 days, or none to disable it")]
-    StallTimeout {
-        /// What was given.
-        given: Duration,
-    },
-    /// The reboot time-out is zero or too long.
-    #[error("reboot_timeout is {given:?}: give 1 s to 366 days")]
-    RebootTimeout {
-        /// What was given.
-        given: Duration,
-    },
-    /// The progress interval is too long.
-    #[error("progress_interval is {given:?}: give at most 366 days")]
-    ProgressInterval {
-        /// What was given.
-        given: Duration,
-    },
-    /// Too many retries.
-    #[error("request_retries is {given}: give 0 to 1000")]
-    RequestRetries {
-        /// What was given.
-        given: u16,
-    },
-}
-
-impl RolloutLimits {
-    /// Limits with the defaults of D8, D9 and D12 for everything else.
-    ///
-    /// ```
-    /// use hedgerow_core::{Percentage, RolloutLimits};
-    ///
-    /// let limits = RolloutLimits::new(std::num::NonZeroU32::new(100).ok_or("zero")?, "2.5".parse()?);
-    /// assert_eq!(limits.operation.request_timeout.as_secs(), 300);
-    /// limits.validate()?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    #[must_use]
-    pub fn new(max_pending_operations: NonZeroU32, max_failure_percentage: Percentage) -> Self {
-        Self {
-            max_pending_operations,
-            max_failure_percentage,
-            operation: OperationLimits::default(),
-        }
-    }
-
-    /// Checks every limit against its range.
-    ///
-    /// # Errors
-    /// The first limit that is outside its range, with the range.
-    pub fn validate(&self) -> Result<(), RolloutError> {
-        self.operation.validate()
-    }
 }
 
 impl Default for OperationLimits {
@@ -231,7 +82,7 @@ impl OperationLimits {
 }
 
 /// Durations as whole milliseconds.
-pub(crate) mod millis {
+mod millis {
     use std::time::Duration;
 
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -246,7 +97,7 @@ pub(crate) mod millis {
 }
 
 /// Durations as whole milliseconds, or null.
-pub(crate) mod optional_millis {
+pub(super) mod optional_millis {
     use std::time::Duration;
 
     use serde::{Deserialize, Deserializer, Serialize, Serializer};

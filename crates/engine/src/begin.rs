@@ -187,7 +187,11 @@ pub(crate) fn load_later(shared: &Arc<Shared>, tenant: TenantId, stream: StreamI
                 Err(EngineError::Store(_)) if !shared.registry().shutting_down => {
                     shared.clock.sleep_until(shared.now() + PAUSE).await;
                 }
-                Err(EngineError::Store(_) | EngineError::UnknownStream { .. }) => {
+                Err(
+                    EngineError::Store(_)
+                    | EngineError::UnknownStream { .. }
+                    | EngineError::Removed { .. },
+                ) => {
                     return give_up(shared, &tenant, stream, device);
                 }
                 Ok(()) => return,

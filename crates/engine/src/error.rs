@@ -20,7 +20,7 @@ pub enum EngineError {
     /// The campaign was not created.
     #[error(transparent)]
     Create(#[from] CreateError),
-    /// There is a campaign of that id.
+    /// There is a campaign of that id, or there was one that was removed.
     #[error("there is a campaign {campaign} already: give the new one another id")]
     CampaignExists {
         /// Its id.
@@ -32,7 +32,14 @@ pub enum EngineError {
         /// What was asked for.
         stream: StreamId,
     },
-    /// A report names an operation that nobody started (D11).
+    /// It was archived and removed. Whatever is told of it comes too late.
+    #[error("{stream} was archived and removed: import its archive to look at it")]
+    Removed {
+        /// What was asked for.
+        stream: StreamId,
+    },
+    /// A report names an operation that nobody started, or one that was removed with its campaign
+    /// (D11).
     #[error("operation {operation} of device {device} is unknown: the report is refused")]
     UnknownOperation {
         /// The device that reported.
@@ -146,6 +153,12 @@ pub enum LoadError {
         expected: u64,
         /// The version that stands there.
         found: u64,
+    },
+    /// It was archived and removed.
+    #[error("{stream} was archived and removed: import its archive to look at it")]
+    Removed {
+        /// The stream.
+        stream: StreamId,
     },
     /// The store failed.
     #[error(transparent)]

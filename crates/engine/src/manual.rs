@@ -35,6 +35,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError::DeviceBusy`] (D14), [`EngineError::RequestIdTaken`],
+    /// [`EngineError::Removed`] if one with this request id was archived and removed,
     /// [`EngineError::ManualRejected`], [`EngineError::Store`], [`EngineError::NotReady`] while an
     /// earlier call with this request id is under way, [`EngineError::TooManyOpening`].
     pub async fn start_manual_update(
@@ -115,6 +116,7 @@ impl Engine {
             AppendError::ClaimConflict { holder, .. } => {
                 EngineError::DeviceBusy { device: request.device, holder }
             }
+            AppendError::Removed { .. } => EngineError::Removed { stream },
             // Another engine has just started it: a repeated call tells how.
             AppendError::VersionConflict { .. } => EngineError::NotReady { stream },
         })?;

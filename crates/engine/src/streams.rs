@@ -96,8 +96,12 @@ impl Engine {
                 Ok(())
             }
             Ok(None) => {
+                let removed = store.removed(tenant, stream).await?;
                 self.shared.registry().streams.remove(&key);
-                Err(EngineError::UnknownStream { stream })
+                Err(match removed {
+                    Some(_) => EngineError::Removed { stream },
+                    None => EngineError::UnknownStream { stream },
+                })
             }
             Err(LoadError::Store(error)) if error.may_pass() => Err(error.into()),
             Err(cause) => {

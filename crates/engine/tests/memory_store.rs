@@ -6,6 +6,12 @@ use hedgerow_engine::store::memory::MemoryStore;
 
 hedgerow_engine::store_conformance_tests!((MemoryStore::new(), ()));
 
+mod retention {
+    use super::*;
+
+    hedgerow_engine::retention_conformance_tests!((MemoryStore::new(), ()));
+}
+
 #[test]
 fn a_clone_is_a_handle_to_the_same_store() {
     let store = MemoryStore::new();

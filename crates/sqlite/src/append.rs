@@ -3,12 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use hedgerow_core::{Checksum, StreamId, TenantId};
+use hedgerow_core::{Checksum, NewEvent, OperationId, StreamId, TenantId};
 use hedgerow_engine::store::checksum::Chain;
 use hedgerow_engine::store::{Activity, AppendError, Claim, StateSnapshot, StreamAppend};
-use rusqlite::{OptionalExtension, Transaction, params};
+use rusqlite::{OptionalExtension, Statement, Transaction, params};
 
 use crate::reader::{checksum, parsed};
+use crate::schema::Standing;
 use crate::seal;
 
 /// The numbers that stand for names in the file.
@@ -19,13 +20,21 @@ pub(crate) struct Names {
 }
 
 impl Names {
-    fn tenant(&mut self, in_: &Transaction<'_>, name: &TenantId) -> rusqlite::Result<i64> {
+    pub(crate) fn tenant(
+        &mut self,
+        in_: &Transaction<'_>,
+        name: &TenantId,
+    ) -> rusqlite::Result<i64> {
         const FIND: &str = "SELECT id FROM tenants WHERE name = ?1";
         const MAKE: &str = "INSERT INTO tenants (name) VALUES (?1)";
         number(&mut self.tenants, in_, name.as_str(), FIND, MAKE)
     }
 
-    fn event_type(&mut self, in_: &Transaction<'_>, name: &str) -> rusqlite::Result<i64> {
+    pub(crate) fn event_type(
+        &mut self,
+        in_: &Transaction<'_>,
+        name: &str,
+    ) -> rusqlite::Result<i64> {
         const FIND: &str = "SELECT id FROM event_types WHERE name = ?1";
         const MAKE: &str = "INSERT INTO event_types (name) VALUES (?1)";
         number(&mut self.event_types, in_, name, FIND, MAKE)
@@ -59,10 +68,11 @@ struct Known<'a> {
 }
 
 /// A stream as its row has it.
-struct StreamRow {
-    id: i64,
-    version: u64,
-    checksum: Option<Checksum>,
+pub(crate) struct StreamRow {
+    pub(crate) id: i64,
+    pub(crate) version: u64,
+    pub(crate) checksum: Option<Checksum>,
+    pub(crate) standing: Standing,
 }
 
 /// Writes a batch as a whole, or nothing of it.
@@ -75,6 +85,9 @@ pub(crate) fn append(
     for append in batch {
         let tenant = names.tenant(transaction, &append.tenant)?;
         let row = stream_row(transaction, tenant, append.stream)?;
+        if row.as_ref().is_some_and(|row| row.standing.is_removed()) {
+            return Ok(Err(AppendError::Removed { stream: append.stream }));
+        }
         let actual = row.as_ref().map_or(0, |row| row.version);
         if actual != append.expected_version {
             let (stream, expected) = (append.stream, append.expected_version);
@@ -102,7 +115,7 @@ pub(crate) fn append(
     Ok(Ok(()))
 }
 
-fn stream_row(
+pub(crate) fn stream_row(
     transaction: &Transaction<'_>,
     tenant: i64,
     stream: StreamId,
@@ -116,8 +129,9 @@ fn stream_row(
         .query_row(params![tenant, name], |row| {
             let (id, version, checksum) = (row.get(0)?, row.get(1)?, checksum(row, 2)?);
             let known = checksum.as_ref().map(|checksum| &checksum.as_bytes()[..]);
-            seal::check(row, 4, seal::of_stream(tenant, &name, version, row.get(3)?, known))?;
-            Ok(StreamRow { id, version, checksum })
+            let standing = Standing::read(row, 3)?;
+            seal::check(row, 4, seal::of_stream(tenant, &name, version, standing, known))?;
+            Ok(StreamRow { id, version, checksum, standing })
         })
         .optional()
 }
@@ -180,7 +194,10 @@ fn write(
     known: &Known<'_>,
 ) -> rusqlite::Result<()> {
     let Known { append, tenant, stream } = known;
-    let active = append.activity == Activity::Active;
+    let standing = match append.activity {
+        Activity::Active => Standing::Active,
+        Activity::Settled => Standing::Settled,
+    };
     let name = append.stream.to_string();
     let last = stream.as_ref().and_then(|row| row.checksum);
     let mut chain = Chain::after(append.expected_version, last);
@@ -191,7 +208,8 @@ fn write(
         .collect();
     let (version, last) = (chain.version(), chain.last());
     let last = last.as_ref().map(|checksum| &checksum.as_bytes()[..]);
-    let seal = seal::of_stream(*tenant, &name, version, active, last);
+    let seal = seal::of_stream(*tenant, &name, version, standing, last);
+    let active = standing as u8;
     let stream = if let Some(StreamRow { id, .. }) = stream {
         transaction
             .prepare_cached(
@@ -219,21 +237,32 @@ fn write(
             .execute(params![tenant, key, stream, seal::of_claim(*tenant, &key, stream)])?;
     }
     for operation in &append.operations {
-        let operation = operation.as_uuid();
-        let operation = operation.as_bytes();
-        transaction
-            .prepare_cached(
-                "INSERT INTO operations (tenant, operation, stream, seal)
-                 VALUES (?1, ?2, ?3, ?4)
-                 ON CONFLICT DO UPDATE SET stream = excluded.stream, seal = excluded.seal",
-            )?
-            .execute(params![
-                tenant,
-                operation,
-                stream,
-                seal::of_operation(*tenant, operation, stream)
-            ])?;
+        write_operation(transaction, *tenant, *operation, stream)?;
     }
+    Ok(())
+}
+
+/// Puts an operation into the index.
+pub(crate) fn write_operation(
+    transaction: &Transaction<'_>,
+    tenant: i64,
+    operation: OperationId,
+    stream: i64,
+) -> rusqlite::Result<()> {
+    let operation = operation.as_uuid();
+    let operation = operation.as_bytes();
+    transaction
+        .prepare_cached(
+            "INSERT INTO operations (tenant, operation, stream, seal)
+             VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT DO UPDATE SET stream = excluded.stream, seal = excluded.seal",
+        )?
+        .execute(params![
+            tenant,
+            operation,
+            stream,
+            seal::of_operation(tenant, operation, stream)
+        ])?;
     Ok(())
 }
 
@@ -245,26 +274,39 @@ fn write_events(
     checksums: &[Checksum],
 ) -> rusqlite::Result<()> {
     // Looked up once: an append can have thousands of events.
-    let mut insert = transaction.prepare_cached(
-        "INSERT INTO events (stream, version, event_type, schema_version, recorded_at,
-                             correlation_id, causation_id, data, checksum)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-    )?;
+    let mut insert = transaction.prepare_cached(INSERT_EVENT)?;
     let events = append.events.iter().zip(checksums);
     for (version, (event, checksum)) in (append.expected_version + 1..).zip(events) {
         let event_type = names.event_type(transaction, &event.event_type)?;
-        insert.execute(params![
-            stream,
-            version,
-            event_type,
-            event.schema_version,
-            event.recorded_at.as_millis(),
-            event.correlation_id.as_bytes(),
-            event.causation_id.as_bytes(),
-            event.data,
-            checksum.as_bytes(),
-        ])?;
+        insert_event(&mut insert, (stream, version), event_type, event, Some(*checksum))?;
     }
+    Ok(())
+}
+
+pub(crate) const INSERT_EVENT: &str = "
+    INSERT INTO events (stream, version, event_type, schema_version, recorded_at,
+                        correlation_id, causation_id, data, checksum)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+
+/// Writes an event with [`INSERT_EVENT`].
+pub(crate) fn insert_event(
+    insert: &mut Statement<'_>,
+    (stream, version): (i64, u64),
+    event_type: i64,
+    event: &NewEvent,
+    checksum: Option<Checksum>,
+) -> rusqlite::Result<()> {
+    insert.execute(params![
+        stream,
+        version,
+        event_type,
+        event.schema_version,
+        event.recorded_at.as_millis(),
+        event.correlation_id.as_bytes(),
+        event.causation_id.as_bytes(),
+        event.data,
+        checksum.as_ref().map(|checksum| &checksum.as_bytes()[..]),
+    ])?;
     Ok(())
 }
 
@@ -277,7 +319,8 @@ pub(crate) fn save_snapshot(
     snapshot: &StateSnapshot,
 ) -> rusqlite::Result<()> {
     let tenant = names.tenant(transaction, tenant)?;
-    let Some(StreamRow { id: stream, .. }) = stream_row(transaction, tenant, stream)? else {
+    let row = stream_row(transaction, tenant, stream)?;
+    let Some(StreamRow { id: stream, .. }) = row.filter(|row| !row.standing.is_removed()) else {
         return Ok(());
     };
     transaction

@@ -85,6 +85,18 @@ pub enum OpenError {
         /// The newest one that is known.
         newest: i64,
     },
+    /// A process of an older version runs on it, which would not understand what is written here.
+    #[error(
+        "{} has schema {found}, and a process runs campaigns on it; this version writes schema {newest}: stop that process, or use its version of Hedgerow", path.display()
+    )]
+    Older {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        found: i64,
+        /// The one of this version.
+        newest: i64,
+    },
     /// A process that was killed left events in the log beside the file, and they cannot be read
     /// without writing there.
     #[error(

@@ -2,7 +2,8 @@
 //!
 //! Appends go through one writer thread that commits everything that waits in one transaction
 //! (WAL, `synchronous=FULL`: what was answered survives a power cut), reads through a few reader
-//! threads. One process at a time runs campaigns on a file; others may read it meanwhile.
+//! threads. One process at a time runs campaigns on a file; others may read it meanwhile, and remove
+//! or import what has ended.
 //!
 //! ```
 //! use hedgerow_sqlite::{OpenError, SqliteStore};
@@ -25,6 +26,7 @@
 
 mod append;
 mod error;
+mod keep;
 mod left_log;
 mod open;
 mod reader;
@@ -46,6 +48,7 @@ use futures::FutureExt;
 use futures::channel::oneshot;
 use futures::future::BoxFuture;
 use hedgerow_core::{OperationId, StoredEvent, StreamId, TenantId, Timestamp};
+use hedgerow_engine::store::retention::{ImportError, NotRemoved, StreamImport, StreamRemoval};
 use hedgerow_engine::store::{
     AppendError, EventStore, HeldClaim, StateSnapshot, StoreError, StreamAppend, StreamSummary,
 };
@@ -53,6 +56,7 @@ use hedgerow_engine::store::{
 pub use error::OpenError;
 pub use views::{SqliteViews, ViewsError};
 
+use crate::keep::Halt;
 use crate::open::Opened;
 use crate::reader::{Read, Reader};
 use crate::source::Source;
@@ -76,8 +80,9 @@ struct Threads {
 struct Writer {
     writes: Sender<Write>,
     thread: JoinHandle<()>,
-    /// Held as long as the thread runs: no other process may write meanwhile.
-    lock: File,
+    /// Held as long as the thread runs: no other process may run campaigns meanwhile. None: another
+    /// one does, and this one only removes and imports.
+    lock: Option<File>,
 }
 
 impl SqliteStore {
@@ -88,13 +93,32 @@ impl SqliteStore {
     /// # Errors
     /// [`OpenError`]; what was found was left as it is.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
-        let Opened { connection, path, lock } = open::to_write(path.as_ref())?;
+        Self::writing(open::to_write(path.as_ref())?)
+    }
+
+    fn writing(Opened { connection, path, lock }: Opened) -> Result<Self, OpenError> {
         let sources =
             (0..READERS).map(|_| Source::beside_writer(&path)).collect::<Result<Vec<_>, _>>()?;
         let (reads, readers) = reader::spawn(sources, &path)?;
-        let (writes, thread) = writer::spawn(connection, &path)?;
+        let (writes, thread) = writer::spawn(connection, &path, lock.is_none())?;
         let threads = Threads { reads, readers, writer: Some(Writer { writes, thread, lock }) };
         Ok(Self { path, threads: Mutex::new(Some(threads)) })
+    }
+
+    /// Opens a store to remove and to import streams, also while a process runs campaigns on it:
+    /// then appends are refused here. Creates no file.
+    ///
+    /// # Errors
+    /// [`OpenError`]; [`OpenError::Older`] if a process of an older version runs on it.
+    pub fn open_to_keep(path: impl AsRef<Path>) -> Result<Self, OpenError> {
+        let path = open::located(path.as_ref()).map_err(of_no_folder)?;
+        if open::look_at(&path)?.is_none() {
+            return Err(of_no_store(path));
+        }
+        match open::to_write(&path) {
+            Err(OpenError::InUse { .. }) => Self::writing(open::to_write_beside(&path)?),
+            opened => Self::writing(opened?),
+        }
     }
 
     /// Opens a store to look at it, also while a process runs campaigns on it, and also on media
@@ -104,18 +128,22 @@ impl SqliteStore {
     /// # Errors
     /// [`OpenError`].
     pub fn open_read_only(path: impl AsRef<Path>) -> Result<Self, OpenError> {
-        let path = open::located(path.as_ref()).map_err(|error| match error {
-            OpenError::NoFolder { path } => OpenError::NoFile { path },
-            error => error,
-        })?;
+        let path = open::located(path.as_ref()).map_err(of_no_folder)?;
         if open::look_at(&path)?.is_none() {
             left_log::of_no_file(&path)?;
-            let there = path.exists();
-            return Err(if there { OpenError::Empty { path } } else { OpenError::NoFile { path } });
+            return Err(of_no_store(path));
         }
         left_log::of_file(&path)?;
         let (reads, readers) = reader::spawn([Source::alone(&path)?], &path)?;
         Ok(Self { path, threads: Mutex::new(Some(Threads { reads, readers, writer: None })) })
+    }
+
+    /// The highest position of the log; 0: it is empty.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the file cannot be read.
+    pub fn last_position(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
+        self.read(Reader::last_position)
     }
 
     /// The file, without links.
@@ -169,11 +197,36 @@ impl SqliteStore {
         answered.map(|answer| answer.unwrap_or(Err(StoreError::Closed))).boxed()
     }
 
+    /// Writes something alone, and waits for what it came to.
+    fn write_alone<T: Send + 'static, E: From<StoreError> + Send + 'static>(
+        &self,
+        write: impl FnOnce(&mut writer::Writer) -> Result<T, E> + Send + 'static,
+    ) -> BoxFuture<'_, Result<T, E>> {
+        let (answer, answered) = oneshot::channel();
+        // Whoever asked may be gone by then.
+        let job: writer::Alone = Box::new(move |writer| drop(answer.send(write(writer))));
+        let sent = self.write(Write::Alone(job));
+        async move {
+            sent?;
+            answered.await.unwrap_or_else(|_| Err(StoreError::Closed.into()))
+        }
+        .boxed()
+    }
+
     fn write(&self, write: Write) -> Result<(), StoreError> {
         match &*self.threads() {
             None => Err(StoreError::Closed),
             Some(Threads { writer: None, .. }) => {
                 let detail = format!("{} was opened to read it", self.path.display());
+                Err(StoreError::ReadOnly { detail })
+            }
+            Some(Threads { writer: Some(Writer { lock: None, .. }), .. })
+                if !matches!(write, Write::Alone(_)) =>
+            {
+                let detail = format!(
+                    "another process runs campaigns on {}, and this one only removes and imports",
+                    self.path.display()
+                );
                 Err(StoreError::ReadOnly { detail })
             }
             Some(Threads { writer: Some(writer), .. }) => {
@@ -273,4 +326,54 @@ impl EventStore for SqliteStore {
         }
         .boxed()
     }
+
+    fn remove(
+        &self,
+        batch: Vec<StreamRemoval>,
+    ) -> BoxFuture<'_, Result<Vec<Result<(), NotRemoved>>, StoreError>> {
+        self.write_alone(move |writer| {
+            let removed =
+                writer.alone(|transaction, names, _| keep::remove(transaction, names, &batch));
+            removed.map_err(|error| writer.failed(&error))
+        })
+    }
+
+    fn sweep(&self) -> BoxFuture<'_, Result<bool, StoreError>> {
+        self.write_alone(|writer| {
+            let swept = writer.alone(|transaction, _, sweep| keep::sweep(transaction, sweep));
+            swept.map_err(|error| writer.failed(&error))
+        })
+    }
+
+    fn import(&self, import: StreamImport) -> BoxFuture<'_, Result<(), ImportError>> {
+        self.write_alone(move |writer| {
+            let imported =
+                writer.alone(|transaction, names, _| keep::import(transaction, names, import));
+            imported.map_err(|halt| match halt {
+                Halt::Refused(error) => error,
+                Halt::Failed(error) => writer.failed(&error).into(),
+            })
+        })
+    }
+
+    fn removed(
+        &self,
+        tenant: &TenantId,
+        stream: StreamId,
+    ) -> BoxFuture<'_, Result<Option<StoredEvent>, StoreError>> {
+        let tenant = tenant.clone();
+        self.read(move |reader| reader.note(&tenant, stream, true))
+    }
+}
+
+fn of_no_folder(error: OpenError) -> OpenError {
+    match error {
+        OpenError::NoFolder { path } => OpenError::NoFile { path },
+        error => error,
+    }
+}
+
+/// Where there is no store there is nothing, or an empty file.
+fn of_no_store(path: PathBuf) -> OpenError {
+    if path.exists() { OpenError::Empty { path } } else { OpenError::NoFile { path } }
 }

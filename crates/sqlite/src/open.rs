@@ -28,8 +28,9 @@ pub(crate) struct Opened {
     pub(crate) connection: Connection,
     /// The file without links, so that every name of it leads to the same lock.
     pub(crate) path: PathBuf,
-    /// The system gives it back when the process ends, however it ends.
-    pub(crate) lock: File,
+    /// The system gives it back when the process ends, however it ends. None: another process has
+    /// it.
+    pub(crate) lock: Option<File>,
 }
 
 /// Opens a file to write, creating it if there is none, and takes its lock.
@@ -70,7 +71,25 @@ pub(crate) fn to_write(path: &Path) -> Result<Opened, OpenError> {
         // Without it an emptied file would be taken for a new one; with a full disk, so be it.
         drop(lock.write_all(LOCK));
     }
-    Ok(Opened { connection, path, lock })
+    Ok(Opened { connection, path, lock: Some(lock) })
+}
+
+/// Opens a file to write beside the process that has its lock: what is there is what is used.
+pub(crate) fn to_write_beside(path: &Path) -> Result<Opened, OpenError> {
+    left_log::of_file(path)?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let failed = |error: rusqlite::Error| OpenError::of_sqlite(path, &error);
+    let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+    connection.busy_timeout(BUSY).map_err(failed)?;
+    let (_, found) = schema::marks(&connection).map_err(failed)?;
+    check(path, found)?;
+    if found < schema::NEWEST {
+        let newest = schema::NEWEST;
+        return Err(OpenError::Older { path: path.to_owned(), found, newest });
+    }
+    settle(&connection).map_err(failed)?;
+    schema::look(&connection).map_err(failed)?;
+    Ok(Opened { connection, path: path.to_owned(), lock: None })
 }
 
 /// How the writer's connection is set. What was answered must survive a power cut (E8).

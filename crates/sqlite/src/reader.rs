@@ -8,15 +8,18 @@ use std::thread::JoinHandle;
 
 use hedgerow_core::{Checksum, NewEvent, OperationId, StoredEvent, StreamId, TenantId, Timestamp};
 use hedgerow_engine::store::checksum::Chain;
+use hedgerow_engine::store::retention::Note;
 use hedgerow_engine::store::{Activity, HeldClaim, StateSnapshot, StoreError, StreamSummary};
 use rusqlite::types::Type;
 use rusqlite::{Connection, Error, OptionalExtension, Row, params};
 use uuid::Uuid;
 
 use crate::OpenError;
+use crate::append::StreamRow;
 use crate::error::{corrupt, placed};
+use crate::schema::{self, Standing};
+use crate::seal;
 use crate::source::Source;
-use crate::{schema, seal};
 
 /// Something to do with a reader.
 pub(crate) type Read = Box<dyn FnOnce(&mut Reader) + Send>;
@@ -101,14 +104,17 @@ const EVENTS_OF_STREAM: &str = "
     FROM events WHERE stream = ?1 AND version > ?2 ORDER BY version LIMIT ?3";
 const ALL_EVENTS: &str = "
     SELECT events.version, position, event_type, schema_version, recorded_at,
-           correlation_id, causation_id, data, events.checksum, tenants.name, streams.name
+           correlation_id, causation_id, data, events.checksum, tenants.name, streams.name,
+           streams.active, streams.id, streams.tenant, streams.version, streams.checksum,
+           streams.seal
     FROM events LEFT JOIN streams ON streams.id = events.stream
                 LEFT JOIN tenants ON tenants.id = streams.tenant
-    WHERE position > ?1 ORDER BY position LIMIT ?2";
+    WHERE position > ?1 ORDER BY position";
 /// One look-up at the end of the table.
 const LAST_POSITION: &str = "SELECT max(position) FROM events";
 const STREAM: &str = "
-    SELECT streams.id, version, checksum FROM streams JOIN tenants ON tenants.id = tenant
+    SELECT streams.id, version, checksum, active, tenant, seal
+    FROM streams JOIN tenants ON tenants.id = tenant
     WHERE tenants.name = ?1 AND streams.name = ?2";
 /// What leads nowhere is damage: an inner join would leave it out without a word.
 const STREAMS: &str = "
@@ -127,7 +133,8 @@ const CLAIM_HOLDER: &str = "
                  LEFT JOIN streams ON streams.id = stream
     WHERE tenants.name = ?1 AND key = ?2";
 const STREAM_OF_OPERATION: &str = "
-    SELECT streams.name, operations.tenant, operations.stream, operations.seal
+    SELECT streams.name, operations.tenant, operations.stream, operations.seal, streams.active,
+           streams.tenant, streams.version, streams.checksum, streams.seal
     FROM tenants JOIN operations ON operations.tenant = tenants.id
                  LEFT JOIN streams ON streams.id = stream
     WHERE tenants.name = ?1 AND operation = ?2";
@@ -161,18 +168,40 @@ fn count(number: impl TryInto<i64>) -> i64 {
     number.try_into().unwrap_or(i64::MAX)
 }
 
-/// A stream's row: its number, its version and its last checksum.
+/// A stream's row.
 fn stream_row(
     connection: &Connection,
     tenant: &TenantId,
     stream: StreamId,
-) -> rusqlite::Result<Option<(i64, u64, Option<Checksum>)>> {
+) -> rusqlite::Result<Option<StreamRow>> {
+    let name = stream.to_string();
     connection
         .prepare_cached(STREAM)?
-        .query_row(params![tenant.as_str(), stream.to_string()], |row| {
-            Ok((row.get(0)?, row.get(1)?, checksum(row, 2)?))
+        .query_row(params![tenant.as_str(), name], |row| {
+            let (id, version, last) = (row.get(0)?, row.get(1)?, checksum(row, 2)?);
+            let standing = Standing::read(row, 3)?;
+            if standing.is_removed() {
+                let last = last.as_ref().map(|last| &last.as_bytes()[..]);
+                seal::check(row, 5, seal::of_stream(row.get(4)?, &name, version, standing, last))?;
+            }
+            Ok(StreamRow { id, version, checksum: last, standing })
         })
         .optional()
+}
+
+/// Whether a stream was removed whose row stands in these columns: its name, and from `at` on its
+/// standing, tenant, version, checksum and seal. A row that is damaged hides nothing.
+fn is_removed(row: &Row<'_>, name: usize, at: [usize; 5]) -> rusqlite::Result<bool> {
+    let [standing, tenant, version, last, seal] = at;
+    let standing = Standing::read(row, standing)?;
+    if !standing.is_removed() {
+        return Ok(false);
+    }
+    let (tenant, version, last) = (row.get(tenant)?, row.get(version)?, checksum(row, last)?);
+    let last = last.as_ref().map(|last| &last.as_bytes()[..]);
+    let name = row.get_ref(name)?.as_str()?;
+    seal::check(row, seal, seal::of_stream(tenant, name, version, standing, last))?;
+    Ok(true)
 }
 
 impl Reader {
@@ -188,9 +217,11 @@ impl Reader {
         let read = source.read(|connection| {
             // The stream's row and its events as of one moment.
             let transaction = connection.unchecked_transaction()?;
-            let Some((id, last, checksum)) = stream_row(&transaction, tenant, stream)? else {
+            let row = stream_row(&transaction, tenant, stream)?;
+            let Some(row) = row.filter(|row| !row.standing.is_removed()) else {
                 return Ok((Vec::new(), 0, None));
             };
+            let StreamRow { id, version: last, checksum, .. } = row;
             let mut statement = transaction.prepare_cached(EVENTS_OF_STREAM)?;
             let mut rows = statement.query(params![id, count(after), count(limit)])?;
             let mut events = Vec::new();
@@ -235,18 +266,30 @@ impl Reader {
         let mut reached = after;
         let read = source.read(|connection| {
             let mut statement = connection.prepare_cached(ALL_EVENTS)?;
-            let mut rows = statement.query(params![count(after), count(limit)])?;
+            let mut rows = statement.query(params![count(after)])?;
             let mut events = Vec::new();
             reached = after;
-            while let Some(row) = rows.next()? {
-                let event_type = types.name(connection, row.get(2)?)?;
-                let event = event(row, parsed(row, 9)?, parsed(row, 10)?, event_type)?;
-                if event.position <= reached {
+            // The stream whose events were left out last: they lie together.
+            let mut removed = None;
+            while events.len() < limit
+                && let Some(row) = rows.next()?
+            {
+                let position = row.get(1)?;
+                if position <= reached {
                     // Whoever reads on after it would never come to an end.
                     return Err(Error::IntegralValueOutOfRange(1, row.get(1)?));
                 }
-                reached = event.position;
-                events.push(event);
+                reached = position;
+                let is_note = row.get::<_, i64>(0)? == 0;
+                if !is_note {
+                    let stream: i64 = row.get(12)?;
+                    if removed == Some(stream) || is_removed(row, 10, [11, 13, 14, 15, 16])? {
+                        removed = Some(stream);
+                        continue;
+                    }
+                }
+                let event_type = types.name(connection, row.get(2)?)?;
+                events.push(event(row, parsed(row, 9)?, parsed(row, 10)?, event_type)?);
             }
             Ok(events)
         });
@@ -261,6 +304,14 @@ impl Reader {
         })?;
         let Some(position) = last else { return Ok(None) };
         let Some(last) = self.all(position.saturating_sub(1), 1)?.pop() else { return Ok(None) };
+        let note = self.note(&last.tenant, last.stream, false)?;
+        if let Some(note) = &note {
+            Note::of(note)?;
+        }
+        let noted = note.map_or(last.event.recorded_at, |note| note.event.recorded_at);
+        if last.version == 0 {
+            return Ok(Some(noted));
+        }
         let before = last.version.saturating_sub(1);
         let mut chain = Chain::default();
         if before > 0 {
@@ -268,7 +319,39 @@ impl Reader {
             chain = before.map_or(chain, |before| Chain::after(before.version, before.checksum));
         }
         chain.check(&last)?;
-        Ok(Some(last.event.recorded_at))
+        Ok(Some(last.event.recorded_at.max(noted)))
+    }
+
+    /// The note of a stream, if it has one, or only if it was removed.
+    pub(crate) fn note(
+        &mut self,
+        tenant: &TenantId,
+        stream: StreamId,
+        only_removed: bool,
+    ) -> Result<Option<StoredEvent>, StoreError> {
+        let Self { source, types, .. } = self;
+        source.read(|connection| {
+            let transaction = connection.unchecked_transaction()?;
+            let row = stream_row(&transaction, tenant, stream)?;
+            let wanted = row.filter(|row| !only_removed || row.standing.is_removed());
+            let Some(StreamRow { id, .. }) = wanted else { return Ok(None) };
+            let mut statement = transaction.prepare_cached(EVENTS_OF_STREAM)?;
+            let mut rows = statement.query(params![id, -1, 1])?;
+            let Some(row) = rows.next()? else { return Ok(None) };
+            if row.get::<_, i64>(0)? != 0 {
+                return Ok(None);
+            }
+            let event_type = types.name(connection, row.get(2)?)?;
+            event(row, tenant.clone(), stream, event_type).map(Some)
+        })
+    }
+
+    /// The highest position of the log; 0: it is empty.
+    pub(crate) fn last_position(&mut self) -> Result<u64, StoreError> {
+        let last: Option<u64> = self.source.read(|connection| {
+            connection.prepare_cached(LAST_POSITION)?.query_row([], |row| row.get(0))
+        })?;
+        Ok(last.unwrap_or(0))
     }
 
     /// Looks at the whole file.
@@ -298,17 +381,21 @@ impl Reader {
             let mut streams = Vec::new();
             let mut number = 0;
             while let Some(row) = rows.next()? {
-                // They are numbered as they are created, and none is ever removed.
+                // They are numbered as they are created, and the row of a removed one stays.
                 let id: i64 = row.get(4)?;
                 number += 1;
                 if id != number {
                     return Err(Error::IntegralValueOutOfRange(4, id));
                 }
-                let (version, active) = (row.get(2)?, row.get(3)?);
+                let (version, standing) = (row.get(2)?, Standing::read(row, 3)?);
                 let checksum = checksum(row, 6)?;
                 let checksum = checksum.as_ref().map(|checksum| &checksum.as_bytes()[..]);
                 let (tenant, name) = (row.get(5)?, row.get_ref(1)?.as_str()?);
-                seal::check(row, 7, seal::of_stream(tenant, name, version, active, checksum))?;
+                seal::check(row, 7, seal::of_stream(tenant, name, version, standing, checksum))?;
+                if standing.is_removed() {
+                    continue;
+                }
+                let active = standing == Standing::Active;
                 streams.push(StreamSummary {
                     tenant: parsed(row, 0)?,
                     stream: parsed(row, 1)?,
@@ -375,9 +462,11 @@ impl Reader {
                     let id = operation.as_uuid();
                     let wanted = seal::of_operation(row.get(1)?, id.as_bytes(), row.get(2)?);
                     seal::check(row, 3, wanted)?;
-                    parsed(row, 0)
+                    let removed = is_removed(row, 0, [4, 5, 6, 7, 8])?;
+                    if removed { Ok(None) } else { parsed(row, 0).map(Some) }
                 })
                 .optional()
+                .map(Option::flatten)
         })
     }
 
@@ -387,7 +476,9 @@ impl Reader {
         stream: StreamId,
     ) -> Result<Option<StateSnapshot>, StoreError> {
         self.source.read(|connection| {
-            let Some((id, ..)) = stream_row(connection, tenant, stream)? else { return Ok(None) };
+            let row = stream_row(connection, tenant, stream)?;
+            let there = row.filter(|row| !row.standing.is_removed());
+            let Some(StreamRow { id, .. }) = there else { return Ok(None) };
             connection
                 .prepare_cached(SNAPSHOT)?
                 .query_row([id], |row| {

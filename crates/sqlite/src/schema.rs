@@ -1,13 +1,13 @@
 //! The tables, and the migrations that lead to them.
 
-use rusqlite::Connection;
+use rusqlite::{Connection, Row};
 
 /// Marks a SQLite file as a store of Hedgerow: "Hdgr".
 pub(crate) const APPLICATION_ID: i32 = 0x4864_6772;
 
 /// Each brings a file from the schema of its place to the next one. What was released is never
 /// changed: a file that was written then must come to the same tables.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     // An event repeats nothing that its stream or its type can say once, and has one index: a
     // million events are written and kept as cheaply as two identifiers in each of them allow.
     "CREATE TABLE tenants (
@@ -65,7 +65,37 @@ const MIGRATIONS: [&str; 2] = [
     ALTER TABLE operations ADD COLUMN seal INTEGER;
     ALTER TABLE claims ADD COLUMN seal INTEGER;
     CREATE TABLE session (id INTEGER PRIMARY KEY, mark BLOB NOT NULL) STRICT;",
+    // Streams that were removed: their rows stay, with another standing, and their notes are events
+    // of the version 0, which older versions would take for damage.
+    "CREATE INDEX unswept_streams ON streams (id) WHERE active = 2;",
 ];
+
+/// How a stream stands: the column `active` of its row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    Settled = 0,
+    Active = 1,
+    /// It was removed, and its events may be there still.
+    Removed = 2,
+    /// It was removed, and nothing of it is left but its note.
+    Swept = 3,
+}
+
+impl Standing {
+    pub(crate) fn read(row: &Row<'_>, column: usize) -> rusqlite::Result<Self> {
+        match row.get(column)? {
+            0 => Ok(Self::Settled),
+            1 => Ok(Self::Active),
+            2 => Ok(Self::Removed),
+            3 => Ok(Self::Swept),
+            other => Err(rusqlite::Error::IntegralValueOutOfRange(column, other)),
+        }
+    }
+
+    pub(crate) fn is_removed(self) -> bool {
+        matches!(self, Self::Removed | Self::Swept)
+    }
+}
 
 /// The newest schema.
 pub(crate) const NEWEST: i64 = newest(&MIGRATIONS);
@@ -101,12 +131,15 @@ fn migrate_by(transaction: &Connection, migrations: &[&str]) -> rusqlite::Result
 }
 
 /// What the tables of an older file lack, as a reader sees them: the file itself stays as it is.
-const LACKS: [&str; 1] = ["PRAGMA temp_store = MEMORY;
+const LACKS: [&str; 2] = [
+    "PRAGMA temp_store = MEMORY;
     CREATE TEMP VIEW events AS SELECT *, NULL AS checksum FROM main.events;
     CREATE TEMP VIEW streams AS SELECT *, NULL AS checksum, NULL AS seal FROM main.streams;
     CREATE TEMP VIEW operations AS SELECT *, NULL AS seal FROM main.operations;
     CREATE TEMP VIEW claims AS SELECT *, NULL AS seal FROM main.claims;
-    CREATE TEMP VIEW session AS SELECT 1 AS id, NULL AS mark;"];
+    CREATE TEMP VIEW session AS SELECT 1 AS id, NULL AS mark;",
+    "",
+];
 
 /// Makes an older file look like one of the newest schema on this connection, without changing it.
 pub(crate) fn look_newer(connection: &Connection, found: i64) -> rusqlite::Result<()> {
@@ -169,9 +202,10 @@ mod tests {
         let connection = Connection::open_in_memory().expect("opens");
         migrate(&connection).expect("a new file");
         connection.execute("INSERT INTO tenants (name) VALUES ('hedge')", []).expect("written");
-        let longer = [MIGRATIONS[0], MIGRATIONS[1], "ALTER TABLE tenants ADD COLUMN note TEXT"];
+        let [first, second, third] = MIGRATIONS;
+        let longer = [first, second, third, "ALTER TABLE tenants ADD COLUMN note TEXT"];
         migrate_by(&connection, &longer).expect("migrated");
-        assert_eq!(marks(&connection), Ok((APPLICATION_ID, 3)));
+        assert_eq!(marks(&connection), Ok((APPLICATION_ID, 4)));
         let name = connection.query_row("SELECT name FROM tenants WHERE note IS NULL", [], |row| {
             row.get::<_, String>(0)
         });
@@ -182,11 +216,12 @@ mod tests {
     fn a_migration_that_fails_changes_nothing() {
         let mut connection = Connection::open_in_memory().expect("opens");
         migrate(&connection).expect("a new file");
-        let wrong = [MIGRATIONS[0], MIGRATIONS[1], "CREATE TABLE notes (id INTEGER); nonsense"];
+        let [first, second, third] = MIGRATIONS;
+        let wrong = [first, second, third, "CREATE TABLE notes (id INTEGER); nonsense"];
         let transaction = connection.transaction().expect("begun");
         assert!(migrate_by(&transaction, &wrong).is_err());
         transaction.rollback().expect("taken back");
-        assert_eq!(marks(&connection), Ok((APPLICATION_ID, 2)));
+        assert_eq!(marks(&connection), Ok((APPLICATION_ID, 3)));
         assert!(connection.prepare("SELECT * FROM notes").is_err());
     }
 }

@@ -4,6 +4,8 @@
 //! Rows of the first schema have none until they are written again.
 
 use rusqlite::Row;
+
+use crate::schema::Standing;
 use sha2::{Digest, Sha256};
 
 /// What a row says, for its seal: each part with its length before it.
@@ -22,14 +24,14 @@ pub(crate) fn of_stream(
     tenant: i64,
     name: &str,
     version: u64,
-    active: bool,
+    standing: Standing,
     checksum: Option<&[u8]>,
 ) -> i64 {
     seal(&[
         &tenant.to_be_bytes(),
         name.as_bytes(),
         &version.to_be_bytes(),
-        &[u8::from(active)],
+        &[standing as u8],
         checksum.unwrap_or_default(),
     ])
 }

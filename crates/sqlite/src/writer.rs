@@ -8,11 +8,12 @@ use std::thread::JoinHandle;
 use futures::channel::oneshot;
 use hedgerow_core::{StreamId, TenantId};
 use hedgerow_engine::store::{AppendError, StateSnapshot, StoreError, StreamAppend};
-use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 
 use crate::OpenError;
 use crate::append::{Names, append, save_snapshot};
 use crate::error::store_error;
+use crate::keep::Sweep;
 use crate::left_log;
 
 /// The most requests of one transaction.
@@ -21,8 +22,12 @@ const REQUESTS: usize = 1_024;
 /// too long for the last.
 const EVENTS: usize = 20_000;
 
+/// Something that is done in transactions of its own.
+pub(crate) type Alone = Box<dyn FnOnce(&mut Writer) + Send>;
+
 /// What the writer can be asked.
 pub(crate) enum Write {
+    Alone(Alone),
     Append {
         batch: Vec<StreamAppend>,
         answer: oneshot::Sender<Result<(), AppendError>>,
@@ -44,7 +49,7 @@ impl Write {
     fn events(&self) -> usize {
         match self {
             Self::Append { batch, .. } => batch.iter().map(|append| append.events.len()).sum(),
-            Self::Snapshot { .. } => 1,
+            Self::Snapshot { .. } | Self::Alone(_) => 1,
             #[cfg(test)]
             Self::Limit { .. } => 1,
         }
@@ -61,6 +66,8 @@ impl Write {
                 };
                 drop(answer.send(result));
             }
+            // It answers itself.
+            Self::Alone(_) => {}
             #[cfg(test)]
             Self::Limit { .. } => {}
         }
@@ -71,9 +78,16 @@ impl Write {
 pub(crate) fn spawn(
     connection: Connection,
     path: &Path,
+    is_beside: bool,
 ) -> Result<(Sender<Write>, JoinHandle<()>), OpenError> {
     let (sender, receiver) = channel();
-    let writer = Writer { connection, path: path.to_owned(), names: Names::default() };
+    let writer = Writer {
+        connection,
+        path: path.to_owned(),
+        names: Names::default(),
+        sweep: Sweep::default(),
+        is_beside,
+    };
     let thread = std::thread::Builder::new()
         .name("hedgerow-sqlite-writer".to_owned())
         .spawn(move || writer.run(&receiver))
@@ -81,25 +95,46 @@ pub(crate) fn spawn(
     Ok((sender, thread))
 }
 
-struct Writer {
+pub(crate) struct Writer {
     connection: Connection,
     path: PathBuf,
     names: Names,
+    sweep: Sweep,
+    /// Another process has the file: it folds the log in.
+    is_beside: bool,
 }
 
 impl Writer {
     fn run(mut self, requests: &Receiver<Write>) {
         while let Ok(first) = requests.recv() {
+            let first = match first {
+                Write::Alone(alone) => {
+                    alone(&mut self);
+                    continue;
+                }
+                other => other,
+            };
+            let mut alone = None;
             let mut events = first.events();
             let mut group = vec![first];
             while group.len() < REQUESTS
                 && events < EVENTS
                 && let Ok(next) = requests.try_recv()
             {
+                if let Write::Alone(next) = next {
+                    alone = Some(next);
+                    break;
+                }
                 events += next.events();
                 group.push(next);
             }
             self.commit(group);
+            if let Some(alone) = alone {
+                alone(&mut self);
+            }
+        }
+        if self.is_beside {
+            return;
         }
         // So that the file stands alone when nobody uses it; if it fails, the log beside it has all.
         if let Err(error) = left_log::fold_in(&self.connection) {
@@ -131,6 +166,33 @@ impl Writer {
         }
     }
 
+    /// Does something in a transaction of its own, which an error takes back.
+    pub(crate) fn alone<T, E: From<rusqlite::Error>>(
+        &mut self,
+        write: impl FnOnce(&Transaction<'_>, &mut Names, &mut Sweep) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let result = (|| {
+            let connection = &mut self.connection;
+            let transaction =
+                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let result = write(&transaction, &mut self.names, &mut self.sweep)?;
+            left_log::mark(&transaction)?;
+            transaction.commit()?;
+            Ok(result)
+        })();
+        if result.is_err() {
+            // Names that were new in this transaction have gone with it.
+            (self.names, self.sweep) = (Names::default(), Sweep::default());
+        }
+        result
+    }
+
+    /// What an error means for whoever called the store.
+    pub(crate) fn failed(&self, error: &rusqlite::Error) -> StoreError {
+        tracing::error!(path = %self.path.display(), %error, "a commit failed");
+        store_error(&self.path, error)
+    }
+
     fn attempt(&mut self, group: &[Write]) -> rusqlite::Result<Vec<Result<(), AppendError>>> {
         let result = write(&mut self.connection, &mut self.names, group);
         if result.is_err() {
@@ -160,6 +222,8 @@ fn write(
             Write::Snapshot { tenant, stream, snapshot, .. } => {
                 save_snapshot(&transaction, names, tenant, *stream, snapshot).map(Ok)
             }
+            // Never in a group.
+            Write::Alone(_) => Ok(Ok(())),
             #[cfg(test)]
             Write::Limit { .. } => Ok(Ok(())),
         })

@@ -10,3 +10,9 @@ fn new_store() -> (SqliteStore, TempDir) {
 }
 
 hedgerow_engine::store_conformance_tests!(new_store());
+
+mod retention {
+    use super::new_store;
+
+    hedgerow_engine::retention_conformance_tests!(new_store());
+}

@@ -14,12 +14,15 @@
 //!
 //! Streams that were begun by a version without checksums have none at first; the chain begins with
 //! the first event that has one, and no event after that may lack it.
+//!
+//! A [`Note`] about a stream has the version 0, and the last checksum of the stream before it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use hedgerow_core::{Checksum, NewEvent, StoredEvent, StreamId, TenantId};
 use sha2::{Digest, Sha256};
 
+use super::retention::{Note, NoteKind};
 use super::{EventStore, StoreError, StreamSummary};
 
 /// What a checksum begins with: another way of computing it would begin otherwise.
@@ -60,6 +63,17 @@ impl Chain {
         let checksum = checksum(self.last, tenant, stream, self.version, event);
         self.last = Some(checksum);
         checksum
+    }
+
+    /// The checksum of a note about a stream whose last event has the checksum `last`: for stores.
+    #[must_use]
+    pub fn note(
+        last: Option<Checksum>,
+        tenant: &TenantId,
+        stream: StreamId,
+        note: &NewEvent,
+    ) -> Checksum {
+        checksum(last, tenant, stream, 0, note)
     }
 
     /// Adds an event that was read, if it is the next one and its checksum fits.
@@ -129,11 +143,14 @@ fn update(hash: &mut Sha256, bytes: &[u8]) {
 }
 
 /// Reads a whole store in the order of its positions and checks on the way that every event fits and
-/// that none is missing: what a damaged store would leave out is an error, not a gap.
+/// that none is missing: what a damaged store would leave out is an error, not a gap. Notes about
+/// streams are handed out among the events.
 pub struct LogReader<'a> {
     store: &'a dyn EventStore,
     position: u64,
     chains: HashMap<(TenantId, StreamId), Chain>,
+    /// Streams that were removed, as far as was read.
+    removed: HashSet<(TenantId, StreamId)>,
     /// The streams as they were when reading began: at least that much must come.
     due: Vec<StreamSummary>,
     /// What was wrong behind the events that were handed out last.
@@ -153,7 +170,8 @@ impl<'a> LogReader<'a> {
     /// [`StoreError`], if the streams cannot be listed.
     pub async fn new(store: &'a dyn EventStore) -> Result<Self, StoreError> {
         let due = store.streams().await?;
-        Ok(Self { store, position: 0, chains: HashMap::new(), due, failed: None })
+        let (chains, removed) = (HashMap::new(), HashSet::new());
+        Ok(Self { store, position: 0, chains, removed, due, failed: None })
     }
 
     /// The next events, at most `limit`; none at the end of the log.
@@ -184,17 +202,26 @@ impl<'a> LogReader<'a> {
 
     fn take(&mut self, stored: &StoredEvent) -> Result<(), StoreError> {
         goes_on(self.position, stored)?;
-        let chain = self.chains.entry((stored.tenant.clone(), stored.stream)).or_default();
-        chain.check(stored)?;
+        let key = (stored.tenant.clone(), stored.stream);
+        if let Some(note) = Note::of(stored)? {
+            // Whatever was read of it before was there before.
+            self.chains.remove(&key);
+            match note.kind {
+                NoteKind::Removed => self.removed.insert(key),
+                NoteKind::Imported => self.removed.remove(&key),
+            };
+        } else {
+            self.chains.entry(key).or_default().check(stored)?;
+        }
         self.position = stored.position;
         Ok(())
     }
 
     fn look_for_what_is_missing(&self) -> Result<(), StoreError> {
         for StreamSummary { tenant, stream, version, .. } in &self.due {
-            let chain = self.chains.get(&(tenant.clone(), *stream));
-            let found = chain.map_or(0, Chain::version);
-            if found < *version {
+            let key = (tenant.clone(), *stream);
+            let found = self.chains.get(&key).map_or(0, Chain::version);
+            if found < *version && !self.removed.contains(&key) {
                 let missing = found + 1;
                 return Err(corrupt(&format!(
                     "event {missing} of {stream} of tenant {tenant} is missing"

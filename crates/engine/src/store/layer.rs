@@ -2,6 +2,7 @@
 
 use hedgerow_core::{OperationId, StoredEvent, StreamId, TenantId, Timestamp};
 
+use super::retention::{ImportError, NotRemoved, StreamImport, StreamRemoval};
 use super::{
     AppendError, EventStore, HeldClaim, StateSnapshot, StoreError, StreamAppend, StreamSummary,
 };
@@ -111,6 +112,33 @@ pub trait StoreLayer: Send + Sync + 'static {
     ) -> BoxFuture<'_, Result<(), StoreError>> {
         self.inner().save_snapshot(tenant, stream, snapshot)
     }
+
+    /// See [`EventStore::remove`].
+    fn remove(
+        &self,
+        batch: Vec<StreamRemoval>,
+    ) -> BoxFuture<'_, Result<Vec<Result<(), NotRemoved>>, StoreError>> {
+        self.inner().remove(batch)
+    }
+
+    /// See [`EventStore::sweep`].
+    fn sweep(&self) -> BoxFuture<'_, Result<bool, StoreError>> {
+        self.inner().sweep()
+    }
+
+    /// See [`EventStore::import`].
+    fn import(&self, import: StreamImport) -> BoxFuture<'_, Result<(), ImportError>> {
+        self.inner().import(import)
+    }
+
+    /// See [`EventStore::removed`].
+    fn removed(
+        &self,
+        tenant: &TenantId,
+        stream: StreamId,
+    ) -> BoxFuture<'_, Result<Option<StoredEvent>, StoreError>> {
+        self.inner().removed(tenant, stream)
+    }
 }
 
 impl<L: StoreLayer> EventStore for L {
@@ -179,5 +207,28 @@ impl<L: StoreLayer> EventStore for L {
         snapshot: StateSnapshot,
     ) -> BoxFuture<'_, Result<(), StoreError>> {
         StoreLayer::save_snapshot(self, tenant, stream, snapshot)
+    }
+
+    fn remove(
+        &self,
+        batch: Vec<StreamRemoval>,
+    ) -> BoxFuture<'_, Result<Vec<Result<(), NotRemoved>>, StoreError>> {
+        StoreLayer::remove(self, batch)
+    }
+
+    fn sweep(&self) -> BoxFuture<'_, Result<bool, StoreError>> {
+        StoreLayer::sweep(self)
+    }
+
+    fn import(&self, import: StreamImport) -> BoxFuture<'_, Result<(), ImportError>> {
+        StoreLayer::import(self, import)
+    }
+
+    fn removed(
+        &self,
+        tenant: &TenantId,
+        stream: StreamId,
+    ) -> BoxFuture<'_, Result<Option<StoredEvent>, StoreError>> {
+        StoreLayer::removed(self, tenant, stream)
     }
 }

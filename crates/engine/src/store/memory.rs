@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::FutureExt;
 use futures::future::ready;
-use hedgerow_core::{OperationId, StoredEvent, StreamId, TenantId, Timestamp};
+use hedgerow_core::{Checksum, NewEvent, OperationId, StoredEvent, StreamId, TenantId, Timestamp};
 
 use super::checksum::Chain;
+use super::retention::{ImportError, NotRemoved, StreamImport, StreamRemoval};
 use super::{
     Activity, AppendError, EventStore, HeldClaim, StateSnapshot, StoreError, StreamAppend,
     StreamSummary,
@@ -19,15 +20,34 @@ type Key = (TenantId, StreamId);
 
 struct Stream {
     /// Where its events stand among all events.
-    positions: Vec<usize>,
+    positions: Vec<u64>,
     activity: Activity,
     snapshot: Option<StateSnapshot>,
     chain: Chain,
+    /// Where its note stands.
+    note: Option<u64>,
+    is_removed: bool,
+}
+
+impl Stream {
+    fn new(activity: Activity) -> Self {
+        Self {
+            positions: Vec::new(),
+            activity,
+            snapshot: None,
+            chain: Chain::default(),
+            note: None,
+            is_removed: false,
+        }
+    }
 }
 
 #[derive(Default)]
 struct Inner {
-    events: Vec<StoredEvent>,
+    /// By position.
+    events: BTreeMap<u64, StoredEvent>,
+    /// The highest position that was given out.
+    last: u64,
     streams: BTreeMap<Key, Stream>,
     created: Vec<Key>,
     claims: BTreeMap<(TenantId, String), StreamId>,
@@ -78,7 +98,11 @@ impl Inner {
 
     fn check(&self, batch: &[StreamAppend]) -> Result<(), AppendError> {
         for append in batch {
-            let actual = self.version(&(append.tenant.clone(), append.stream));
+            let key = (append.tenant.clone(), append.stream);
+            if self.streams.get(&key).is_some_and(|stream| stream.is_removed) {
+                return Err(AppendError::Removed { stream: append.stream });
+            }
+            let actual = self.version(&key);
             if actual != append.expected_version {
                 let (stream, expected) = (append.stream, append.expected_version);
                 return Err(AppendError::VersionConflict { stream, expected, actual });
@@ -131,28 +155,131 @@ impl Inner {
             if !self.streams.contains_key(&key) {
                 self.created.push(key.clone());
             }
-            let stream = self.streams.entry(key).or_insert_with(|| Stream {
-                positions: Vec::new(),
-                activity: append.activity,
-                snapshot: None,
-                chain: Chain::default(),
-            });
+            let stream =
+                self.streams.entry(key.clone()).or_insert_with(|| Stream::new(append.activity));
             stream.activity = append.activity;
             for event in append.events {
-                stream.positions.push(self.events.len());
                 let checksum = stream.chain.extend(&append.tenant, append.stream, &event);
-                self.events.push(StoredEvent {
-                    tenant: append.tenant.clone(),
-                    stream: append.stream,
-                    version: stream.positions.len() as u64,
-                    position: self.events.len() as u64 + 1,
-                    checksum: Some(checksum),
-                    event,
-                });
+                self.last += 1;
+                stream.positions.push(self.last);
+                let version = stream.chain.version();
+                self.events
+                    .insert(self.last, stored(&key, version, self.last, Some(checksum), event));
             }
         }
         Ok(())
     }
+
+    /// The time of the newest entry: behind what was imported, that of the note before it.
+    fn last_recorded_at(&self) -> Option<Timestamp> {
+        let (_, last) = self.events.last_key_value()?;
+        let stream = self.streams.get(&(last.tenant.clone(), last.stream));
+        let note = stream.and_then(|stream| self.events.get(&stream.note?));
+        let at = last.event.recorded_at;
+        Some(note.map_or(at, |note| at.max(note.event.recorded_at)))
+    }
+
+    fn add_note(&mut self, key: &Key, last: Option<Checksum>, mut note: NewEvent) {
+        note.recorded_at =
+            self.last_recorded_at().map_or(note.recorded_at, |newest| newest.max(note.recorded_at));
+        let checksum = Chain::note(last, &key.0, key.1, &note);
+        self.last += 1;
+        let position = self.last;
+        let Some(stream) = self.streams.get_mut(key) else { return };
+        if let Some(earlier) = stream.note.replace(position) {
+            self.events.remove(&earlier);
+        }
+        self.events.insert(position, stored(key, 0, position, Some(checksum), note));
+    }
+
+    fn remove(&mut self, removal: StreamRemoval) -> Result<(), NotRemoved> {
+        let StreamRemoval { tenant, stream: id, version, checksum, note } = removal;
+        let key = (tenant, id);
+        let of = self.streams.get_mut(&key).filter(|stream| !stream.is_removed);
+        let stream = of.ok_or(NotRemoved::Absent)?;
+        if stream.chain.version() != version {
+            let (expected, actual) = (version, stream.chain.version());
+            return Err(NotRemoved::Changed { expected, actual });
+        }
+        if stream.chain.last() != checksum {
+            return Err(NotRemoved::Differs);
+        }
+        if stream.activity == Activity::Active {
+            return Err(NotRemoved::Active);
+        }
+        if self.claims.iter().any(|((tenant, _), holder)| *tenant == key.0 && *holder == key.1) {
+            return Err(NotRemoved::HoldsClaim);
+        }
+        (stream.is_removed, stream.snapshot) = (true, None);
+        for position in std::mem::take(&mut stream.positions) {
+            self.events.remove(&position);
+        }
+        self.operations.retain(|(tenant, _), of| *tenant != key.0 || *of != key.1);
+        self.add_note(&key, checksum, note);
+        Ok(())
+    }
+
+    fn import(&mut self, import: StreamImport) -> Result<(), ImportError> {
+        let StreamImport { tenant, stream: id, version, checksum, note, events } = import;
+        let key = (tenant, id);
+        if let Some(stream) = self.streams.get(&key) {
+            let before = version.checked_sub(1).and_then(|before| usize::try_from(before).ok());
+            let at = before.and_then(|before| stream.positions.get(before));
+            let is_same = match at {
+                Some(position) => {
+                    self.events.get(position).map(|stored| stored.checksum) == Some(checksum)
+                }
+                None => (stream.chain.version(), stream.chain.last()) == (version, checksum),
+            };
+            match (is_same, stream.is_removed) {
+                (false, _) => return Err(ImportError::Differs),
+                (true, false) => return Err(ImportError::Present),
+                (true, true) => {}
+            }
+        }
+        // All is looked at before anything is changed.
+        let (mut chain, mut all, mut operations) = (Chain::default(), Vec::new(), Vec::new());
+        for event in events {
+            let event = event.map_err(|detail| ImportError::Damaged { detail })?;
+            let stored = stored(&key, chain.version() + 1, 0, event.checksum, event.event);
+            let fits = chain.check(&stored);
+            fits.map_err(|error| ImportError::Damaged { detail: error.to_string() })?;
+            operations.extend(event.operation);
+            all.push(stored);
+        }
+        if chain != Chain::after(version, checksum) {
+            return Err(ImportError::Damaged { detail: super::retention::other_end(&chain) });
+        }
+        if !self.streams.contains_key(&key) {
+            self.created.push(key.clone());
+            self.streams.insert(key.clone(), Stream::new(Activity::Settled));
+        }
+        self.add_note(&key, checksum, note);
+        let first = self.last + 1;
+        for mut stored in all {
+            self.last += 1;
+            stored.position = self.last;
+            self.events.insert(self.last, stored);
+        }
+        if let Some(stream) = self.streams.get_mut(&key) {
+            (stream.is_removed, stream.activity) = (false, Activity::Settled);
+            (stream.chain, stream.positions) = (chain, (first..=self.last).collect());
+        }
+        for operation in operations {
+            self.operations.insert((key.0.clone(), operation), key.1);
+        }
+        Ok(())
+    }
+}
+
+fn stored(
+    (tenant, stream): &Key,
+    version: u64,
+    position: u64,
+    checksum: Option<Checksum>,
+    event: NewEvent,
+) -> StoredEvent {
+    StoredEvent { tenant: tenant.clone(), stream: *stream, version, position, checksum, event }
 }
 
 impl EventStore for MemoryStore {
@@ -171,7 +298,7 @@ impl EventStore for MemoryStore {
         let positions = inner.streams.get(&(tenant.clone(), stream)).map(|s| &*s.positions);
         let events = page(positions.unwrap_or_default(), after, limit)
             .iter()
-            .map(|position| inner.events[*position].clone())
+            .filter_map(|position| inner.events.get(position).cloned())
             .collect();
         answer(Ok(events))
     }
@@ -181,17 +308,20 @@ impl EventStore for MemoryStore {
         after: u64,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<StoredEvent>, StoreError>> {
-        answer(Ok(page(&self.inner().events, after, limit).to_vec()))
+        let Some(from) = after.checked_add(1) else { return answer(Ok(Vec::new())) };
+        let events = &self.inner().events;
+        answer(Ok(events.range(from..).take(limit).map(|(_, stored)| stored.clone()).collect()))
     }
 
     fn last_recorded_at(&self) -> BoxFuture<'_, Result<Option<Timestamp>, StoreError>> {
-        answer(Ok(self.inner().events.last().map(|stored| stored.event.recorded_at)))
+        answer(Ok(self.inner().last_recorded_at()))
     }
 
     fn streams(&self) -> BoxFuture<'_, Result<Vec<StreamSummary>, StoreError>> {
         let inner = self.inner();
         let summary = |key: &Key| {
-            inner.streams.get(key).map(|stream| StreamSummary {
+            let stream = inner.streams.get(key).filter(|stream| !stream.is_removed);
+            stream.map(|stream| StreamSummary {
                 tenant: key.0.clone(),
                 stream: key.1,
                 version: stream.positions.len() as u64,
@@ -240,12 +370,37 @@ impl EventStore for MemoryStore {
         stream: StreamId,
         snapshot: StateSnapshot,
     ) -> BoxFuture<'_, Result<(), StoreError>> {
-        if let Some(stream) = self.inner().streams.get_mut(&(tenant.clone(), stream)) {
+        let key = (tenant.clone(), stream);
+        if let Some(stream) = self.inner().streams.get_mut(&key).filter(|stream| !stream.is_removed)
+        {
             let newer = stream.snapshot.as_ref().is_none_or(|old| old.version <= snapshot.version);
             if newer {
                 stream.snapshot = Some(snapshot);
             }
         }
         answer(Ok(()))
+    }
+
+    fn remove(
+        &self,
+        batch: Vec<StreamRemoval>,
+    ) -> BoxFuture<'_, Result<Vec<Result<(), NotRemoved>>, StoreError>> {
+        let mut inner = self.inner();
+        answer(Ok(batch.into_iter().map(|removal| inner.remove(removal)).collect()))
+    }
+
+    fn import(&self, import: StreamImport) -> BoxFuture<'_, Result<(), ImportError>> {
+        answer(self.inner().import(import))
+    }
+
+    fn removed(
+        &self,
+        tenant: &TenantId,
+        stream: StreamId,
+    ) -> BoxFuture<'_, Result<Option<StoredEvent>, StoreError>> {
+        let inner = self.inner();
+        let stream = inner.streams.get(&(tenant.clone(), stream)).filter(|of| of.is_removed);
+        let note = stream.and_then(|stream| inner.events.get(&stream.note?));
+        answer(Ok(note.cloned()))
     }
 }

@@ -9,14 +9,17 @@ pub mod checksum;
 pub mod conformance;
 mod layer;
 pub mod memory;
+pub mod retention;
 
 use std::fmt;
 
 use futures::FutureExt;
+use futures::future::ready;
 use hedgerow_core::{DeviceId, NewEvent, OperationId, StoredEvent, StreamId, TenantId, Timestamp};
 
 pub use layer::StoreLayer;
 
+use self::retention::{ImportError, NotRemoved, StreamImport, StreamRemoval};
 use crate::ports::BoxFuture;
 
 /// What must be unique over all streams of a tenant (E5). A stream holds a claim from the append
@@ -111,6 +114,12 @@ pub enum AppendError {
         /// The stream that has it.
         holder: StreamId,
     },
+    /// The stream was archived and removed: its id is not used again.
+    #[error("{stream} was archived and removed: import its archive to go on with it")]
+    Removed {
+        /// The stream.
+        stream: StreamId,
+    },
     /// The store failed. Unless the error says otherwise the append may have been written all the
     /// same: load the stream and look before appending again.
     #[error(transparent)]
@@ -148,6 +157,12 @@ pub enum StoreError {
     /// It was closed.
     #[error("the event store is closed: open it again")]
     Closed,
+    /// It is of a kind that does not do this.
+    #[error("this event store cannot {what}: use one that can, such as the one in a SQLite file")]
+    Unsupported {
+        /// What it was asked.
+        what: &'static str,
+    },
 }
 
 impl StoreError {
@@ -191,7 +206,8 @@ pub trait EventStore: Send + Sync + 'static {
     /// own. Durable when it returns `Ok`. A stream occurs at most once in a batch.
     ///
     /// # Errors
-    /// [`AppendError::VersionConflict`] is looked for before [`AppendError::ClaimConflict`].
+    /// [`AppendError::Removed`] and [`AppendError::VersionConflict`] are looked for before
+    /// [`AppendError::ClaimConflict`].
     fn append(&self, batch: Vec<StreamAppend>) -> BoxFuture<'_, Result<(), AppendError>>;
 
     /// At most `limit` events of a stream with versions above `after`, in order. A stream that does
@@ -205,7 +221,8 @@ pub trait EventStore: Send + Sync + 'static {
     ) -> BoxFuture<'_, Result<Vec<StoredEvent>, StoreError>>;
 
     /// At most `limit` events of the whole store with positions above `after`, in order of
-    /// position. An event never appears below one that a reader has already seen.
+    /// position. An event never appears below one that a reader has already seen. Among them are the
+    /// notes about streams that were removed or imported: see [`Note`](retention::Note).
     fn read_all(
         &self,
         after: u64,
@@ -213,7 +230,8 @@ pub trait EventStore: Send + Sync + 'static {
     ) -> BoxFuture<'_, Result<Vec<StoredEvent>, StoreError>>;
 
     /// When the event with the highest position was recorded; `None` of an empty store. An engine
-    /// that starts does not begin before that (E12).
+    /// that starts does not begin before that (E12). What was imported has times of long ago: behind
+    /// it, the time of the note before it counts.
     ///
     /// A store that can look this up answers it so; what is here finds it by bisection, in at most
     /// 128 reads of one event.
@@ -245,7 +263,7 @@ pub trait EventStore: Send + Sync + 'static {
         .boxed()
     }
 
-    /// All streams, in the order in which they were created.
+    /// All streams, in the order in which they were created, but for those that were removed.
     fn streams(&self) -> BoxFuture<'_, Result<Vec<StreamSummary>, StoreError>>;
 
     /// All claims that are held, with their holders, ordered by tenant and key.
@@ -291,4 +309,46 @@ pub trait EventStore: Send + Sync + 'static {
         stream: StreamId,
         snapshot: StateSnapshot,
     ) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Removes streams, each if it is exactly as its removal says, is settled and holds no claim, and
+    /// says of each what became of it. In its place comes the removal's note, at a position of its
+    /// own behind all others. Durable when it returns. Quick however long the streams are: what they
+    /// leave behind is hidden, and cleared by [`sweep`](EventStore::sweep).
+    ///
+    /// # Errors
+    /// [`StoreError`]; some may have been removed all the same.
+    fn remove(
+        &self,
+        batch: Vec<StreamRemoval>,
+    ) -> BoxFuture<'_, Result<Vec<Result<(), NotRemoved>>, StoreError>> {
+        drop(batch);
+        ready(Err(StoreError::Unsupported { what: "remove streams" })).boxed()
+    }
+
+    /// Clears some of what removed streams left behind: so much that who appends meanwhile hardly
+    /// waits. `false`: nothing is left.
+    fn sweep(&self) -> BoxFuture<'_, Result<bool, StoreError>> {
+        ready(Ok(false)).boxed()
+    }
+
+    /// Puts a stream back, whole or not at all, as one that is settled and holds no claim: its note,
+    /// and its events at new positions with the times and checksums that they had. The stream is one
+    /// that the store never had, or one that was removed with the same last event.
+    ///
+    /// # Errors
+    /// [`ImportError`]
+    fn import(&self, import: StreamImport) -> BoxFuture<'_, Result<(), ImportError>> {
+        drop(import);
+        ready(Err(StoreError::Unsupported { what: "import streams" }.into())).boxed()
+    }
+
+    /// The note of a stream that was removed, and not imported since; `None` of any other.
+    fn removed(
+        &self,
+        tenant: &TenantId,
+        stream: StreamId,
+    ) -> BoxFuture<'_, Result<Option<StoredEvent>, StoreError>> {
+        let _ = (tenant, stream);
+        ready(Ok(None)).boxed()
+    }
 }

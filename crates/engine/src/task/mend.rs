@@ -215,6 +215,10 @@ impl Task {
                 Err(LoadError::Store(failure)) if failure.may_pass() => {
                     self.failed(Standing::Stale, failure.into());
                 }
+                Err(LoadError::Removed { stream }) => {
+                    refuse(pending, &EngineError::Removed { stream });
+                    return Err(self.quarantine(LoadError::Removed { stream }));
+                }
                 Err(error) => {
                     refuse(pending, &not_ready);
                     return Err(self.quarantine(error));
@@ -260,6 +264,9 @@ impl Task {
         let (shared, stream) = (Arc::clone(&self.shared), self.stream);
         let loaded = load::load(&*shared.store, &shared.clock, &self.tenant, stream).await?;
         let Some((live, _)) = loaded else {
+            if shared.store.removed(&self.tenant, stream).await?.is_some() {
+                return Err(LoadError::Removed { stream });
+            }
             let detail = format!("{stream} is gone; restore the store from a backup");
             return Err(StoreError::Corrupt { detail }.into());
         };
@@ -271,7 +278,13 @@ impl Task {
         Ok(())
     }
 
+    /// The task ends. What it was about is out of service, unless it was archived and removed: that
+    /// is nothing to mend.
     pub(super) fn quarantine(&mut self, error: LoadError) -> Flow {
+        if let LoadError::Removed { .. } = error {
+            tracing::info!(stream = %self.stream, "it was archived and removed");
+            return Flow::End;
+        }
         tracing::error!(stream = %self.stream, %error, "out of service");
         let key = (self.tenant.clone(), self.stream);
         self.shared.registry().streams.insert(key, StreamState::Quarantined(error));

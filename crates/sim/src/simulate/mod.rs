@@ -16,6 +16,7 @@
 //! | `cast`, `operator` | devices, images, campaigns; what people do |
 //! | `world`, `messages`, `ports`, `directory`, `store` | devices, what they say, calls, the directory, the store, and what becomes of them: hooks of the [platform](crate::platform) |
 //! | `run` | one run, step by step |
+//! | `rows` | rows beside the engines, and what becomes of them |
 //! | `invariant`, `check` | what must hold; the judge |
 //! | `audit` | the judge over the log of a real store |
 //! | `coverage`, `trace`, `shrink` | what was tried; what happened; the smallest prefix that fails |
@@ -31,6 +32,7 @@ mod messages;
 mod operator;
 mod ports;
 mod profile;
+mod rows;
 mod run;
 mod shrink;
 mod store;

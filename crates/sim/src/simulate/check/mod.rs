@@ -15,6 +15,7 @@
 //! | `owed` | what must have happened by a time (D1, D12, D22) |
 //! | `told` | what was acknowledged (E8, E10) |
 //! | `subscriber` | what subscribers are told (E4) |
+//! | `rows` | what rows show (E1) |
 //! | `judges` | a judge for each tenant |
 //! | `log` | a log alone, without the world that it came from |
 //! | `survey` | how everything stands |
@@ -30,6 +31,7 @@ mod operation;
 mod outage;
 mod owed;
 mod passing;
+mod rows;
 mod subscriber;
 mod survey;
 #[cfg(test)]
@@ -55,6 +57,7 @@ use self::operation::Op;
 pub(crate) use self::operation::Said;
 use self::outage::Outages;
 use self::owed::Owed;
+use self::rows::minute;
 pub(crate) use self::subscriber::Subscriber;
 pub(crate) use self::told::{Asked, Told};
 use self::turn::Turns;
@@ -257,7 +260,9 @@ impl Checker {
         }
         let Some(model) = self.campaigns.get_mut(&id) else {
             let fold = Campaign::begin(self.tenant.clone(), id, event, at).map_err(fold_error)?;
-            self.campaigns.insert(id, Model::new(fold, at));
+            let mut model = Model::new(fold, at);
+            model.minutes.insert(minute(at), model.fold.counts());
+            self.campaigns.insert(id, model);
             return Ok(());
         };
         let device = event.device();
@@ -288,6 +293,8 @@ impl Checker {
         if from_log {
             return Ok(()); // whose turn it is depends on who was online
         }
+        let Some(model) = self.campaigns.get_mut(&id) else { return Ok(()) };
+        model.minutes.insert(minute(at), model.fold.counts());
         let Some(model) = self.campaigns.get(&id) else { return Ok(()) };
         if matches!(event, CampaignEvent::CampaignStarted(_)) {
             self.turns.started(model);

@@ -96,6 +96,9 @@ impl Run<'_> {
                     let delay = inner.some_ms(2_000);
                     inner.schedule_in(delay, Happening::Tell(tenant, observation));
                 }
+                drop(inner);
+                self.rows.engine_starts(slot, &self.store);
+                self.compare_rows(slot, false);
             }
             // Its store failed, or it died meanwhile: it is started again.
             Some(Err(StoreError::Unavailable { .. })) | None => {
@@ -120,6 +123,7 @@ impl Run<'_> {
             }
             // Dropped outside of the lock: calls note their end.
             self.slots[slot] = Slot::default();
+            self.rows.engine_died(slot);
             let mut inner = self.world.inner();
             inner.engines[slot].alive = false;
             inner.engines[slot].doomed = false;

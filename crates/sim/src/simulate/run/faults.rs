@@ -264,6 +264,7 @@ impl Run<'_> {
 
     /// Faults stop, and everything that can come back does.
     pub(super) fn heal(&mut self) -> Result<(), SimulateError> {
+        self.rows.heal();
         {
             let mut inner = self.world.inner();
             inner.faults.end();

@@ -143,6 +143,7 @@ impl Run<'_> {
             }
         }
         drop(inner);
+        self.compare_rows(0, true);
         let Some(engine) = &self.slots[0].engine else { return };
         for tenant in 0..tenants {
             for (stream, error) in engine.quarantined(&cast::tenant(tenant)) {
@@ -150,6 +151,26 @@ impl Run<'_> {
                 let mut inner = self.world.inner();
                 inner.judges.of(tenant).broken(broken, now, Some(stream), None);
             }
+        }
+    }
+
+    /// Compares what the rows show that this engine's follower makes with the log: everything, or
+    /// some of it.
+    pub(super) fn compare_rows(&mut self, slot: usize, everything: bool) {
+        let Some(caught_up) = self.rows.caught_up(slot) else { return };
+        let inner = &mut *self.world.inner();
+        let now = inner.engine_now();
+        let views = match caught_up {
+            Ok(views) => views,
+            Err(error) => {
+                let broken = (Invariant::Rows, format!("the rows cannot be made: {error}"));
+                inner.judges.of(0).broken(broken, now, None, None);
+                return;
+            }
+        };
+        for tenant in 0..self.castings.len() {
+            let mut random = self.rows.random();
+            inner.judges.of(tenant).rows_shown(&views, everything, &mut random, now);
         }
     }
 

@@ -27,6 +27,7 @@ use crate::simulate::check::Judges;
 use crate::simulate::fault::{FaultKind, Faults};
 use crate::simulate::invariant::{Invariant, Violation};
 use crate::simulate::operator;
+use crate::simulate::rows::Rows;
 use crate::simulate::trace::Trace;
 use crate::simulate::world::{Happening, World};
 use crate::simulate::{Setup, SimulateError, Storage};
@@ -73,6 +74,7 @@ pub(super) struct Run<'a> {
     deadline: Option<Timestamp>,
     messages: u64,
     calmed: bool,
+    rows: Rows,
 }
 
 impl<'a> Run<'a> {
@@ -130,6 +132,7 @@ impl<'a> Run<'a> {
             deadline: None,
             messages: 0,
             calmed: false,
+            rows: Rows::new(setup.seed, profile),
         })
     }
 
@@ -210,6 +213,7 @@ impl<'a> Run<'a> {
         self.listen()?;
         self.bury()?;
         self.look();
+        self.rows.go_on();
         Ok(())
     }
 

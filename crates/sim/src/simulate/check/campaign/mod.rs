@@ -10,7 +10,7 @@ use std::time::Duration;
 use hedgerow_core::event::{CampaignEvent, TargetFailure};
 use hedgerow_core::{
     Campaign, CampaignDefinition, CampaignId, CampaignStatus, ChannelName, DeviceId, OperationId,
-    Outcome, RolloutLimits, SystemModelHandle, TargetStatus, Timestamp,
+    Outcome, RolloutLimits, SystemModelHandle, TargetCounts, TargetStatus, Timestamp,
 };
 use uuid::Uuid;
 
@@ -80,6 +80,8 @@ pub(super) struct Model {
     reboot_timeouts: (Duration, Duration),
     /// The core's own fold of the same events (E1).
     pub(super) fold: Campaign,
+    /// What its targets came to in each minute in which anything was recorded.
+    pub(super) minutes: BTreeMap<i64, TargetCounts>,
 }
 
 /// The delay after the first deferral, and the longest, each up to a quarter less or more (D10).
@@ -127,6 +129,7 @@ impl Model {
             newer: false,
             named: None,
             fold,
+            minutes: BTreeMap::new(),
         }
     }
 

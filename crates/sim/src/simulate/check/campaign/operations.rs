@@ -188,6 +188,7 @@ impl Model {
             }
             E::OperationRefused(e) => {
                 operation.refused_by_device().map_err(of(id))?;
+                operation.turned_away = true;
                 facts.end(id, at)?;
                 let series = self.targets[place].series + 1;
                 let most = limits.request_retries;

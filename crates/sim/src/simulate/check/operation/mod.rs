@@ -99,6 +99,8 @@ pub(super) struct Op {
     /// Only its log is known: what a device showed is as the log says.
     unwitnessed: bool,
     pub(super) ended_at: Option<Timestamp>,
+    /// Its device was busy with another one (D14).
+    pub(super) turned_away: bool,
     /// How many events speak of it.
     pub(super) events: u32,
     pub(super) late: u32,
@@ -150,6 +152,7 @@ impl Op {
             told_busy: false,
             unwitnessed: false,
             ended_at: None,
+            turned_away: false,
             events: 0,
             late: 0,
             late_at: BTreeMap::new(),

@@ -21,6 +21,7 @@ use serde::Serialize;
 use super::observations::Observations;
 use super::{Campaign, LiveCampaign};
 use crate::id::DeviceId;
+use crate::operation::at_work::Reach;
 use crate::operation::timer::Timer;
 use crate::operation::{Operation, Phase};
 use crate::status::{CampaignStatus, Settlement, TargetStatus};
@@ -192,23 +193,36 @@ fn backing_off(not_before: Option<Timestamp>, now: Timestamp) -> Result<(), Hold
     }
 }
 
-/// What is asked of an idle target alone.
-pub(super) fn of_target(
-    campaign: &Campaign,
-    observations: &Observations,
-    target: u32,
-    now: Timestamp,
-) -> Result<(), Hold> {
-    let recorded = campaign.not_before.get(target).copied();
-    let seen = observations.look(target).and_then(|watch| watch.work.timers.get(Timer::BackOff));
-    backing_off(recorded.max(seen), now)?;
-    if !observations.is_online(target) {
-        return Err(Hold::new(HoldReason::Offline));
+/// A target that is asked about at one time.
+pub(super) struct Candidate<'a> {
+    pub(super) campaign: &'a Campaign,
+    pub(super) observations: &'a Observations,
+    pub(super) target: u32,
+    pub(super) now: Timestamp,
+}
+
+impl Candidate<'_> {
+    /// What keeps it from starting, if it is idle, whatever the others do.
+    pub(super) fn admit(&self) -> Result<(), Hold> {
+        let Self { campaign, observations, target, now } = *self;
+        let recorded = campaign.not_before.get(target).copied();
+        let watch = observations.look(target);
+        let seen = watch.and_then(|watch| watch.work.timers.get(Timer::BackOff));
+        backing_off(recorded.max(seen), now)?;
+        if !observations.is_online(target) {
+            return Err(Hold::new(HoldReason::Offline));
+        }
+        if observations.facts(target).is_some_and(|facts| facts.is_busy) {
+            return Err(Hold::new(HoldReason::DeviceBusy));
+        }
+        Ok(())
     }
-    if observations.facts(target).is_some_and(|facts| facts.is_busy) {
-        return Err(Hold::new(HoldReason::DeviceBusy));
+
+    /// Whether its request can be sent again, if it is in progress: that may begin the update on its
+    /// device, as a start does (D8).
+    pub(super) fn reach(&self) -> Reach {
+        if self.observations.is_online(self.target) { Reach::Online } else { Reach::Offline }
     }
-    Ok(())
 }
 
 impl LiveCampaign {
@@ -246,7 +260,8 @@ impl LiveCampaign {
     /// What keeps an idle target from starting at `now`.
     fn admit(&self, target: u32, now: Timestamp) -> Result<(), Hold> {
         self.of_campaign()?;
-        of_target(&self.campaign, &self.observations, target, now)?;
+        let Self { campaign, observations, .. } = self;
+        Candidate { campaign, observations, target, now }.admit()?;
         self.place()
     }
 
@@ -263,7 +278,7 @@ impl LiveCampaign {
         }
         let Self { campaign, observations, schedule, .. } = self;
         while let Some(target) = schedule.first_ready() {
-            if of_target(campaign, observations, target, now).is_ok() {
+            if (Candidate { campaign, observations, target, now }).admit().is_ok() {
                 return Some(target);
             }
             schedule.sync(campaign, observations, target, now);

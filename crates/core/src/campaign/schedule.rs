@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
 
 use super::Campaign;
-use super::admission;
+use super::admission::Candidate;
 use super::fingerprint::ahead;
 use super::observations::{Observations, Watch};
 use super::ready::ReadyQueue;
@@ -124,7 +124,7 @@ impl Schedule {
         let is_reading = watch.is_some_and(|watch| watch.work.reading.is_some());
         let mut ready = false;
         let timer = if stage == Stage::Idle {
-            let held = admission::of_target(campaign, observations, target, now).err();
+            let held = Candidate { campaign, observations, target, now }.admit().err();
             ready = !is_reading && held.is_none();
             held.and_then(|hold| hold.until)
         } else if is_reading {

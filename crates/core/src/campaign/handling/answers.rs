@@ -3,13 +3,14 @@
 
 use super::Handling;
 use crate::answer::{BaseImageAnswer, ReadPurpose, RequestAnswer, TransportError};
+use crate::campaign::admission::Candidate;
 use crate::campaign::decide::{self, attempt::FailedRead};
 use crate::campaign::live::LiveCampaign;
 use crate::campaign::outage::Call;
 use crate::effect::Reaction;
 use crate::event::CampaignEvent;
 use crate::id::DeviceId;
-use crate::operation::at_work::{Fact, Looked, Reach, Situation, Unreadable};
+use crate::operation::at_work::{Fact, Looked, Situation, Unreadable};
 use crate::operation::backoff;
 use crate::operation::timer::Timer;
 use crate::question::Question;
@@ -93,7 +94,6 @@ impl Handling<'_> {
     /// The base image of a device with an operation was read (D8, D9, D12, D24).
     fn operation_read(&mut self, target: u32, purpose: ReadPurpose, answer: &BaseImageAnswer) {
         let LiveCampaign { campaign, observations, .. } = &mut *self.live;
-        let reach = if observations.is_online(target) { Reach::Online } else { Reach::Offline };
         let Some(operation) = campaign.operations.get(target) else { return };
         let version = match answer {
             BaseImageAnswer::Version(version) => Ok(version.as_deref()),
@@ -102,7 +102,9 @@ impl Handling<'_> {
         let image = &campaign.definition.base_image;
         let is_shown = version.is_ok_and(|version| decide::reconcile::shows(image, version));
         let limits = &campaign.limits().operation;
-        let situation = Situation { operation, limits, reach, now: self.now };
+        let now = self.now;
+        let reach = Candidate { campaign, observations, target, now }.reach();
+        let situation = Situation { operation, limits, reach, now };
         let looked = Looked { version, is_shown, tells_roll_back: true };
         let work = &mut observations.watch(target).work;
         if let Some(fact) = work.looked(situation, purpose, looked) {

@@ -1,4 +1,5 @@
-//! What no input of today can bring about, and a rule of tomorrow may: a hold that begins by the clock.
+//! What no input of today can bring about, and a rule of tomorrow may: a hold that begins by the clock,
+//! and one that an edit takes away.
 
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use crate::definition::CampaignDefinition;
 use crate::effect::Effect;
 use crate::event::{CampaignEvent, CampaignStarted, SnapshotExtended};
 use crate::id::CampaignId;
-use crate::input::{Input, Presence};
+use crate::input::{Command, Input, Presence};
 use crate::rollout::DeviceFact;
 
 const NOW: Timestamp = Timestamp::from_millis(1_000_000);
@@ -92,4 +93,17 @@ fn a_target_that_a_hold_reaches_while_it_waits_for_its_turn_is_passed_over_until
     assert_eq!(reads(&decision.effects), [], "the others are held");
     let decision = live.handle(Input::Tick, until).unwrap();
     assert_eq!(reads(&decision.effects), [device(1)], "its hold has ended by the clock");
+}
+
+#[test]
+fn d19_a_target_whose_hold_is_gone_with_an_edit_has_its_turn_at_once() {
+    let mut live = campaign();
+    let input = |fact| Input::DeviceFact { device: device(1), fact };
+    live.handle(input(DeviceFact::Busy), NOW).unwrap();
+    // Nobody tells the campaign: the hold ends as the limits change.
+    live.observations.learn(0, DeviceFact::Free);
+    assert_eq!(live.schedule.first_ready(), Some(1));
+    let edit = Command::Edit(Box::default());
+    live.handle(Input::Command(edit), NOW).unwrap();
+    assert_eq!(live.schedule.first_ready(), Some(0));
 }

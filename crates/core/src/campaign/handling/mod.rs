@@ -36,6 +36,7 @@ use crate::id::DeviceId;
 use crate::input::Command;
 use crate::operation::Cancellation;
 use crate::operation::timer::Due;
+use crate::status::TargetStatus;
 use crate::time::Timestamp;
 
 /// One input being handled at one time.
@@ -100,7 +101,20 @@ impl Handling<'_> {
             }
             self.sync(target);
         }
+        if matches!(event, CampaignEvent::LimitsChanged(_)) {
+            self.sync_idle();
+        }
         self.decision.events.push(event);
+    }
+
+    /// What holds any target may have changed: all that wait are asked again. That costs some 15 ns for
+    /// each, so only what happens a few times in the life of a campaign may do it (C1).
+    fn sync_idle(&mut self) {
+        for target in 0..self.campaign().targets.len() {
+            if self.campaign().targets.status(target) == TargetStatus::Idle {
+                self.sync(target);
+            }
+        }
     }
 
     pub(in crate::campaign) fn command(&mut self, command: &Command) -> Result<(), Rejection> {

@@ -1,7 +1,8 @@
 //! Up to three texts, with a zero byte between them, as the definition of a campaign, an edit of it
-//! and a filter of targets, as a person or another program gives them. No panic; a refusal is short;
-//! an unknown key is never passed over; a definition is written and reads back the same; and what an
-//! engine records of a definition and its edit folds to the live state (E1) and reads back (E6).
+//! and a question about targets or campaigns, as a person or another program gives them. No panic; a
+//! refusal is short; an unknown key is never passed over; a definition is written and reads back the
+//! same; and what an engine records of a definition and its edit folds to the live state (E1) and
+//! reads back (E6).
 
 #![no_main]
 
@@ -10,7 +11,7 @@ use hedgerow_core::{
     Campaign, CampaignDefinition, CampaignEdit, CampaignId, Command, Input, LiveCampaign, NewEvent,
     StreamId, Timestamp,
 };
-use hedgerow_engine::TargetFilter;
+use hedgerow_engine::view::{CampaignQuery, TargetQuery};
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 use uuid::Uuid;
@@ -28,7 +29,8 @@ fuzz_target!(|bytes: &[u8]| {
     });
     let edit = texts.next().and_then(|text| read(text, CampaignEdit::from_json));
     if let Some(text) = texts.next() {
-        let _ = read(text, |text| serde_json::from_slice::<TargetFilter>(text));
+        let _ = read(text, |text| serde_json::from_slice::<TargetQuery>(text));
+        let _ = read(text, |text| serde_json::from_slice::<CampaignQuery>(text));
     }
     if let Some(definition) = definition {
         play(definition, edit);

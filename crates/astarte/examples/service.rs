@@ -25,7 +25,7 @@ use hedgerow_core::{
 };
 use hedgerow_engine::ports::tokio_runtime::TokioRuntime;
 use hedgerow_engine::{Engine, EngineBuilder, EngineError};
-use hedgerow_sqlite::SqliteStore;
+use hedgerow_sqlite::{SqliteStore, SqliteViews};
 use tokio::net::TcpListener;
 
 type Error = Box<dyn std::error::Error>;
@@ -74,8 +74,9 @@ async fn serve(arguments: &Arguments) -> Result<(), Error> {
     let store = Arc::new(SqliteStore::open(Path::new(&arguments.database))?);
     let runtime = Arc::new(TokioRuntime::new(tokio::runtime::Handle::current()));
     let (clock, transport) = (runtime.clone(), Arc::new(astarte.clone()));
+    let rows = SqliteViews::open(SqliteViews::beside(Path::new(&arguments.database)))?;
     let builder = EngineBuilder::new(store.clone(), transport, Arc::new(fleet), clock, runtime);
-    let engine = builder.start().await?;
+    let engine = builder.views(Arc::new(rows)).start().await?;
 
     // 3. What devices reported while nobody listened, before anything is sent again.
     let reconciler = Reconciler::new(astarte.clone(), engine.clone());
@@ -122,7 +123,7 @@ async fn follow(engine: &Engine, tenant: &TenantId, id: CampaignId) -> Result<()
         }
         if let Some(outcome) = progress.outcome.filter(|_| t.in_progress == 0) {
             println!("campaign {id}: {}", outcome.name());
-            for (reason, targets) in engine.failure_reasons(tenant, id).await? {
+            for (reason, targets) in engine.failure_reasons(tenant, id).await?.unwrap_or_default() {
                 println!("  {targets} failed: {}", reason.name());
             }
             return Ok(());

@@ -28,7 +28,7 @@ use hedgerow_core::{
 };
 use hedgerow_engine::ports::tokio_runtime::TokioRuntime;
 use hedgerow_engine::store::memory::MemoryStore;
-use hedgerow_engine::{Engine, EngineBuilder, TargetFilter};
+use hedgerow_engine::{Engine, EngineBuilder};
 use replay::{Replay, Request, Trigger, What, recording};
 use tower::ServiceExt;
 
@@ -149,9 +149,9 @@ async fn a_campaign_sends_what_was_recorded_and_understands_what_it_is_told() {
     let progress = engine.progress(&tenant(), campaign()).await.expect("the campaign");
     assert_eq!(progress.outcome, Some(Outcome::Success), "{progress:?}");
     // The first device's firmware loses its last report; what it shows is enough.
-    let page = engine.targets(&tenant(), campaign(), TargetFilter::default()).await;
-    let settlements = page.expect("the campaign").targets;
-    let settlements: Vec<_> = settlements.iter().map(|target| target.settlement).collect();
+    let state = engine.state(&tenant(), campaign()).await.expect("an answer");
+    let settlements = state.expect("the campaign");
+    let settlements: Vec<_> = settlements.targets().map(|target| target.settlement).collect();
     assert_eq!(settlements, [Settlement::Confirmed, Settlement::Reported, Settlement::Reported]);
     let counts = receiver.counts();
     assert_eq!((counts.malformed, counts.foreign, counts.refused), (0, 0, 0), "{counts:?}");

@@ -7,12 +7,12 @@ use common::{device, tenant};
 use hedgerow_astarte::triggers::TriggerSettings;
 use hedgerow_astarte::{Reconciler, TriggerReceiver};
 use hedgerow_core::{FailureReason, Outcome, RolloutMechanism, Settlement};
-use hedgerow_engine::{Engine, TargetFilter};
+use hedgerow_engine::Engine;
 use serde_json::json;
 
 async fn settlements(engine: &Engine) -> Vec<Settlement> {
-    let page = engine.targets(&tenant(), campaign(), TargetFilter::default()).await;
-    page.expect("the campaign").targets.iter().map(|target| target.settlement).collect()
+    let state = engine.state(&tenant(), campaign()).await.expect("an answer");
+    state.expect("the campaign").targets().map(|target| target.settlement).collect()
 }
 
 async fn is_finished(engine: &Engine) -> bool {

@@ -17,7 +17,7 @@ use hedgerow_astarte_emulator::{Api, EventFault, EventRule, Frequency, RequestFa
 use serde_json::json;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
-use world::{IMAGE, REALM, World, WorldSettings, campaign, device, tenant};
+use world::{IMAGE, REALM, World, WorldSettings, campaign, device};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const TRIGGER_SECRET: &str = "s3cretOfTheTriggers";
@@ -174,8 +174,7 @@ async fn no_log_line_no_event_and_no_answer_shows_a_signature_or_a_token() {
     assert_eq!(progress.targets.total, 6, "{progress:?}");
     assert!(!shown(&format!("{progress:?} {:?} {:?}", service.receiver, service.reconciler)));
     for number in 0..6 {
-        let history = service.engine.history(&tenant(), campaign(), device(number)).await;
-        for stored in history.expect("the campaign") {
+        for stored in service.history(device(number)).await {
             let text = String::from_utf8_lossy(&stored.event.data).into_owned();
             assert!(!shown(&text), "{text}");
         }

@@ -11,8 +11,9 @@ use common::world::{World, campaign, eventually, operation, started};
 use common::{device, tenant};
 use hedgerow_astarte::TriggerReceiver;
 use hedgerow_astarte::triggers::TriggerSettings;
-use hedgerow_core::{OperationId, Outcome, TargetStatus};
-use hedgerow_engine::{Engine, TargetFilter};
+use hedgerow_core::{OperationId, Outcome, StreamId, TargetStatus};
+use hedgerow_engine::Engine;
+use hedgerow_engine::store::EventStore;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -53,9 +54,8 @@ fn receiver(world: &World, engine: &Engine) -> TriggerReceiver {
 }
 
 async fn status_of(engine: &Engine, byte: u8) -> TargetStatus {
-    let page = engine.targets(&tenant(), campaign(), TargetFilter::default()).await;
-    let targets = page.expect("the campaign").targets;
-    targets.iter().find(|target| target.device == device(byte)).expect("a target").status
+    let state = engine.state(&tenant(), campaign()).await.expect("an answer");
+    state.expect("the campaign").target(device(byte)).expect("a target").status
 }
 
 #[tokio::test]
@@ -98,8 +98,10 @@ async fn the_log_keeps_no_signature_of_a_url_that_a_device_repeats() {
     let event = data_of("io.edgehog.devicemanager.OTAEvent", "/event", &value);
     let told = post(&receiver(&world, &engine), trigger(1, AT, &event)).await;
     assert_eq!(told.0, 200, "{}", told.1);
-    let history = engine.history(&tenant(), campaign(), device(1)).await.expect("a history");
-    let last = history.last().expect("events").event.data.clone();
+    let stream = StreamId::Campaign(campaign());
+    let history = world.store.read_stream(&tenant(), stream, 0, usize::MAX).await.expect("a log");
+    let failed = history.iter().find(|stored| stored.event.event_type == "operation_failed");
+    let last = failed.expect("it failed").event.data.clone();
     let last = String::from_utf8_lossy(&last).into_owned();
     assert!(last.contains("cannot fetch") && !last.contains("secret"), "{last}");
 }

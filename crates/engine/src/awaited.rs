@@ -5,6 +5,7 @@ use hedgerow_core::{DeviceId, OpenTarget, Operation, StreamId, TenantId};
 
 use crate::live::Live;
 use crate::registry::StreamState;
+use crate::streams::Asked;
 use crate::{Engine, EngineError};
 
 /// An operation that has not ended.
@@ -76,9 +77,10 @@ impl Engine {
         };
         let mut found = Vec::new();
         for stream in streams {
-            match self.look(tenant, stream, look).await {
-                Ok(seen) => found.extend(seen),
-                Err(EngineError::ShuttingDown) => return Err(EngineError::ShuttingDown),
+            match self.look_at_work(tenant, stream, look).await {
+                Ok(Asked::Answered(seen)) => found.extend(seen),
+                // The engine stops, or the stream has just left the memory.
+                Ok(Asked::Loading | Asked::NotAtWork) => drop(self.accepting()?),
                 // It has gone out of service since: that is told elsewhere.
                 Err(error) => tracing::debug!(%stream, %error, "it is passed over"),
             }
@@ -97,7 +99,13 @@ impl Engine {
     ) -> Result<Option<OperationInProgress>, EngineError> {
         let holder = self.shared.registry().operation_holder(tenant, device);
         let Some(stream) = holder else { return Ok(None) };
-        self.look(tenant, stream, move |live: &Live| in_progress(live, device)).await
+        let look = move |live: &Live| in_progress(live, device);
+        match self.look_at_work(tenant, stream, look).await? {
+            Asked::Answered(operation) => Ok(operation),
+            Asked::Loading => Err(EngineError::NotReady { stream }),
+            // Another engine's, or it has just ended.
+            Asked::NotAtWork => Ok(None),
+        }
     }
 }
 

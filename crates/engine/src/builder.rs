@@ -10,11 +10,14 @@ use uuid::Uuid;
 use crate::begin::{Left, load_later};
 use crate::ports::{Clock, DeviceTransport, FleetDirectory, Spawner};
 use crate::registry::{Registry, StreamState};
+use crate::rows::Rows;
 use crate::shared::{Settings, Shared};
+use crate::signal::Signal;
 use crate::stats::{Counted, Counters};
 use crate::store::{Activity, EventStore, StoreError, StreamSummary};
 use crate::sync::Mutex;
 use crate::time::EngineTime;
+use crate::view::ViewStore;
 use crate::{Engine, EngineError};
 
 /// Puts an engine together from its ports.
@@ -26,6 +29,7 @@ pub struct EngineBuilder {
     clock: Arc<dyn Clock>,
     spawner: Arc<dyn Spawner>,
     writer: Uuid,
+    views: Option<Arc<dyn ViewStore>>,
     settings: Settings,
 }
 
@@ -53,8 +57,9 @@ impl EngineBuilder {
             opening_streams: 4_096,
             subscribers: 1_024,
             chunk: 10_000,
+            look_for_others: Some(Duration::from_millis(500)),
         };
-        Self { store, transport, directory, clock, spawner, writer, settings }
+        Self { store, transport, directory, clock, spawner, writer, views: None, settings }
     }
 
     /// What this engine is known by among all that ever wrote to the store (E13); a random UUID
@@ -62,6 +67,23 @@ impl EngineBuilder {
     /// to do the same twice.
     pub fn writer(mut self, writer: Uuid) -> Self {
         self.writer = writer;
+        self
+    }
+
+    /// Where the rows are kept that lists and pages are answered from: a file, such as
+    /// `hedgerow_sqlite::SqliteViews`, or [`MemoryViews`](crate::view::MemoryViews), which reads the
+    /// whole log at each start. The engine follows the log into them by itself. Without any, such
+    /// questions are refused with [`EngineError::NoRows`].
+    pub fn views(mut self, rows: Arc<dyn ViewStore>) -> Self {
+        self.views = Some(rows);
+        self
+    }
+
+    /// After how long, with nothing recorded here, the log is looked at for what another engine or
+    /// program wrote to the same store, for rows and for subscribers; default half a second. `None`:
+    /// never, where nobody else writes to it.
+    pub fn look_for_others(mut self, pause: Option<Duration>) -> Self {
+        self.settings.look_for_others = pause;
         self
     }
 
@@ -153,9 +175,15 @@ impl EngineBuilder {
             registry.streams.insert(key, StreamState::Loading);
         }
         let counters = Arc::new(Counters::default());
+        let appends = Arc::new(Signal::default());
+        let counted = Counted {
+            inner: self.store,
+            counters: Arc::clone(&counters),
+            appends: Arc::clone(&appends),
+        };
         let engine = Engine {
             shared: Arc::new(Shared {
-                store: Arc::new(Counted { inner: self.store, counters: Arc::clone(&counters) }),
+                store: Arc::new(counted),
                 transport: self.transport,
                 directory: self.directory,
                 clock,
@@ -164,9 +192,15 @@ impl EngineBuilder {
                 writer: self.writer,
                 counters,
                 registry: Mutex::new(registry),
+                appends,
+                rows: self.views.clone().map(Rows::new),
+                background: Mutex::new(Vec::new()),
                 subscribers: Mutex::new(Vec::new()),
             }),
         };
+        if let Some(rows) = self.views {
+            Shared::follow(&engine.shared, rows);
+        }
         for stream in active {
             match engine.load(&stream.tenant, stream.stream).await {
                 Err(EngineError::Store(error)) => {

@@ -299,6 +299,15 @@ impl Engine {
         for ended in ends.collect::<Vec<_>>() {
             let _ = ended.await;
         }
+        // Nothing is recorded any more: what follows the log comes to its end.
+        self.shared.appends.end();
+        if let Some(rows) = &self.shared.rows {
+            rows.stop();
+        }
+        let background = std::mem::take(&mut *self.shared.background());
+        for ended in background {
+            let _ = ended.await;
+        }
     }
 
     pub(crate) fn accepting(&self) -> Result<Timestamp, EngineError> {

@@ -6,6 +6,7 @@ use hedgerow_core::{
 };
 
 use crate::store::StoreError;
+use crate::view::AskError;
 
 /// Why the engine did not do what it was asked. Nothing was recorded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -108,6 +109,14 @@ pub enum EngineError {
         /// How many may be.
         most: usize,
     },
+    /// There is nothing that lists and pages could be answered from.
+    #[error(
+        "this engine was put together without rows, which questions are answered from: give EngineBuilder::views a place for them"
+    )]
+    NoRows,
+    /// The rows cannot be read, or the question was not one.
+    #[error(transparent)]
+    Rows(#[from] AskError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -128,6 +137,7 @@ impl EngineError {
                 | Self::Busy
                 | Self::TooManyOpening { .. }
                 | Self::TooManySubscribers { .. }
+                | Self::Rows(AskError::Rows(_))
                 | Self::Store(_)
                 | Self::ShuttingDown
         )

@@ -1,17 +1,18 @@
-//! What users ask of campaigns at work: how one stands at this moment, its targets, what is out of
-//! service. Lists and pages come from [`view`](crate::view), which wakes no campaign.
+//! What users ask of campaigns at work: how one stands at this moment, what a target waits for, what
+//! is out of service. No question wakes a campaign: of one that is not in memory the rows tell
+//! (`lists`).
 
 use hedgerow_core::{
-    Campaign, CampaignId, CampaignStatus, DeviceId, FailureReason, ManualUpdate, OperationId,
-    Outcome, RolloutLimits, Settlement, StoredEvent, StreamId, TargetCounts, TargetStatus,
-    TargetView, TenantId, Timestamp, Why, event::CampaignEvent,
+    Campaign, CampaignId, CampaignStatus, DeviceId, Hold, HoldReason, ManualUpdate, OperationId,
+    Outcome, Phase, RolloutLimits, StreamId, TargetCounts, TargetStatus, TenantId, Timestamp, Why,
 };
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
+use crate::live::Live;
 use crate::registry::StreamState;
-use crate::store::StreamSummary;
-use crate::store::checksum::Chain;
-use crate::{Engine, EngineError, LoadError};
+use crate::streams::Asked;
+use crate::view::{CampaignEntry, TargetEntry};
+use crate::{Engine, EngineError, LoadError, manual_update_at};
 
 /// How a campaign stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -67,114 +68,84 @@ impl Progress {
             events: campaign.version(),
         }
     }
-}
 
-/// Which targets are wanted; `None` lets everything pass. Read from outside, a key that is not
-/// known is an error.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct TargetFilter {
-    /// Only those of this status.
-    pub status: Option<TargetStatus>,
-    /// Only those that failed for this reason.
-    pub reason: Option<FailureReason>,
-    /// Only those behind this place in the snapshot; the `next` of the page before.
-    pub after: Option<u32>,
-    /// At most so many; at most 10,000 are given at once.
-    pub limit: usize,
-}
-
-impl Default for TargetFilter {
-    fn default() -> Self {
-        Self { status: None, reason: None, after: None, limit: 1_000 }
+    /// Of a row, which knows of no transport.
+    fn of_row(entry: &CampaignEntry) -> Self {
+        let definition = &entry.definition;
+        Self {
+            campaign: entry.campaign,
+            name: definition.name.to_string(),
+            version: definition.base_image.version.to_string(),
+            status: entry.status,
+            outcome: entry.outcome,
+            targets: entry.targets,
+            contradictions: entry.contradictions,
+            limits: definition.rollout.limits().clone(),
+            transport_is_down: false,
+            created_at: entry.created_at,
+            scheduled_at: entry.scheduled_at,
+            started_at: entry.started_at,
+            finished_at: entry.finished_at,
+            events: entry.events,
+        }
     }
 }
 
-/// A page of targets.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct TargetPage {
-    /// The targets, in snapshot order.
-    pub targets: Vec<TargetView>,
-    /// To be given as `after` for the next page; `None`: this is the last one.
-    pub next: Option<u32>,
+impl From<&Campaign> for Progress {
+    /// As the log tells; what the transport does is in no log.
+    fn from(campaign: &Campaign) -> Self {
+        Self::of(campaign, false)
+    }
 }
 
-fn page(campaign: &Campaign, filter: &TargetFilter) -> TargetPage {
-    let wanted = |target: &TargetView| {
-        filter.status.is_none_or(|status| target.status == status)
-            && filter.reason.is_none_or(|reason| target.settlement == Settlement::Failed(reason))
-    };
-    let limit = filter.limit.clamp(1, 10_000);
-    let from = filter.after.map_or(0, |after| after.saturating_add(1));
-    let mut targets = Vec::new();
-    let mut next = None;
-    let mut last = 0;
-    for (place, target) in (0_u32..).zip(campaign.targets()).skip(from as usize) {
-        if !wanted(&target) {
-            continue;
+/// Why a target of a campaign that is not at work stands as it does.
+fn why(entry: &CampaignEntry, target: &TargetEntry) -> Why {
+    match target.status {
+        TargetStatus::Idle => Why::Held(Hold {
+            reason: match entry.status {
+                CampaignStatus::Scheduled => HoldReason::Scheduled,
+                CampaignStatus::Idle => HoldReason::SelectingTargets,
+                CampaignStatus::InProgress => HoldReason::Recovering,
+                CampaignStatus::Pausing | CampaignStatus::Paused => HoldReason::Paused,
+                CampaignStatus::Finished | CampaignStatus::Deleted => HoldReason::Ended,
+            },
+            until: entry.scheduled_at.filter(|_| entry.status == CampaignStatus::Scheduled),
+        }),
+        TargetStatus::InProgress => {
+            let operation = target.details.as_ref().and_then(|details| details.operation.as_ref());
+            Why::InProgress { phase: operation.map_or(Phase::Pending, |operation| operation.phase) }
         }
-        if targets.len() == limit {
-            next = Some(last);
-            break;
-        }
-        targets.push(target);
-        last = place;
+        _ => Why::Settled { settlement: target.settlement },
     }
-    TargetPage { targets, next }
 }
 
 impl Engine {
-    /// How a campaign stands.
+    /// How a campaign stands. One at work tells of this very moment, and whether its transport is
+    /// down; of another one the [rows](crate::EngineBuilder::views) tell.
     ///
     /// # Errors
-    /// [`EngineError::UnknownStream`], [`EngineError::Quarantined`], [`EngineError::Store`].
+    /// [`EngineError::UnknownStream`], [`EngineError::Removed`], [`EngineError::Quarantined`];
+    /// [`EngineError::NotReady`] while the rows do not show it yet; [`EngineError::NoRows`] of one that is not at work, with
+    /// [`EngineError::Rows`] and [`EngineError::Store`].
     pub async fn progress(
         &self,
         tenant: &TenantId,
         id: CampaignId,
     ) -> Result<Progress, EngineError> {
         let stream = StreamId::Campaign(id);
-        let look = |live: &crate::live::Live| {
+        let look = |live: &Live| {
             live.campaign().map(|live| Progress::of(live.campaign(), live.knows_of_outage()))
         };
-        self.look(tenant, stream, look).await?.ok_or(EngineError::UnknownStream { stream })
-    }
-
-    /// The targets of a campaign, filtered and page by page.
-    ///
-    /// # Errors
-    /// As [`Engine::progress`].
-    pub async fn targets(
-        &self,
-        tenant: &TenantId,
-        id: CampaignId,
-        filter: TargetFilter,
-    ) -> Result<TargetPage, EngineError> {
-        let stream = StreamId::Campaign(id);
-        let look = move |live: &crate::live::Live| {
-            live.campaign().map(|live| page(live.campaign(), &filter))
-        };
-        self.look(tenant, stream, look).await?.ok_or(EngineError::UnknownStream { stream })
-    }
-
-    /// Why targets of a campaign failed, with the number of each reason.
-    ///
-    /// # Errors
-    /// As [`Engine::progress`].
-    pub async fn failure_reasons(
-        &self,
-        tenant: &TenantId,
-        id: CampaignId,
-    ) -> Result<Vec<(FailureReason, u32)>, EngineError> {
-        let stream = StreamId::Campaign(id);
-        let look =
-            |live: &crate::live::Live| live.campaign().map(|l| l.campaign().failure_reasons());
-        self.look(tenant, stream, look).await?.ok_or(EngineError::UnknownStream { stream })
+        let asked = self.look_at_work(tenant, stream, look).await?;
+        if let Asked::Answered(Some(progress)) = asked {
+            return Ok(progress);
+        }
+        Ok(Progress::of_row(&self.not_at_work(tenant, id, asked).await?))
     }
 
     /// What a device's target does now, and if it waits, what for and until when (P2). `None`: the
-    /// device is none of the campaign's targets.
+    /// device is none of the campaign's targets. As for [`Engine::progress`], of a campaign that is
+    /// not at work the rows tell.
     ///
     /// # Errors
     /// As [`Engine::progress`].
@@ -186,68 +157,56 @@ impl Engine {
     ) -> Result<Option<Why>, EngineError> {
         let stream = StreamId::Campaign(id);
         let now = self.shared.now();
-        let look =
-            move |live: &crate::live::Live| live.campaign().map(|live| live.why(device, now));
-        self.look(tenant, stream, look).await?.ok_or(EngineError::UnknownStream { stream })
+        let look = move |live: &Live| live.campaign().map(|live| live.why(device, now));
+        let asked = self.look_at_work(tenant, stream, look).await?;
+        if let Asked::Answered(Some(why)) = asked {
+            return Ok(why);
+        }
+        let entry = self.not_at_work(tenant, id, asked).await?;
+        let target = self.shared.views().await?.target(tenant, id, device).await?;
+        Ok(target.map(|target| why(&entry, &target)))
     }
 
-    /// Everything that was recorded about one device in a campaign, in order.
+    /// A copy of the state of a campaign at work, as of its last commit: to look closely at one
+    /// campaign, or to compare it with the log (E1). It has every target. `None`: it is not at work.
     ///
     /// # Errors
-    /// [`EngineError::Store`], or [`EngineError::Quarantined`] for an event that cannot be read.
-    pub async fn history(
+    /// [`EngineError::Quarantined`], [`EngineError::Busy`], [`EngineError::Store`] while the store
+    /// fails.
+    pub async fn state(
         &self,
         tenant: &TenantId,
         id: CampaignId,
-        device: DeviceId,
-    ) -> Result<Vec<StoredEvent>, EngineError> {
-        let stream = StreamId::Campaign(id);
-        let mut history = Vec::new();
-        let mut chain = Chain::default();
-        loop {
-            let after = chain.version();
-            let page = self.shared.store.read_stream(tenant, stream, after, 10_000).await?;
-            if page.is_empty() {
-                return Ok(history);
-            }
-            for stored in page {
-                chain.check(&stored).map_err(|error| EngineError::Quarantined {
-                    stream,
-                    cause: Box::new(LoadError::Store(error)),
-                })?;
-                let event = CampaignEvent::from_stored(&stored).map_err(|error| {
-                    EngineError::Quarantined { stream, cause: Box::new(LoadError::Event(error)) }
-                })?;
-                if event.device() == Some(device) {
-                    history.push(stored);
-                }
-            }
+    ) -> Result<Option<Campaign>, EngineError> {
+        let look = |live: &Live| live.campaign().map(|live| live.campaign().clone());
+        match self.look_at_work(tenant, StreamId::Campaign(id), look).await? {
+            Asked::Answered(state) => Ok(state),
+            Asked::Loading | Asked::NotAtWork => Ok(None),
         }
     }
 
-    /// How a manual update stands; `None`: there is none with that operation.
+    /// How a manual update stands; `None`: there is none with that operation. One that is not at work
+    /// is read from the log, which has few events of it.
     ///
     /// # Errors
-    /// [`EngineError::Quarantined`], [`EngineError::Store`].
+    /// [`EngineError::Quarantined`], [`EngineError::Store`], [`EngineError::NotReady`] while it is
+    /// being loaded.
     pub async fn manual_update(
         &self,
         tenant: &TenantId,
         id: OperationId,
     ) -> Result<Option<ManualUpdate>, EngineError> {
-        let look = |live: &crate::live::Live| live.manual().map(|live| live.update().clone());
-        match self.look(tenant, StreamId::ManualUpdate(id), look).await {
-            Err(EngineError::UnknownStream { .. }) => Ok(None),
-            other => other,
+        let stream = StreamId::ManualUpdate(id);
+        let look = |live: &Live| live.manual().map(|live| live.update().clone());
+        match self.look_at_work(tenant, stream, look).await? {
+            Asked::Answered(update) => return Ok(update),
+            Asked::Loading => return Err(EngineError::NotReady { stream }),
+            Asked::NotAtWork => {}
         }
-    }
-
-    /// The streams of a tenant, in the order in which they were created.
-    ///
-    /// # Errors
-    /// [`EngineError::Store`].
-    pub async fn streams(&self, tenant: &TenantId) -> Result<Vec<StreamSummary>, EngineError> {
-        let streams = self.shared.store.streams().await?;
-        Ok(streams.into_iter().filter(|stream| stream.tenant == *tenant).collect())
+        manual_update_at(&*self.shared.store, tenant, id, None).await.map_err(|error| match error {
+            LoadError::Store(error) if error.may_pass() => error.into(),
+            cause => EngineError::Quarantined { stream, cause: Box::new(cause) },
+        })
     }
 
     /// The streams of a tenant that are out of service, and why (D21).
@@ -263,5 +222,51 @@ impl Engine {
                 _ => None,
             })
             .collect()
+    }
+
+    /// A campaign that is not at work, as the rows show it.
+    async fn not_at_work<T>(
+        &self,
+        tenant: &TenantId,
+        id: CampaignId,
+        asked: Asked<T>,
+    ) -> Result<CampaignEntry, EngineError> {
+        let stream = StreamId::Campaign(id);
+        let shown = match self.shared.views().await {
+            Ok(views) => views.campaign(tenant, id).await?,
+            Err(_) if matches!(asked, Asked::Loading) => {
+                return Err(EngineError::NotReady { stream });
+            }
+            Err(no_rows) => {
+                self.accepting()?;
+                return Err(if self.is_there(tenant, stream).await? {
+                    no_rows
+                } else {
+                    EngineError::UnknownStream { stream }
+                });
+            }
+        };
+        if let Some(shown) = shown {
+            return Ok(shown);
+        }
+        // Rows may be behind, and what is not in the log either is unknown.
+        Err(if self.is_there(tenant, stream).await? {
+            EngineError::NotReady { stream }
+        } else {
+            EngineError::UnknownStream { stream }
+        })
+    }
+
+    /// Whether the log has a stream.
+    ///
+    /// # Errors
+    /// [`EngineError::Removed`] if it had, [`EngineError::Store`].
+    async fn is_there(&self, tenant: &TenantId, stream: StreamId) -> Result<bool, EngineError> {
+        let store = &self.shared.store;
+        let is_there = !store.read_stream(tenant, stream, 0, 1).await?.is_empty();
+        if !is_there && store.removed(tenant, stream).await?.is_some() {
+            return Err(EngineError::Removed { stream });
+        }
+        Ok(is_there)
     }
 }

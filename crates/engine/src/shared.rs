@@ -1,15 +1,19 @@
 //! What every task of an engine has at hand: the ports, the settings, the registry, subscribers.
 
+use std::pin::pin;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use futures::channel::mpsc;
+use futures::channel::{mpsc, oneshot};
+use futures::future::select;
 use hedgerow_core::{DeviceFact, DeviceId, Input, StreamId, TenantId, Timestamp};
 use uuid::Uuid;
 
 use crate::inbox::Message;
 use crate::ports::{DeviceTransport, FleetDirectory, Spawner};
 use crate::registry::Registry;
+use crate::rows::Rows;
+use crate::signal::Signal;
 use crate::stats::Counters;
 use crate::store::EventStore;
 use crate::subscription::RecordedEvent;
@@ -29,6 +33,8 @@ pub(crate) struct Settings {
     pub(crate) subscribers: usize,
     /// Devices of one chunk of a snapshot or of one look-up of presence.
     pub(crate) chunk: usize,
+    /// After how long the log is looked at for events of other programs; `None`: never.
+    pub(crate) look_for_others: Option<Duration>,
 }
 
 pub(crate) struct Shared {
@@ -42,6 +48,12 @@ pub(crate) struct Shared {
     pub(crate) writer: Uuid,
     pub(crate) counters: Arc<Counters>,
     pub(crate) registry: Mutex<Registry>,
+    /// How many appends have ended, whatever came of them; over when the engine has stopped.
+    pub(crate) appends: Arc<Signal>,
+    /// What questions are answered from.
+    pub(crate) rows: Option<Rows>,
+    /// Ends of what goes on beside the streams, for whoever stops the engine.
+    pub(crate) background: Mutex<Vec<oneshot::Receiver<()>>>,
     /// Each with the tenant whose events it gets (D21).
     pub(crate) subscribers: Mutex<Vec<(TenantId, mpsc::Sender<RecordedEvent>)>>,
 }
@@ -57,6 +69,20 @@ impl Shared {
         &self,
     ) -> MutexGuard<'_, Vec<(TenantId, mpsc::Sender<RecordedEvent>)>> {
         self.subscribers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn background(&self) -> MutexGuard<'_, Vec<oneshot::Receiver<()>>> {
+        self.background.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends when more appends have ended than those, when it is time to look for those of other
+    /// programs, or when the engine stops.
+    pub(crate) async fn recorded_beyond(&self, appends: u64) {
+        let recorded = pin!(self.appends.beyond(appends));
+        match self.settings.look_for_others {
+            Some(pause) => drop(select(recorded, self.clock.sleep(pause)).await),
+            None => recorded.await,
+        }
     }
 
     pub(crate) fn now(&self) -> Timestamp {

@@ -15,6 +15,8 @@ use crate::Engine;
 use crate::inbox::Answer;
 use crate::ports::BoxFuture;
 use crate::registry::StreamState;
+use crate::rows::RowStats;
+use crate::signal::Signal;
 use crate::store::{AppendError, EventStore, StoreLayer, StreamAppend};
 
 /// Events that send a request again.
@@ -79,6 +81,8 @@ pub struct EngineStats {
     pub waiting: u64,
     /// Messages that wait in the fullest inbox.
     pub waiting_in_fullest: u64,
+    /// How far the rows are that questions are answered from; `None`: there are none.
+    pub rows: Option<RowStats>,
 }
 
 /// Calls of the transport and of the directory that failed, by class.
@@ -264,6 +268,9 @@ impl Engine {
             appends_failed: read(&counters.appends_failed),
             ..EngineStats::default()
         };
+        if let Some(rows) = &self.shared.rows {
+            stats.rows = Some(rows.stats(self.shared.appends.number(), self.now()));
+        }
         for state in self.shared.registry().streams.values() {
             let StreamState::Loaded(inbox) = state else { continue };
             let waiting = inbox.waiting() as u64;
@@ -275,10 +282,11 @@ impl Engine {
     }
 }
 
-/// The store of an engine, which counts what is appended.
+/// The store of an engine, which counts what is appended and wakes those who follow the log.
 pub(crate) struct Counted {
     pub(crate) inner: Arc<dyn EventStore>,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) appends: Arc<Signal>,
 }
 
 /// What there is to count of an append.
@@ -334,6 +342,8 @@ impl StoreLayer for Counted {
             if outcome.is_ok() {
                 appended.tell();
             }
+            // Also one that failed may have been written.
+            self.appends.raise();
             outcome
         }
         .boxed()

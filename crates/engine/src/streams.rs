@@ -1,5 +1,5 @@
-//! Reaching a stream: the task that runs it is told or asked; one that is not in memory is loaded
-//! first.
+//! Reaching a stream: the task that runs it is told or asked. One that is not in memory is loaded
+//! before it is told something, and is not asked: only commands and reports wake a stream.
 
 use futures::channel::oneshot;
 use hedgerow_core::{Input, StreamId, TenantId};
@@ -15,20 +15,56 @@ use crate::{Engine, EngineError, LoadError, load};
 /// How often a task that ended just when it was told something is looked for again.
 const TRIES: usize = 3;
 
+/// What a question to a stream at work comes to.
+pub(crate) enum Asked<T> {
+    /// It has answered.
+    Answered(T),
+    /// It is being loaded.
+    Loading,
+    /// It is not in memory.
+    NotAtWork,
+}
+
 impl Engine {
     /// Sends an input to a stream, loading it if need be, and waits for the answer.
     pub(crate) async fn tell(&self, tenant: &TenantId, stream: StreamId, input: Input) -> Answer {
         self.ask(tenant, stream, || Message::asking(input.clone())).await
     }
 
-    /// Looks at the state of a stream as of its last commit.
-    pub(crate) async fn look<T: Send + 'static>(
+    /// Looks at the state of a stream at work as of its last commit; wakes none.
+    pub(crate) async fn look_at_work<T: Send + 'static>(
         &self,
         tenant: &TenantId,
         stream: StreamId,
         look: impl Fn(&Live) -> T + Clone + Send + 'static,
-    ) -> Result<T, EngineError> {
-        self.ask(tenant, stream, || Message::looking(look.clone())).await
+    ) -> Result<Asked<T>, EngineError> {
+        let (inbox, answered): (_, oneshot::Receiver<Result<T, EngineError>>) = {
+            let registry = self.shared.registry();
+            match registry.streams.get(&(tenant.clone(), stream)) {
+                None => return Ok(Asked::NotAtWork),
+                Some(StreamState::Loading) => return Ok(Asked::Loading),
+                Some(StreamState::Quarantined(cause)) => {
+                    let cause = Box::new(cause.clone());
+                    return Err(EngineError::Quarantined { stream, cause });
+                }
+                Some(StreamState::Loaded(inbox)) => {
+                    let (message, answered) = Message::looking(look);
+                    (inbox.tell(message), answered)
+                }
+            }
+        };
+        match inbox {
+            Ok(()) => match answered.await {
+                Ok(answer) => answer.map(Asked::Answered),
+                // It left the memory before it looked at the question.
+                Err(_) => Ok(Asked::NotAtWork),
+            },
+            Err(Undelivered::Full) => {
+                self.shared.counters.refused_message();
+                Err(EngineError::Busy)
+            }
+            Err(Undelivered::Gone) => Ok(Asked::NotAtWork),
+        }
     }
 
     /// Sends a message, which is made anew for each try, and waits for the answer.

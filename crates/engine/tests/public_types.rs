@@ -11,9 +11,10 @@ use hedgerow_engine::store::memory::MemoryStore;
 use hedgerow_engine::store::{
     AppendError, Claim, EventStore, StateSnapshot, StoreError, StreamAppend, StreamSummary,
 };
+use hedgerow_engine::view::{CampaignQuery, TargetEntries, TargetQuery};
 use hedgerow_engine::{
     Engine, EngineBuilder, EngineError, EngineStats, LoadError, ManualUpdateRequest, Observation,
-    Progress, RecordedEvent, Subscription, TargetFilter, TargetPage, campaign_at, manual_update_at,
+    Progress, RecordedEvent, Subscription, campaign_at, manual_update_at,
 };
 
 fn is_shared<T: Send + Sync + Clone + Debug + 'static>() {}
@@ -41,8 +42,8 @@ trait EventStoreAndMore:
 #[test]
 fn values_may_be_cloned_compared_shown_and_sent_to_another_thread() {
     is_a_value::<EngineStats>();
-    is_a_value::<(Observation, ManualUpdateRequest, TargetFilter)>();
-    is_a_value::<(Progress, TargetPage, RecordedEvent)>();
+    is_a_value::<(Observation, ManualUpdateRequest, TargetQuery)>();
+    is_a_value::<(Progress, TargetEntries, RecordedEvent)>();
     is_a_value::<(StreamAppend, StreamSummary, StateSnapshot, Claim)>();
     is_an_error::<EngineError>();
     is_an_error::<LoadError>();
@@ -59,7 +60,8 @@ struct Arguments {
     edit: CampaignEdit,
     observation: Observation,
     request: ManualUpdateRequest,
-    filter: TargetFilter,
+    campaigns: CampaignQuery,
+    targets: TargetQuery,
 }
 
 fn awaits_everything(builder: EngineBuilder, engine: &Engine, with: Arguments) {
@@ -77,10 +79,16 @@ fn awaits_everything(builder: EngineBuilder, engine: &Engine, with: Arguments) {
     is_sent(engine.cancel_manual_update(tenant, operation));
     is_sent(engine.manual_update(tenant, operation));
     is_sent(engine.progress(tenant, campaign));
-    is_sent(engine.targets(tenant, campaign, with.filter));
-    is_sent(engine.history(tenant, campaign, device));
+    is_sent(engine.why(tenant, campaign, device));
+    is_sent(engine.state(tenant, campaign));
+    is_sent(engine.campaigns(tenant, &with.campaigns));
+    is_sent(engine.campaign(tenant, campaign));
+    is_sent(engine.definition(tenant, campaign));
     is_sent(engine.failure_reasons(tenant, campaign));
-    is_sent(engine.streams(tenant));
+    is_sent(engine.targets(tenant, campaign, &with.targets));
+    is_sent(engine.target(tenant, campaign, device));
+    is_sent(engine.device_history(tenant, device, None, 0));
+    is_sent(engine.counts_over_time(tenant, campaign, Default::default(), 2));
     is_sent(engine.shutdown());
     is_sent(engine.subscribe(tenant, 1).expect("room").next());
 }

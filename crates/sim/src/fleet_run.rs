@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
-use hedgerow_core::{TenantId, Timestamp};
+use hedgerow_core::{Campaign, CampaignId, StreamId, TenantId, Timestamp};
 use hedgerow_engine::store::{EventStore, StoreError};
-use hedgerow_engine::{Engine, EngineBuilder, Observation};
+use hedgerow_engine::{Engine, EngineBuilder, EngineError, Observation, campaign_at};
 
 use crate::blocking::BlockingStore;
 use crate::fleet::Fleet;
@@ -22,6 +22,9 @@ pub enum FleetRunError<K: std::error::Error> {
     /// The world could not be kept.
     #[error("the state of the simulated devices could not be kept: {0}")]
     Keep(K),
+    /// The engine refused.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
     /// The engine waits for something that does not come.
     #[error("the engine does not answer")]
     Stuck,
@@ -76,7 +79,8 @@ impl<K: KeepWorld> FleetRun<K> {
             Arc::new(clock.clone()),
             Arc::new(executor.spawner()),
         )
-        .concurrent_calls(100_000);
+        .concurrent_calls(100_000)
+        .look_for_others(None);
         let engine = executor.run(builder.start()).ok_or(FleetRunError::Stuck)??;
         Ok(Self { tenant, fleet, keeper, clock, executor, store, engine })
     }
@@ -104,6 +108,27 @@ impl<K: KeepWorld> FleetRun<K> {
         let answer = self.executor.run(ask);
         self.settle()?;
         answer.ok_or(FleetRunError::Stuck)
+    }
+
+    /// A campaign as it stands: from memory, or folded from the log if it has ended long ago. `None`:
+    /// there is none.
+    ///
+    /// # Errors
+    /// [`FleetRunError`] if the store failed or the log cannot be folded.
+    pub fn campaign(
+        &mut self,
+        id: CampaignId,
+    ) -> Result<Option<Campaign>, FleetRunError<K::Error>> {
+        let (engine, tenant) = (self.engine(), self.tenant.clone());
+        if let Some(state) = self.ask(async move { engine.state(&tenant, id).await })?? {
+            return Ok(Some(state));
+        }
+        let (store, tenant) = (self.store.clone(), self.tenant.clone());
+        let folded = self.ask(async move { campaign_at(&store, &tenant, id, None).await })?;
+        folded.map_err(|cause| {
+            let stream = StreamId::Campaign(id);
+            EngineError::Quarantined { stream, cause: Box::new(cause) }.into()
+        })
     }
 
     /// When something happens next.

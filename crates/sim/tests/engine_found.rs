@@ -2,12 +2,16 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use common::{Fault, Rig, Sent, definition, device, online_now, operation, seconds, tenant};
 use hedgerow_core::{
     CampaignEdit, CampaignStatus, Outcome, Presence, Reaction, ReportStatus, RequestAnswer,
     RunningOperations, TargetStatus, TransportError,
 };
-use hedgerow_engine::{Observation, TargetFilter};
+use hedgerow_engine::Observation;
+use hedgerow_engine::view::MemoryViews;
+use hedgerow_sim::runtime::Executor;
 
 #[test]
 fn d14_a_campaign_that_fails_gives_back_devices_whose_request_was_deferred() {
@@ -26,11 +30,7 @@ fn d14_a_campaign_that_fails_gives_back_devices_whose_request_was_deferred() {
     let late = rig.report(&engine, 1, operation(1, 1), ReportStatus::Success);
     assert_eq!(late, Ok(Reaction::Late));
     rig.pass(seconds(3_600));
-    let asked = engine.clone();
-    let targets = rig.run(async move {
-        asked.targets(&tenant(), common::campaign_id(1), TargetFilter::default()).await
-    });
-    assert_eq!(targets.unwrap().targets[0].status, TargetStatus::Idle);
+    assert_eq!(rig.targets(&engine, 1)[0].status, TargetStatus::Idle);
 }
 
 #[test]
@@ -123,7 +123,8 @@ fn d22_what_contradicts_an_outcome_is_seen_until_a_day_after_the_end_also_after_
     }
     assert_eq!(rig.progress(&engine, 1).outcome, Some(Outcome::Success));
     rig.pass(seconds(3_600));
-    let engine = rig.restart();
+    rig.executor = Executor::default();
+    let engine = rig.start_with(|builder| builder.views(Arc::new(MemoryViews::new())));
     rig.pass(seconds(60));
     for (number, version) in [(1, "1.0.0"), (2, "2.0.0")] {
         let gone = Presence::Offline;
@@ -133,11 +134,7 @@ fn d22_what_contradicts_an_outcome_is_seen_until_a_day_after_the_end_also_after_
         rig.observe(&engine, online_now(&rig, number)).unwrap();
     }
     rig.pass(seconds(120));
-    let asked = engine.clone();
-    let page = rig.run(async move {
-        asked.targets(&tenant(), common::campaign_id(1), TargetFilter::default()).await
-    });
-    let seen: Vec<_> = page.unwrap().targets.into_iter().map(|t| t.contradiction).collect();
+    let seen: Vec<_> = rig.targets(&engine, 1).into_iter().map(|t| t.contradiction).collect();
     assert_eq!(seen, [Some("1.0.0".to_owned()), None]);
     let progress = rig.progress(&engine, 1);
     assert_eq!((progress.contradictions, progress.targets.successful), (1, 2));

@@ -26,6 +26,14 @@ fn creates(rig: &mut Rig, engine: &Engine, number: u128) -> Result<(), EngineErr
     rig.run(async move { engine.create(&tenant(), campaign_id(number), definition(1), None).await })
 }
 
+fn pauses(
+    engine: &Engine,
+    id: CampaignId,
+) -> impl Future<Output = Result<(), EngineError>> + Send + 'static {
+    let engine = engine.clone();
+    async move { engine.pause(&tenant(), id).await }
+}
+
 fn looks(
     engine: &Engine,
     id: CampaignId,
@@ -62,21 +70,21 @@ fn as_many_streams_are_loaded_at_once_as_the_engine_was_built_for() {
     let mut rig = Rig::new(1);
     let engine = rig.start_with(|builder| builder.opening_streams(1));
     rig.store.set_reads_hang(true);
-    let first = looks(&engine, campaign_id(1));
+    let first = pauses(&engine, campaign_id(1));
     let mut first = Box::pin(first);
     assert!(first.as_mut().now_or_never().is_none(), "it is being loaded");
     let stream = StreamId::Campaign(campaign_id(1));
-    assert_eq!(rig.run(looks(&engine, campaign_id(1))), Err(EngineError::NotReady { stream }));
+    assert_eq!(rig.run(pauses(&engine, campaign_id(1))), Err(EngineError::NotReady { stream }));
     let refused = EngineError::TooManyOpening { most: 1 };
     assert!(refused.is_retryable());
-    assert_eq!(rig.run(looks(&engine, campaign_id(2))), Err(refused.clone()));
+    assert_eq!(rig.run(pauses(&engine, campaign_id(2))), Err(refused.clone()));
     assert_eq!(creates(&mut rig, &engine, 3), Err(refused));
     assert_eq!(engine.stats().refusals.opening, 2);
     // Whoever asked for it has gone: that leaves its place, and the stream is looked for anew.
     drop(first);
     rig.store.set_reads_hang(false);
     let unknown = Err(EngineError::UnknownStream { stream });
-    assert_eq!(rig.run(looks(&engine, campaign_id(1))), unknown);
+    assert_eq!(rig.run(pauses(&engine, campaign_id(1))), unknown);
     assert_eq!(creates(&mut rig, &engine, 3), Ok(()));
 }
 

@@ -12,7 +12,7 @@ use futures::future::{BoxFuture, FutureExt, ready};
 use hedgerow_core::*;
 use hedgerow_engine::ports::{DeviceTransport, FleetDirectory, tokio_runtime::TokioRuntime};
 use hedgerow_engine::{Engine, EngineBuilder, EngineError, Observation, Progress, Sighting};
-use hedgerow_sqlite::SqliteStore;
+use hedgerow_sqlite::{SqliteStore, SqliteViews};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -127,8 +127,11 @@ pub(crate) async fn serve(listener: TcpListener, file: &str) -> Result<(), Box<d
     let (store, fleet) = (Arc::new(SqliteStore::open(file)?), Arc::<Fleet>::default());
     let clock = Arc::new(TokioRuntime::new(tokio::runtime::Handle::current()));
     let (transport, directory) = (fleet.clone(), fleet.clone());
+    // ANCHOR: rows
+    let rows = Arc::new(SqliteViews::open(SqliteViews::beside(file))?);
     let ports = EngineBuilder::new(store, transport, directory, clock.clone(), clock);
-    let engine = ports.start().await?;
+    let engine = ports.views(rows).start().await?;
+    // ANCHOR_END: rows
     let service = Service { engine, fleet, tenant: "realm".parse()? };
     let router = Router::new()
         .route("/campaigns/{id}", get(progress).put(create))

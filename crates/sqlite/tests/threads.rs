@@ -268,7 +268,7 @@ fn e8_a_campaign_whose_creator_goes_away_while_the_file_is_busy_runs() {
     on_threads(2, async {
         let fleet = Fleet::new(1, "1.0.0");
         let store = Arc::new(SqliteStore::open(&path).expect("a new store"));
-        let engine = start(store, &fleet).await;
+        let engine = start(store.clone(), &fleet).await;
         // Another program (a backup, say) holds the file.
         let other = rusqlite::Connection::open(&path).expect("it can be opened");
         other.execute_batch("BEGIN IMMEDIATE").expect("it is free");
@@ -278,7 +278,7 @@ fn e8_a_campaign_whose_creator_goes_away_while_the_file_is_busy_runs() {
         assert!(waited.is_err(), "the append waits for the file");
         other.execute_batch("COMMIT").expect("it gives the file back");
         until(async || fleet.sent() == 1).await;
-        let streams = engine.streams(&tenant()).await.expect("they can be listed");
+        let streams = store.streams().await.expect("they can be listed");
         assert_eq!(streams.len(), 1);
         engine.shutdown().await;
     });

@@ -16,13 +16,15 @@ use hedgerow_astarte::{
 };
 use hedgerow_astarte_devices::{DeviceSettings, Devices, RegisteredDevice};
 use hedgerow_astarte_emulator::{Emulator, RealmKeys};
+use hedgerow_core::event::CampaignEvent;
 use hedgerow_core::{
     BaseImage, CampaignDefinition, CampaignId, Channel, DeviceId, GatePolicy, OperationLimits,
-    Outcome, PushRollout, RolloutLimits, RolloutMechanism, StoredEvent, TargetView, TenantId,
-    Version, WhenRunning,
+    Outcome, PushRollout, RolloutLimits, RolloutMechanism, StoredEvent, StreamId, TargetView,
+    TenantId, Version, WhenRunning,
 };
 use hedgerow_engine::ports::tokio_runtime::TokioRuntime;
-use hedgerow_engine::{Engine, EngineBuilder, Progress, TargetFilter};
+use hedgerow_engine::store::EventStore;
+use hedgerow_engine::{Engine, EngineBuilder, Progress};
 use hedgerow_sim::device::{DeviceProfile, Flavour, SimulatedDevice};
 use hedgerow_sqlite::SqliteStore;
 use tokio::net::TcpSocket;
@@ -306,19 +308,28 @@ impl Service {
     }
 
     pub async fn targets(&self) -> Vec<TargetView> {
-        let filter = TargetFilter::default();
-        let page = self.engine.targets(&tenant(), campaign(), filter).await;
-        page.expect("the campaign").targets
+        let state = self.engine.state(&tenant(), campaign()).await;
+        state.expect("an answer").expect("the campaign").targets().collect()
+    }
+
+    /// What was recorded about a device.
+    pub async fn history(&self, device: DeviceId) -> Vec<StoredEvent> {
+        let stream = StreamId::Campaign(campaign());
+        let log = self.store.read_stream(&tenant(), stream, 0, usize::MAX).await;
+        let is_its = |stored: &StoredEvent| {
+            let event = CampaignEvent::from_stored(stored);
+            event.is_ok_and(|event| event.device() == Some(device))
+        };
+        log.expect("the log").into_iter().filter(is_its).collect()
     }
 
     /// What was recorded about a device, to be read when something is wrong.
     pub async fn story(&self, device: DeviceId) -> String {
-        let history = self.engine.history(&tenant(), campaign(), device).await;
         let line = |stored: &StoredEvent| {
             let data = String::from_utf8_lossy(&stored.event.data);
             format!("{} {} {data}", stored.event.recorded_at, stored.event.event_type)
         };
-        history.expect("the campaign").iter().map(line).collect::<Vec<_>>().join("\n")
+        self.history(device).await.iter().map(line).collect::<Vec<_>>().join("\n")
     }
 
     pub async fn progress(&self) -> Progress {

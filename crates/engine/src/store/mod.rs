@@ -7,6 +7,7 @@
 
 pub mod checksum;
 pub mod conformance;
+mod end;
 mod layer;
 pub mod memory;
 pub mod retention;
@@ -17,6 +18,7 @@ use futures::FutureExt;
 use futures::future::ready;
 use hedgerow_core::{DeviceId, NewEvent, OperationId, StoredEvent, StreamId, TenantId, Timestamp};
 
+pub(crate) use end::end_of_log;
 pub use layer::StoreLayer;
 
 use self::retention::{ImportError, NotRemoved, StreamImport, StreamRemoval};

@@ -188,6 +188,34 @@ impl Views {
         Ok(Some(TargetEntries { targets: found, next }))
     }
 
+    /// The target that a device is of a campaign; `None`: it is none.
+    ///
+    /// # Errors
+    /// [`AskError`].
+    pub async fn target(
+        &self,
+        tenant: &TenantId,
+        id: CampaignId,
+        device: DeviceId,
+    ) -> Result<Option<TargetEntry>, AskError> {
+        let Some(row) = self.rows.get(vec![key::sums(tenant, id)]).await?.pop().flatten() else {
+            return Ok(None);
+        };
+        let chunks = u32::try_from(read::<Vec<Sums>>(&row)?.len()).unwrap_or(u32::MAX);
+        for chunk in 0..chunks {
+            let devices = self.rows.get(vec![key::devices(tenant, id, chunk)]).await?;
+            let Some(devices) = devices.into_iter().next().flatten() else { continue };
+            let mut devices = (chunk * CHUNK..).zip(devices.as_chunks::<16>().0);
+            if let Some((place, _)) = devices.find(|(_, found)| *found == device.as_bytes()) {
+                let only =
+                    TargetQuery { after: place.checked_sub(1), limit: 1, ..TargetQuery::default() };
+                let page = self.targets(tenant, id, &only).await?;
+                return Ok(page.and_then(|page| page.targets.into_iter().next()));
+            }
+        }
+        Ok(None)
+    }
+
     /// The operations of a device, of all campaigns and manual updates, the latest first, page by
     /// page.
     ///

@@ -76,6 +76,8 @@ pub struct Follower {
     /// Those whose logs cannot be read to their ends: what their rows show is from before (D21).
     unreadable: BTreeSet<Name>,
     steps: u64,
+    /// Whether the last step came to where the log ended then.
+    is_at_end: bool,
 }
 
 impl fmt::Debug for Follower {
@@ -97,6 +99,7 @@ impl Follower {
             streams: BTreeMap::new(),
             unreadable: BTreeSet::new(),
             steps: 0,
+            is_at_end: false,
         }
     }
 
@@ -104,6 +107,11 @@ impl Follower {
     #[must_use]
     pub fn position(&self) -> u64 {
         self.reached.map_or(0, |reached| reached.position)
+    }
+
+    /// Whether the last step came to where the log ended while it was made.
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.is_at_end
     }
 
     /// Goes on by one step, and says by how many events: none are left once that is 0. Rows of
@@ -177,6 +185,7 @@ impl Follower {
 
     async fn try_step(&mut self) -> Result<usize, Stopped> {
         self.steps += 1;
+        self.is_at_end = false;
         let mut changes = Changes::new();
         if !self.has_looked {
             self.reached = self.look().await?;
@@ -186,6 +195,7 @@ impl Follower {
         let from = self.reached;
         let mut position = from.map_or(0, |reached| reached.position);
         let (mut events, mut last) = (0, from.filter(|_| !changes.is_empty()));
+        let mut is_at_end = false;
         while events < STEP {
             let page = self.log.read_all(position, PAGE).await?;
             for stored in &page {
@@ -196,16 +206,20 @@ impl Follower {
             events += page.len();
             last = page.last().map(|stored| Reached::event(FORMAT, stored)).or(last);
             if page.len() < PAGE {
+                is_at_end = true;
                 break;
             }
         }
-        let Some(to) = last else { return Ok(0) };
+        let Some(to) = last else {
+            self.is_at_end = is_at_end;
+            return Ok(0);
+        };
         for (stream, _) in self.streams.values_mut() {
             stream.flush(&mut changes);
         }
         let rows = changes.into_iter().collect();
         self.views.write(Step { from, to, rows }).await?;
-        self.reached = Some(to);
+        (self.reached, self.is_at_end) = (Some(to), is_at_end);
         self.let_go();
         Ok(events)
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use hedgerow_core::{CampaignStatus, FailureReason, Outcome, Settlement, TargetStatus};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::row::TargetEntry;
 use super::standing::Standing;
@@ -61,8 +62,21 @@ impl std::str::FromStr for Cursor {
     }
 }
 
+impl Serialize for Cursor {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Cursor {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 /// In which order campaigns are listed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum CampaignOrder {
     /// Those that were created last come first.
     #[default]
@@ -73,8 +87,10 @@ pub enum CampaignOrder {
     Name,
 }
 
-/// Which campaigns are wanted; `None` lets everything pass.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Which campaigns are wanted; `None` lets everything pass. Read from outside, such as from a query in
+/// a URL, a key that is not known is an error.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct CampaignQuery {
     /// Only those of this status.
     pub status: Option<CampaignStatus>,
@@ -96,7 +112,7 @@ pub struct CampaignQuery {
 }
 
 /// A page of a list.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Page<T> {
     /// What is on it.
@@ -106,8 +122,10 @@ pub struct Page<T> {
     pub next: Option<Cursor>,
 }
 
-/// Which targets are wanted; `None` lets everything pass.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Which targets are wanted; `None` lets everything pass. Read from outside, a key that is not known
+/// is an error.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct TargetQuery {
     /// Only those of this status.
     pub status: Option<TargetStatus>,
@@ -129,7 +147,7 @@ impl TargetQuery {
 }
 
 /// A page of targets, in the order of the snapshot.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct TargetEntries {
     /// The targets.

@@ -15,7 +15,7 @@ use hedgerow_core::event::CampaignEvent;
 use hedgerow_core::{
     BaseImage, CampaignDefinition, CampaignId, Channel, DeviceId, OperationId, OperationLimits,
     OperationReport, Presence, PushRollout, ReportStatus, RequestAnswer, RequestId, RolloutLimits,
-    RolloutMechanism, StoredEvent, StreamId, SystemModelHandle, TenantId, Timestamp,
+    RolloutMechanism, StoredEvent, StreamId, SystemModelHandle, TargetView, TenantId, Timestamp,
     TransportError, WhenRunning,
 };
 use hedgerow_engine::store::memory::MemoryStore;
@@ -435,7 +435,8 @@ impl Rig {
             Arc::new(self.world.platform()),
             Arc::new(self.clock.clone()),
             Arc::new(self.executor.spawner()),
-        );
+        )
+        .look_for_others(None);
         self.run(set(builder).start()).expect("the store lists its streams")
     }
 
@@ -538,6 +539,13 @@ impl Rig {
         let engine = engine.clone();
         self.run(async move { engine.progress(&tenant(), campaign_id(number)).await })
             .expect("the campaign can be looked at")
+    }
+
+    /// The targets of a campaign at work, as the engine has them in memory.
+    pub fn targets(&mut self, engine: &Engine, number: u128) -> Vec<TargetView> {
+        let engine = engine.clone();
+        let state = self.run(async move { engine.state(&tenant(), campaign_id(number)).await });
+        state.expect("it can be looked at").expect("it is at work").targets().collect()
     }
 
     /// The whole log.

@@ -172,18 +172,14 @@ fn demo(args: &DemoArgs) -> Result<bool, DemoError> {
     let tenant = tenant();
     let id = campaign_id(&settings);
     let mut run = FleetRun::start(tenant.clone(), fleet, world, store, now)?;
-    let engine = run.engine();
-    let asked = tenant.clone();
-    let found = run.ask(async move { engine.progress(&asked, id).await })?;
-    match found {
-        Ok(progress) if !args.json => progress::say_it_goes_on(&db, &progress),
-        Ok(_) => {}
-        Err(EngineError::UnknownStream { .. }) => {
+    match run.campaign(id)? {
+        Some(campaign) if !args.json => progress::say_it_goes_on(&db, &Progress::from(&campaign)),
+        Some(_) => {}
+        None => {
             let (engine, asked) = (run.engine(), tenant.clone());
             let definition = definition(&settings, &plan);
             run.ask(async move { engine.create(&asked, id, definition, None).await })??;
         }
-        Err(error) => return Err(error.into()),
     }
 
     let pace = Pace::of(args, &settings);
@@ -191,7 +187,7 @@ fn demo(args: &DemoArgs) -> Result<bool, DemoError> {
     let progress = roll_out(&mut run, &tenant, id, pace, &mut display)?;
     display.finish(&progress);
     let real_time = began.elapsed();
-    let report = report::make(&mut run, &tenant, id, &progress, real_time, &db)?;
+    let report = report::make(&mut run, id, &progress, real_time, &db)?;
     output::print(|out| if args.json { report.print_json(out) } else { report.print(out) })?;
     Ok(progress.outcome == Some(hedgerow_core::Outcome::Success))
 }
@@ -206,7 +202,13 @@ fn roll_out(
 ) -> Result<Progress, DemoError> {
     loop {
         let (engine, tenant) = (run.engine(), tenant.clone());
-        let progress = run.ask(async move { engine.progress(&tenant, id).await })??;
+        let progress = match run.ask(async move { engine.progress(&tenant, id).await })? {
+            // One that has ended long ago is not in memory any more.
+            Err(EngineError::NoRows) => {
+                run.campaign(id)?.as_ref().map(Progress::from).ok_or(EngineError::NoRows)?
+            }
+            told => told?,
+        };
         display.show(&progress, run.now());
         if progress.outcome.is_some() && progress.targets.in_progress == 0 {
             return Ok(progress);

@@ -5,8 +5,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use hedgerow_core::{CampaignId, DeviceId, TargetCounts, TenantId};
-use hedgerow_engine::{Progress, TargetFilter};
+use hedgerow_core::{CampaignId, DeviceId, Settlement, TargetCounts};
+use hedgerow_engine::Progress;
 use hedgerow_sim::fleet_run::FleetRun;
 use serde::Serialize;
 
@@ -41,22 +41,19 @@ pub(super) struct Report {
 
 pub(super) fn make(
     run: &mut FleetRun<WorldFile>,
-    tenant: &TenantId,
     id: CampaignId,
     progress: &Progress,
     real_time: Duration,
     db: &Path,
 ) -> Result<Report, DemoError> {
-    let (engine, asked) = (run.engine(), tenant.clone());
-    let reasons = run.ask(async move { engine.failure_reasons(&asked, id).await })??;
     let mut failures = Vec::new();
-    for (reason, targets) in reasons {
-        let (engine, asked) = (run.engine(), tenant.clone());
-        let filter =
-            TargetFilter { reason: Some(reason), limit: EXAMPLES, ..TargetFilter::default() };
-        let page = run.ask(async move { engine.targets(&asked, id, filter).await })??;
-        let examples = page.targets.into_iter().map(|target| target.device).collect();
-        failures.push(Reason { name: reason.name(), targets, examples });
+    if let Some(campaign) = run.campaign(id)? {
+        for (reason, targets) in campaign.failure_reasons() {
+            let failed = Settlement::Failed(reason);
+            let examples = campaign.targets().filter(|target| target.settlement == failed);
+            let examples = examples.take(EXAMPLES).map(|target| target.device).collect();
+            failures.push(Reason { name: reason.name(), targets, examples });
+        }
     }
     let ended = progress.finished_at.unwrap_or(run.now()).max(run.now());
     Ok(Report {

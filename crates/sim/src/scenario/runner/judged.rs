@@ -4,14 +4,11 @@
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use hedgerow_core::{CampaignId, Reaction, StreamId, TenantId};
-use hedgerow_engine::{Engine, EngineError, Observation, TargetFilter};
+use hedgerow_engine::{Engine, EngineError, Observation};
 
 use super::Run;
 use crate::simulate::Invariant;
 use crate::simulate::check::Asked;
-
-/// More targets than a scenario has.
-const ALL_TARGETS: usize = 1_000_000;
 
 impl Run<'_> {
     /// Tells an engine something, and the judge what it was told and answered. `None`: it died
@@ -116,19 +113,15 @@ impl Run<'_> {
         }
     }
 
-    /// Compares every target that the engine shows with the fold of the log (E1).
+    /// Compares every target of the engine's state with the fold of the log (E1).
     fn compare_targets(&mut self, id: CampaignId) {
         let Some(engine) = self.engine.clone() else { return };
         let tenant = self.tenant.clone();
-        let filter = TargetFilter { limit: ALL_TARGETS, ..TargetFilter::default() };
-        let asked = async move {
-            let progress = engine.progress(&tenant, id).await?;
-            let page = engine.targets(&tenant, id, filter).await?;
-            Ok::<_, EngineError>((progress.events, page))
-        };
-        let Some(Ok((events, page))) = self.executor.run(asked) else { return };
+        let asked = async move { engine.state(&tenant, id).await };
+        let Some(Ok(Some(state))) = self.executor.run(asked) else { return };
+        let shown: Vec<_> = state.targets().collect();
         let world = &mut *self.platform.world();
         let now = world.moment().now;
-        world.judge.targets_shown(id, events, &page.targets, now);
+        world.judge.targets_shown(id, state.version(), &shown, now);
     }
 }

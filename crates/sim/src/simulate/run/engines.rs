@@ -79,6 +79,7 @@ impl Run<'_> {
         .concurrent_calls(self.calls)
         .call_timeout(CALL_TIMEOUT)
         .snapshot_every(self.setup.snapshot_every)
+        .look_for_others(None)
         .chunk(self.chunk);
         let started = executor.run(builder.start());
         self.world.inner().engines[slot].starting = false;

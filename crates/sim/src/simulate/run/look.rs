@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use hedgerow_core::{CampaignId, DeviceId, StreamId};
-use hedgerow_engine::{EngineError, TargetFilter};
+use hedgerow_engine::campaign_at;
 
 use super::{CLAIMS_EVERY, LATEST, Run};
 use crate::runtime::wait;
@@ -117,7 +117,6 @@ impl Run<'_> {
                 self.compare(tenant, id);
                 self.compare_targets(tenant, id);
             }
-            self.compare_streams(tenant);
         }
         let mut inner = self.world.inner();
         let now = inner.engine_now();
@@ -202,36 +201,21 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Compares the streams that the engine lists with those of the log (D21).
-    fn compare_streams(&mut self, tenant: usize) {
-        let Some(engine) = self.slots[0].engine.clone() else { return };
-        let of = cast::tenant(tenant);
-        let asked = async move { engine.streams(&of).await };
-        let Some(Ok(listed)) = self.slots[0].executor.run(asked) else { return };
-        let mut inner = self.world.inner();
-        let now = inner.engine_now();
-        let judge = inner.judges.of(tenant);
-        let differs =
-            listed.iter().find(|listed| judge.version_of(listed.stream) != listed.version);
-        if let Some(listed) = differs {
-            let message = format!("it lists {listed:?}, which this tenant does not have so");
-            judge.broken((Invariant::Tenants, message), now, Some(listed.stream), None);
-        }
-    }
-
-    /// Compares every target that the engine shows with the fold of the log (E1).
+    /// Compares every target of the engine's state with the fold of the log (E1). What it would load
+    /// again if it were told something is compared where it is not in memory.
     fn compare_targets(&mut self, tenant: usize, id: CampaignId) {
         let Some(engine) = self.slots[0].engine.clone() else { return };
-        let of = cast::tenant(tenant);
-        let filter = TargetFilter { limit: 10_000, ..TargetFilter::default() };
-        let asked = async move {
-            let progress = engine.progress(&of, id).await?;
-            let page = engine.targets(&of, id, filter).await?;
-            Ok::<_, EngineError>((progress.events, page))
+        let (of, asked) = (cast::tenant(tenant), cast::tenant(tenant));
+        let state = self.slots[0].executor.run(async move { engine.state(&asked, id).await });
+        let state = match state {
+            Some(Ok(Some(state))) => Some(state),
+            Some(Ok(None)) => wait(campaign_at(&*self.store, &of, id, None)).ok().flatten(),
+            Some(Err(_)) | None => None,
         };
-        let Some(Ok((events, page))) = self.slots[0].executor.run(asked) else { return };
+        let Some(state) = state else { return };
+        let shown: Vec<_> = state.targets().collect();
         let mut inner = self.world.inner();
         let now = inner.engine_now();
-        inner.judges.of(tenant).targets_shown(id, events, &page.targets, now);
+        inner.judges.of(tenant).targets_shown(id, state.version(), &shown, now);
     }
 }

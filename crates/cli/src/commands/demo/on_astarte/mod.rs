@@ -23,6 +23,7 @@ use hedgerow_core::{
 };
 use hedgerow_engine::ports::tokio_runtime::TokioRuntime;
 use hedgerow_engine::store::StoreError;
+use hedgerow_engine::view::MemoryViews;
 use hedgerow_engine::{Engine, EngineBuilder, EngineError, Progress};
 use hedgerow_sqlite::{OpenError, SqliteStore};
 use indicatif::ProgressBar;
@@ -140,8 +141,9 @@ async fn roll_out(args: &DemoArgs, devices: u32, db: &Path) -> Result<bool, Asta
     let fleet = AstarteFleet::new(world.astarte.clone(), source);
     let runtime = Arc::new(TokioRuntime::new(tokio::runtime::Handle::current()));
     let (clock, transport) = (Arc::clone(&runtime), Arc::new(world.astarte.clone()));
-    let engine =
-        EngineBuilder::new(store.clone(), transport, Arc::new(fleet), clock, runtime).start();
+    let engine = EngineBuilder::new(store.clone(), transport, Arc::new(fleet), clock, runtime)
+        .views(Arc::new(MemoryViews::new()))
+        .start();
     let engine = engine.await?;
     let reconciler = Reconciler::new(world.astarte.clone(), engine.clone());
     let rounds = reconciler.clone();
@@ -160,7 +162,7 @@ async fn roll_out(args: &DemoArgs, devices: u32, db: &Path) -> Result<bool, Asta
     ));
     engine.create(&tenant, id, definition(max_pending), None).await?;
     let progress = follow(&engine, &tenant, id, devices, quiet).await?;
-    let reasons = engine.failure_reasons(&tenant, id).await?;
+    let reasons = engine.failure_reasons(&tenant, id).await?.unwrap_or_default();
 
     fleet.stop().await;
     emulator.shutdown().await;

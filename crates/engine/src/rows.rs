@@ -1,0 +1,224 @@
+//! The rows of an engine: made by a task of its own that follows the log, woken by what the engine
+//! records, and waited for by whoever asks after a command.
+
+use std::pin::pin;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::channel::oneshot;
+use futures::future::select;
+use hedgerow_core::Timestamp;
+use serde::Serialize;
+
+use crate::EngineError;
+use crate::ports::BoxFuture;
+use crate::shared::Shared;
+use crate::signal::Signal;
+use crate::store::end_of_log;
+use crate::sync::{Mutex, MutexGuard};
+use crate::view::{FollowError, Follower, ViewStore, Views};
+
+/// So long the follower rests between two steps, unless somebody asks: what is recorded meanwhile is
+/// one step, not many.
+const REST: Duration = Duration::from_millis(20);
+/// How long it rests after a failure, at first and at most.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// So long a question waits for what the engine had recorded before.
+const OWN_WAIT: Duration = Duration::from_secs(1);
+/// So long an engine that stops goes on making rows.
+const LAST_STEPS: Duration = Duration::from_secs(5);
+
+/// How far the rows of an engine are, as of the last look at them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct RowStats {
+    /// Up to which position of the log rows are made.
+    pub position: u64,
+    /// The highest position of the log that was seen.
+    pub log_position: u64,
+    /// Appends of this engine that are in no row yet.
+    pub appends_behind: u64,
+    /// For how long rows have been behind what this engine has recorded, in milliseconds; 0: they are
+    /// not.
+    pub behind_ms: u64,
+    /// The longest that they were, since the engine started and rows had reached the log's end once.
+    pub longest_behind_ms: u64,
+    /// How often rows could not be made, each tried again after a pause.
+    pub failures: u64,
+}
+
+/// What an engine has to answer from.
+pub(crate) struct Rows {
+    pub(crate) views: Views,
+    /// How many appends of the engine are in the rows.
+    followed: Signal,
+    /// How often somebody waited for rows.
+    wanted: Signal,
+    standing: Mutex<Standing>,
+}
+
+#[derive(Default)]
+struct Standing {
+    stats: RowStats,
+    behind_since: Option<Timestamp>,
+    has_been_at_end: bool,
+}
+
+impl Rows {
+    pub(crate) fn new(rows: Arc<dyn ViewStore>) -> Self {
+        Self {
+            views: Views::new(rows),
+            followed: Signal::default(),
+            wanted: Signal::default(),
+            standing: Mutex::default(),
+        }
+    }
+
+    fn standing(&self) -> MutexGuard<'_, Standing> {
+        // Its numbers are set one by one, and none depends on another.
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn stats(&self, appends: u64, now: Timestamp) -> RowStats {
+        let followed = self.followed.number();
+        let standing = self.standing();
+        let behind = standing.behind_since.map_or(0, |since| millis(now.since(since)));
+        RowStats {
+            appends_behind: appends.saturating_sub(followed),
+            behind_ms: behind,
+            longest_behind_ms: standing.stats.longest_behind_ms,
+            ..standing.stats
+        }
+    }
+
+    /// Waits until rows show what the engine had recorded when this was called, for so long and no
+    /// longer.
+    async fn show_own(&self, shared: &Shared) {
+        let appends = shared.appends.number();
+        if self.followed.number() >= appends {
+            return;
+        }
+        self.wanted.raise();
+        let shown = pin!(self.followed.beyond(appends - 1));
+        select(shown, shared.clock.sleep(OWN_WAIT)).await;
+    }
+
+    /// Ends with the sleep, when somebody has asked since `wanted`, or when the engine stops.
+    async fn rest(&self, wanted: u64, sleep: BoxFuture<'_, ()>) {
+        select(pin!(self.wanted.beyond(wanted)), sleep).await;
+    }
+
+    /// The engine stops: whoever rests goes on at once.
+    pub(crate) fn stop(&self) {
+        self.wanted.end();
+    }
+
+    fn begins(&self, appends: u64, now: Timestamp) {
+        if self.followed.number() < appends {
+            self.standing().behind_since.get_or_insert(now);
+        }
+    }
+
+    fn made(&self, follower: &Follower, appends: u64, now: Timestamp) {
+        {
+            let standing = &mut *self.standing();
+            let position = follower.position();
+            standing.stats.position = position;
+            standing.stats.log_position = standing.stats.log_position.max(position);
+            if follower.is_at_end() {
+                let since = standing.behind_since.take();
+                let was = since.map_or(0, |since| millis(now.since(since)));
+                if standing.has_been_at_end {
+                    let longest = standing.stats.longest_behind_ms.max(was);
+                    standing.stats.longest_behind_ms = longest;
+                }
+                standing.has_been_at_end = true;
+            }
+        }
+        if follower.is_at_end() {
+            self.followed.raise_to(appends);
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Shared {
+    /// Rows that show what this engine has recorded, or as much of it as was made in time.
+    ///
+    /// # Errors
+    /// [`EngineError::NoRows`].
+    pub(crate) async fn views(&self) -> Result<&Views, EngineError> {
+        let rows = self.rows.as_ref().ok_or(EngineError::NoRows)?;
+        rows.show_own(self).await;
+        Ok(&rows.views)
+    }
+
+    /// Follows the log into the rows, in a task of its own, until the engine stops.
+    pub(crate) fn follow(shared: &Arc<Self>, rows: Arc<dyn ViewStore>) {
+        let (until_the_end, ended) = oneshot::channel();
+        shared.background().push(ended);
+        let follower = Follower::new(Arc::clone(&shared.store), rows);
+        let follows = Arc::clone(shared);
+        let task = async move {
+            keep_up(&follows, follower).await;
+            if let Some(rows) = &follows.rows {
+                // Nobody waits for what comes no more.
+                rows.followed.end();
+            }
+            // Whoever stops the engine may have gone.
+            let _: Result<(), ()> = until_the_end.send(());
+        };
+        shared.spawner.spawn(task.boxed());
+    }
+}
+
+async fn keep_up(shared: &Shared, mut follower: Follower) {
+    let Some(rows) = &shared.rows else { return };
+    let mut failures = 0_u32;
+    loop {
+        if shared.appends.is_over() {
+            let last = pin!(make(shared, rows, &mut follower));
+            select(last, shared.clock.sleep(LAST_STEPS)).await;
+            return;
+        }
+        let (appends, wanted) = (shared.appends.number(), rows.wanted.number());
+        let rest = match make(shared, rows, &mut follower).await {
+            Ok(()) => {
+                failures = 0;
+                shared.recorded_beyond(appends).await;
+                rows.rest(wanted, shared.clock.sleep(REST)).await;
+                continue;
+            }
+            Err(error) => {
+                tracing::warn!(%error, failures, "rows cannot be made any further for now");
+                rows.standing().stats.failures += 1;
+                LONGEST_PAUSE.min(FIRST_PAUSE * 2_u32.saturating_pow(failures.min(16)))
+            }
+        };
+        failures = failures.saturating_add(1);
+        // No question cuts that short: what failed is left alone for so long.
+        rows.rest(u64::MAX, shared.clock.sleep(rest)).await;
+    }
+}
+
+/// Makes rows up to the end of the log.
+async fn make(shared: &Shared, rows: &Rows, follower: &mut Follower) -> Result<(), FollowError> {
+    loop {
+        // What is recorded while the step is made may be missing in it.
+        let appends = shared.appends.number();
+        rows.begins(appends, shared.now());
+        follower.step().await?;
+        rows.made(follower, appends, shared.now());
+        if follower.is_at_end() {
+            return Ok(());
+        }
+        let seen = rows.standing().stats.log_position.max(follower.position());
+        let end = end_of_log(&*shared.store, seen).await?;
+        rows.standing().stats.log_position = end;
+    }
+}

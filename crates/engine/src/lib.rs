@@ -139,6 +139,7 @@
 
 #![warn(missing_debug_implementations)]
 
+pub mod archive;
 mod awaited;
 mod begin;
 mod builder;

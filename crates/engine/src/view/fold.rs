@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hedgerow_core::event::CampaignEvent;
 use hedgerow_core::{
-    ApplyError, Campaign, FailureReason, Settlement, StreamId, TargetCounts, Timestamp,
+    ApplyError, Campaign, FailureReason, Settlement, StreamId, TargetCounts, TenantId, Timestamp,
 };
 
 use super::key::{self, ListedBy};
@@ -93,7 +93,7 @@ impl FollowedCampaign {
 
     /// Its row was this, and so it is listed.
     pub(super) fn was_listed_as(&mut self, entry: &CampaignEntry) {
-        self.listed = lists(&self.campaign, entry);
+        self.listed = lists(self.campaign.tenant(), entry);
     }
 
     /// Takes the place of one whose rows were damaged, and so is listed where that was.
@@ -277,7 +277,7 @@ impl FollowedCampaign {
             changes.insert(key::minute(&tenant, id, at), Some(json(&counts)));
         }
         let entry = CampaignEntry::of(campaign, failures(&self.sums));
-        let listed = lists(campaign, &entry);
+        let listed = lists(&tenant, &entry);
         for gone in self.listed.difference(&listed) {
             changes.insert(gone.clone(), None);
         }
@@ -336,7 +336,7 @@ pub(super) fn name(entry: &CampaignEntry) -> String {
 }
 
 /// Where a campaign is listed.
-fn lists(campaign: &Campaign, entry: &CampaignEntry) -> BTreeSet<RowKey> {
+pub(super) fn lists(tenant: &TenantId, entry: &CampaignEntry) -> BTreeSet<RowKey> {
     let definition = &entry.definition;
     let name = name(entry);
     let (status, outcome) = (entry.status.name(), entry.outcome.map(hedgerow_core::Outcome::name));
@@ -349,8 +349,7 @@ fn lists(campaign: &Campaign, entry: &CampaignEntry) -> BTreeSet<RowKey> {
         Some((ListedBy::SystemModel, model.as_str())),
         Some((ListedBy::Name, name.as_str())),
     ];
-    let key =
-        |list| key::listed_campaign(campaign.tenant(), list, entry.created_at, entry.campaign);
+    let key = |list| key::listed_campaign(tenant, list, entry.created_at, entry.campaign);
     lists.into_iter().flatten().map(key).collect()
 }
 

@@ -9,12 +9,14 @@ use hedgerow_core::{StoredEvent, StreamId, TenantId};
 
 use super::fold::{Changes, json};
 use super::key;
+use super::removal;
 use super::row::CampaignEntry;
 use super::store::{Direction, Reached, Step, StepError, ViewError, ViewStore};
 use super::stream::{Halt, Sources, Stream, read};
 use crate::LoadError;
 use crate::ports::Clock;
 use crate::store::checksum::goes_on;
+use crate::store::retention::Note;
 use crate::store::{EventStore, StoreError};
 
 /// The form of keys and rows. Another one makes all rows anew.
@@ -243,7 +245,7 @@ impl Follower {
             }
             tracing::warn!(
                 position = reached.position,
-                "the rows are of another log, perhaps of one that was restored from a backup: they are made anew"
+                "the rows are of another log, perhaps of one that was restored from a backup, or what they stopped at was removed: they are made anew"
             );
         }
         self.views.clear(Some(reached)).await?;
@@ -272,18 +274,33 @@ impl Follower {
         Ok(())
     }
 
-    /// Follows one stream by one event.
-    async fn follow(
+    /// A stream was removed, or is told anew: its rows go away.
+    async fn noted(
         &mut self,
         stored: &StoredEvent,
+        note: &Note,
         changes: &mut Changes,
-    ) -> Result<(), FollowError> {
+    ) -> Result<(), Stopped> {
+        let name = (stored.tenant.clone(), stored.stream);
+        self.streams.remove(&name);
+        self.unreadable.remove(&name);
+        removal::remove(&*self.views, self.reached, (&name.0, name.1), note, changes).await?;
+        Ok(())
+    }
+
+    /// Follows one stream by one event.
+    async fn follow(&mut self, stored: &StoredEvent, changes: &mut Changes) -> Result<(), Stopped> {
+        let note = Note::of(stored);
+        if let Ok(Some(note)) = &note {
+            return self.noted(stored, note, changes).await;
+        }
         let name = (stored.tenant.clone(), stored.stream);
         if self.unreadable.contains(&name) {
             return Ok(());
         }
         let sources = Sources { log: &*self.log, views: &*self.views };
         let followed = match self.streams.get_mut(&name) {
+            _ if note.is_err() => note.map(|_| ()).map_err(Halt::from),
             Some((stream, step)) => {
                 *step = self.steps;
                 stream.apply(&sources, stored).await
@@ -294,7 +311,7 @@ impl Follower {
         };
         let error = match followed {
             Ok(()) => return Ok(()),
-            Err(Halt::All(error)) => return Err(error),
+            Err(Halt::All(error)) => return Err(error.into()),
             Err(Halt::Stream(error)) => error,
         };
         tracing::error!(stream = %name.1, tenant = %name.0, %error, "a stream cannot be followed any further");
@@ -346,7 +363,7 @@ impl Follower {
 }
 
 /// Why a step came to nothing.
-enum Stopped {
+pub(super) enum Stopped {
     /// Somebody else moved the rows on, and has the lead.
     Moved,
     By(FollowError),

@@ -43,7 +43,7 @@ pub(super) enum ListedBy {
     Name = 5,
 }
 
-fn of(kind: Kind, tenant: &TenantId) -> RowKey {
+pub(super) fn of(kind: Kind, tenant: &TenantId) -> RowKey {
     let mut key = Vec::with_capacity(64);
     key.push(kind as u8);
     key.extend_from_slice(tenant.as_str().as_bytes());
@@ -118,7 +118,7 @@ pub(super) fn campaign_of(listed: &[u8]) -> Option<CampaignId> {
     Some(CampaignId::from_uuid(uuid::Uuid::from_bytes(*id)))
 }
 
-fn of_campaign(kind: Kind, tenant: &TenantId, id: CampaignId) -> RowKey {
+pub(super) fn of_campaign(kind: Kind, tenant: &TenantId, id: CampaignId) -> RowKey {
     let mut key = of(kind, tenant);
     key.extend_from_slice(id.as_uuid().as_bytes());
     key

@@ -14,6 +14,7 @@
 //! | `standing` | how a million targets stand, in a few rows |
 //! | `fold`, `update` | what changes in the rows of one campaign, of one manual update, event by event |
 //! | `stream` | one stream, taken up where its rows are |
+//! | `removal` | the rows of a stream that was removed |
 //! | `follow` | the log, followed step by step |
 //! | `question`, `ask` | the questions, and the answers |
 
@@ -26,6 +27,7 @@ mod golden;
 mod key;
 mod memory;
 mod question;
+mod removal;
 mod row;
 mod standing;
 mod store;

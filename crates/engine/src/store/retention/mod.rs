@@ -13,6 +13,7 @@ use hedgerow_core::{Checksum, NewEvent, OperationId, StreamId, TenantId};
 
 use super::StoreError;
 
+pub(crate) use note::parse_checksum;
 pub use note::{IMPORTED, Note, NoteKind, REMOVED};
 
 /// A stream that is to be removed, if it is exactly as whoever asks has it elsewhere.

@@ -52,7 +52,7 @@ struct Data {
 }
 
 /// 64 hexadecimal digits as the checksum that they are.
-pub(crate) fn parse(text: &str) -> Option<Checksum> {
+pub(crate) fn parse_checksum(text: &str) -> Option<Checksum> {
     let digits = text.as_bytes();
     if digits.len() != 64 || !digits.iter().all(u8::is_ascii_hexdigit) {
         return None;
@@ -106,7 +106,7 @@ impl Note {
             };
             let data: Data = serde_json::from_slice(&stored.event.data).ok()?;
             let checksum = match &data.checksum {
-                Some(text) => Some(parse(text)?),
+                Some(text) => Some(parse_checksum(text)?),
                 None => None,
             };
             let update = data.device.zip(data.began_at);
@@ -194,9 +194,9 @@ mod tests {
 
     #[test]
     fn a_checksum_is_sixty_four_digits_and_nothing_else() {
-        assert_eq!(parse(&"0f".repeat(32)), Some(Checksum::from_bytes([15; 32])));
+        assert_eq!(parse_checksum(&"0f".repeat(32)), Some(Checksum::from_bytes([15; 32])));
         for text in ["", "0f", &"0g".repeat(32), &"+f".repeat(32), &"é".repeat(32)] {
-            assert_eq!(parse(text), None, "{text}");
+            assert_eq!(parse_checksum(text), None, "{text}");
         }
     }
 }

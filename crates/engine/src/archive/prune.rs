@@ -1,0 +1,163 @@
+//! Removing from a store what is in archives.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use hedgerow_core::{StreamId, TenantId, Timestamp};
+
+use super::{ArchiveError, ArchiveReader, ArchivedStream, Run};
+use crate::store::retention::{NotRemoved, Note, NoteKind, StreamRemoval};
+use crate::store::{Activity, EventStore, StoreError};
+
+/// So many streams are removed in one transaction.
+const AT_ONCE: usize = 100;
+/// Streams that are named of those that differ from the archive.
+const NAMED: usize = 100;
+
+/// What archives hold, each of which was read to its end and found whole.
+#[derive(Clone, Debug, Default)]
+pub struct ArchiveIndex {
+    streams: BTreeMap<(TenantId, StreamId), ArchivedStream>,
+}
+
+impl ArchiveIndex {
+    /// Reads an archive through, checks it, and adds what it holds. Of a stream that several archives
+    /// have, the longest counts.
+    ///
+    /// # Errors
+    /// [`ArchiveError`]; nothing was added.
+    pub fn add(&mut self, archive: impl Read) -> Result<(), ArchiveError> {
+        let mut reader = ArchiveReader::new(archive)?;
+        let mut found = Vec::new();
+        while let Some(stream) = reader.stream()? {
+            found.push(stream);
+        }
+        for stream in found {
+            let key = (stream.tenant.clone(), stream.stream);
+            let longer = self.streams.get(&key).is_none_or(|known| known.events < stream.events);
+            if longer {
+                self.streams.insert(key, stream);
+            }
+        }
+        Ok(())
+    }
+
+    /// How many streams they hold.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.streams.len()
+    }
+
+    /// Whether they hold none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.streams.is_empty()
+    }
+
+    /// What they hold, by tenant and stream.
+    pub fn streams(&self) -> impl Iterator<Item = &ArchivedStream> {
+        self.streams.values()
+    }
+}
+
+/// Why streams stayed, and how many.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Kept {
+    /// They have not ended.
+    pub active: u64,
+    /// They have ended, and are in none of the archives.
+    pub not_archived: u64,
+    /// They ended too short a time ago.
+    pub recent: u64,
+}
+
+/// What was removed, and what was not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Pruned {
+    /// How many streams were removed.
+    pub removed: u64,
+    /// How many events they had.
+    pub events: u64,
+    /// What stayed.
+    pub kept: Kept,
+    /// How many streams are in an archive and could not be removed all the same.
+    pub refused: u64,
+    /// The first hundred of them, and why.
+    pub reasons: Vec<(TenantId, StreamId, NotRemoved)>,
+}
+
+/// Removes from a store what archives hold exactly as the store has it, if its last event was
+/// recorded before `ended_before`. `progress` is told how many streams were looked at.
+///
+/// An engine may run on the store meanwhile, here or in another process. Call it again if it fails,
+/// or is killed: what was removed stays so, and is cleared by the next call.
+///
+/// # Errors
+/// [`StoreError`]
+pub async fn prune(
+    store: &dyn EventStore,
+    archives: &ArchiveIndex,
+    ended_before: Timestamp,
+    run: Run,
+    progress: &mut dyn FnMut(u64),
+) -> Result<Pruned, StoreError> {
+    let mut pruned = Pruned::default();
+    let mut batch = Vec::new();
+    for (place, summary) in (1..).zip(store.streams().await?) {
+        let held = archives.streams.get(&(summary.tenant, summary.stream));
+        match held {
+            _ if summary.activity == Activity::Active => pruned.kept.active += 1,
+            None => pruned.kept.not_archived += 1,
+            Some(held) if held.ended_at >= ended_before => pruned.kept.recent += 1,
+            Some(held) => batch.push(held),
+        }
+        if batch.len() == AT_ONCE {
+            remove(store, std::mem::take(&mut batch), run, &mut pruned).await?;
+            progress(place);
+        }
+    }
+    remove(store, batch, run, &mut pruned).await?;
+    while store.sweep().await? {}
+    Ok(pruned)
+}
+
+async fn remove(
+    store: &dyn EventStore,
+    streams: Vec<&ArchivedStream>,
+    run: Run,
+    pruned: &mut Pruned,
+) -> Result<(), StoreError> {
+    let removals = streams.iter().map(|held| removal(held, run)).collect();
+    for (held, removed) in streams.iter().zip(store.remove(removals).await?) {
+        match removed {
+            Ok(()) => {
+                pruned.removed += 1;
+                pruned.events += held.events;
+            }
+            // Somebody else was first.
+            Err(NotRemoved::Absent) => {}
+            Err(why) => {
+                pruned.refused += 1;
+                if pruned.reasons.len() < NAMED {
+                    pruned.reasons.push((held.tenant.clone(), held.stream, why));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The removal of a stream as an archive has it.
+fn removal(held: &ArchivedStream, run: Run) -> StreamRemoval {
+    let note = note(NoteKind::Removed, held).event(run.at, run.id);
+    let (tenant, stream) = (held.tenant.clone(), held.stream);
+    StreamRemoval { tenant, stream, version: held.events, checksum: held.checksum, note }
+}
+
+/// The note about a stream that is in an archive.
+pub(super) fn note(kind: NoteKind, held: &ArchivedStream) -> Note {
+    let update = held.device.map(|device| (device, held.began_at));
+    Note { kind, events: held.events, checksum: held.checksum, update }
+}

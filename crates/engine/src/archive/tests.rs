@@ -1,0 +1,326 @@
+//! Archives of a store in memory, whole and damaged in every way.
+
+use std::io::{Cursor, Write};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use futures::executor::block_on;
+use hedgerow_core::event::ManualUpdateEvent;
+use hedgerow_core::{
+    ManualUpdate, ManualUpdateDefinition, NewEvent, OperationId, OperationLimits, StoredEvent,
+};
+
+use super::line::LONGEST;
+use super::*;
+use crate::store::conformance::{append, event, stream, tenant};
+use crate::store::memory::MemoryStore;
+use crate::store::retention::conformance::{ended, events_of};
+use crate::store::retention::{ImportError, NotRemoved};
+use crate::store::{Activity, EventStore, StreamAppend};
+
+fn late() -> Timestamp {
+    Timestamp::from_millis(1_800_000_000_000)
+}
+
+fn run() -> Run {
+    Run { at: late(), id: Uuid::from_u128(7) }
+}
+
+fn written(store: &MemoryStore) -> (Vec<u8>, Archived) {
+    let mut file = Vec::new();
+    let selection = ArchiveSelection::default();
+    let archived = block_on(archive(store, &mut file, &selection, late(), &mut |_| {}));
+    (file, archived.expect("written"))
+}
+
+fn indexed(file: &[u8]) -> Result<ArchiveIndex, ArchiveError> {
+    let mut index = ArchiveIndex::default();
+    index.add(file).map(|()| index)
+}
+
+fn pruned(store: &MemoryStore, file: &[u8], before: Timestamp) -> Pruned {
+    let index = indexed(file).expect("whole");
+    block_on(prune(store, &index, before, run(), &mut |_| {})).expect("pruned")
+}
+
+fn imported(store: &MemoryStore, file: &[u8]) -> Result<Imported, ArchiveError> {
+    let file = file.to_vec();
+    let open = move || Ok(Box::new(Cursor::new(file.clone())) as Box<dyn std::io::Read + Send>);
+    block_on(import(store, open, run(), &mut |_| {}))
+}
+
+/// A manual update that has ended, as far as the store knows.
+fn manual(store: &MemoryStore) -> (StreamId, OperationId) {
+    let id = OperationId::of_manual_update(&tenant(), "a");
+    let started = ManualUpdate::create(ManualUpdateDefinition {
+        request_id: "a".parse().expect("an id"),
+        device: DeviceId::from_bytes([3; 16]),
+        url: "https://example.com/a".parse().expect("a URL"),
+        expected_version: None,
+        version_before: None,
+        limits: OperationLimits::default(),
+    });
+    let started: ManualUpdateEvent = started.expect("in order");
+    let first = NewEvent {
+        event_type: started.event_type().to_owned(),
+        schema_version: started.schema_version(),
+        data: started.to_json(),
+        ..event(5)
+    };
+    let stream = StreamId::ManualUpdate(id);
+    let append = StreamAppend {
+        operations: vec![id],
+        activity: Activity::Settled,
+        ..append(stream, 0, vec![first])
+    };
+    block_on(store.append(vec![append])).expect("appended");
+    (stream, id)
+}
+
+/// Two streams that have ended, with data of every kind, one that has not, and a manual update.
+fn store() -> MemoryStore {
+    let store = MemoryStore::new();
+    block_on(ended(&store, 1, 3));
+    let datas: [&[u8]; 7] = [
+        b"",
+        b"{}",
+        b" {\"a\" : 1.50e3, \"b\":\"\\u00e9\"}",
+        b"{\"a\":\n1}",
+        &[0xff, 0],
+        b"nonsense",
+        b"1 ",
+    ];
+    let events = datas.map(|data| NewEvent { data: data.to_vec(), ..event(9) });
+    let append_ =
+        StreamAppend { activity: Activity::Settled, ..append(stream(2), 0, events.to_vec()) };
+    block_on(store.append(vec![append_])).expect("appended");
+    block_on(store.append(vec![append(stream(3), 0, vec![event(1)])])).expect("appended");
+    manual(&store);
+    store
+}
+
+fn plain(events: &[StoredEvent]) -> Vec<StoredEvent> {
+    events.iter().map(|stored| StoredEvent { position: 0, ..stored.clone() }).collect()
+}
+
+#[test]
+fn what_is_archived_pruned_and_imported_is_what_it_was_here_and_elsewhere() {
+    let store = store();
+    let (update, operation) = (manual_stream(), manual_operation());
+    let streams = [stream(1), stream(2), update];
+    let before = streams.map(|of| plain(&block_on(events_of(&store, of))));
+    let (file, archived) = written(&store);
+    assert_eq!((archived.campaigns, archived.manual_updates, archived.events), (2, 1, 11));
+
+    let elsewhere = MemoryStore::new();
+    assert_eq!(imported(&elsewhere, &file).expect("imported").imported, 3);
+
+    let done = pruned(&store, &file, late());
+    assert_eq!((done.removed, done.events, done.refused), (3, 11, 0));
+    assert_eq!(done.kept, Kept { active: 1, ..Kept::default() });
+    for of in streams {
+        assert_eq!(block_on(events_of(&store, of)), []);
+    }
+    let indexed = block_on(store.stream_of_operation(&tenant(), operation));
+    assert_eq!(indexed, Ok(None));
+    let back = imported(&store, &file).expect("imported");
+    assert_eq!((back.imported, back.events, back.present), (3, 11, 0));
+
+    for store in [&store, &elsewhere] {
+        for (of, before) in streams.into_iter().zip(&before) {
+            assert_eq!(plain(&block_on(events_of(store, of))), *before);
+        }
+        let indexed = block_on(store.stream_of_operation(&tenant(), operation));
+        assert_eq!(indexed, Ok(Some(update)));
+        // Nothing tells it from the first one: an archive of an import is the archive.
+        assert_eq!(imported(store, &file).expect("read").present, 3);
+    }
+    assert_eq!(written(&elsewhere).0, file, "byte for byte");
+    let again = pruned(&store, &file, late());
+    assert_eq!(again.removed, 3);
+}
+
+fn manual_operation() -> OperationId {
+    OperationId::of_manual_update(&tenant(), "a")
+}
+
+fn manual_stream() -> StreamId {
+    StreamId::ManualUpdate(manual_operation())
+}
+
+#[test]
+fn only_what_is_in_the_archive_as_it_is_and_old_enough_is_pruned() {
+    let store = store();
+    let (file, _) = written(&store);
+    // A late report to one, and another one that ended since.
+    let late_report =
+        StreamAppend { activity: Activity::Settled, ..append(stream(1), 3, vec![event(8)]) };
+    block_on(store.append(vec![late_report])).expect("appended");
+    block_on(ended(&store, 4, 2));
+    let newest = event(9).recorded_at;
+    let done = pruned(&store, &file, newest);
+    assert_eq!(done.kept, Kept { active: 1, not_archived: 1, recent: 2 });
+    assert_eq!((done.removed, done.refused), (1, 0), "the manual update ended before");
+    let done = pruned(&store, &file, late());
+    assert_eq!((done.removed, done.refused), (1, 1));
+    let changed = NotRemoved::Changed { expected: 3, actual: 4 };
+    assert_eq!(done.reasons, [(tenant(), stream(1), changed)]);
+    // Together with the newer archive it goes.
+    let mut index = indexed(&file).expect("whole");
+    index.add(&written(&store).0[..]).expect("whole");
+    let done = block_on(prune(&store, &index, late(), run(), &mut |_| {})).expect("pruned");
+    assert_eq!((done.removed, done.refused, done.kept.active), (2, 0, 1));
+}
+
+#[test]
+fn what_differs_is_refused_by_name_and_the_others_are_imported() {
+    let (file, _) = written(&store());
+    let other = MemoryStore::new();
+    block_on(ended(&other, 1, 2));
+    let done = imported(&other, &file).expect("read");
+    assert_eq!(done.imported, 2);
+    assert_eq!(done.refused, [(tenant(), stream(1), ImportError::Differs)]);
+}
+
+#[test]
+fn an_archive_that_ends_anywhere_before_its_end_is_noticed() {
+    let (file, _) = written(&store());
+    for length in 0..file.len() {
+        let cut = indexed(&file[..length]).map(|index| index.len());
+        assert!(
+            matches!(cut, Err(ArchiveError::Cut { .. } | ArchiveError::Foreign)),
+            "{length} of {}: {cut:?}",
+            file.len()
+        );
+    }
+    // Also if it is cut between two lines, and packed again.
+    let text = unpacked(&file);
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    for count in 1..lines.len() {
+        let cut = indexed(&packed(&lines[..count].concat())).map(|index| index.len());
+        assert_eq!(cut, Err(ArchiveError::Cut { line: count as u64 }));
+    }
+}
+
+fn unpacked(file: &[u8]) -> String {
+    let mut text = String::new();
+    let mut reader = flate2::read::GzDecoder::new(file);
+    std::io::Read::read_to_string(&mut reader, &mut text).expect("UTF-8");
+    text
+}
+
+fn packed(text: &str) -> Vec<u8> {
+    let mut writer = GzEncoder::new(Vec::new(), Compression::fast());
+    writer.write_all(text.as_bytes()).expect("in memory");
+    writer.finish().expect("in memory")
+}
+
+#[test]
+fn whatever_is_changed_in_an_archive_is_noticed_before_anything_is_imported() {
+    let (file, _) = written(&store());
+    let text = unpacked(&file);
+    for place in (0..text.len()).step_by(7) {
+        if !text.is_char_boundary(place) || !text.is_char_boundary(place + 1) {
+            continue;
+        }
+        let mut changed = text.clone();
+        let other = if &text[place..=place] == "1" { "2" } else { "1" };
+        changed.replace_range(place..=place, other);
+        let store = MemoryStore::new();
+        // When it was written is the only thing that is for people alone, and part of the sum.
+        let done = imported(&store, &packed(&changed));
+        assert!(done.is_err(), "{place}: {done:?}");
+        assert_eq!(block_on(store.read_all(0, 1)), Ok(Vec::new()));
+    }
+    for place in 0..file.len() {
+        let mut changed = file.clone();
+        changed[place] ^= 0x10;
+        // gzip has a few bits that mean nothing.
+        if indexed(&changed).is_ok() {
+            assert_eq!(unpacked(&changed), text, "{place}");
+        }
+    }
+}
+
+#[test]
+fn lines_that_are_moved_left_out_or_added_are_noticed() {
+    let text = unpacked(&written(&store()).0);
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    let last = lines.len() - 1;
+    for place in 1..last {
+        let mut left_out = lines.clone();
+        left_out.remove(place);
+        let mut twice = lines.clone();
+        twice.insert(place, lines[place]);
+        let mut moved = lines.clone();
+        moved.swap(place, place + 1);
+        for changed in [left_out, twice, moved] {
+            assert!(indexed(&packed(&changed.concat())).is_err(), "{place}");
+        }
+    }
+    let behind = format!("{text}{}", lines[1]);
+    let error = indexed(&packed(&behind)).map(|index| index.len());
+    assert!(matches!(error, Err(ArchiveError::Damaged { .. })), "{error:?}");
+}
+
+#[test]
+fn what_is_no_archive_is_told_apart_and_nothing_unpacks_without_bound() {
+    for foreign in [&b""[..], b"nonsense", &packed("nonsense\n"), &packed("{}\n"), b"\x1f\x8b\x08"]
+    {
+        let error = indexed(foreign).map(|index| index.len());
+        assert!(
+            matches!(error, Err(ArchiveError::Foreign | ArchiveError::Cut { line: 0 })),
+            "{error:?}"
+        );
+    }
+    let newer = packed("{\"hedgerow_archive\":2,\"written_at\":\"\"}\n");
+    assert_eq!(indexed(&newer).map(|index| index.len()), Err(ArchiveError::Newer { found: 2 }));
+    let head = "{\"hedgerow_archive\":1,\"written_at\":\"\"}\n";
+    let long = packed(&format!("{head}{}", " ".repeat(LONGEST + 1)));
+    assert!(long.len() < 100_000, "it unpacks to 16 MiB");
+    let error = indexed(&long).map(|index| index.len());
+    assert_eq!(error, Err(ArchiveError::TooLong { line: 2, most: LONGEST }));
+    let deep = packed(&format!("{head}{}\n", "[".repeat(1_000_000)));
+    let error = indexed(&deep).map(|index| index.len());
+    assert!(matches!(error, Err(ArchiveError::Damaged { line: 2, .. })), "{error:?}");
+}
+
+#[test]
+fn an_event_whose_line_could_not_be_read_is_not_written() {
+    let store = MemoryStore::new();
+    let large = NewEvent { data: vec![0xff; LONGEST / 2], ..event(1) };
+    let append = StreamAppend { activity: Activity::Settled, ..append(stream(1), 0, vec![large]) };
+    block_on(store.append(vec![append])).expect("appended");
+    let selection = ArchiveSelection::default();
+    let written = block_on(archive(&store, Vec::new(), &selection, late(), &mut |_| {}));
+    assert_eq!(written, Err(ArchiveError::TooLarge { stream: stream(1), version: 1 }));
+}
+
+#[test]
+fn an_archive_reads_as_its_description_says() {
+    let store = MemoryStore::new();
+    block_on(ended(&store, 1, 1));
+    is_of_form_1(&unpacked(&written(&store).0));
+}
+
+/// The form is stable: archives are kept for years.
+fn is_of_form_1(text: &str) {
+    let expected = concat!(
+        r#"{"hedgerow_archive":1,"written_at":"2027-01-15T08:00:00.000Z"}"#,
+        "\n",
+        r#"{"stream":"campaign/00000000-0000-0000-0000-000000000001","tenant":"hedge","events":1,"checksum":"CHECKSUM","began_at":1700000001000,"ended_at":1700000001000}"#,
+        "\n",
+        r#"{"version":1,"type":"thing_1_happened","schema":1,"recorded_at":1700000001000,"correlation_id":"00000000-0000-03e8-0000-000000000001","causation_id":"00000000-0000-03e8-0000-000000000002","checksum":"CHECKSUM","data":{"number":1000}}"#,
+        "\n",
+        r#"{"end":{"streams":1,"events":1,"sha256":"SUM"}}"#,
+        "\n",
+    );
+    let after = |name: &str| {
+        let from = text.rfind(name).expect("it is there") + name.len();
+        text[from..from + 64].to_owned()
+    };
+    let expected = expected
+        .replace("CHECKSUM", &after("\"checksum\":\""))
+        .replace("SUM", &after("\"sha256\":\""));
+    assert_eq!(text, expected);
+}

@@ -2,7 +2,7 @@
 
 use hedgerow_core::*;
 
-use crate::given::{Given, device, report};
+use crate::given::{Given, device, down, report};
 
 fn offline(given: Given) -> Given {
     given.after(Input::Presence { device: device(1), presence: Presence::Offline })
@@ -28,6 +28,21 @@ fn d22_the_device_of_a_final_target_is_looked_at_once_after_it_connects() {
     assert!(told.contains("event     contradiction_seen"), "{told}");
     let again = looked_at.after(read).later(3_600).told("time has passed", Input::Tick);
     assert!(!again.contains("effect"), "{again}");
+}
+
+#[test]
+fn d22_a_device_that_cannot_be_looked_at_is_tried_again_after_growing_delays() {
+    let successful = Given::acknowledged().after(report(1, ReportStatus::Success));
+    let mut given = offline(successful).online(1).later(10).after(Input::Tick);
+    let mut delays = Vec::new();
+    for _ in 0..3 {
+        let failed = given.read_answered(1, BaseImageAnswer::Failed(down()));
+        given = given.after(failed);
+        let delay = given.live().next_deadline().expect("another look").since(given.now());
+        delays.push(delay);
+        given = given.later(delay.as_secs() + 1).after(Input::Tick);
+    }
+    assert!(delays.is_sorted_by(|one, next| one < next), "{delays:?}");
 }
 
 #[test]

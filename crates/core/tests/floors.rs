@@ -1,5 +1,6 @@
 //! The core is built in floors, as its front page says: each module is made of what is below it.
-//! Campaigns and manual updates stand side by side, and nothing below knows of either.
+//! Campaigns and manual updates stand side by side, and nothing below knows of either. And what a new
+//! policy adds to is spelled out in one file each, so that nothing else changes with it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -12,6 +13,18 @@ const APART: [(&str, &[&str]); 5] = [
     ("event", &["campaign", "manual", "input", "effect"]),
     ("operation", &["campaign", "manual", "event", "input", "effect", "definition"]),
     ("answer", &["operation", "input"]),
+];
+
+/// What a new policy adds to, each with the one file that may spell it out: see
+/// `docs/where-things-go.md`.
+const SPELLED_ONCE: [(&str, &str); 7] = [
+    ("HoldReason::", "campaign/admission.rs"),
+    ("DeviceFact::", "rollout/mod.rs"),
+    ("DeviceFacts {", "rollout/mod.rs"),
+    ("PushRollout {", "rollout/mod.rs"),
+    ("RolloutLimits {", "rollout/mod.rs"),
+    ("LimitsEdit {", "rollout/mod.rs"),
+    ("pub struct Campaign {", "campaign/apply.rs"),
 ];
 
 /// What each top-level module imports, with a file that does it.
@@ -108,6 +121,54 @@ fn each_module_is_made_of_what_is_below_it() {
     assert!(graph["campaign"].contains_key("event"), "imports are read");
     let faults = faults(&graph);
     assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// The code of each file of a folder, without its tests, with its path from there.
+fn sources(folder: &Path, within: &str, all: &mut Vec<(String, String)>) {
+    for entry in fs::read_dir(folder).expect("a folder").flatten() {
+        let name = entry.file_name().into_string().expect("a name");
+        let path = format!("{within}{name}");
+        if entry.path().is_dir() {
+            sources(&entry.path(), &format!("{path}/"), all);
+        } else if name != "tests.rs" {
+            let text = code(&fs::read_to_string(entry.path()).expect("a file"));
+            let without_tests = text.split("#[cfg(test)]").next().unwrap_or_default();
+            all.push((path, without_tests.to_owned()));
+        }
+    }
+}
+
+/// Where something is spelled out that has its place elsewhere, or nowhere.
+fn scattered(sources: &[(String, String)]) -> Vec<String> {
+    let mut faults = Vec::new();
+    for (what, place) in SPELLED_ONCE {
+        let is_at_fault = |(path, code): &&(String, String)| {
+            // A function that gives one back ends in the same way.
+            let mut lines = code.lines().filter(|line| !line.contains("->"));
+            let is_spelled = lines.any(|line| line.contains(what));
+            is_spelled != (path == place)
+        };
+        let found = sources.iter().filter(is_at_fault);
+        faults.extend(found.map(|(path, _)| format!("{path}: `{what}` belongs in {place} alone")));
+    }
+    faults
+}
+
+#[test]
+fn what_a_policy_adds_to_is_spelled_out_in_one_file() {
+    let mut all = Vec::new();
+    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), "", &mut all);
+    let faults = scattered(&all);
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    for (what, place) in SPELLED_ONCE {
+        assert!(all.iter().any(|(path, _)| path == place), "{place} is gone");
+        let mut planted = all.clone();
+        planted.push(("campaign/live.rs".to_owned(), format!("let it = {what}")));
+        assert_eq!(scattered(&planted).len(), 1, "{what}");
+        planted.retain(|(path, _)| path == place);
+        planted[0].1.clear();
+        assert!(scattered(&planted).iter().any(|fault| fault.contains(what)), "{what} is nowhere");
+    }
 }
 
 #[test]

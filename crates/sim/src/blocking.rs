@@ -123,4 +123,12 @@ impl EventStore for BlockingStore {
     ) -> BoxFuture<'_, Result<(), StoreError>> {
         self.done(wait(self.store.save_snapshot(tenant, stream, snapshot)))
     }
+
+    fn removed(
+        &self,
+        tenant: &TenantId,
+        stream: StreamId,
+    ) -> BoxFuture<'_, Result<Option<StoredEvent>, StoreError>> {
+        self.done(wait(self.store.removed(tenant, stream)))
+    }
 }

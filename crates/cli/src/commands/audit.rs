@@ -155,6 +155,14 @@ fn print(file: &Path, audit: &Audit, seconds: f64, out: &mut dyn Write) -> std::
             counted(audit.events_without_checksum, "event")
         )?;
     }
+    if audit.removed + audit.imported > 0 {
+        writeln!(
+            out,
+            "\nnote: {} archived and removed, {} imported from an archive",
+            counted(audit.removed, "stream"),
+            counted(audit.imported, "stream")
+        )?;
+    }
     let more = audit.findings.len().saturating_sub(SHOWN) as u64 + audit.more_findings;
     if more > 0 {
         writeln!(out, "\nand {more} more findings; --json prints them")?;

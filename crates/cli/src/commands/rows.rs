@@ -78,8 +78,7 @@ impl Log {
     /// Makes rows as far as the log went when it was opened, with a bar on a terminal: while somebody
     /// writes there is always one event more.
     pub(super) fn follow(&self, rows: Arc<dyn ViewStore>) -> Result<u64, ReadError> {
-        // Positions are numbers without gaps in a file of ours.
-        let events = self.streams.iter().map(|stream| stream.version).sum();
+        let events = wait(self.store.last_position())?;
         let bar = bar::of(events);
         bar.set_message("events read");
         let mut following = Follower::new(self.store.clone(), rows);

@@ -70,7 +70,8 @@ impl Auditor<'_> {
             if self.is_left_out(tenant, stream) {
                 continue;
             }
-            let checker = self.judges.get(tenant).map(|judge| &judge.checker);
+            let judge = self.judges.get(&self.judge_of(tenant, stream));
+            let checker = judge.map(|judge| &judge.checker);
             let found = checker.map_or(0, |checker| checker.version_of(stream));
             let goes_on = checker.is_some_and(|checker| checker.goes_on(stream));
             let broken = if found != summary.version {
@@ -97,7 +98,7 @@ impl Auditor<'_> {
 
     fn of_claims(&self, held: &[HeldClaim]) -> Vec<Difference> {
         let mut wanted: Vec<HeldClaim> = Vec::new();
-        for (tenant, judge) in &self.judges {
+        for ((tenant, _), judge) in &self.judges {
             let claims = judge.checker.claims();
             wanted.extend(claims.into_iter().map(|(key, stream)| (tenant.clone(), key, stream)));
         }
@@ -121,7 +122,7 @@ impl Auditor<'_> {
 
     /// Reports of active operations must find their stream (E10).
     fn of_operations(&self, differences: &mut Vec<Difference>) -> Result<(), StoreError> {
-        for (tenant, judge) in &self.judges {
+        for ((tenant, _), judge) in &self.judges {
             for (operation, stream) in judge.checker.active() {
                 let indexed = wait(self.store.stream_of_operation(tenant, operation))?;
                 if indexed != Some(stream) {
@@ -140,7 +141,8 @@ impl Auditor<'_> {
     fn snapshot(&mut self, summary: &StreamSummary) -> Result<(), StoreError> {
         let (tenant, stream) = (&summary.tenant, summary.stream);
         let key = (tenant.clone(), stream);
-        let Some(judge) = self.judges.get(tenant).filter(|_| !self.given_up.contains(&key)) else {
+        let judge = self.judges.get(&self.judge_of(tenant, stream));
+        let Some(judge) = judge.filter(|_| !self.given_up.contains(&key)) else {
             return Ok(());
         };
         let Some(folded) = judge.checker.folded(stream) else { return Ok(()) };

@@ -20,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use hedgerow_core::event::{CampaignEvent, EventError, ManualUpdateEvent};
 use hedgerow_core::{DeviceId, StoredEvent, StreamId, TenantId, Timestamp};
 use hedgerow_engine::store::checksum::{Chain, goes_on};
+use hedgerow_engine::store::retention::{Note, NoteKind};
 use hedgerow_engine::store::{EventStore, StoreError};
 use serde::Serialize;
 use uuid::Uuid;
@@ -51,6 +52,11 @@ pub struct Audit {
     pub events_without_checksum: u64,
     /// The position of the last of them.
     pub position: u64,
+    /// How many streams were archived and removed.
+    pub removed: u64,
+    /// How many streams were imported from an archive: each is judged alone, as the log does not tell
+    /// what happened beside it.
+    pub imported: u64,
     /// What does not hold: the first finding of each stream, and what the store keeps beside the
     /// log and should not.
     pub findings: Vec<Finding>,
@@ -130,8 +136,11 @@ pub fn audit(store: &dyn EventStore, progress: &mut dyn FnMut(u64)) -> Result<Au
         changed: BTreeSet::new(),
         append: None,
         chains: HashMap::new(),
+        apart: BTreeSet::new(),
+        is_partial: false,
         audit: Audit::default(),
     };
+    auditor.is_partial = auditor.has_gaps()?;
     auditor.read_on()?;
     auditor.look_beside()?;
     let operations: usize = auditor.judges.values().map(|judge| judge.checker.operations()).sum();
@@ -139,7 +148,7 @@ pub fn audit(store: &dyn EventStore, progress: &mut dyn FnMut(u64)) -> Result<Au
     Ok(auditor.audit)
 }
 
-/// The judge of one tenant.
+/// The judge of one tenant, or of a stream that was imported.
 struct Judge {
     checker: Checker,
     /// The appends that there were.
@@ -159,13 +168,18 @@ struct Append {
 struct Auditor<'a> {
     store: &'a dyn EventStore,
     progress: &'a mut dyn FnMut(u64),
-    judges: BTreeMap<TenantId, Judge>,
+    /// One for each tenant, and one for each stream that is judged apart.
+    judges: BTreeMap<(TenantId, Option<StreamId>), Judge>,
     /// Streams with a finding, or that could not be read: what follows in them says nothing.
     given_up: BTreeSet<(TenantId, StreamId)>,
     /// Streams that have grown since that was last looked at.
     changed: BTreeSet<(TenantId, StreamId)>,
     append: Option<Append>,
     chains: HashMap<(TenantId, StreamId), Chain>,
+    /// Streams that were imported: what happened beside them stands elsewhere in the log, or nowhere.
+    apart: BTreeSet<(TenantId, StreamId)>,
+    /// Whether streams were removed: what the others tell of them is believed.
+    is_partial: bool,
     audit: Audit,
 }
 
@@ -191,7 +205,58 @@ impl Auditor<'_> {
         Ok(())
     }
 
+    /// Whether positions are missing, as they are once something was removed.
+    fn has_gaps(&self) -> Result<bool, StoreError> {
+        let counted =
+            || wait(self.store.streams()).map(|all| all.iter().map(|of| of.version).sum());
+        let events: u64 = counted()?;
+        // Somebody may write meanwhile: what is there now was counted by then.
+        let behind = wait(self.store.read_all(events, 1))?;
+        let Some(behind) = behind.first() else { return Ok(false) };
+        Ok(behind.position > counted()?)
+    }
+
+    /// Which judge a stream has.
+    fn judge_of(&self, tenant: &TenantId, stream: StreamId) -> (TenantId, Option<StreamId>) {
+        let is_apart = !self.apart.is_empty() && self.apart.contains(&(tenant.clone(), stream));
+        (tenant.clone(), is_apart.then_some(stream))
+    }
+
+    /// A stream was removed, or is told anew from here on: what was read of it says nothing any more.
+    fn noted(&mut self, stored: &StoredEvent, note: &Note) {
+        self.append_ends();
+        let key = (stored.tenant.clone(), stored.stream);
+        self.give_up(&key.0, key.1);
+        self.given_up.remove(&key);
+        self.chains.remove(&key);
+        self.judges.remove(&(key.0.clone(), Some(key.1)));
+        self.changed.insert(key.clone());
+        match note.kind {
+            NoteKind::Removed => {
+                self.audit.removed += 1;
+                self.apart.remove(&key);
+            }
+            NoteKind::Imported => {
+                self.audit.imported += 1;
+                self.apart.insert(key);
+            }
+        }
+    }
+
     fn take(&mut self, stored: &StoredEvent) {
+        match Note::of(stored) {
+            Ok(None) => {}
+            Ok(Some(note)) => return self.noted(stored, &note),
+            Err(error) => {
+                self.append_ends();
+                let invariant = Invariant::Checksums;
+                let (rule, at) = (invariant.rule(), stored.event.recorded_at);
+                let (stream, device) = (Some(stored.stream), None);
+                let message = error.to_string();
+                let violation = Violation { invariant, rule, at, stream, device, message };
+                return self.found_at(stored, violation);
+            }
+        }
         let (stream, version) = (stored.stream, stored.version);
         let cause = stored.event.causation_id;
         let goes_on = self.append.as_ref().is_some_and(|append| {
@@ -229,10 +294,12 @@ impl Auditor<'_> {
     /// Looks at one event. `begins`: it is the first of its append.
     fn judge(&mut self, stored: &StoredEvent, begins: bool) -> Result<(), Broken> {
         let (stream, version, at) = (stored.stream, stored.version, stored.event.recorded_at);
-        let judge = match self.judges.get_mut(&stored.tenant) {
+        let key = self.judge_of(&stored.tenant, stream);
+        let is_partial = self.is_partial || key.1.is_some();
+        let judge = match self.judges.get_mut(&key) {
             Some(judge) => judge,
-            None => self.judges.entry(stored.tenant.clone()).or_insert_with(|| Judge {
-                checker: Checker::of_log(stored.tenant.clone()),
+            None => self.judges.entry(key).or_insert_with(|| Judge {
+                checker: Checker::of_log(stored.tenant.clone(), is_partial),
                 causes: HashSet::new(),
             }),
         };
@@ -279,7 +346,8 @@ impl Auditor<'_> {
     /// What must hold after every append.
     fn append_ends(&mut self) {
         let Some(append) = self.append.take() else { return };
-        let Some(judge) = self.judges.get_mut(&append.tenant) else { return };
+        let key = self.judge_of(&append.tenant, append.stream);
+        let Some(judge) = self.judges.get_mut(&key) else { return };
         if let Err(violation) = judge.checker.append_ends(append.stream, append.at) {
             let Append { tenant, stream, version, position, at, .. } = append;
             let place = Place::of_event(version, position, at);
@@ -325,7 +393,8 @@ impl Auditor<'_> {
     }
 
     fn give_up(&mut self, tenant: &TenantId, stream: StreamId) {
-        if let Some(judge) = self.judges.get_mut(tenant) {
+        let key = self.judge_of(tenant, stream);
+        if let Some(judge) = self.judges.get_mut(&key) {
             judge.checker.give_up(stream);
         }
         self.given_up.insert((tenant.clone(), stream));

@@ -69,6 +69,8 @@ pub(super) enum Witness {
 #[derive(Default)]
 pub(super) struct Facts {
     pub(super) witness: Witness,
+    /// Whether streams were removed from the log.
+    pub(super) is_partial: bool,
     pub(super) operations: BTreeMap<OperationId, Op>,
     /// The active operation of each device.
     pub(super) holders: BTreeMap<DeviceId, OperationId>,

@@ -10,10 +10,11 @@ use super::{Checker, Event, Moment};
 use crate::simulate::invariant::Violation;
 
 impl Checker {
-    /// A judge that is shown nothing but a log.
-    pub(crate) fn of_log(tenant: TenantId) -> Self {
+    /// A judge that is shown nothing but a log. `is_partial`: other streams may have been removed.
+    pub(crate) fn of_log(tenant: TenantId, is_partial: bool) -> Self {
         let mut checker = Self::new(tenant, usize::MAX);
         checker.facts.witness = Witness::Log;
+        checker.facts.is_partial = is_partial;
         checker
     }
 
@@ -87,7 +88,7 @@ impl Checker {
     }
 
     /// A cancelled campaign is believed to be one that somebody cancelled; a superseded one needs
-    /// another that has not begun yet.
+    /// another that has not begun yet, unless that may have been removed.
     pub(super) fn believe_reason(&mut self, id: CampaignId, event: &CampaignEvent) {
         let CampaignEvent::CampaignFinished(finished) = event else { return };
         let newer = finished.outcome == Outcome::Superseded
@@ -98,9 +99,12 @@ impl Checker {
                     (system_model, definition.channel.name().clone())
                 };
                 let same = of(older);
-                self.campaigns
-                    .values()
-                    .any(|other| other.fold.started_at().is_none() && of(other) == same)
+                let is_partial = self.facts.is_partial;
+                is_partial
+                    || self
+                        .campaigns
+                        .values()
+                        .any(|other| other.fold.started_at().is_none() && of(other) == same)
             });
         if let Some(model) = self.campaigns.get_mut(&id) {
             (model.cancel_asked, model.stop_asked) = (true, true);

@@ -18,6 +18,7 @@
 //! A [`Note`] about a stream has the version 0, and the last checksum of the stream before it.
 
 use std::collections::{HashMap, HashSet};
+use std::io::Write as _;
 
 use hedgerow_core::{Checksum, NewEvent, StoredEvent, StreamId, TenantId};
 use sha2::{Digest, Sha256};
@@ -27,6 +28,8 @@ use super::{EventStore, StoreError, StreamSummary};
 
 /// What a checksum begins with: another way of computing it would begin otherwise.
 const WHAT: &[u8] = b"hedgerow event 1";
+/// The bytes of a length.
+const LENGTH: usize = size_of::<u64>();
 /// What somebody can do about a log that does not fit.
 const ADVICE: &str = "keep a copy of the store, and restore it from a backup";
 
@@ -116,30 +119,37 @@ fn checksum(
     version: u64,
     event: &NewEvent,
 ) -> Checksum {
-    let mut hash = Sha256::new_with_prefix(WHAT);
+    // All of it in one piece: the hash is asked once.
+    let mut bytes = Vec::with_capacity(256 + event.data.len());
+    bytes.extend_from_slice(WHAT);
     match before {
         Some(before) => {
-            hash.update([1]);
-            hash.update(before.as_bytes());
+            bytes.push(1);
+            bytes.extend_from_slice(before.as_bytes());
         }
-        None => hash.update([0]),
+        None => bytes.push(0),
     }
-    update(&mut hash, tenant.as_str().as_bytes());
-    update(&mut hash, stream.to_string().as_bytes());
-    hash.update(version.to_be_bytes());
-    update(&mut hash, event.event_type.as_bytes());
-    hash.update(event.schema_version.to_be_bytes());
-    hash.update(event.recorded_at.as_millis().to_be_bytes());
-    hash.update(event.correlation_id.as_bytes());
-    hash.update(event.causation_id.as_bytes());
-    update(&mut hash, &event.data);
-    Checksum::from_bytes(hash.finalize().into())
+    add(&mut bytes, tenant.as_str().as_bytes());
+    let length = bytes.len();
+    bytes.extend_from_slice(&[0; LENGTH]);
+    // Writing to bytes in memory does not fail.
+    let _ = write!(bytes, "{stream}");
+    let text = (bytes.len() - length - LENGTH) as u64;
+    bytes[length..length + LENGTH].copy_from_slice(&text.to_be_bytes());
+    bytes.extend_from_slice(&version.to_be_bytes());
+    add(&mut bytes, event.event_type.as_bytes());
+    bytes.extend_from_slice(&event.schema_version.to_be_bytes());
+    bytes.extend_from_slice(&event.recorded_at.as_millis().to_be_bytes());
+    bytes.extend_from_slice(event.correlation_id.as_bytes());
+    bytes.extend_from_slice(event.causation_id.as_bytes());
+    add(&mut bytes, &event.data);
+    Checksum::from_bytes(Sha256::digest(&bytes).into())
 }
 
 /// Bytes of any length, unambiguous whatever follows.
-fn update(hash: &mut Sha256, bytes: &[u8]) {
-    hash.update((bytes.len() as u64).to_be_bytes());
-    hash.update(bytes);
+fn add(bytes: &mut Vec<u8>, some: &[u8]) {
+    bytes.extend_from_slice(&(some.len() as u64).to_be_bytes());
+    bytes.extend_from_slice(some);
 }
 
 /// Reads a whole store in the order of its positions and checks on the way that every event fits and

@@ -4,14 +4,17 @@
 use std::fmt;
 use std::sync::Arc;
 
-use hedgerow_core::{CampaignId, CampaignStatus, DeviceId, TargetCounts, TenantId, Timestamp};
+use hedgerow_core::{
+    CampaignId, CampaignStatus, DeviceId, StreamId, TargetCounts, TenantId, Timestamp,
+};
 
 use super::fold::name;
+use super::kept;
 use super::key::{self, ListedBy};
 use super::question::{
     AskError, CampaignOrder, CampaignQuery, Cursor, Page, TargetEntries, TargetQuery,
 };
-use super::row::{CampaignEntry, OperationEntry, OperationPlace, TargetDetails, TargetEntry};
+use super::row::{CampaignEntry, OperationEntry, OperationPlace, TargetEntry};
 use super::standing::{CHUNK, Standing, Sums};
 use super::store::{Direction, Reached, RowKey, ViewStore};
 use super::stream::read;
@@ -182,7 +185,8 @@ impl Views {
         }
         let keys = found.iter().map(|target| key::target(tenant, id, target.place)).collect();
         for (target, row) in found.iter_mut().zip(self.rows.get(keys).await?) {
-            target.details = row.map(|row| read(&row)).transpose()?;
+            let details = row.map(|row| kept::details(&row, StreamId::Campaign(id)));
+            target.details = details.transpose()?;
         }
         let next = found.last().filter(|_| has_more).map(|target| target.place);
         Ok(Some(TargetEntries { targets: found, next }))
@@ -245,7 +249,7 @@ impl Views {
                 OperationPlace::Target(id, place) => {
                     let row = self.rows.get(vec![key::target(tenant, id, place)]).await?;
                     let Some(row) = row.into_iter().next().flatten() else { continue };
-                    let details: TargetDetails = read(&row)?;
+                    let details = kept::details(&row, StreamId::Campaign(id))?;
                     let named = key::operation_of(key);
                     let is_named = |entry: &OperationEntry| Some(entry.operation) == named;
                     entries.extend(details.operations.into_iter().find(is_named));

@@ -4,13 +4,14 @@
 //! and rows are made from it. Only what the state forgets is kept beside it: why a target failed, in
 //! its values, and operations that have ended.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use hedgerow_core::event::CampaignEvent;
 use hedgerow_core::{
     ApplyError, Campaign, FailureReason, Settlement, StreamId, TargetCounts, TenantId, Timestamp,
 };
 
+use super::kept;
 use super::key::{self, ListedBy};
 use super::row::{
     CampaignEntry, Failure, OperationEnd, OperationEntry, OperationPlace, TargetDetails,
@@ -46,7 +47,9 @@ impl Touched {
 pub(super) struct FollowedCampaign {
     campaign: Campaign,
     /// Targets that may change again, by their places.
-    touched: BTreeMap<u32, Touched>,
+    touched: HashMap<u32, Box<Touched>>,
+    /// The places of those that have changed.
+    changed: Vec<u32>,
     /// Whether every target that is not in `touched` and not final has no row.
     knows_all: bool,
     sums: Vec<Sums>,
@@ -80,7 +83,8 @@ impl FollowedCampaign {
     fn with(campaign: Campaign, knows_all: bool) -> Self {
         Self {
             campaign,
-            touched: BTreeMap::new(),
+            touched: HashMap::new(),
+            changed: Vec::new(),
             knows_all,
             sums: Vec::new(),
             changed_chunks: BTreeSet::new(),
@@ -112,8 +116,7 @@ impl FollowedCampaign {
 
     /// The places of targets whose rows change with the event, and of which must be read first what
     /// is known.
-    pub(super) fn wants(&self, event: &CampaignEvent) -> Vec<u32> {
-        let own = event.device().and_then(|device| self.campaign.place_of(device));
+    pub(super) fn wants(&self, own: Option<u32>, event: &CampaignEvent) -> Vec<u32> {
         let ends = matches!(event, CampaignEvent::CampaignFinished(_)) && !self.knows_all;
         let at_end = ends.then(|| self.waiting()).into_iter().flatten();
         let is_unknown = |place: &u32| {
@@ -134,12 +137,16 @@ impl FollowedCampaign {
 
     /// What was read of a target.
     pub(super) fn know(&mut self, place: u32, details: TargetDetails) {
-        self.touched.insert(place, Touched::with(details));
+        self.touched.insert(place, Box::new(Touched::with(details)));
     }
 
-    /// Follows the campaign by one event.
-    pub(super) fn apply(&mut self, event: &CampaignEvent, at: Timestamp) -> Result<(), ApplyError> {
-        let place = event.device().and_then(|device| self.campaign.place_of(device));
+    /// Follows the campaign by one event, about the target at that place.
+    pub(super) fn apply(
+        &mut self,
+        place: Option<u32>,
+        event: &CampaignEvent,
+        at: Timestamp,
+    ) -> Result<(), ApplyError> {
         let ends = matches!(event, CampaignEvent::CampaignFinished(_));
         let waiting: Vec<u32> = if ends { self.waiting().collect() } else { Vec::new() };
         let counts = self.campaign.counts();
@@ -172,9 +179,13 @@ impl FollowedCampaign {
         let device = self.campaign.devices()[place as usize];
         let Some(target) = self.campaign.target(device) else { return };
         self.changed_chunks.insert(place / CHUNK);
-        let touched =
-            self.touched.entry(place).or_insert_with(|| Touched::with(TargetDetails::default()));
-        touched.is_changed = true;
+        let touched = self
+            .touched
+            .entry(place)
+            .or_insert_with(|| Box::new(Touched::with(TargetDetails::default())));
+        if !std::mem::replace(&mut touched.is_changed, true) {
+            self.changed.push(place);
+        }
         let details = &mut touched.details;
         details.changed_at = at;
         details.retry_count = target.retry_count;
@@ -258,20 +269,31 @@ impl FollowedCampaign {
             self.sums[place] = sums;
         }
         changes.insert(key::sums(&tenant, id), Some(json(&self.sums)));
-        let campaign = &self.campaign;
-        self.touched.retain(|place, touched| {
-            if std::mem::take(&mut touched.is_changed) {
-                changes.insert(key::target(&tenant, id, *place), Some(json(&touched.details)));
-                if !touched.begun.is_empty() {
-                    let found = json(&OperationPlace::Target(id, *place));
-                    let begun = touched.begun.drain(..);
-                    changes.extend(begun.map(|key| (key, Some(found.clone()))));
-                }
-                changes.extend(touched.gone.drain(..).map(|key| (key, None)));
+        let mut places = std::mem::take(&mut self.changed);
+        // As the keys of their rows lie.
+        places.sort_unstable();
+        for place in &places {
+            let Some(touched) = self.touched.get_mut(place) else { continue };
+            touched.is_changed = false;
+            changes.insert(key::target(&tenant, id, *place), Some(kept::row(&touched.details)));
+            if !touched.begun.is_empty() {
+                let found = json(&OperationPlace::Target(id, *place));
+                let begun = touched.begun.drain(..);
+                changes.extend(begun.map(|key| (key, Some(found.clone()))));
             }
+            changes.extend(touched.gone.drain(..).map(|key| (key, None)));
             // What may still change is kept; a final target is read again if it ever does.
-            campaign.standing_at(*place).is_some_and(|(status, _)| !status.is_final())
-        });
+            let standing = self.campaign.standing_at(*place);
+            if standing.is_none_or(|(status, _)| status.is_final()) {
+                self.touched.remove(place);
+            }
+        }
+        let campaign = &self.campaign;
+        if campaign.finished_at().is_some() {
+            self.touched.retain(|place, _| {
+                campaign.standing_at(*place).is_some_and(|(status, _)| !status.is_final())
+            });
+        }
         for (minute, counts) in std::mem::take(&mut self.minutes) {
             let at = Timestamp::from_millis(minute);
             changes.insert(key::minute(&tenant, id, at), Some(json(&counts)));

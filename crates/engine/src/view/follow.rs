@@ -5,6 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
+use futures::future::ready;
 use hedgerow_core::{StoredEvent, StreamId, TenantId};
 
 use super::fold::{Changes, json};
@@ -14,13 +16,13 @@ use super::row::CampaignEntry;
 use super::store::{Direction, Reached, Step, StepError, ViewError, ViewStore};
 use super::stream::{Halt, Sources, Stream, read};
 use crate::LoadError;
-use crate::ports::Clock;
+use crate::ports::{BoxFuture, Clock};
 use crate::store::checksum::goes_on;
 use crate::store::retention::Note;
 use crate::store::{EventStore, StoreError};
 
 /// The form of keys and rows. Another one makes all rows anew.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 
 /// Events read at once: one of a snapshot can be a quarter of a megabyte.
 const PAGE: usize = 1_000;
@@ -198,8 +200,16 @@ impl Follower {
         let mut position = from.map_or(0, |reached| reached.position);
         let (mut events, mut last) = (0, from.filter(|_| !changes.is_empty()));
         let mut is_at_end = false;
-        while events < STEP {
-            let page = self.log.read_all(position, PAGE).await?;
+        let log = Arc::clone(&self.log);
+        let mut next = Some(log.read_all(position, PAGE));
+        while let Some(page) = next.take() {
+            let page = page.await?;
+            if let Some(end) = page.last()
+                && page.len() == PAGE
+                && events + page.len() < STEP
+            {
+                next = Some(begun(log.read_all(end.position, PAGE)));
+            }
             for stored in &page {
                 goes_on(position, stored)?;
                 position = stored.position;
@@ -207,10 +217,7 @@ impl Follower {
             }
             events += page.len();
             last = page.last().map(|stored| Reached::event(FORMAT, stored)).or(last);
-            if page.len() < PAGE {
-                is_at_end = true;
-                break;
-            }
+            is_at_end = page.len() < PAGE;
         }
         let Some(to) = last else {
             self.is_at_end = is_at_end;
@@ -359,6 +366,15 @@ impl Follower {
         for (_, name) in ended.iter().rev().skip(ENDED_KEPT) {
             self.streams.remove(name);
         }
+    }
+}
+
+/// A read that is under way from now on, so that a store that works on a thread of its own reads
+/// while something else is done here.
+fn begun<T: Clone + Send + 'static>(mut read: BoxFuture<'_, T>) -> BoxFuture<'_, T> {
+    match (&mut read).now_or_never() {
+        Some(done) => ready(done).boxed(),
+        None => read,
     }
 }
 

@@ -226,6 +226,32 @@ where
     format!("{}\n", readable(&row))
 }
 
+/// A target as its row holds it, which must be read back from that.
+fn held_of(details: &TargetDetails) -> String {
+    let row = kept::row(details);
+    let stream = StreamId::Campaign(CampaignId::from_uuid(Uuid::from_bytes([0xC1; 16])));
+    assert_eq!(&kept::details(&row, stream).expect("it is read back"), details);
+    format!("{}\n", readable(&row))
+}
+
+fn with_operation(phase: Phase, ended: Option<OperationEnd>) -> TargetDetails {
+    let entry = OperationEntry {
+        operation: operation(4),
+        stream: StreamId::Campaign(CampaignId::from_uuid(Uuid::from_bytes([0xC1; 16]))),
+        device: device(4),
+        version: None,
+        from_version: None,
+        began_at: at(1),
+        phase,
+        progress: 40,
+        resends: 2,
+        reported_at: None,
+        ended: ended.map(|end| (at(2), end)),
+        late_report: None,
+    };
+    TargetDetails { operations: vec![entry], ..TargetDetails::default() }
+}
+
 #[test]
 fn every_value_of_a_row_is_in_the_agreed_form() {
     let code = Some(StatusCode::Other("ErrorNetwork".into()));
@@ -241,24 +267,41 @@ fn every_value_of_a_row_is_in_the_agreed_form() {
     ];
     let mut text = String::new();
     for failure in failures.clone() {
-        text += &held(&Failure::Operation(failure));
+        let failure = Some(Failure::Operation(failure));
+        text += &held_of(&TargetDetails { failure, ..TargetDetails::default() });
     }
     let image = Version::new(2, 0, 0);
     let requirement: VersionRequirement = "> 1.2.0".parse().unwrap();
     for version in [None, Some("one"), Some("3.0.0"), Some("2.0.0+a"), Some("1.0.0")] {
         let gate = evaluate_gates(version, &image, Some(&requirement), GatePolicy::default());
         let GateDecision::Refused(refusal) = gate else { panic!("{version:?} is refused") };
-        text += &held(&Failure::Target(TargetFailure::Gate(refusal)));
+        let failure = Some(Failure::Target(TargetFailure::Gate(refusal)));
+        text += &held_of(&TargetDetails { failure, ..TargetDetails::default() });
     }
-    text += &held(&Failure::Target(TargetFailure::DeviceRemoved));
+    let failure = Some(Failure::Target(TargetFailure::DeviceRemoved));
+    text += &held_of(&TargetDetails { failure, ..TargetDetails::default() });
     let ends = [OperationEnd::Refused, OperationEnd::Abandoned];
     let confirmed = [Confirmation::Reported, Confirmation::BaseImage].map(OperationEnd::Succeeded);
     let failed = failures.map(OperationEnd::Failed);
     for end in ends.into_iter().chain(confirmed).chain(failed) {
-        text += &held(&end);
+        text += &held_of(&with_operation(Phase::Rebooting, Some(end)));
     }
     for phase in Phase::ALL {
-        text += &held(&phase);
+        text += &held_of(&with_operation(phase, None));
+    }
+    for status in [
+        ReportStatus::Acknowledged,
+        ReportStatus::Downloading,
+        ReportStatus::Deploying,
+        ReportStatus::Deployed,
+        ReportStatus::Rebooting,
+        ReportStatus::Error,
+        ReportStatus::Success,
+        ReportStatus::Failure,
+    ] {
+        let mut details = with_operation(Phase::Success, None);
+        details.operations[0].late_report = Some((at(3), status));
+        text += &held_of(&details);
     }
     for status in CampaignStatus::ALL {
         text += &held(&status);

@@ -10,7 +10,7 @@
 //! |---|---|
 //! | `store`, `memory`, `conformance` | the port, rows in memory, what every store of rows must do |
 //! | `key` | how rows are named, and so in which order they lie |
-//! | `row` | what people are shown |
+//! | `row`, `kept` | what people are shown; what a row holds of a target |
 //! | `standing` | how a million targets stand, in a few rows |
 //! | `fold`, `update` | what changes in the rows of one campaign, of one manual update, event by event |
 //! | `stream` | one stream, taken up where its rows are |
@@ -24,6 +24,7 @@ mod fold;
 mod follow;
 #[cfg(test)]
 mod golden;
+mod kept;
 mod key;
 mod memory;
 mod question;

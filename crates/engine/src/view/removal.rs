@@ -7,8 +7,9 @@ use hedgerow_core::{CampaignId, StreamId, TenantId};
 
 use super::fold::{Changes, lists};
 use super::follow::Stopped;
+use super::kept;
 use super::key::{self, Kind};
-use super::row::{CampaignEntry, OperationPlace, TargetDetails};
+use super::row::{CampaignEntry, OperationPlace};
 use super::store::{Direction, Reached, RowKey, Step, ViewStore};
 use super::stream::read;
 use crate::store::retention::Note;
@@ -60,7 +61,7 @@ pub(super) async fn remove(
             range.start.push(0);
             for (key, row) in page {
                 if kind == Kind::Target {
-                    let details: TargetDetails = read(&row)?;
+                    let details = kept::details(&row, stream)?;
                     let place = |of: &super::row::OperationEntry| {
                         key::operation(tenant, of.device, of.began_at, of.operation)
                     };

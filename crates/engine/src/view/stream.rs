@@ -9,6 +9,7 @@ use hedgerow_core::{Campaign, CampaignId, ManualUpdate, StoredEvent, StreamId, T
 
 use super::fold::{Changes, FollowedCampaign};
 use super::follow::FollowError;
+use super::kept;
 use super::key;
 use super::row::{CampaignEntry, TargetDetails};
 use super::store::{ViewError, ViewStore};
@@ -160,7 +161,9 @@ impl Stream {
         loop {
             let page = sources.log.read_stream(tenant, id, stream.chain.version(), PAGE).await?;
             for stored in page.iter().take_while(|stored| is_wanted(stored)) {
-                stream.fold(stored, &decoded(stored)?)?;
+                let event = decoded(stored)?;
+                let place = stream.place(&event);
+                stream.fold(stored, &event, place)?;
             }
             if page.last().is_none_or(|last| !is_wanted(last)) {
                 return Ok(stream);
@@ -175,10 +178,11 @@ impl Stream {
         stored: &StoredEvent,
     ) -> Result<(), Halt> {
         let event = decoded(stored)?;
+        let place = self.place(&event);
         if let (Some(Folded::Campaign(campaign)), Event::Campaign(event)) =
             (&mut self.folded, &event)
         {
-            let wanted = campaign.wants(event);
+            let wanted = campaign.wants(place, event);
             match details(sources.views, campaign.campaign(), &wanted).await {
                 Ok(details) => {
                     for (place, details) in wanted.into_iter().zip(details) {
@@ -198,16 +202,31 @@ impl Stream {
                 Err(error) => return Err(error.into()),
             }
         }
-        self.fold(stored, &event)
+        self.fold(stored, &event, place)
+    }
+
+    /// The place in the snapshot of the target that an event is about.
+    fn place(&self, event: &Event) -> Option<u32> {
+        match (&self.folded, event) {
+            (Some(Folded::Campaign(campaign)), Event::Campaign(event)) => {
+                event.device().and_then(|device| campaign.campaign().place_of(device))
+            }
+            _ => None,
+        }
     }
 
     /// Follows the stream by one event, of which all is known that its rows need.
-    fn fold(&mut self, stored: &StoredEvent, event: &Event) -> Result<(), Halt> {
+    fn fold(
+        &mut self,
+        stored: &StoredEvent,
+        event: &Event,
+        place: Option<u32>,
+    ) -> Result<(), Halt> {
         self.chain.check(stored)?;
         let (tenant, at) = (&stored.tenant, stored.event.recorded_at);
         match (&mut self.folded, event, stored.stream) {
             (Some(Folded::Campaign(campaign)), Event::Campaign(event), _) => {
-                campaign.apply(event, at).map_err(of_stream)?;
+                campaign.apply(place, event, at).map_err(of_stream)?;
             }
             (Some(Folded::Update(update)), Event::Update(event), _) => {
                 update.apply(event, at).map_err(of_stream)?;
@@ -310,7 +329,9 @@ async fn details(
     }
     let key = |place: &u32| key::target(campaign.tenant(), campaign.id(), *place);
     let rows = views.get(places.iter().map(key).collect()).await?;
-    let read_row =
-        |row: Option<Vec<u8>>| row.map_or_else(|| Ok(TargetDetails::default()), |row| read(&row));
+    let stream = campaign.stream();
+    let read_row = |row: Option<Vec<u8>>| {
+        row.map_or_else(|| Ok(TargetDetails::default()), |row| kept::details(&row, stream))
+    };
     rows.into_iter().map(read_row).collect()
 }

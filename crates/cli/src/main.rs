@@ -12,7 +12,8 @@ use crate::commands::astarte;
 #[cfg(not(feature = "astarte"))]
 use crate::commands::left_out::astarte;
 use crate::commands::{
-    audit, campaigns, demo, device, log, scenario, show, simulate, targets, version, views,
+    archive, audit, backup, campaigns, demo, device, log, prune, scenario, show, simulate, targets,
+    version, views,
 };
 
 /// Rolls OTA updates out to fleets of devices, and shows how
@@ -35,6 +36,10 @@ enum Command {
     Device(device::DeviceArgs),
     Views(views::ViewsArgs),
     Audit(audit::AuditArgs),
+    Archive(archive::ArchiveArgs),
+    Prune(prune::PruneArgs),
+    Import(archive::ImportArgs),
+    Backup(backup::BackupArgs),
     Version(version::VersionArgs),
     Astarte(astarte::AstarteArgs),
 }
@@ -51,6 +56,10 @@ fn main() -> ExitCode {
         Command::Device(args) => device::device(&args),
         Command::Views(args) => views::views(&args),
         Command::Audit(args) => audit::run(&args),
+        Command::Archive(args) => archive::archive(&args),
+        Command::Prune(args) => prune::prune(&args),
+        Command::Import(args) => archive::import(&args),
+        Command::Backup(args) => backup::backup(&args),
         Command::Version(args) => version::run(args),
         Command::Astarte(args) => astarte::run(&args),
     }

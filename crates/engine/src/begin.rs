@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::channel::oneshot;
-use hedgerow_core::{DeviceId, Effect, NewEvent, StreamId, TenantId};
+use hedgerow_core::{DeviceId, Effect, StreamId, TenantId};
 
 use crate::live::Live;
 use crate::opening::Opening;
 use crate::shared::Shared;
 use crate::store::{AppendError, StoreError, StreamAppend};
-use crate::subscription::RecordedEvent;
 use crate::task::{Start, Task};
 use crate::{Engine, EngineError};
 
@@ -35,8 +34,6 @@ pub(crate) struct Beginning {
 pub(crate) struct Left {
     /// The device that was reserved for the stream.
     device: Option<DeviceId>,
-    /// What was handed to the store, and of which subscribers were not told yet.
-    unpublished: Vec<NewEvent>,
     /// Its place among those that are being begun.
     opening: Option<Opening>,
 }
@@ -74,7 +71,7 @@ impl Beginning {
         self.left.device = Some(device);
     }
 
-    /// Appends the first event, publishes it and runs the stream, in a task of its own: what becomes
+    /// Appends the first event and runs the stream, in a task of its own: what becomes
     /// of it does not depend on whether the caller waits.
     pub(crate) async fn begin(
         mut self,
@@ -105,7 +102,7 @@ impl Beginning {
 
     /// An append whose answer is lost counts if it was written.
     async fn append(&mut self, append: StreamAppend) -> Result<(), AppendError> {
-        self.left.unpublished.clone_from(&append.events);
+        let first = append.events.first().cloned();
         self.stage = Stage::Appending;
         match self.shared.store.append(vec![append]).await {
             Ok(()) => {}
@@ -113,14 +110,14 @@ impl Beginning {
                 let read = self.shared.store.read_stream(&self.tenant, self.stream, 0, 1).await;
                 // What cannot be read now is looked at again later, when this is dropped.
                 let written = read.map_err(|_| failure.clone())?;
-                if written.first().map(|stored| &stored.event) != self.left.unpublished.first() {
+                if written.first().map(|stored| &stored.event) != first.as_ref() {
                     return Err(failure.into());
                 }
+                // Those who follow the log may have looked before it was there.
+                self.shared.appends.raise();
             }
             Err(refused) => return Err(refused),
         }
-        let events = std::mem::take(&mut self.left.unpublished);
-        publish(&self.shared, &self.tenant, self.stream, events);
         Ok(())
     }
 
@@ -151,38 +148,19 @@ fn give_up(shared: &Shared, tenant: &TenantId, stream: StreamId, device: Option<
     }
 }
 
-fn publish(shared: &Shared, tenant: &TenantId, stream: StreamId, events: Vec<NewEvent>) {
-    for (version, event) in (1..).zip(events) {
-        let tenant = tenant.clone();
-        shared.publish(&RecordedEvent { tenant, stream, version, event });
-    }
-}
-
 /// Loads a stream that is marked as being loaded, as soon as the store can be read; one that turns
-/// out not to exist gives back its device. Subscribers are told of its first events if they turn out
-/// to be there.
+/// out not to exist gives back its device.
 pub(crate) fn load_later(shared: &Arc<Shared>, tenant: TenantId, stream: StreamId, left: Left) {
     let engine = Engine { shared: Arc::clone(shared) };
     let load = async move {
         let shared = &engine.shared;
-        let Left { device, mut unpublished, opening: _opening } = left;
+        let Left { device, opening: _opening } = left;
         loop {
-            if let Some(first) = unpublished.first() {
-                match shared.store.read_stream(&tenant, stream, 0, 1).await {
-                    Ok(written) if written.first().map(|stored| &stored.event) == Some(first) => {
-                        publish(shared, &tenant, stream, std::mem::take(&mut unpublished));
-                    }
-                    // Another engine's, or nobody's.
-                    Ok(_) => unpublished.clear(),
-                    Err(_) => {}
-                }
+            let loaded = engine.load(&tenant, stream).await;
+            if loaded.is_ok() {
+                // What was written late is there now, for those who follow the log, too.
+                shared.appends.raise();
             }
-            let loaded = if unpublished.is_empty() {
-                engine.load(&tenant, stream).await
-            } else {
-                let detail = "what was written last cannot be read yet".to_owned();
-                Err(StoreError::Unavailable { detail }.into())
-            };
             match loaded {
                 Err(EngineError::Store(_)) if !shared.registry().shutting_down => {
                     shared.clock.sleep_until(shared.now() + PAUSE).await;

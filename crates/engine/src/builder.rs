@@ -16,6 +16,7 @@ use crate::signal::Signal;
 use crate::stats::{Counted, Counters};
 use crate::store::{Activity, EventStore, StoreError, StreamSummary};
 use crate::sync::Mutex;
+use crate::tail::Tail;
 use crate::time::EngineTime;
 use crate::view::ViewStore;
 use crate::{Engine, EngineError};
@@ -56,6 +57,7 @@ impl EngineBuilder {
             waiting_messages: 65_536,
             opening_streams: 4_096,
             subscribers: 1_024,
+            kept_events: 16_384,
             chunk: 10_000,
             look_for_others: Some(Duration::from_millis(500)),
         };
@@ -122,11 +124,18 @@ impl EngineBuilder {
         self
     }
 
-    /// How many subscriptions there may be, over all tenants: every event is offered to each, before
-    /// whoever caused it is answered; default 1,024. One more is refused with
-    /// [`EngineError::TooManySubscribers`].
+    /// How many subscriptions there may be, over all tenants: each looks at every event; default 1,024.
+    /// One more is refused with [`EngineError::TooManySubscribers`].
     pub fn subscribers(mut self, subscribers: usize) -> Self {
         self.settings.subscribers = subscribers;
+        self
+    }
+
+    /// How many of the newest events are kept in memory for subscribers, once for all of them, and at
+    /// most 16 megabytes of their payloads; default 16,384. One that is farther behind reads them from
+    /// the store.
+    pub fn kept_events(mut self, events: usize) -> Self {
+        self.settings.kept_events = events;
         self
     }
 
@@ -181,6 +190,7 @@ impl EngineBuilder {
             counters: Arc::clone(&counters),
             appends: Arc::clone(&appends),
         };
+        let kept_events = self.settings.kept_events;
         let engine = Engine {
             shared: Arc::new(Shared {
                 store: Arc::new(counted),
@@ -195,7 +205,7 @@ impl EngineBuilder {
                 appends,
                 rows: self.views.clone().map(Rows::new),
                 background: Mutex::new(Vec::new()),
-                subscribers: Mutex::new(Vec::new()),
+                tail: Tail::keeping(kept_events),
             }),
         };
         if let Some(rows) = self.views {

@@ -17,7 +17,6 @@ use crate::live::encode_campaign;
 use crate::registry::StreamState;
 use crate::shared::Shared;
 use crate::store::AppendError;
-use crate::subscription::Subscription;
 use crate::{EngineError, Moment, Sighting, recording};
 
 /// A running engine. Clones are handles to the same one.
@@ -252,30 +251,6 @@ impl Engine {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.shared.now()
-    }
-
-    /// Every event of a tenant from now on, once it is durable. A subscriber that falls more than
-    /// `capacity` events behind, or more than 65,536 whatever it asked for, loses its subscription:
-    /// the stream ends, and it reads on from the store.
-    ///
-    /// # Errors
-    /// [`EngineError::TooManySubscribers`].
-    pub fn subscribe(
-        &self,
-        tenant: &TenantId,
-        capacity: usize,
-    ) -> Result<Subscription, EngineError> {
-        let mut subscribers = self.shared.subscribers();
-        // Those that have gone are in nobody's way.
-        subscribers.retain(|(_, subscriber)| !subscriber.is_closed());
-        let most = self.shared.settings.subscribers;
-        if subscribers.len() >= most {
-            self.shared.counters.refused_subscriber();
-            return Err(EngineError::TooManySubscribers { most });
-        }
-        let (sender, subscription) = Subscription::new(capacity);
-        subscribers.push((tenant.clone(), sender));
-        Ok(subscription)
     }
 
     /// Stops: nothing new is taken, what was taken becomes durable, calls under way are waited

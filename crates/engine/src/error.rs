@@ -109,6 +109,17 @@ pub enum EngineError {
         /// How many may be.
         most: usize,
     },
+    /// A subscription is to begin behind a position that the log does not have yet: it is of another
+    /// log, such as of one from before a backup was restored.
+    #[error(
+        "position {position} is behind the end of the log, {end}, so it is of another one: begin anew, with Position::Start or Position::Now"
+    )]
+    BehindTheLog {
+        /// The position.
+        position: u64,
+        /// Where the log ends.
+        end: u64,
+    },
     /// There is nothing that lists and pages could be answered from.
     #[error(
         "this engine was put together without rows, which questions are answered from: give EngineBuilder::views a place for them"

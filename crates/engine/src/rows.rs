@@ -182,39 +182,41 @@ async fn keep_up(shared: &Shared, mut follower: Follower) {
     let mut failures = 0_u32;
     loop {
         if shared.appends.is_over() {
-            let last = pin!(make(shared, rows, &mut follower));
+            let last = pin!(make(shared, rows, &mut follower, true));
             select(last, shared.clock.sleep(LAST_STEPS)).await;
             return;
         }
         let (appends, wanted) = (shared.appends.number(), rows.wanted.number());
-        let rest = match make(shared, rows, &mut follower).await {
+        match make(shared, rows, &mut follower, false).await {
             Ok(()) => {
                 failures = 0;
                 shared.recorded_beyond(appends).await;
                 rows.rest(wanted, shared.clock.sleep(REST)).await;
-                continue;
             }
             Err(error) => {
                 tracing::warn!(%error, failures, "rows cannot be made any further for now");
                 rows.standing().stats.failures += 1;
-                LONGEST_PAUSE.min(FIRST_PAUSE * 2_u32.saturating_pow(failures.min(16)))
+                shared.rest_after(failures, FIRST_PAUSE, LONGEST_PAUSE).await;
+                failures = failures.saturating_add(1);
             }
-        };
-        failures = failures.saturating_add(1);
-        // No question cuts that short: what failed is left alone for so long.
-        rows.rest(u64::MAX, shared.clock.sleep(rest)).await;
+        }
     }
 }
 
-/// Makes rows up to the end of the log.
-async fn make(shared: &Shared, rows: &Rows, follower: &mut Follower) -> Result<(), FollowError> {
+/// Makes rows up to the end of the log, or until the engine stops, unless these are its last.
+async fn make(
+    shared: &Shared,
+    rows: &Rows,
+    follower: &mut Follower,
+    are_last: bool,
+) -> Result<(), FollowError> {
     loop {
         // What is recorded while the step is made may be missing in it.
         let appends = shared.appends.number();
         rows.begins(appends, shared.now());
         follower.step().await?;
         rows.made(follower, appends, shared.now());
-        if follower.is_at_end() {
+        if follower.is_at_end() || (shared.appends.is_over() && !are_last) {
             return Ok(());
         }
         let seen = rows.standing().stats.log_position.max(follower.position());

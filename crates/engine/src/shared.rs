@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use futures::channel::{mpsc, oneshot};
+use futures::channel::oneshot;
 use futures::future::select;
 use hedgerow_core::{DeviceFact, DeviceId, Input, StreamId, TenantId, Timestamp};
 use uuid::Uuid;
@@ -16,8 +16,8 @@ use crate::rows::Rows;
 use crate::signal::Signal;
 use crate::stats::Counters;
 use crate::store::EventStore;
-use crate::subscription::RecordedEvent;
 use crate::sync::{Mutex, MutexGuard};
+use crate::tail::Tail;
 use crate::time::EngineTime;
 
 /// How an engine works; see [`EngineBuilder`](crate::EngineBuilder).
@@ -31,6 +31,8 @@ pub(crate) struct Settings {
     /// Streams that may be loaded or begun for callers at once.
     pub(crate) opening_streams: usize,
     pub(crate) subscribers: usize,
+    /// Events that are kept for subscribers.
+    pub(crate) kept_events: usize,
     /// Devices of one chunk of a snapshot or of one look-up of presence.
     pub(crate) chunk: usize,
     /// After how long the log is looked at for events of other programs; `None`: never.
@@ -54,8 +56,8 @@ pub(crate) struct Shared {
     pub(crate) rows: Option<Rows>,
     /// Ends of what goes on beside the streams, for whoever stops the engine.
     pub(crate) background: Mutex<Vec<oneshot::Receiver<()>>>,
-    /// Each with the tenant whose events it gets (D21).
-    pub(crate) subscribers: Mutex<Vec<(TenantId, mpsc::Sender<RecordedEvent>)>>,
+    /// The newest events, for subscribers.
+    pub(crate) tail: Tail,
 }
 
 impl Shared {
@@ -63,12 +65,6 @@ impl Shared {
         // The registry is only ever changed by single insertions and removals, so a panic
         // elsewhere while it is held leaves nothing half done.
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn subscribers(
-        &self,
-    ) -> MutexGuard<'_, Vec<(TenantId, mpsc::Sender<RecordedEvent>)>> {
-        self.subscribers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn background(&self) -> MutexGuard<'_, Vec<oneshot::Receiver<()>>> {
@@ -85,21 +81,15 @@ impl Shared {
         }
     }
 
-    pub(crate) fn now(&self) -> Timestamp {
-        self.clock.now()
+    /// Rests after so many failures, for longer after each, or until the engine stops.
+    pub(crate) async fn rest_after(&self, failures: u32, first: Duration, longest: Duration) {
+        let rest = longest.min(first * 2_u32.saturating_pow(failures.min(16)));
+        let over = pin!(self.appends.beyond(u64::MAX));
+        select(over, self.clock.sleep(rest)).await;
     }
 
-    /// Hands an event to all subscribers of its tenant; one that is too slow loses its subscription,
-    /// and reads on from the store.
-    pub(crate) fn publish(&self, event: &RecordedEvent) {
-        self.subscribers().retain_mut(|(tenant, subscriber)| {
-            if *tenant == event.tenant {
-                subscriber.try_send(event.clone()).is_ok()
-            } else {
-                // One that has gone is forgotten also if its tenant is quiet.
-                !subscriber.is_closed()
-            }
-        });
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// Which stream has the claim of a rollout (D18). Another engine may have released it, so the

@@ -81,6 +81,8 @@ pub struct EngineStats {
     pub waiting: u64,
     /// Messages that wait in the fullest inbox.
     pub waiting_in_fullest: u64,
+    /// Subscriptions, of all tenants.
+    pub subscribers: u64,
     /// How far the rows are that questions are answered from; `None`: there are none.
     pub rows: Option<RowStats>,
 }
@@ -268,6 +270,7 @@ impl Engine {
             appends_failed: read(&counters.appends_failed),
             ..EngineStats::default()
         };
+        stats.subscribers = self.shared.tail.subscribers() as u64;
         if let Some(rows) = &self.shared.rows {
             stats.rows = Some(rows.stats(self.shared.appends.number(), self.now()));
         }

@@ -36,6 +36,12 @@ mod explored {
         }
     }
 
+    impl<T: Default> Default for Mutex<T> {
+        fn default() -> Self {
+            Self::new(T::default())
+        }
+    }
+
     impl<T> Drop for MutexGuard<'_, T> {
         fn drop(&mut self) {
             self.kept = None;

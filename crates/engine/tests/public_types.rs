@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use hedgerow_core::{CampaignDefinition, CampaignEdit, CampaignId, DeviceId, OperationId};
-use hedgerow_core::{RunningOperations, TenantId};
+use hedgerow_core::{RunningOperations, StreamId, TenantId};
 use hedgerow_engine::ports::{Clock, DeviceTransport, FleetDirectory, Spawner};
 use hedgerow_engine::store::memory::MemoryStore;
 use hedgerow_engine::store::{
@@ -14,7 +14,7 @@ use hedgerow_engine::store::{
 use hedgerow_engine::view::{CampaignQuery, TargetEntries, TargetQuery};
 use hedgerow_engine::{
     Engine, EngineBuilder, EngineError, EngineStats, LoadError, ManualUpdateRequest, Observation,
-    Progress, RecordedEvent, Subscription, campaign_at, manual_update_at,
+    Position, Progress, Subscription, SubscriptionError, campaign_at, manual_update_at,
 };
 
 fn is_shared<T: Send + Sync + Clone + Debug + 'static>() {}
@@ -43,12 +43,13 @@ trait EventStoreAndMore:
 fn values_may_be_cloned_compared_shown_and_sent_to_another_thread() {
     is_a_value::<EngineStats>();
     is_a_value::<(Observation, ManualUpdateRequest, TargetQuery)>();
-    is_a_value::<(Progress, TargetEntries, RecordedEvent)>();
+    is_a_value::<(Progress, TargetEntries, Position)>();
     is_a_value::<(StreamAppend, StreamSummary, StateSnapshot, Claim)>();
     is_an_error::<EngineError>();
     is_an_error::<LoadError>();
     is_an_error::<AppendError>();
     is_an_error::<StoreError>();
+    is_an_error::<SubscriptionError>();
 }
 
 struct Arguments {
@@ -90,7 +91,8 @@ fn awaits_everything(builder: EngineBuilder, engine: &Engine, with: Arguments) {
     is_sent(engine.device_history(tenant, device, None, 0));
     is_sent(engine.counts_over_time(tenant, campaign, Default::default(), 2));
     is_sent(engine.shutdown());
-    is_sent(engine.subscribe(tenant, 1).expect("room").next());
+    is_sent(engine.subscribe(tenant, Position::Now));
+    is_sent(engine.subscribe_to(tenant, StreamId::Campaign(campaign), Position::Start));
 }
 
 fn loads_everything(store: &dyn EventStore, with: &Arguments) {

@@ -6,7 +6,6 @@ mod common;
 use common::{
     IMAGE, Rig, Sent, campaign_id, definition, device, online_now, operation, seconds, tenant,
 };
-use futures::StreamExt;
 use hedgerow_core::{
     CampaignStatus, Channel, FailureReason, OperationReport, Outcome, Presence, Reaction,
     ReportStatus, Settlement, StreamId, TenantId, WhenRunning,
@@ -170,63 +169,6 @@ fn d11_reports_of_unknown_operations_and_wrong_devices_are_refused_for_good() {
         assert!(!refused.is_retryable());
     }
     assert_eq!(rig.log(), log);
-}
-
-#[test]
-fn e8_subscribers_see_every_event_in_order_and_once() {
-    let mut rig = Rig::new(3);
-    let engine = rig.start();
-    let mut events = engine.subscribe(&tenant(), 1_000).unwrap();
-    rig.create(&engine, 1, definition(2));
-    for number in 1..=3 {
-        rig.report(&engine, number, operation(1, number), ReportStatus::Success).unwrap();
-    }
-    let seen = std::iter::from_fn(|| events.next_if_ready()).map(|e| (e.version, e.event));
-    let log = rig.log().into_iter().map(|stored| (stored.version, stored.event));
-    assert_eq!(seen.collect::<Vec<_>>(), log.collect::<Vec<_>>());
-}
-
-#[test]
-fn d21_a_subscriber_sees_the_events_of_its_tenant_alone() {
-    let other: TenantId = "umbrella".parse().unwrap();
-    let mut rig = Rig::new(1);
-    rig.world.add(&other, 1, "1.0.0");
-    let engine = rig.start();
-    let [mut ours, mut theirs] =
-        [tenant(), other.clone()].map(|of| engine.subscribe(&of, 100).unwrap());
-    let mut nobodys = engine.subscribe(&"nobody".parse().unwrap(), 100).unwrap();
-    rig.create(&engine, 1, definition(1));
-    let (creating, of) = (engine.clone(), other.clone());
-    rig.run(async move { creating.create(&of, campaign_id(1), definition(1), None).await })
-        .unwrap();
-    rig.report(&engine, 1, operation(1, 1), ReportStatus::Success).unwrap();
-    for (events, of) in [(&mut ours, &tenant()), (&mut theirs, &other)] {
-        let seen: Vec<_> = std::iter::from_fn(|| events.next_if_ready()).collect();
-        assert!(seen.iter().all(|event| event.tenant == *of), "of {of}");
-        let log = rig.log().into_iter().filter(|stored| stored.tenant == *of);
-        let log: Vec<_> = log.map(|stored| stored.event).collect();
-        assert_eq!(seen.into_iter().map(|event| event.event).collect::<Vec<_>>(), log);
-        assert!(!log.is_empty());
-    }
-    assert_eq!(nobodys.next_if_ready(), None);
-}
-
-#[test]
-fn e8_a_subscriber_that_is_too_slow_loses_its_subscription_and_holds_nobody_up() {
-    let mut rig = Rig::new(3);
-    let engine = rig.start();
-    let slow = engine.subscribe(&tenant(), 2).unwrap();
-    let mut quick = engine.subscribe(&tenant(), 1_000).unwrap();
-    drop(engine.subscribe(&tenant(), 0).unwrap());
-    rig.create(&engine, 1, definition(3));
-    for number in 1..=3 {
-        rig.report(&engine, number, operation(1, number), ReportStatus::Success).unwrap();
-    }
-    assert_eq!(rig.progress(&engine, 1).outcome, Some(Outcome::Success));
-    let got = rig.run(slow.collect::<Vec<_>>());
-    assert!((2..=3).contains(&got.len()), "the first events, then the end");
-    let seen = std::iter::from_fn(|| quick.next_if_ready()).count();
-    assert_eq!(seen, rig.log().len());
 }
 
 #[test]

@@ -6,9 +6,9 @@ mod common;
 use common::{Fault, Rig, campaign_id, definition, device, seconds, tenant, unavailable};
 use futures::FutureExt;
 use futures::channel::oneshot::{Receiver, channel};
-use hedgerow_core::{CampaignId, Presence, StreamId};
+use hedgerow_core::{CampaignId, Presence, StreamId, TenantId};
 use hedgerow_engine::ports::Spawner;
-use hedgerow_engine::{Engine, EngineError, Observation};
+use hedgerow_engine::{Engine, EngineError, Observation, Position};
 
 /// A call that is waited for as long as it takes without time passing.
 fn begin<T: Send + 'static>(
@@ -105,14 +105,18 @@ fn what_was_begun_while_the_store_failed_holds_its_place_until_that_is_seen_to()
 fn as_many_subscribe_as_the_engine_was_built_for_and_one_that_goes_makes_room() {
     let mut rig = Rig::new(1);
     let engine = rig.start_with(|builder| builder.subscribers(2));
-    let first = engine.subscribe(&tenant(), 1).expect("there is room");
-    let mut second = engine.subscribe(&tenant(), usize::MAX).expect("there is room");
+    let subscribe = |of: TenantId| {
+        let engine = engine.clone();
+        async move { engine.subscribe(&of, Position::Now).await }
+    };
+    let first = rig.run(subscribe(tenant())).expect("there is room");
+    let mut second = rig.run(subscribe(tenant())).expect("there is room");
     let refused = EngineError::TooManySubscribers { most: 2 };
     assert!(refused.is_retryable());
-    assert_eq!(engine.subscribe(&tenant(), 1).err(), Some(refused));
+    assert_eq!(rig.run(subscribe(tenant())).err(), Some(refused));
     assert_eq!(engine.stats().refusals.subscribers, 1);
     drop(first);
-    let third = engine.subscribe(&"other".parse().unwrap(), 1);
+    let third = rig.run(subscribe("other".parse().unwrap()));
     assert!(third.is_ok(), "the first has gone");
     rig.create(&engine, 1, definition(1));
     assert!(second.next_if_ready().is_some(), "others are told as before");

@@ -11,7 +11,7 @@ use futures::FutureExt;
 use hedgerow_core::event::EventError;
 use hedgerow_core::{CampaignStatus, NewEvent, Outcome, Reaction, ReportStatus, StreamId};
 use hedgerow_engine::store::{Activity, Claim, EventStore, StoreError, StreamAppend};
-use hedgerow_engine::{Engine, EngineError, LoadError, Observation};
+use hedgerow_engine::{Engine, EngineError, LoadError, Observation, Position};
 
 fn full() -> StoreError {
     StoreError::Full { detail: "no space left".to_owned() }
@@ -233,7 +233,9 @@ fn e8_an_input_whose_append_fails_is_answered_with_a_retryable_error_and_leaves_
 fn e8_an_input_that_was_recorded_is_acknowledged_though_the_stores_answer_is_lost() {
     let mut rig = Rig::new(2);
     let engine = rig.start();
-    let mut events = engine.subscribe(&tenant(), 100).unwrap();
+    let asked = engine.clone();
+    let events = rig.run(async move { asked.subscribe(&tenant(), Position::Now).await });
+    let mut events = events.unwrap();
     rig.create(&engine, 1, definition(1));
     rig.store.next([Fault::LosesAnswer]);
     let taken = rig.report(&engine, 1, operation(1, 1), ReportStatus::Success);
@@ -243,8 +245,8 @@ fn e8_an_input_that_was_recorded_is_acknowledged_though_the_stores_answer_is_los
     assert_eq!(rig.world.take_sent(), [update(1, 1), update(1, 2)]);
     let log: Vec<_> = rig.log().into_iter().map(|stored| stored.event).collect();
     let mut seen = Vec::new();
-    while let Some(event) = events.next_if_ready() {
-        seen.push(event.event);
+    while let Some(told) = events.next_if_ready() {
+        seen.push(told.expect("an event").event);
     }
     assert_eq!(seen, log, "a subscriber sees every event once");
 }

@@ -25,6 +25,7 @@
 #![allow(clippy::doc_markdown)]
 
 mod append;
+mod back_up;
 mod error;
 mod keep;
 mod left_log;
@@ -159,6 +160,17 @@ impl SqliteStore {
     /// [`StoreError::Corrupt`] with the first damage; any [`StoreError`] if the file cannot be read.
     pub fn look_at_all(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         self.read(Reader::look_at_all)
+    }
+
+    /// Copies the store as it is at one moment to a file that is not there, or is empty, while whoever
+    /// writes goes on. Until it returns the copy is none; afterwards it is still to be brought onto
+    /// the disk, and under its name.
+    ///
+    /// # Errors
+    /// [`StoreError`]; what was written of the copy stays there.
+    pub fn back_up(&self, to: impl AsRef<Path>) -> BoxFuture<'_, Result<(), StoreError>> {
+        let to = to.as_ref().to_owned();
+        self.read(move |reader| reader.back_up(&to))
     }
 
     /// Finishes what was asked for, closes the file and lets another process have it. Blocks until

@@ -18,8 +18,8 @@ use crate::OpenError;
 use crate::append::StreamRow;
 use crate::error::{corrupt, placed};
 use crate::schema::{self, Standing};
-use crate::seal;
 use crate::source::Source;
+use crate::{back_up, seal};
 
 /// Something to do with a reader.
 pub(crate) type Read = Box<dyn FnOnce(&mut Reader) + Send>;
@@ -352,6 +352,17 @@ impl Reader {
             connection.prepare_cached(LAST_POSITION)?.query_row([], |row| row.get(0))
         })?;
         Ok(last.unwrap_or(0))
+    }
+
+    /// Copies the whole file.
+    pub(crate) fn back_up(&mut self, to: &Path) -> Result<(), StoreError> {
+        self.source.read(|connection| {
+            // What was copied of a file that changed meanwhile.
+            if let Ok(copy) = std::fs::OpenOptions::new().write(true).open(to) {
+                copy.set_len(0).map_err(|error| Error::ToSqlConversionFailure(Box::new(error)))?;
+            }
+            back_up::copy(connection, to)
+        })
     }
 
     /// Looks at the whole file.

@@ -1,17 +1,21 @@
 //! The commands, one module each.
 
+pub(crate) mod archive;
 #[cfg(feature = "astarte")]
 pub(crate) mod astarte;
 pub(crate) mod audit;
+pub(crate) mod backup;
 pub(crate) mod bar;
 pub(crate) mod campaigns;
 pub(crate) mod demo;
 pub(crate) mod device;
+mod keeping;
 #[cfg(not(all(feature = "astarte", feature = "plot")))]
 pub(crate) mod left_out;
 pub(crate) mod log;
 mod naming;
 pub(crate) mod output;
+pub(crate) mod prune;
 mod reading;
 mod rows;
 pub(crate) mod scenario;

@@ -16,7 +16,6 @@ use crate::inbox::Answer;
 use crate::live::EncodedEvent;
 use crate::recording::stamp;
 use crate::store::{AppendError, Claim, StoreError, StreamAppend};
-use crate::subscription::RecordedEvent;
 
 /// An input of a batch, with whoever waits for its end.
 pub(super) struct Pending {
@@ -89,7 +88,7 @@ impl Task {
                     if is_recorded {
                         self.append_worked();
                     }
-                    self.committed(expected, events, decided, pending);
+                    self.committed(decided, pending);
                     return Flow::Go;
                 }
                 Err(AppendError::Store(failure)) => {
@@ -148,18 +147,8 @@ impl Task {
         self.shared.store.append(vec![append]).await.map(|()| true)
     }
 
-    /// The events are durable: publish them, answer, give back what ended, let the effects go.
-    pub(super) fn committed(
-        &mut self,
-        expected: u64,
-        events: Vec<NewEvent>,
-        decided: Decided,
-        pending: Vec<Pending>,
-    ) {
-        for (version, event) in (expected + 1..).zip(events) {
-            let (tenant, stream) = (self.tenant.clone(), self.stream);
-            self.shared.publish(&RecordedEvent { tenant, stream, version, event });
-        }
+    /// The events are durable: answer, give back what ended, let the effects go.
+    pub(super) fn committed(&mut self, decided: Decided, pending: Vec<Pending>) {
         self.index_targets();
         self.note_snapshot();
         let mut freed = Vec::new();

@@ -110,6 +110,12 @@ impl Task {
         }
     }
 
+    /// An append that had failed was written all the same, perhaps only after that: those who follow
+    /// the log look again.
+    fn found_written(&self) {
+        self.shared.appends.raise();
+    }
+
     /// Reads back what is unknown, then loads what is stale; if it `is_due`, goes on.
     async fn try_again(&mut self, is_due: bool) -> Result<(), Flow> {
         if let Standing::Unknown(unfinished) = &mut self.mending.standing {
@@ -117,8 +123,8 @@ impl Task {
             match self.is_written(unfinished.expected, &unfinished.events).await {
                 Ok(is_written) => {
                     if is_written {
-                        let Unfinished { expected, events, decided } = *unfinished;
-                        self.committed(expected, events, decided, Vec::new());
+                        self.found_written();
+                        self.committed(unfinished.decided, Vec::new());
                     }
                     // What was told since then was passed over.
                     self.mending.standing = Standing::Stale;
@@ -172,7 +178,8 @@ impl Task {
             // Only its answer was lost.
             Ok(true) => {
                 self.append_worked();
-                self.committed(expected, events, decided, pending);
+                self.found_written();
+                self.committed(decided, pending);
                 return Flow::Go;
             }
             Ok(false) => self.failed(Standing::Stale, failure.clone().into()),

@@ -200,6 +200,8 @@ impl FaultyStore {
 
 /// How long a call waits for another program to let go of the store.
 const BUSY: Duration = Duration::from_secs(5);
+/// Every so many reads of the whole log one fails, until everything heals.
+const LOG_READS_FAIL_EVERY: u64 = 17;
 /// The stream of another program, which no engine runs.
 const ELSEWHERE: StreamId = StreamId::ManualUpdate(OperationId::from_uuid(Uuid::from_u128(7)));
 /// More refused appends at one instant can only be a circle.
@@ -340,7 +342,19 @@ impl EventStore for FaultyStore {
         after: u64,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<StoredEvent>, StoreError>> {
-        self.read(move |store| store.read_all(after, limit))
+        {
+            let mut inner = self.lens.world.inner();
+            if !self.lens.is_alive(&inner) {
+                return pending().boxed();
+            }
+            // Only subscribers read so, and nothing that is drawn for others changes with them.
+            inner.log_reads += 1;
+            let fails = inner.log_reads.is_multiple_of(LOG_READS_FAIL_EVERY);
+            if fails && inner.healed_at.is_none() {
+                return ready(Err(unavailable())).boxed();
+            }
+        }
+        self.store.read_all(after, limit)
     }
 
     fn last_recorded_at(&self) -> BoxFuture<'_, Result<Option<Timestamp>, StoreError>> {

@@ -116,6 +116,8 @@ pub(super) struct Inner {
     pub(super) judges: Judges,
     /// What the subscriber of each tenant is told by each engine.
     pub(super) subscribers: [Vec<Subscriber>; 2],
+    /// How often engines have read the whole log.
+    pub(super) log_reads: u64,
     /// When faults stopped.
     pub(super) healed_at: Option<Timestamp>,
     /// Whether everybody's presence is told anew at the end, or only what is owed.
@@ -203,6 +205,7 @@ impl World {
             backlog: Vec::new(),
             judges,
             subscribers: [Vec::new(), Vec::new()],
+            log_reads: 0,
             healed_at: None,
             tells_all_again,
             touched: BTreeSet::new(),

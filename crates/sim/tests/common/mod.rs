@@ -284,6 +284,10 @@ struct Faults {
     is_full: bool,
     /// Reads fail so many times.
     failing_reads: usize,
+    /// Reads of the whole log fail so many times, or so for good; and how many were asked for.
+    failing_log_reads: usize,
+    broken_log: Option<StoreError>,
+    log_reads: usize,
     /// Reads are never answered while this is set.
     reads_hang: bool,
     seen: Option<Seen>,
@@ -318,6 +322,19 @@ impl FaultyStore {
 
     pub fn fail_reads(&self, times: usize) {
         self.faults.lock().unwrap().failing_reads = times;
+    }
+
+    pub fn fail_log_reads(&self, times: usize) {
+        self.faults.lock().unwrap().failing_log_reads = times;
+    }
+
+    pub fn break_log(&self, with: Option<StoreError>) {
+        self.faults.lock().unwrap().broken_log = with;
+    }
+
+    /// How many reads of the whole log were asked for since the last look.
+    pub fn take_log_reads(&self) -> usize {
+        std::mem::take(&mut self.faults.lock().unwrap().log_reads)
     }
 
     /// Events are read as this makes them; `None`: not at all.
@@ -371,6 +388,30 @@ impl StoreLayer for FaultyStore {
                 self.memory.append(batch).await
             }
             .boxed(),
+        }
+    }
+
+    fn read_all(
+        &self,
+        after: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<StoredEvent>, StoreError>> {
+        let mut faults = self.faults.lock().unwrap();
+        faults.log_reads += 1;
+        if let Some(error) = &faults.broken_log {
+            return ready(Err(error.clone())).boxed();
+        }
+        if faults.failing_log_reads > 0 {
+            faults.failing_log_reads -= 1;
+            return ready(Err(unavailable())).boxed();
+        }
+        let seen = faults.seen.clone();
+        let read = self.memory.read_all(after, limit);
+        match seen {
+            None => read,
+            Some(seen) => read
+                .map(move |events| events.map(|e| e.into_iter().filter_map(|e| seen(e)).collect()))
+                .boxed(),
         }
     }
 

@@ -1,16 +1,17 @@
 //! What a subscriber is told: only what is durable (E4), of its own tenant (D21), as it is recorded,
-//! in order and once, and all of it.
+//! in order and once, and all of it, also when it is cut and comes back.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use hedgerow_core::{NewEvent, StoredEvent, StreamId};
+use hedgerow_core::{StoredEvent, StreamId};
 
 use crate::simulate::invariant::{Checked, Invariant, ensure};
 
-/// What one subscriber of one engine was told, and is still to be told.
+/// What one subscriber was told by the engines in one place, one after the other, and is still to be
+/// told.
 #[derive(Default)]
 pub(crate) struct Subscriber {
-    last: BTreeMap<StreamId, u64>,
+    position: u64,
     owed: BTreeSet<(StreamId, u64)>,
 }
 
@@ -20,27 +21,21 @@ impl Subscriber {
         self.owed.insert((stream, version));
     }
 
-    /// It is told an event; `stored`: what the store has at that place.
-    pub(crate) fn told(
-        &mut self,
-        stream: StreamId,
-        version: u64,
-        event: &NewEvent,
-        stored: Option<&StoredEvent>,
-    ) -> Checked {
-        self.owed.remove(&(stream, version));
-        let recorded = stored.is_some_and(|stored| {
-            stored.stream == stream && stored.version == version && stored.event == *event
-        });
-        ensure(recorded, Invariant::Subscribers, || {
+    /// Up to where it was told everything.
+    pub(crate) fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// It is told an event; `due`: the first of its tenant behind the last one, as the log has it.
+    pub(crate) fn told(&mut self, told: &StoredEvent, due: Option<&StoredEvent>) -> Checked {
+        self.owed.remove(&(told.stream, told.version));
+        let after = std::mem::replace(&mut self.position, told.position);
+        ensure(due == Some(told), Invariant::Subscribers, || {
+            let due = due.map(|due| (due.position, &due.event.event_type));
             format!(
-                "a subscriber is told {} as event {version}, the store has {stored:?} there",
-                event.event_type
+                "behind position {after} a subscriber is told {} at {}, and {due:?} is due",
+                told.event.event_type, told.position
             )
-        })?;
-        let last = self.last.insert(stream, version);
-        ensure(last.is_none_or(|last| last < version), Invariant::Subscribers, || {
-            format!("a subscriber is told event {version} after event {last:?}")
         })
     }
 

@@ -7,7 +7,7 @@ use futures::FutureExt;
 use hedgerow_core::{CampaignId, Presence, Reaction};
 use hedgerow_engine::ports::Spawner;
 use hedgerow_engine::store::StoreError;
-use hedgerow_engine::{EngineBuilder, EngineError, Observation};
+use hedgerow_engine::{EngineBuilder, EngineError, Observation, Position};
 use uuid::Uuid;
 
 use super::{Run, Slot};
@@ -24,8 +24,10 @@ use crate::simulate::ports::{CALL_TIMEOUT, Lens};
 use crate::simulate::store::FaultyStore;
 use crate::simulate::world::{Happening, Inner};
 
-/// A subscriber that falls further behind than that loses its subscription.
-const SUBSCRIBER_CAPACITY: usize = 1_000_000;
+/// So few events are kept for subscribers that they often read the store.
+const KEPT_EVENTS: usize = 8;
+/// So often a subscriber tries to come back before it is told nothing any more.
+const TRIES: usize = 3;
 
 /// Of another tenant than the first, for people.
 fn whose(tenant: usize) -> &'static str {
@@ -53,6 +55,10 @@ impl Run<'_> {
                 inner.store_held_until = inner.store_held_until.max(Some(until));
             }
             inner.note(None, None, || format!("engine {slot} starts"));
+            if inner.subscribers[slot].is_empty() {
+                let tenants = inner.judges.count();
+                inner.subscribers[slot] = (0..tenants).map(|_| Subscriber::default()).collect();
+            }
             let engine = &mut inner.engines[slot];
             engine.generation += 1;
             engine.alive = true;
@@ -80,19 +86,19 @@ impl Run<'_> {
         .call_timeout(CALL_TIMEOUT)
         .snapshot_every(self.setup.snapshot_every)
         .look_for_others(None)
+        .kept_events(KEPT_EVENTS)
         .chunk(self.chunk);
         let started = executor.run(builder.start());
         self.world.inner().engines[slot].starting = false;
         match started {
             Some(Ok(engine)) => {
-                let tenants = (0..self.castings.len()).map(cast::tenant);
-                // There are far fewer than an engine takes, and the judge would miss their events.
-                let subscribe = |of| engine.subscribe(&of, SUBSCRIBER_CAPACITY).ok();
-                self.slots[slot].subscriptions = tenants.filter_map(subscribe).collect();
                 self.slots[slot].engine = Some(engine);
+                let tenants = 0..self.castings.len();
+                self.slots[slot].subscriptions = tenants.clone().map(|_| None).collect();
+                for tenant in tenants {
+                    self.subscribe(slot, tenant);
+                }
                 let mut inner = self.world.inner();
-                let tenants = inner.judges.count();
-                inner.subscribers[slot] = (0..tenants).map(|_| Subscriber::default()).collect();
                 for (tenant, observation) in std::mem::take(&mut inner.backlog) {
                     let delay = inner.some_ms(2_000);
                     inner.schedule_in(delay, Happening::Tell(tenant, observation));
@@ -115,6 +121,24 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// A subscriber comes, or comes back, and begins behind what it was told last.
+    pub(super) fn subscribe(&mut self, slot: usize, tenant: usize) {
+        let Some(engine) = self.slots[slot].engine.clone() else { return };
+        self.slots[slot].subscriptions[tenant] = None;
+        for _ in 0..TRIES {
+            let from = {
+                let inner = self.world.inner();
+                inner.subscribers[slot].get(tenant).map_or(0, Subscriber::position)
+            };
+            let (engine, of) = (engine.clone(), cast::tenant(tenant));
+            let asked = async move { engine.subscribe(&of, Position::After(from)).await };
+            if let Some(Ok(subscription)) = self.slots[slot].executor.run(asked) {
+                self.slots[slot].subscriptions[tenant] = Some(subscription);
+                return;
+            }
+        }
+    }
+
     /// Engines that were killed leave with everything that they were doing.
     pub(super) fn bury(&mut self) -> Result<(), SimulateError> {
         for slot in 0..2 {
@@ -130,7 +154,6 @@ impl Run<'_> {
             inner.engines[slot].doomed = false;
             let now = inner.engine_now();
             inner.judges.engine_died(slot, now);
-            inner.subscribers[slot].clear();
             let unheard = std::mem::take(&mut inner.pending[slot]);
             for (tenant, observation, _) in unheard.into_values() {
                 if !matches!(observation, Observation::Presence { .. }) {

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use hedgerow_core::{CampaignId, DeviceId, StreamId};
+use hedgerow_core::{CampaignId, DeviceId, StoredEvent, StreamId, TenantId};
 use hedgerow_engine::campaign_at;
+use hedgerow_engine::store::{EventStore, StoreError};
 
 use super::{CLAIMS_EVERY, LATEST, Run};
 use crate::runtime::wait;
@@ -12,6 +13,9 @@ use crate::simulate::cast;
 use crate::simulate::check::Subscriber;
 use crate::simulate::invariant::{Invariant, ensure};
 use crate::simulate::trace::Sample;
+
+/// Every so many steps a subscriber is cut.
+const RETURNS_EVERY: u64 = 61;
 
 impl Run<'_> {
     /// What must hold whenever engines have nothing to do at an instant.
@@ -173,29 +177,51 @@ impl Run<'_> {
         }
     }
 
-    /// What subscribers were told since the last step.
+    /// What subscribers were told since the last step. Now and then one is cut, and comes back.
     pub(super) fn listen(&mut self) -> Result<(), SimulateError> {
-        let Self { slots, store, world, .. } = self;
-        for (slot, engine) in slots.iter_mut().enumerate() {
-            for (tenant, subscription) in engine.subscriptions.iter_mut().enumerate() {
-                while let Some(told) = subscription.next_if_ready() {
-                    let (stream, version) = (told.stream, told.version);
-                    let after = version.max(1) - 1;
-                    let stored = wait(store.read_stream(&told.tenant, stream, after, 1))?;
-                    let inner = &mut *world.inner();
-                    let now = inner.engine_now();
-                    let of = inner.judges.number(&told.tenant, now);
-                    let Some(subscriber) = inner.subscribers[slot].get_mut(tenant) else {
-                        continue;
-                    };
-                    let checked = ensure(of == tenant, Invariant::Tenants, || {
-                        format!("a subscriber is told event {version} of tenant {}", told.tenant)
-                    })
-                    .and_then(|()| subscriber.told(stream, version, &told.event, stored.first()));
-                    if let Err(broken) = checked {
-                        inner.judges.of(tenant).broken(broken, now, Some(stream), None);
-                    }
+        for slot in 0..self.slots.len() {
+            for tenant in 0..self.slots[slot].subscriptions.len() {
+                self.listen_to(slot, tenant)?;
+                let step = self.world.inner().step;
+                let is_there = self.slots[slot].subscriptions[tenant].is_some();
+                if !is_there || step % RETURNS_EVERY == tenant as u64 {
+                    self.subscribe(slot, tenant);
                 }
+            }
+        }
+        Ok(())
+    }
+
+    fn listen_to(&mut self, slot: usize, tenant: usize) -> Result<(), SimulateError> {
+        loop {
+            let Some(subscription) = &mut self.slots[slot].subscriptions[tenant] else { break };
+            let Some(told) = subscription.next_if_ready() else { break };
+            let told = match told {
+                Ok(told) => told,
+                Err(error) => {
+                    let mut inner = self.world.inner();
+                    let now = inner.engine_now();
+                    let broken = (Invariant::Subscribers, format!("a subscriber is told: {error}"));
+                    inner.judges.of(tenant).broken(broken, now, None, None);
+                    break;
+                }
+            };
+            let after = {
+                let inner = self.world.inner();
+                inner.subscribers[slot].get(tenant).map_or(0, Subscriber::position)
+            };
+            let due = first_of(&*self.store, &cast::tenant(tenant), after)?;
+            let inner = &mut *self.world.inner();
+            let now = inner.engine_now();
+            let of = inner.judges.number(&told.tenant, now);
+            let Some(subscriber) = inner.subscribers[slot].get_mut(tenant) else { break };
+            let checked = ensure(of == tenant, Invariant::Tenants, || {
+                let StoredEvent { tenant, version, .. } = &told;
+                format!("a subscriber is told event {version} of tenant {tenant}")
+            })
+            .and_then(|()| subscriber.told(&told, due.as_ref()));
+            if let Err(broken) = checked {
+                inner.judges.of(tenant).broken(broken, now, Some(told.stream), None);
             }
         }
         Ok(())
@@ -217,5 +243,21 @@ impl Run<'_> {
         let mut inner = self.world.inner();
         let now = inner.engine_now();
         inner.judges.of(tenant).targets_shown(id, state.version(), &shown, now);
+    }
+}
+
+/// The first event of a tenant behind a position.
+fn first_of(
+    store: &dyn EventStore,
+    tenant: &TenantId,
+    mut after: u64,
+) -> Result<Option<StoredEvent>, StoreError> {
+    loop {
+        let page = wait(store.read_all(after, 16))?;
+        let Some(last) = page.last() else { return Ok(None) };
+        after = last.position;
+        if let Some(found) = page.into_iter().find(|stored| stored.tenant == *tenant) {
+            return Ok(Some(found));
+        }
     }
 }

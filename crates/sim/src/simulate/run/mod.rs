@@ -48,7 +48,7 @@ const CLAIMS_EVERY: u64 = 512;
 struct Slot {
     engine: Option<Engine>,
     /// Those of the tenants.
-    subscriptions: Vec<Subscription>,
+    subscriptions: Vec<Option<Subscription>>,
     executor: Executor,
 }
 

@@ -8,7 +8,7 @@ use hedgerow_engine::store::checksum::Chain;
 use hedgerow_engine::store::{Activity, AppendError, Claim, StateSnapshot, StreamAppend};
 use rusqlite::{OptionalExtension, Statement, Transaction, params};
 
-use crate::reader::{checksum, parsed};
+use crate::found::{checksum, parsed};
 use crate::schema::Standing;
 use crate::seal;
 

@@ -12,7 +12,7 @@ use hedgerow_engine::store::retention::{
 use rusqlite::{Error, OptionalExtension, Transaction, params};
 
 use crate::append::{INSERT_EVENT, Names, StreamRow, insert_event, stream_row, write_operation};
-use crate::reader::{checksum as checksum_in, parsed};
+use crate::found::{checksum as checksum_in, parsed};
 use crate::schema::Standing;
 use crate::seal;
 

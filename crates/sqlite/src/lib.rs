@@ -27,6 +27,7 @@
 mod append;
 mod back_up;
 mod error;
+mod found;
 mod keep;
 mod left_log;
 mod open;

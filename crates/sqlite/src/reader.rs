@@ -6,17 +6,16 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use hedgerow_core::{Checksum, NewEvent, OperationId, StoredEvent, StreamId, TenantId, Timestamp};
+use hedgerow_core::{OperationId, StoredEvent, StreamId, TenantId, Timestamp};
 use hedgerow_engine::store::checksum::Chain;
 use hedgerow_engine::store::retention::Note;
 use hedgerow_engine::store::{Activity, HeldClaim, StateSnapshot, StoreError, StreamSummary};
-use rusqlite::types::Type;
-use rusqlite::{Connection, Error, OptionalExtension, Row, params};
-use uuid::Uuid;
+use rusqlite::{Connection, Error, OptionalExtension, params};
 
 use crate::OpenError;
 use crate::append::StreamRow;
 use crate::error::{corrupt, placed};
+use crate::found::{checksum, count, event, is_removed, parsed, stream_row};
 use crate::schema::{self, Standing};
 use crate::source::Source;
 use crate::{back_up, seal};
@@ -77,26 +76,6 @@ impl Types {
     }
 }
 
-/// A column that is a text of a type of the core.
-pub(crate) fn parsed<T>(row: &Row<'_>, column: usize) -> rusqlite::Result<T>
-where
-    T: std::str::FromStr<Err: std::error::Error + Send + Sync + 'static>,
-{
-    let text = row.get_ref(column)?.as_str()?;
-    text.parse().map_err(|error: T::Err| {
-        rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error))
-    })
-}
-
-/// A column that is a checksum, or nothing.
-pub(crate) fn checksum(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Checksum>> {
-    row.get::<_, Option<[u8; 32]>>(column).map(|bytes| bytes.map(Checksum::from_bytes))
-}
-
-fn uuid(row: &Row<'_>, column: usize) -> rusqlite::Result<Uuid> {
-    row.get(column).map(Uuid::from_bytes)
-}
-
 /// [`event`] reads the first nine columns.
 const EVENTS_OF_STREAM: &str = "
     SELECT version, position, event_type, schema_version, recorded_at,
@@ -112,10 +91,6 @@ const ALL_EVENTS: &str = "
     WHERE position > ?1 ORDER BY position";
 /// One look-up at the end of the table.
 const LAST_POSITION: &str = "SELECT max(position) FROM events";
-const STREAM: &str = "
-    SELECT streams.id, version, checksum, active, tenant, seal
-    FROM streams JOIN tenants ON tenants.id = tenant
-    WHERE tenants.name = ?1 AND streams.name = ?2";
 /// What leads nowhere is damage: an inner join would leave it out without a word.
 const STREAMS: &str = "
     SELECT tenants.name, streams.name, version, active, streams.id, tenant, checksum, seal
@@ -139,70 +114,6 @@ const STREAM_OF_OPERATION: &str = "
                  LEFT JOIN streams ON streams.id = stream
     WHERE tenants.name = ?1 AND operation = ?2";
 const SNAPSHOT: &str = "SELECT version, format, data FROM snapshots WHERE stream = ?1";
-
-fn event(
-    row: &Row<'_>,
-    tenant: TenantId,
-    stream: StreamId,
-    event_type: String,
-) -> rusqlite::Result<StoredEvent> {
-    Ok(StoredEvent {
-        tenant,
-        stream,
-        version: row.get(0)?,
-        position: row.get(1)?,
-        checksum: checksum(row, 8)?,
-        event: NewEvent {
-            event_type,
-            schema_version: row.get(3)?,
-            recorded_at: Timestamp::from_millis(row.get(4)?),
-            correlation_id: uuid(row, 5)?,
-            causation_id: uuid(row, 6)?,
-            data: row.get(7)?,
-        },
-    })
-}
-
-/// As SQLite counts: a number beyond its range is no place in a store.
-fn count(number: impl TryInto<i64>) -> i64 {
-    number.try_into().unwrap_or(i64::MAX)
-}
-
-/// A stream's row.
-fn stream_row(
-    connection: &Connection,
-    tenant: &TenantId,
-    stream: StreamId,
-) -> rusqlite::Result<Option<StreamRow>> {
-    let name = stream.to_string();
-    connection
-        .prepare_cached(STREAM)?
-        .query_row(params![tenant.as_str(), name], |row| {
-            let (id, version, last) = (row.get(0)?, row.get(1)?, checksum(row, 2)?);
-            let standing = Standing::read(row, 3)?;
-            if standing.is_removed() {
-                let last = last.as_ref().map(|last| &last.as_bytes()[..]);
-                seal::check(row, 5, seal::of_stream(row.get(4)?, &name, version, standing, last))?;
-            }
-            Ok(StreamRow { id, version, checksum: last, standing })
-        })
-        .optional()
-}
-
-/// Whether a stream was removed whose row stands in these columns: its name, and from `at` on its
-/// standing, tenant, version, checksum and seal. A row that is damaged hides nothing.
-fn is_removed(row: &Row<'_>, name: usize, at: [usize; 5]) -> rusqlite::Result<bool> {
-    let [standing, tenant, version, last, seal] = at;
-    let standing = Standing::read(row, standing)?;
-    if !standing.is_removed() {
-        return Ok(false);
-    }
-    let (tenant, version, last) = (row.get(tenant)?, row.get(version)?, checksum(row, last)?);
-    let last = last.as_ref().map(|last| &last.as_bytes()[..]);
-    let name = row.get_ref(name)?.as_str()?;
-    seal::check(row, seal, seal::of_stream(tenant, name, version, standing, last))?;
-    Ok(true)
-}
 
 impl Reader {
     pub(crate) fn stream(

@@ -1,5 +1,6 @@
 //! The pages of the guides, as a service on axum adds them, asked over HTTP: campaigns, targets that
 //! failed, and what happens, as it happens, for a browser that goes away and comes back.
+#![allow(clippy::needless_pass_by_value)] // As `map_err` hands errors over.
 
 use std::convert::Infallible;
 use std::io::{BufRead, BufReader, Write};

@@ -193,8 +193,7 @@ impl Run<'_> {
     }
 
     fn listen_to(&mut self, slot: usize, tenant: usize) -> Result<(), SimulateError> {
-        loop {
-            let Some(subscription) = &mut self.slots[slot].subscriptions[tenant] else { break };
+        while let Some(subscription) = &mut self.slots[slot].subscriptions[tenant] {
             let Some(told) = subscription.next_if_ready() else { break };
             let told = match told {
                 Ok(told) => told,

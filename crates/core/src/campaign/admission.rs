@@ -99,7 +99,7 @@ impl HoldReason {
 pub struct Hold {
     /// The first condition that does not hold, in the order of P2.
     pub reason: HoldReason,
-    /// When it ends by itself, if that is known.
+    /// When it ends by itself, if that is known: the first instant at which it does not hold.
     pub until: Option<Timestamp>,
 }
 

@@ -38,6 +38,7 @@ impl Watch {
     }
 }
 
+/// What is volatile of all targets, and of the campaign as a whole.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Observations {
     online: Vec<bool>,
@@ -90,6 +91,7 @@ impl Observations {
         is_new
     }
 
+    /// The watch of a target, a new one if nothing was watched.
     pub(super) fn watch(&mut self, target: u32) -> &mut Watch {
         self.watches.get_or_default(target)
     }
@@ -104,6 +106,7 @@ impl Observations {
         self.watches.remove(target);
     }
 
+    /// What is watched of a target, to be looked at only.
     pub(super) fn look(&self, target: u32) -> Option<&Watch> {
         self.watches.get(target)
     }

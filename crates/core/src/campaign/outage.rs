@@ -21,6 +21,7 @@ pub(super) enum Call {
     Send,
 }
 
+/// What the last calls told of the transport.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Outage {
     reads_failed: u32,
@@ -56,6 +57,7 @@ impl Outage {
         self.trial.take_if(|trial| *trial == target);
     }
 
+    /// A call failed for now, and with it the trial, if its target was the one.
     pub(super) fn failed(&mut self, call: Call, target: u32, now: Timestamp) {
         let failed = match call {
             Call::Read => &mut self.reads_failed,
@@ -74,6 +76,7 @@ impl Outage {
         (ahead(self.trial_at, now), self.trial).hash(hasher);
     }
 
+    /// A call was answered. That versions can be read does not tell that requests can be sent.
     pub(super) fn succeeded(&mut self, call: Call) {
         self.reads_failed = 0;
         if call == Call::Send {

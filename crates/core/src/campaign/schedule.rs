@@ -50,6 +50,7 @@ impl Alarm {
     }
 }
 
+/// See the module's documentation.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Schedule {
     /// Targets whose turn may come.
@@ -78,6 +79,7 @@ impl Schedule {
         self.already_updating.contains(&target)
     }
 
+    /// The first of those, which takes the next slot.
     pub(super) fn first_already_updating(&self) -> Option<u32> {
         self.already_updating.first().copied()
     }
@@ -126,7 +128,10 @@ impl Schedule {
         let timer = if stage == Stage::Idle {
             let held = Candidate { campaign, observations, target, now }.admit().err();
             ready = !is_reading && held.is_none();
-            held.and_then(|hold| hold.until)
+            let until = held.and_then(|hold| hold.until);
+            // Or it would be asked again and again at one time.
+            debug_assert!(until.is_none_or(|at| at > now), "a hold that has ended holds");
+            until
         } else if is_reading {
             None
         } else {

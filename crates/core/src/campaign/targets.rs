@@ -168,6 +168,7 @@ impl Targets {
         self.settlement[target as usize]
     }
 
+    /// The place of its latest attempt among all of the campaign; 0: never attempted (D4).
     pub(crate) fn attempt(&self, target: u32) -> u32 {
         self.attempt[target as usize]
     }
@@ -180,6 +181,7 @@ impl Targets {
         self.retries[target as usize] = retries;
     }
 
+    /// How many of its operations the device turned away (D14): part of the next one's id (E3).
     pub(crate) fn series(&self, target: u32) -> u16 {
         self.series[target as usize]
     }
@@ -189,6 +191,7 @@ impl Targets {
         *series = series.saturating_add(1);
     }
 
+    /// How many of its attempts were deferred in a row (D10).
     pub(crate) fn deferrals(&self, target: u32) -> u8 {
         self.deferrals[target as usize]
     }

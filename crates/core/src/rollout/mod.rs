@@ -240,6 +240,7 @@ pub(crate) struct DeviceFacts {
 }
 
 impl DeviceFacts {
+    /// Takes in what was told.
     pub(crate) fn learn(&mut self, fact: DeviceFact) {
         match fact {
             DeviceFact::Busy => self.is_busy = true,

@@ -7,6 +7,7 @@ use crate::event::{
 };
 use crate::operation::at_work::Fact;
 
+/// The event for what has become of the target's operation.
 pub(in crate::campaign) fn event(campaign: &Campaign, target: u32, fact: Fact) -> CampaignEvent {
     let device = campaign.targets.device(target);
     let failed = |reason| OperationFailed { device, reason }.into();

@@ -42,6 +42,7 @@ pub(in crate::campaign) fn extend(
     Ok(new.chunks(CHUNK).map(|chunk| SnapshotExtended { devices: chunk.to_vec() }.into()).collect())
 }
 
+/// All devices were told: the campaign starts.
 pub(in crate::campaign) fn complete(campaign: &Campaign) -> CampaignEvent {
     CampaignStarted { targets: campaign.targets.len() }.into()
 }

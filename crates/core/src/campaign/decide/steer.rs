@@ -32,6 +32,7 @@ impl Campaign {
     }
 }
 
+/// What a command leads to, or why it is refused.
 pub(in crate::campaign) fn command(
     campaign: &Campaign,
     command: &Command,

@@ -16,6 +16,7 @@ use crate::operation::timer::Timer;
 use crate::question::Question;
 
 impl Handling<'_> {
+    /// A version was read, for whatever purpose; or not.
     pub(in crate::campaign) fn base_image_read(
         &mut self,
         device: DeviceId,

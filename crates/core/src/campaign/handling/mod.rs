@@ -56,6 +56,7 @@ impl Handling<'_> {
         &self.live.campaign
     }
 
+    /// The target of the device that the input is about. Without one the input changes nothing.
     pub(in crate::campaign) fn find(&mut self, device: DeviceId) -> Option<u32> {
         let target = self.campaign().targets.find(device);
         if target.is_none() {
@@ -117,6 +118,7 @@ impl Handling<'_> {
         }
     }
 
+    /// What a person wants.
     pub(in crate::campaign) fn command(&mut self, command: &Command) -> Result<(), Rejection> {
         let event = decide::steer::command(self.campaign(), command, self.now)?;
         let ends_snapshot = matches!(
@@ -151,12 +153,14 @@ impl Handling<'_> {
         }
     }
 
+    /// Sends the Cancel request of a target, or leaves it to the answer that it has to wait for (D17).
     pub(in crate::campaign) fn send_cancel(&mut self, target: u32) {
         if self.asking().send_cancel(target) {
             self.sync(target);
         }
     }
 
+    /// Asks which version the device of a target shows.
     pub(in crate::campaign) fn read(&mut self, target: u32, purpose: ReadPurpose) {
         self.asking().read(target, purpose);
         self.sync(target);
@@ -186,6 +190,7 @@ impl Handling<'_> {
         }
     }
 
+    /// The first timer of a target is due.
     pub(in crate::campaign) fn timer(&mut self, target: u32) {
         let now = self.now;
         let campaign = &self.live.campaign;
@@ -229,6 +234,7 @@ impl Handling<'_> {
         self.ask_for_snapshot();
     }
 
+    /// Records what follows from the counts, until nothing does.
     pub(in crate::campaign) fn follow_up(&mut self) {
         while let Some(event) = decide::finish::follow_up(self.campaign()) {
             self.record(event);

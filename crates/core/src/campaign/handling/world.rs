@@ -78,6 +78,7 @@ impl Handling<'_> {
         Ok(())
     }
 
+    /// The presence of all devices was told after the campaign was loaded.
     pub(in crate::campaign) fn recovered(&mut self) {
         self.live.recovered = true;
         for target in self.campaign().operations.targets() {

@@ -763,6 +763,53 @@ fn a_manual_update_that_was_loaded_waits_for_the_presence_and_looks_when_the_ima
 }
 
 #[test]
+fn d8_a_resend_that_was_kept_back_is_tried_again_if_its_device_is_back_and_cannot_be_read() {
+    let begun = ManualUpdate::create(manual_definition()).expect("it can begin");
+    let id = OperationId::of_manual_update(&tenant(), "request-1");
+    let update = ManualUpdate::begin(tenant(), id, &begun, at(0)).expect("it begins");
+    let mut work = ManualAtWork::begun(update);
+    let device = device(1);
+    let read = |answer| Input::BaseImageRead {
+        device,
+        purpose: ReadPurpose::Deadline,
+        question: OPEN,
+        answer,
+    };
+    let looks = |effects: &[Effect]| matches!(effects, [Effect::ReadBaseImage { .. }]);
+    let answer = RequestAnswer::Accepted;
+    work.tell(0, Input::RequestAnswered { device, operation: id, question: OPEN, answer });
+    work.tell(1, Input::Presence { device, presence: Presence::Offline });
+    assert!(looks(&work.tell(300, Input::Tick)), "its time-out has passed");
+    let shown = BaseImageAnswer::Version(Some("1.0.0".to_owned()));
+    assert_eq!(work.tell(300, read(shown.clone())), [], "its resend is kept back");
+
+    work.tell(400, Input::Presence { device, presence: Presence::Online { since: at(400) } });
+    let back = work.live.next_deadline().expect("the resend").as_millis() / 1_000;
+    assert!(looks(&work.tell(back, Input::Tick)), "its device is back");
+    let failed = BaseImageAnswer::Failed(TransportError::new("HTTP 503"));
+    assert_eq!(work.tell(back, read(failed)), []);
+    assert_eq!(work.tell(back + 9, Input::Tick), []);
+    assert!(looks(&work.tell(back + 10, Input::Tick)), "it is tried again");
+    let resent = work.tell(back + 10, read(shown));
+    assert!(matches!(resent[..], [Effect::SendUpdate { .. }]), "{resent:?}");
+}
+
+#[test]
+fn d19_a_scheduled_campaign_can_be_deleted_until_its_start_has_begun() {
+    let mut live = LiveCampaign::new(created(Some(at(100))));
+    let mut begun = live.clone();
+    let deleted = live.handle(Input::Command(Command::Delete), at(2)).expect("it is taken");
+    assert_eq!(deleted.events, [CampaignDeleted {}.into()]);
+    assert_eq!(live.campaign().status(), CampaignStatus::Deleted);
+
+    let asked = begun.handle(Input::Tick, at(100)).expect("its time has come").effects;
+    let [Effect::TakeSnapshot { question }] = asked[..] else { panic!("{asked:?}") };
+    let devices = vec![device(1)];
+    begun.handle(Input::SnapshotChunk { question, devices }, at(100)).expect("it is taken");
+    assert!(begun.handle(Input::Command(Command::Delete), at(100)).is_err());
+}
+
+#[test]
 fn a_trial_whose_target_is_removed_while_its_version_is_read_gives_way_to_the_next() {
     let mut work = AtWork::new(at(0));
     let fails = |of| Input::BaseImageRead {

@@ -93,3 +93,58 @@ fn is_of(key: &RowKey, row: &[u8], tenant: &TenantId, id: CampaignId) -> bool {
     key.starts_with(&key::of(Kind::Operation, tenant))
         && matches!(read(row), Ok(OperationPlace::Target(of, _)) if of == id)
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::executor::block_on;
+    use hedgerow_core::Timestamp;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::store::retention::NoteKind;
+    use crate::view::{MemoryViews, Row};
+
+    fn campaign(number: u128) -> CampaignId {
+        CampaignId::from_uuid(Uuid::from_u128(number))
+    }
+
+    fn all(views: &MemoryViews) -> Vec<Row> {
+        let range = Vec::new()..vec![u8::MAX; 2];
+        block_on(views.scan(range, Direction::Forwards, usize::MAX)).expect("read")
+    }
+
+    #[test]
+    fn many_rows_are_taken_away_in_bits_and_others_stay() {
+        let tenant: TenantId = "hedge".parse().expect("a tenant");
+        let views = MemoryViews::new();
+        let reached = Reached { format: 1, position: 9, checksum: None };
+        let minutes = |number: u128| {
+            let at = |minute: i64| Timestamp::from_millis(minute * 60_000);
+            let rows = 0..i64::try_from(2 * MOST + MOST / 2).expect("few");
+            let key = |minute| key::minute(&tenant, campaign(number), at(minute));
+            rows.map(|minute| (key(minute), Some(b"{}".to_vec()))).collect::<Vec<_>>()
+        };
+        let rows = (1..=3).flat_map(minutes).collect();
+        block_on(views.write(Step { from: None, to: reached, rows })).expect("written");
+        let before = all(&views);
+        let note = Note { kind: NoteKind::Removed, events: 1, checksum: None, update: None };
+        let stream = StreamId::Campaign(campaign(2));
+        // What is about to be written of it, too.
+        let mut changes = Changes::new();
+        changes.insert(key::sums(&tenant, campaign(2)), Some(b"[]".to_vec()));
+        changes.insert(key::sums(&tenant, campaign(3)), Some(b"[]".to_vec()));
+        let removed = remove(&views, Some(reached), (&tenant, stream), &note, &mut changes);
+        assert!(block_on(removed).is_ok());
+        assert_eq!(all(&views).len(), before.len() - 2 * MOST, "what is few is left to the step");
+        assert_eq!(block_on(views.reached()), Ok(Some(reached)), "the note is still to come");
+        let rows: Vec<_> = changes.iter().map(|(key, row)| (key.clone(), row.clone())).collect();
+        let to = Reached { position: 10, ..reached };
+        block_on(views.write(Step { from: Some(reached), to, rows })).expect("written");
+        let of = |number| key::of_campaign(Kind::Minute, &tenant, campaign(number));
+        let mut expected = before;
+        expected.retain(|(key, _)| !key.starts_with(&of(2)));
+        expected.push((key::sums(&tenant, campaign(3)), b"[]".to_vec()));
+        expected.sort_unstable();
+        assert_eq!(all(&views), expected);
+    }
+}

@@ -123,7 +123,7 @@ invariants! {
     Subscribers = "subscribers", "E4", World,
         "What a subscriber is told is durable, of its tenant and as it is recorded; in order, once, and nothing is left out.";
     Rows = "rows", "E1", World,
-        "What rows show of campaigns, targets, operations and counts is the fold of the log, after every restart and at the end, however whoever makes them is interrupted.";
+        "What rows show of campaigns, targets, operations and counts is the fold of the log, after restarts and at the end, however whoever makes them is interrupted.";
     Acknowledged = "acknowledged", "E8", World,
         "What was acknowledged is in the log, a report as far as it says more than the log.";
     NeverUnknown = "never_unknown", "E10", Log,

@@ -22,6 +22,9 @@ use crate::random::Random;
 
 /// A follower goes on after so many of a thousand steps of a run.
 const GOES_ON: u16 = 5;
+/// Rows are compared after so many of a thousand starts of an engine: after each, a run took a quarter
+/// longer.
+const COMPARED: u16 = 250;
 /// It makes far fewer calls than an engine, so that many more of them fail.
 const OFTENER: u16 = 5;
 
@@ -240,6 +243,11 @@ impl Rows {
         };
         self.chance.dice().is_on = was_on;
         Some(caught_up)
+    }
+
+    /// Whether rows are compared after this start of an engine.
+    pub(super) fn is_compared(&self) -> bool {
+        self.chance.dice().random.chance(COMPARED)
     }
 
     /// What to draw from when rows are compared.

@@ -105,7 +105,9 @@ impl Run<'_> {
                 }
                 drop(inner);
                 self.rows.engine_starts(slot, &self.store);
-                self.compare_rows(slot, false);
+                if self.rows.is_compared() {
+                    self.compare_rows(slot, false);
+                }
             }
             // Its store failed, or it died meanwhile: it is started again.
             Some(Err(StoreError::Unavailable { .. })) | None => {

@@ -126,10 +126,9 @@ async fn tell(our: Ours, device: Path<DeviceId>, told: Json<Told>) -> Answer<()>
 pub(crate) async fn serve(listener: TcpListener, file: &str) -> Result<(), Box<dyn Error>> {
     let (store, fleet) = (Arc::new(SqliteStore::open(file)?), Arc::<Fleet>::default());
     let clock = Arc::new(TokioRuntime::new(tokio::runtime::Handle::current()));
-    let (transport, directory) = (fleet.clone(), fleet.clone());
     // ANCHOR: rows
     let rows = Arc::new(SqliteViews::open(SqliteViews::beside(file))?);
-    let ports = EngineBuilder::new(store, transport, directory, clock.clone(), clock);
+    let ports = EngineBuilder::new(store, fleet.clone(), fleet.clone(), clock.clone(), clock);
     let engine = ports.views(rows).start().await?;
     // ANCHOR_END: rows
     let service = Service { engine, fleet, tenant: "realm".parse()? };

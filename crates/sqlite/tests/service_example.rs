@@ -142,7 +142,8 @@ fn a_campaign_is_created_paused_resumed_and_brought_to_its_end_across_a_kill() {
 #[test]
 fn the_service_is_as_short_as_the_guide_says() {
     assert!(GUIDE.contains("less than 150 lines"));
-    assert!(include_str!("../examples/service.rs").lines().count() < 160);
+    let lines = include_str!("../examples/service.rs").lines();
+    assert!(lines.filter(|line| !line.contains("ANCHOR")).count() < 150);
 }
 
 #[test]

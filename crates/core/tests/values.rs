@@ -482,7 +482,7 @@ fn a_manual_update_can_be_reconciled_if_it_changes_the_version() {
 }
 
 #[test]
-fn a_reason_to_wait_has_in_json_the_name_that_it_has_elsewhere() {
+fn a_reason_to_wait_has_in_json_the_name_that_it_has_elsewhere_and_a_sentence_of_its_own() {
     let reasons = [
         HoldReason::Scheduled,
         HoldReason::SelectingTargets,
@@ -499,4 +499,6 @@ fn a_reason_to_wait_has_in_json_the_name_that_it_has_elsewhere() {
         assert_eq!(serde_json::to_value(reason).unwrap(), reason.name());
         assert!(!reason.describe().is_empty());
     }
+    let sentences: BTreeSet<_> = reasons.iter().map(|reason| reason.describe()).collect();
+    assert_eq!(sentences.len(), reasons.len());
 }

@@ -31,6 +31,19 @@ fn d22_the_device_of_a_final_target_is_looked_at_once_after_it_connects() {
 }
 
 #[test]
+fn d22_a_device_that_has_settled_a_day_after_the_end_is_looked_at_no_more() {
+    let successful = Given::acknowledged().after(report(1, ReportStatus::Success));
+    let cancel = Command::Cancel { running: RunningOperations::Finish };
+    let ended = offline(successful.after(Input::Command(cancel)));
+    let told = |seconds_before: u64| {
+        let back = ended.clone().later(24 * 3_600 - seconds_before).online(1);
+        back.later(10).told("time has passed", Input::Tick)
+    };
+    assert!(told(10).contains("read the version"), "{}", told(10));
+    assert!(!told(9).contains("effect"), "{}", told(9));
+}
+
+#[test]
 fn d22_a_device_that_cannot_be_looked_at_is_tried_again_after_growing_delays() {
     let successful = Given::acknowledged().after(report(1, ReportStatus::Success));
     let mut given = offline(successful).online(1).later(10).after(Input::Tick);

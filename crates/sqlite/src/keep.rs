@@ -1,8 +1,7 @@
-//! Streams that are removed, swept and imported, each inside the writer's transaction.
+//! Streams that are removed and imported, each inside the writer's transaction.
 //!
 //! A removed stream keeps its row, with another standing, and its note is the event of version 0. What
-//! else it had is hidden from readers from that commit on, and cleared by [`sweep`] in small steps, as
-//! another process may wait to append.
+//! else it had is hidden from readers from that commit on, and cleared by [`sweep`](crate::sweep).
 
 use hedgerow_core::{Checksum, NewEvent, StoredEvent, StreamId, TenantId, Timestamp};
 use hedgerow_engine::store::checksum::Chain;
@@ -12,13 +11,9 @@ use hedgerow_engine::store::retention::{
 use rusqlite::{Error, OptionalExtension, Transaction, params};
 
 use crate::append::{INSERT_EVENT, Names, StreamRow, insert_event, stream_row, write_operation};
-use crate::found::{checksum as checksum_in, parsed};
+use crate::found::checksum as checksum_in;
 use crate::schema::Standing;
 use crate::seal;
-
-/// So many events are cleared in one transaction, and so many operations looked at: some ten
-/// milliseconds' work.
-const STEP: i64 = 5_000;
 
 /// Removes streams, and says of each what became of it.
 pub(crate) fn remove(
@@ -64,7 +59,7 @@ fn remove_one(
 }
 
 /// Changes how a stream stands.
-fn stand(
+pub(crate) fn stand(
     transaction: &Transaction<'_>,
     (tenant, stream): (i64, StreamId),
     row: &StreamRow,
@@ -117,101 +112,6 @@ fn write_note(
             .execute([written, position])?;
     }
     Ok(())
-}
-
-/// How far the index of operations was swept.
-#[derive(Debug, Default)]
-pub(crate) struct Sweep {
-    /// The streams that are looked for, once their events are gone.
-    streams: Vec<i64>,
-    /// The operation that was looked at last.
-    after: Option<(i64, Vec<u8>)>,
-}
-
-/// Clears some of what removed streams left behind. `false`: nothing is left.
-pub(crate) fn sweep(transaction: &Transaction<'_>, sweep: &mut Sweep) -> rusqlite::Result<bool> {
-    let left: Vec<i64> = transaction
-        .prepare_cached("SELECT id FROM streams WHERE active = 2 ORDER BY id")?
-        .query_map([], |row| row.get(0))?
-        .collect::<rusqlite::Result<_>>()?;
-    if left.is_empty() {
-        *sweep = Sweep::default();
-        return Ok(false);
-    }
-    let mut cleared = 0;
-    for stream in &left {
-        transaction.prepare_cached("DELETE FROM snapshots WHERE stream = ?1")?.execute([stream])?;
-        let deleted = transaction
-            .prepare_cached(
-                "DELETE FROM events WHERE position IN (
-                     SELECT position FROM events WHERE stream = ?1 AND version > 0
-                     ORDER BY version LIMIT ?2)",
-            )?
-            .execute(params![stream, STEP - cleared])?;
-        cleared += i64::try_from(deleted).unwrap_or(STEP);
-        if cleared >= STEP {
-            return Ok(true);
-        }
-    }
-    if cleared > 0 {
-        return Ok(true);
-    }
-    // Operations are not found by their streams: the index is looked through once, for all streams
-    // that had no events any more when that began.
-    if sweep.after.is_none() {
-        sweep.streams = left;
-    }
-    sweep_operations(transaction, sweep)
-}
-
-fn sweep_operations(transaction: &Transaction<'_>, sweep: &mut Sweep) -> rusqlite::Result<bool> {
-    let (tenant, operation) = sweep.after.take().unwrap_or((i64::MIN, Vec::new()));
-    let page: Vec<(i64, Vec<u8>, i64)> = transaction
-        .prepare_cached(
-            "SELECT tenant, operation, stream FROM operations
-             WHERE (tenant, operation) > (?1, ?2) ORDER BY tenant, operation LIMIT ?3",
-        )?
-        .query_map(params![tenant, operation, STEP], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-        })?
-        .collect::<rusqlite::Result<_>>()?;
-    for (tenant, operation, stream) in &page {
-        if sweep.streams.binary_search(stream).is_ok() && is_left(transaction, *stream)? {
-            transaction
-                .prepare_cached("DELETE FROM operations WHERE tenant = ?1 AND operation = ?2")?
-                .execute(params![tenant, operation])?;
-        }
-    }
-    if let Some((tenant, operation, _)) = page.into_iter().next_back() {
-        sweep.after = Some((tenant, operation));
-        return Ok(true);
-    }
-    for stream in std::mem::take(&mut sweep.streams) {
-        if is_left(transaction, stream)? {
-            swept(transaction, stream)?;
-        }
-    }
-    Ok(true)
-}
-
-/// Whether a stream was removed, and not imported since.
-fn is_left(transaction: &Transaction<'_>, stream: i64) -> rusqlite::Result<bool> {
-    let standing = transaction
-        .prepare_cached("SELECT active FROM streams WHERE id = ?1")?
-        .query_row([stream], |row| Standing::read(row, 0))
-        .optional()?;
-    Ok(standing == Some(Standing::Removed))
-}
-
-/// Notes that nothing is left of a stream.
-fn swept(transaction: &Transaction<'_>, stream: i64) -> rusqlite::Result<()> {
-    let (tenant, stream): (i64, StreamId) = transaction
-        .prepare_cached("SELECT tenant, name FROM streams WHERE id = ?1")?
-        .query_row([stream], |row| Ok((row.get(0)?, parsed(row, 1)?)))?;
-    match stream_row(transaction, tenant, stream)? {
-        Some(row) => stand(transaction, (tenant, stream), &row, Standing::Swept),
-        None => Ok(()),
-    }
 }
 
 /// Why an import is taken back.

@@ -35,6 +35,7 @@ mod reader;
 mod schema;
 mod seal;
 mod source;
+mod sweep;
 #[cfg(test)]
 mod tests;
 mod views;
@@ -353,8 +354,8 @@ impl EventStore for SqliteStore {
 
     fn sweep(&self) -> BoxFuture<'_, Result<bool, StoreError>> {
         self.write_alone(|writer| {
-            let swept = writer.alone(|transaction, _, sweep| keep::sweep(transaction, sweep));
-            swept.map_err(|error| writer.failed(&error))
+            let swept = writer.alone(|transaction, _, sweep| sweep::sweep(transaction, sweep));
+            swept.map(|rows| rows.is_some()).map_err(|error| writer.failed(&error))
         })
     }
 

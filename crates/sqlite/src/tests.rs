@@ -1,12 +1,14 @@
-//! A disk that is full, which only the writer's own connection can be made to believe.
+//! What only the writer's own connection can be made to believe, such as a disk that is full, and what
+//! only it can tell.
 
 use futures::future::join;
 use hedgerow_core::NewEvent;
 use hedgerow_engine::store::conformance::{append, block_on, event, stream, tenant};
+use hedgerow_engine::store::retention::conformance::{ended, import, operation, removal};
 use hedgerow_engine::store::{AppendError, EventStore, StateSnapshot, StoreError};
 
-use crate::SqliteStore;
 use crate::writer::Write;
+use crate::{SqliteStore, sweep};
 
 fn large(number: u64) -> NewEvent {
     NewEvent { data: vec![7; 1_000_000], ..event(number) }
@@ -101,4 +103,98 @@ fn one_append_that_is_too_large_does_not_harm_the_others_of_its_group() {
     assert_eq!((slow, small, late), (Ok(()), Ok(()), Ok(())));
     assert!(matches!(too_large, Err(AppendError::Store(StoreError::Full { .. }))));
     assert_eq!(block_on(store.streams()).expect("readable").len(), 3);
+}
+
+/// Steps until nothing is left, and the rows that each looked at.
+fn sweep_counted(store: &SqliteStore) -> Vec<usize> {
+    let mut steps = Vec::new();
+    loop {
+        let step = block_on(store.write_alone::<_, StoreError>(|writer| {
+            let step = writer.alone(|transaction, _, sweep| sweep::sweep(transaction, sweep));
+            step.map_err(|error| writer.failed(&error))
+        }));
+        let Some(rows) = step.expect("swept") else { return steps };
+        steps.push(rows);
+        assert!(steps.len() < 1_000, "it comes to an end");
+    }
+}
+
+fn removed(store: &SqliteStore, streams: std::ops::Range<u128>, events: u64) {
+    for number in streams {
+        let all = block_on(ended(store, number, events));
+        let removals = vec![removal(stream(number), &all)];
+        assert_eq!(block_on(store.remove(removals)), Ok(vec![Ok(())]));
+    }
+}
+
+#[test]
+fn a_sweep_looks_at_each_row_a_few_times_however_many_streams_were_removed_and_never_at_many_at_once()
+ {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = SqliteStore::open(folder.path().join("hedgerow.db")).expect("opens");
+    // Many small ones, and one that is larger than a step.
+    removed(&store, 1..1_001, 3);
+    removed(&store, 2_000..2_001, 5_000);
+    let steps = sweep_counted(&store);
+    assert!(steps.iter().all(|rows| *rows <= sweep::STEP + 2), "{steps:?}");
+    let (streams, events) = (1_001, 8_000);
+    let rows: usize = steps.iter().sum();
+    assert!(rows <= 5 * streams + events + steps.len(), "{rows} rows in {} steps", steps.len());
+    assert_eq!(sweep_counted(&store), [0; 0], "nothing is left");
+    // Ten times the steps would be ten times the rows, not a hundred times.
+    assert!(steps.len() < 12, "{steps:?}");
+}
+
+#[test]
+fn a_stream_that_came_back_and_went_again_during_a_sweep_is_swept_as_well() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("hedgerow.db");
+    let store = SqliteStore::open(&path).expect("opens");
+    let all = block_on(ended(&store, 1, 3));
+    let remove = || block_on(store.remove(vec![removal(stream(1), &all)]));
+    assert_eq!(remove(), Ok(vec![Ok(())]));
+    // At each of its steps.
+    for step in 0..4 {
+        for _ in 0..step {
+            block_on(store.sweep()).expect("swept");
+        }
+        let import = import(stream(1), &all, operation(1));
+        assert_eq!(block_on(store.import(import)), Ok(()));
+        assert_eq!(remove(), Ok(vec![Ok(())]));
+        sweep_counted(&store);
+        let found = rusqlite::Connection::open(&path).expect("opens");
+        let count = |table: &str| {
+            let count = format!("SELECT count(*) FROM {table}");
+            found.query_row(&count, [], |row| row.get::<_, i64>(0)).expect("a number")
+        };
+        let left = ["events", "operations", "streams WHERE active = 2"].map(count);
+        assert_eq!(left, [1, 0, 0], "the note alone, after step {step}");
+    }
+}
+
+#[test]
+fn whoever_keeps_a_store_beside_another_process_leaves_its_lock_free_most_of_the_time() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("hedgerow.db");
+    let store = SqliteStore::open(&path).expect("opens");
+    let all: Vec<_> = (1..4).map(|number| block_on(ended(&store, number, 3))).collect();
+    let beside = SqliteStore::open_to_keep(&path).expect("opens");
+    for (number, all) in (1..).zip(&all) {
+        assert_eq!(block_on(beside.remove(vec![removal(stream(number), all)])), Ok(vec![Ok(())]));
+    }
+    let steps = sweep_counted(&beside).len();
+    for (number, all) in (1..).zip(&all) {
+        let import = import(stream(number), all, operation(number));
+        assert_eq!(block_on(beside.import(import)), Ok(()));
+    }
+    let rests = block_on(beside.write_alone::<_, StoreError>(|writer| Ok(writer.rests.clone())));
+    let rests = rests.expect("told");
+    assert_eq!(rests.len(), 3 + steps + 1 + 3, "after each that had it");
+    for (held, rest) in rests {
+        assert!(rest >= held.min(std::time::Duration::from_secs(1)) * 2, "{held:?}, {rest:?}");
+    }
+    // Whoever has the file for itself keeps nobody waiting.
+    block_on(store.sweep()).expect("swept");
+    let rests = block_on(store.write_alone::<_, StoreError>(|writer| Ok(writer.rests.clone())));
+    assert_eq!(rests, Ok(Vec::new()));
 }

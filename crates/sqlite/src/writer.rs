@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use futures::channel::oneshot;
 use hedgerow_core::{StreamId, TenantId};
@@ -13,14 +14,20 @@ use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
 use crate::OpenError;
 use crate::append::{Names, append, save_snapshot};
 use crate::error::store_error;
-use crate::keep::Sweep;
 use crate::left_log;
+use crate::sweep::Sweep;
 
 /// The most requests of one transaction.
 const REQUESTS: usize = 1_024;
 /// With this many events a transaction takes no further request: the first of a group would wait
 /// too long for the last.
 const EVENTS: usize = 20_000;
+
+/// How much longer a writer beside another process leaves the lock free than it had it: who waits for it
+/// only asks again from time to time, at last ten times a second.
+const REST: u32 = 2;
+/// And that is long enough for everybody who waits.
+const LONGEST_REST: Duration = Duration::from_secs(2);
 
 /// Something that is done in transactions of its own.
 pub(crate) type Alone = Box<dyn FnOnce(&mut Writer) + Send>;
@@ -87,6 +94,9 @@ pub(crate) fn spawn(
         names: Names::default(),
         sweep: Sweep::default(),
         is_beside,
+        held: Duration::ZERO,
+        #[cfg(test)]
+        rests: Vec::new(),
     };
     let thread = std::thread::Builder::new()
         .name("hedgerow-sqlite-writer".to_owned())
@@ -100,8 +110,13 @@ pub(crate) struct Writer {
     path: PathBuf,
     names: Names,
     sweep: Sweep,
-    /// Another process has the file: it folds the log in.
+    /// Another process has the file: it folds the log in, and needs its lock more than this one.
     is_beside: bool,
+    /// How long the last transaction of its own had the lock.
+    held: Duration,
+    /// How long each had it, and how long it was left free afterwards.
+    #[cfg(test)]
+    pub(crate) rests: Vec<(Duration, Duration)>,
 }
 
 impl Writer {
@@ -110,6 +125,7 @@ impl Writer {
             let first = match first {
                 Write::Alone(alone) => {
                     alone(&mut self);
+                    self.rest();
                     continue;
                 }
                 other => other,
@@ -131,6 +147,7 @@ impl Writer {
             self.commit(group);
             if let Some(alone) = alone {
                 alone(&mut self);
+                self.rest();
             }
         }
         if self.is_beside {
@@ -140,6 +157,19 @@ impl Writer {
         if let Err(error) = left_log::fold_in(&self.connection) {
             tracing::warn!(path = %self.path.display(), %error, "the log could not be folded in");
         }
+    }
+
+    /// Leaves the lock to the process that runs campaigns on the file: steps that follow each other at
+    /// once would keep it waiting, as SQLite gives the lock to whoever asks first when it is free.
+    fn rest(&mut self) {
+        let held = std::mem::take(&mut self.held);
+        if !self.is_beside || held.is_zero() {
+            return;
+        }
+        let rest = held.saturating_mul(REST).min(LONGEST_REST);
+        std::thread::sleep(rest);
+        #[cfg(test)]
+        self.rests.push((held, rest));
     }
 
     /// Does a group in one transaction, and answers.
@@ -175,10 +205,21 @@ impl Writer {
             let connection = &mut self.connection;
             let transaction =
                 connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let result = write(&transaction, &mut self.names, &mut self.sweep)?;
-            left_log::mark(&transaction)?;
-            transaction.commit()?;
-            Ok(result)
+            let since = Instant::now();
+            let written =
+                write(&transaction, &mut self.names, &mut self.sweep).and_then(|result| {
+                    left_log::mark(&transaction)?;
+                    Ok(result)
+                });
+            let result = match written {
+                Ok(result) => transaction.commit().map(|()| result).map_err(E::from),
+                Err(error) => {
+                    drop(transaction);
+                    Err(error)
+                }
+            };
+            self.held = since.elapsed();
+            result
         })();
         if result.is_err() {
             // Names that were new in this transaction have gone with it.

@@ -190,7 +190,8 @@ impl Follower {
     async fn try_step(&mut self) -> Result<usize, Stopped> {
         self.steps += 1;
         self.is_at_end = false;
-        let mut changes = Changes::new();
+        // Rows that are removed; what is written of the same key is newer.
+        let (mut changes, mut gone) = (Changes::new(), Changes::new());
         if !self.has_looked {
             self.reached = self.look().await?;
             self.retry(&mut changes).await?;
@@ -213,7 +214,7 @@ impl Follower {
             for stored in &page {
                 goes_on(position, stored)?;
                 position = stored.position;
-                self.follow(stored, &mut changes).await?;
+                self.follow(stored, &mut changes, &mut gone).await?;
             }
             events += page.len();
             last = page.last().map(|stored| Reached::event(FORMAT, stored)).or(last);
@@ -226,7 +227,8 @@ impl Follower {
         for (stream, _) in self.streams.values_mut() {
             stream.flush(&mut changes);
         }
-        let rows = changes.into_iter().collect();
+        gone.append(&mut changes);
+        let rows = gone.into_iter().collect();
         self.views.write(Step { from, to, rows }).await?;
         (self.reached, self.is_at_end) = (Some(to), is_at_end);
         self.let_go();
@@ -287,19 +289,25 @@ impl Follower {
         stored: &StoredEvent,
         note: &Note,
         changes: &mut Changes,
+        gone: &mut Changes,
     ) -> Result<(), Stopped> {
         let name = (stored.tenant.clone(), stored.stream);
         self.streams.remove(&name);
         self.unreadable.remove(&name);
-        removal::remove(&*self.views, self.reached, (&name.0, name.1), note, changes).await?;
-        Ok(())
+        let of = (&name.0, name.1);
+        removal::remove(&*self.views, self.reached, of, note, changes, gone).await
     }
 
     /// Follows one stream by one event.
-    async fn follow(&mut self, stored: &StoredEvent, changes: &mut Changes) -> Result<(), Stopped> {
+    async fn follow(
+        &mut self,
+        stored: &StoredEvent,
+        changes: &mut Changes,
+        gone: &mut Changes,
+    ) -> Result<(), Stopped> {
         let note = Note::of(stored);
         if let Ok(Some(note)) = &note {
-            return self.noted(stored, note, changes).await;
+            return self.noted(stored, note, changes, gone).await;
         }
         let name = (stored.tenant.clone(), stored.stream);
         if self.unreadable.contains(&name) {
@@ -321,6 +329,11 @@ impl Follower {
             Err(Halt::All(error)) => return Err(error.into()),
             Err(Halt::Stream(error)) => error,
         };
+        // Its events were removed since this one was read: the note is still to come.
+        if self.log.removed(&name.0, name.1).await?.is_some() {
+            self.streams.remove(&name);
+            return Ok(());
+        }
         tracing::error!(stream = %name.1, tenant = %name.0, %error, "a stream cannot be followed any further");
         if let Some((mut stream, _)) = self.streams.remove(&name)
             && stream.rewind(&sources, stored.version.saturating_sub(1)).await?

@@ -12,6 +12,7 @@ use hedgerow_core::{
 use super::*;
 use crate::ports::BoxFuture;
 use crate::store::memory::MemoryStore;
+use crate::store::retention::{NoteKind, StreamRemoval};
 use crate::store::{Activity, StoreLayer, StreamAppend};
 use crate::view::{MemoryViews, Views};
 
@@ -117,6 +118,74 @@ fn it_goes_on_after_failures_with_pauses_that_grow() {
     let page = views.operations(&tenant, device, None, 0).now_or_never().expect("at once");
     let page = page.expect("a page");
     assert_eq!(page.entries.iter().map(|entry| entry.operation).collect::<Vec<_>>(), [id]);
+}
+
+/// A log whose events were read before their stream was removed.
+struct RemovedMeanwhile {
+    inner: Arc<MemoryStore>,
+    read_before: Vec<StoredEvent>,
+    has_read: AtomicU32,
+}
+
+impl StoreLayer for RemovedMeanwhile {
+    fn inner(&self) -> &dyn EventStore {
+        &*self.inner
+    }
+
+    fn read_all(
+        &self,
+        after: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<StoredEvent>, StoreError>> {
+        if after == 2 && self.has_read.fetch_add(1, Ordering::Relaxed) == 0 {
+            return ready(Ok(self.read_before.clone())).boxed();
+        }
+        self.inner.read_all(after, limit)
+    }
+}
+
+#[test]
+fn a_stream_that_is_removed_while_it_is_followed_is_gone_and_not_damaged() {
+    let inner = MemoryStore::new();
+    let (tenant, id) = manual_update(&inner, 7, None);
+    // The event that rows stop at is another's: it stays.
+    manual_update(&inner, 8, None);
+    let rows = Arc::new(MemoryViews::new());
+    let stream = StreamId::ManualUpdate(id);
+    let first = inner.read_all(0, PAGE).now_or_never().expect("at once").expect("events");
+    let mut append = StreamAppend {
+        tenant: tenant.clone(),
+        stream,
+        expected_version: 1,
+        events: vec![first[0].event.clone()],
+        claims_taken: Vec::new(),
+        claims_released: Vec::new(),
+        operations: Vec::new(),
+        activity: Activity::Settled,
+    };
+    let before = Arc::new(inner);
+    let mut follower = Follower::new(before.clone(), rows.clone());
+    assert_eq!(follower.catch_up().now_or_never(), Some(Ok(())));
+    append.events[0].data = b"{}".to_vec();
+    before.append(vec![append]).now_or_never().expect("at once").expect("written");
+    let read_before = before.read_all(2, PAGE).now_or_never().expect("at once").expect("events");
+    let checksum = read_before[0].checksum;
+    let device = hedgerow_core::DeviceId::from_bytes([7; 16]);
+    let update = Some((device, Timestamp::default()));
+    let note = Note { kind: NoteKind::Removed, events: 2, checksum, update };
+    let note = note.event(Timestamp::default(), uuid::Uuid::nil());
+    let removal = StreamRemoval { tenant, stream, version: 2, checksum, note };
+    let removed = before.remove(vec![removal]).now_or_never().expect("at once");
+    assert_eq!(removed, Ok(vec![Ok(())]));
+    let log = RemovedMeanwhile { inner: before, read_before, has_read: AtomicU32::new(0) };
+    let mut follower = Follower::new(Arc::new(log), rows.clone());
+    assert_eq!(follower.step().now_or_never(), Some(Ok(1)), "the event that was read before");
+    let unreadable = || {
+        rows.scan(key::all_unreadable(), Direction::Forwards, 10).now_or_never().expect("at once")
+    };
+    assert_eq!(unreadable(), Ok(Vec::new()));
+    assert_eq!(follower.catch_up().now_or_never(), Some(Ok(())));
+    assert_eq!(unreadable(), Ok(Vec::new()));
 }
 
 #[test]

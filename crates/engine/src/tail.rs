@@ -395,7 +395,7 @@ async fn try_page(
     Ok((checked.check_all(store, wanted).await?, upto))
 }
 
-/// A page of one stream behind a position; of one that was removed, the note that says so.
+/// A page of one stream behind a position, with the note of one that was removed or imported.
 async fn of_stream(
     store: &dyn EventStore,
     tenant: &TenantId,
@@ -404,11 +404,14 @@ async fn of_stream(
 ) -> Result<Vec<StoredEvent>, StoreError> {
     let after = version_at(store, tenant, stream, seen).await?;
     let page = store.read_stream(tenant, stream, after, PAGE).await?;
-    if !page.is_empty() {
+    if after > 0 && !page.is_empty() {
         return Ok(page);
     }
-    let note = store.removed(tenant, stream).await?;
-    Ok(note.into_iter().filter(|note| note.position > seen).collect())
+    let note = store.note(tenant, stream).await?.filter(|note| note.position > seen);
+    // One that was removed since the page was read has its turn behind it.
+    let is_next =
+        |note: &StoredEvent| page.first().is_none_or(|next| note.position < next.position);
+    Ok(note.filter(is_next).into_iter().chain(page).collect())
 }
 
 /// How many events of a stream are at or before a position, found by bisection.

@@ -124,11 +124,11 @@ impl EventStore for BlockingStore {
         self.done(wait(self.store.save_snapshot(tenant, stream, snapshot)))
     }
 
-    fn removed(
+    fn note(
         &self,
         tenant: &TenantId,
         stream: StreamId,
     ) -> BoxFuture<'_, Result<Option<StoredEvent>, StoreError>> {
-        self.done(wait(self.store.removed(tenant, stream)))
+        self.done(wait(self.store.note(tenant, stream)))
     }
 }

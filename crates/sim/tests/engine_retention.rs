@@ -7,7 +7,7 @@ use common::{Rig, campaign_id, definition, device, operation, seconds, tenant};
 use hedgerow_core::{Presence, ReportStatus, StreamId, Timestamp};
 use hedgerow_engine::archive::{ArchiveIndex, ArchiveSelection, Run, archive, import, prune};
 use hedgerow_engine::store::EventStore;
-use hedgerow_engine::{Engine, EngineError, Observation};
+use hedgerow_engine::{Engine, EngineError, Observation, Position};
 use hedgerow_sim::runtime::wait;
 use uuid::Uuid;
 
@@ -26,6 +26,15 @@ fn remove_all(rig: &Rig) -> Vec<u8> {
     assert_eq!((pruned.removed, pruned.refused), (index.len() as u64, 0));
     assert!(pruned.removed > 0);
     file
+}
+
+/// Imports what was archived, which is one campaign.
+fn put_back(rig: &Rig, file: &[u8]) {
+    let file = file.to_vec();
+    let open =
+        move || Ok(Box::new(std::io::Cursor::new(file.clone())) as Box<dyn std::io::Read + Send>);
+    let imported = wait(import(&rig.store, open, run(rig), &mut |_| {})).expect("imported");
+    assert_eq!(imported.imported, 1);
 }
 
 /// A campaign of one device that has succeeded; the engine has it in memory still.
@@ -98,12 +107,42 @@ fn a_command_to_a_removed_campaign_says_what_became_of_it() {
     let stream = StreamId::Campaign(campaign_id(1));
     assert_eq!(refused, EngineError::Removed { stream });
     // Put back, it is what it was.
-    let open =
-        move || Ok(Box::new(std::io::Cursor::new(file.clone())) as Box<dyn std::io::Read + Send>);
-    let imported = wait(import(&rig.store, open, run(&rig), &mut |_| {})).expect("imported");
-    assert_eq!(imported.imported, 1);
+    put_back(&rig, &file);
     let late = rig.report(&engine, 1, operation(1, 1), ReportStatus::Failure);
     assert!(late.is_ok(), "{late:?}");
+}
+
+#[test]
+fn a_subscriber_to_one_campaign_is_told_that_it_was_removed_and_that_it_is_told_again() {
+    let (mut rig, _) = ended();
+    let engine = rig.start_with(|builder| builder.kept_events(0).look_for_others(Some(seconds(1))));
+    let seen = rig.log();
+    let subscribe = |rig: &mut Rig, after: u64| {
+        let (engine, stream) = (engine.clone(), StreamId::Campaign(campaign_id(1)));
+        let asked =
+            async move { engine.subscribe_to(&tenant(), stream, Position::After(after)).await };
+        let mut events = rig.run(asked).expect("there is room");
+        let told = std::iter::from_fn(move || events.next_if_ready());
+        told.map(|told| told.expect("an event")).collect::<Vec<_>>()
+    };
+    let last = seen.last().expect("an event").position;
+    assert_eq!(subscribe(&mut rig, 0), seen);
+    let file = remove_all(&rig);
+    // What another program writes is seen a moment later.
+    rig.pass(seconds(2));
+    let removed = rig.log();
+    assert_eq!(removed.len(), 1);
+    for after in [0, 1, last] {
+        assert_eq!(subscribe(&mut rig, after), removed, "behind {after}");
+    }
+    put_back(&rig, &file);
+    rig.pass(seconds(2));
+    let back = rig.log();
+    assert_eq!((back[0].version, back.len()), (0, 1 + seen.len()), "a note, and all events");
+    for after in [0, 1, last, removed[0].position] {
+        assert_eq!(subscribe(&mut rig, after), back, "behind {after}");
+    }
+    assert_eq!(subscribe(&mut rig, back[0].position), back[1..]);
 }
 
 #[test]

@@ -370,13 +370,13 @@ impl EventStore for SqliteStore {
         })
     }
 
-    fn removed(
+    fn note(
         &self,
         tenant: &TenantId,
         stream: StreamId,
     ) -> BoxFuture<'_, Result<Option<StoredEvent>, StoreError>> {
         let tenant = tenant.clone();
-        self.read(move |reader| reader.note(&tenant, stream, true))
+        self.read(move |reader| reader.note(&tenant, stream))
     }
 }
 

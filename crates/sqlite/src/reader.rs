@@ -215,7 +215,7 @@ impl Reader {
         })?;
         let Some(position) = last else { return Ok(None) };
         let Some(last) = self.all(position.saturating_sub(1), 1)?.pop() else { return Ok(None) };
-        let note = self.note(&last.tenant, last.stream, false)?;
+        let note = self.note(&last.tenant, last.stream)?;
         if let Some(note) = &note {
             Note::of(note)?;
         }
@@ -233,19 +233,17 @@ impl Reader {
         Ok(Some(last.event.recorded_at.max(noted)))
     }
 
-    /// The note of a stream, if it has one, or only if it was removed.
+    /// The note of a stream, if it has one.
     pub(crate) fn note(
         &mut self,
         tenant: &TenantId,
         stream: StreamId,
-        only_removed: bool,
     ) -> Result<Option<StoredEvent>, StoreError> {
         let Self { source, types, .. } = self;
         source.read(|connection| {
             let transaction = connection.unchecked_transaction()?;
             let row = stream_row(&transaction, tenant, stream)?;
-            let wanted = row.filter(|row| !only_removed || row.standing.is_removed());
-            let Some(StreamRow { id, .. }) = wanted else { return Ok(None) };
+            let Some(StreamRow { id, .. }) = row else { return Ok(None) };
             let mut statement = transaction.prepare_cached(EVENTS_OF_STREAM)?;
             let mut rows = statement.query(params![id, -1, 1])?;
             let Some(row) = rows.next()? else { return Ok(None) };

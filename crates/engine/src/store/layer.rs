@@ -131,13 +131,13 @@ pub trait StoreLayer: Send + Sync + 'static {
         self.inner().import(import)
     }
 
-    /// See [`EventStore::removed`].
-    fn removed(
+    /// See [`EventStore::note`].
+    fn note(
         &self,
         tenant: &TenantId,
         stream: StreamId,
     ) -> BoxFuture<'_, Result<Option<StoredEvent>, StoreError>> {
-        self.inner().removed(tenant, stream)
+        self.inner().note(tenant, stream)
     }
 }
 
@@ -224,11 +224,11 @@ impl<L: StoreLayer> EventStore for L {
         StoreLayer::import(self, import)
     }
 
-    fn removed(
+    fn note(
         &self,
         tenant: &TenantId,
         stream: StreamId,
     ) -> BoxFuture<'_, Result<Option<StoredEvent>, StoreError>> {
-        StoreLayer::removed(self, tenant, stream)
+        StoreLayer::note(self, tenant, stream)
     }
 }

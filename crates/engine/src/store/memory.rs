@@ -393,13 +393,13 @@ impl EventStore for MemoryStore {
         answer(self.inner().import(import))
     }
 
-    fn removed(
+    fn note(
         &self,
         tenant: &TenantId,
         stream: StreamId,
     ) -> BoxFuture<'_, Result<Option<StoredEvent>, StoreError>> {
         let inner = self.inner();
-        let stream = inner.streams.get(&(tenant.clone(), stream)).filter(|of| of.is_removed);
+        let stream = inner.streams.get(&(tenant.clone(), stream));
         let note = stream.and_then(|stream| inner.events.get(&stream.note?));
         answer(Ok(note.cloned()))
     }

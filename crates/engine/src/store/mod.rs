@@ -344,13 +344,24 @@ pub trait EventStore: Send + Sync + 'static {
         ready(Err(StoreError::Unsupported { what: "import streams" }.into())).boxed()
     }
 
-    /// The note of a stream that was removed, and not imported since; `None` of any other.
-    fn removed(
+    /// The note of a stream, which says that it was removed, or imported; `None` of one that was
+    /// neither.
+    fn note(
         &self,
         tenant: &TenantId,
         stream: StreamId,
     ) -> BoxFuture<'_, Result<Option<StoredEvent>, StoreError>> {
         let _ = (tenant, stream);
         ready(Ok(None)).boxed()
+    }
+
+    /// The note of a stream that was removed, and not imported since; `None` of any other.
+    fn removed(
+        &self,
+        tenant: &TenantId,
+        stream: StreamId,
+    ) -> BoxFuture<'_, Result<Option<StoredEvent>, StoreError>> {
+        let note = self.note(tenant, stream);
+        async { Ok(note.await?.filter(|note| note.event.event_type == retention::REMOVED)) }.boxed()
     }
 }

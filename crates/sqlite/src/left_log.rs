@@ -3,10 +3,11 @@
 //!
 //! So each file has a mark, in a table of one row, and every commit writes it anew: who runs on the
 //! file (another number each time it is opened to write) and how many commits there were. When a file
-//! is opened to write, its log is folded in and the mark is written in a commit that is alone in the
-//! log, which is folded in before anything else is written. From then on a log that goes on where
-//! the file ends belongs to it; any other does not, such as one of a file that was removed, of
-//! another store, or of a time before a backup was put back.
+//! is opened to write, its log is folded in and the mark is written in a commit of its own, which
+//! is folded in before anything else is written, unless somebody reads or writes meanwhile. A log belongs to
+//! the file if its commits follow each other, whoever made them, and either the first one follows on
+//! the file or the file ends with one of them; any other does not, such as one of a file that was
+//! removed, of another store, or of a time before a backup was put back.
 
 use std::fs::File;
 use std::io::{BufReader, ErrorKind, Read};
@@ -39,6 +40,18 @@ struct Mark {
 impl Mark {
     fn next(self) -> Self {
         Self { commits: self.commits.wrapping_add(1), ..self }
+    }
+
+    /// Whether it is the mark of the commit right behind that with the mark `before`: by who ran then, or
+    /// by who began after that.
+    fn follows(&self, before: &Self) -> bool {
+        let begins = self.previous == before.session;
+        self.commits == before.commits.wrapping_add(1) && (self.session == before.session || begins)
+    }
+
+    /// Whether it is that of the same commit.
+    fn is(&self, other: &Self) -> bool {
+        (self.session, self.commits) == (other.session, other.commits)
     }
 
     fn bytes(&self) -> [u8; LENGTH] {
@@ -84,7 +97,7 @@ pub(crate) fn mark(transaction: &Connection) -> rusqlite::Result<()> {
     found.next().write(transaction)
 }
 
-/// Begins to run on a file whose log was folded in: `migrate` and the new mark are one commit.
+/// Begins to run on a file: `migrate` and the new mark are one commit.
 pub(crate) fn begin_session(
     connection: &mut Connection,
     migrate: impl FnOnce(&Connection) -> rusqlite::Result<()>,
@@ -157,7 +170,7 @@ fn of_log(path: &Path, log: &Path) -> Result<(), OpenError> {
 /// Whether a log goes on from the file.
 fn compared(path: &Path, log: &Path) -> Result<bool, OpenError> {
     let (mark, page) = mark_in_file(path).map_err(|error| OpenError::of_sqlite(path, &error))?;
-    match commits(log, page) {
+    match commits(log, mark, page) {
         Ok(commits) => Ok(commits.is_none_or(|commits| commits.follow_on(mark))),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(true),
         Err(error) => Err(OpenError::of_system(log, &error)),
@@ -196,32 +209,43 @@ fn mark_in_file(path: &Path) -> rusqlite::Result<(Option<Mark>, Option<u32>)> {
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Commits {
     count: u64,
-    /// The first and the last mark.
-    marks: Option<(Mark, Mark)>,
+    /// The last mark so far.
+    last: Option<Mark>,
+    /// Whether the first mark follows on that of the file, or one of them is the same.
+    reaches_file: bool,
+    /// Whether a mark does not follow on the one before it.
+    is_broken: bool,
 }
 
 impl Commits {
     /// Whether they go on from a file with this mark.
     fn follow_on(&self, file: Option<Mark>) -> bool {
-        let Some((first, last)) = self.marks else {
+        if self.last.is_none() {
             // A log of the first schema, which had no marks.
             return file.is_none();
-        };
-        let file = file.unwrap_or_default();
-        let goes_on = first.session == file.session
-            && first.commits <= file.commits.saturating_add(1)
-            && last.session == file.session
-            && last.commits >= file.commits;
-        let begins = self.count == 1
-            && first.previous == file.session
-            && first.commits == file.commits.saturating_add(1);
-        goes_on || begins
+        }
+        self.reaches_file && !self.is_broken
+    }
+
+    /// Adds the mark of the next commit. `file`: that of the file.
+    fn add(&mut self, mark: Mark, file: &Mark) {
+        match &self.last {
+            None => self.reaches_file = mark.follows(file),
+            Some(last) => self.is_broken |= !mark.follows(last),
+        }
+        self.reaches_file |= mark.is(file);
+        self.last = Some(mark);
     }
 }
 
 /// What SQLite would take from a log: whole commits whose frames have the salt of its header and
-/// the right sums. `None`: nothing. `page`: where the mark is.
-fn commits(log: &Path, page: Option<u32>) -> std::io::Result<Option<Commits>> {
+/// the right sums. `None`: nothing. `of_file`: the mark of the file, and `page`: where it is.
+fn commits(
+    log: &Path,
+    of_file: Option<Mark>,
+    page: Option<u32>,
+) -> std::io::Result<Option<Commits>> {
+    let of_file = of_file.unwrap_or_default();
     let mut file = BufReader::with_capacity(1 << 18, File::open(log)?);
     let mut header = [0; 32];
     if !filled(&mut file, &mut header)? {
@@ -253,7 +277,7 @@ fn commits(log: &Path, page: Option<u32>) -> std::io::Result<Option<Commits>> {
         if number(&frame, 4) != 0 {
             found.count += 1;
             if let Some(mark) = pending.take() {
-                found.marks = Some((found.marks.map_or(mark, |(first, _)| first), mark));
+                found.add(mark, &of_file);
             }
         }
     }

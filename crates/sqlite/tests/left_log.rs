@@ -221,3 +221,86 @@ fn a_reader_beside_a_writer_that_folds_its_log_in_again_and_again_is_never_refus
         }
     }
 }
+
+/// Commits as whoever runs on a file does, or as somebody who begins to.
+#[derive(Clone, Copy, Debug)]
+enum Commit {
+    GoesOn,
+    Begins,
+    /// As if a commit before it were missing.
+    IsLate,
+    /// Somebody who ran on another file before.
+    BeginsElsewhere,
+}
+
+fn commit(connection: &rusqlite::Connection, commit: Commit, number: u8) {
+    let mark = "SELECT mark FROM session WHERE id = 1";
+    let mut mark: Vec<u8> = connection.query_row(mark, [], |row| row.get(0)).expect("a mark");
+    let mut commits = u64::from_be_bytes(mark[48..].try_into().expect("eight bytes")) + 1;
+    match commit {
+        Commit::GoesOn => {}
+        Commit::IsLate => commits += 1,
+        Commit::Begins => mark.copy_within(32..48, 16),
+        Commit::BeginsElsewhere => mark[16..32].fill(99),
+    }
+    if matches!(commit, Commit::Begins | Commit::BeginsElsewhere) {
+        mark[32..48].fill(number);
+    }
+    mark[48..].copy_from_slice(&commits.to_be_bytes());
+    connection.execute("UPDATE session SET mark = ?1", [mark]).expect("committed");
+}
+
+#[test]
+fn a_log_that_several_wrote_belongs_to_its_file_if_each_commit_follows_on_the_one_before() {
+    use Commit::{Begins, BeginsElsewhere, GoesOn, IsLate};
+    let good: [&[Commit]; 5] = [
+        // Whoever began left room for one beside it, before or after its own first commit.
+        &[Begins, GoesOn],
+        &[GoesOn, Begins],
+        &[GoesOn, Begins, GoesOn, GoesOn, Begins, GoesOn],
+        &[Begins, Begins],
+        &[GoesOn],
+    ];
+    let bad: [&[Commit]; 6] = [
+        &[BeginsElsewhere],
+        &[BeginsElsewhere, GoesOn],
+        &[GoesOn, BeginsElsewhere],
+        &[IsLate],
+        &[GoesOn, IsLate],
+        &[Begins, GoesOn, IsLate, GoesOn],
+    ];
+    for (commits, belongs) in good.map(|of| (of, true)).into_iter().chain(bad.map(|of| (of, false)))
+    {
+        // The file may end with any of those that belong to it.
+        for folded_in in 0..=if belongs { commits.len() } else { 0 } {
+            let (_folder, path) = place();
+            let (_running, elsewhere) = place();
+            closed(&elsewhere, 1, 3);
+            let connection = rusqlite::Connection::open(&elsewhere).expect("opens");
+            let before = fs::read(&elsewhere).expect("readable");
+            let mut file = before.clone();
+            for (number, one) in (0..).zip(commits) {
+                commit(&connection, *one, number);
+                if usize::from(number) + 1 == folded_in {
+                    // Into a copy, so that the log itself is not begun anew.
+                    let (_copied, copied) = place();
+                    copy(&elsewhere, &copied, &["", "-wal"]);
+                    let fold = rusqlite::Connection::open(&copied).expect("opens");
+                    fold.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+                        .expect("folded in");
+                    file = fs::read(&copied).expect("readable");
+                }
+            }
+            fs::write(&path, file).expect("written");
+            copy(&elsewhere, &path, &["-wal"]);
+            let what = format!("{commits:?}, of which {folded_in} are folded in");
+            if belongs {
+                assert_eq!(log(&path).len(), 3, "{what}");
+                drop(SqliteStore::open(&path).unwrap_or_else(|error| panic!("{what}: {error}")));
+            } else {
+                let reading = SqliteStore::open_read_only(&path).err();
+                assert!(matches!(reading, Some(OpenError::LeftLog { .. })), "{what}: {reading:?}");
+            }
+        }
+    }
+}

@@ -37,7 +37,7 @@ pub enum OpenError {
     },
     /// Another program has it locked.
     #[error(
-        "{} is held by another program, such as one that looks into SQLite files or copies them: let it end, then try again", path.display()
+        "{} is held by another program, such as an import of a campaign with very many events, or one that looks into SQLite files: let it end, then try again", path.display()
     )]
     Held {
         /// The file.
@@ -185,7 +185,9 @@ pub(crate) fn store_error(path: &Path, error: &Error) -> StoreError {
                 ),
             },
             ErrorCode::DatabaseBusy => StoreError::Unavailable {
-                detail: format!("{detail}; another program holds the file: let it end"),
+                detail: format!(
+                    "{detail}; another program holds the file, such as an import of a campaign with very many events: let it end"
+                ),
             },
             _ => StoreError::Unavailable { detail },
         },

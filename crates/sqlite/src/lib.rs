@@ -84,7 +84,7 @@ struct Writer {
     writes: Sender<Write>,
     thread: JoinHandle<()>,
     /// Held as long as the thread runs: no other process may run campaigns meanwhile. None: another
-    /// one does, and this one only removes and imports.
+    /// one may, and this one only removes and imports.
     lock: Option<File>,
 }
 
@@ -108,8 +108,9 @@ impl SqliteStore {
         Ok(Self { path, threads: Mutex::new(Some(threads)) })
     }
 
-    /// Opens a store to remove and to import streams, also while a process runs campaigns on it:
-    /// then appends are refused here. Creates no file.
+    /// Opens a store to remove and to import streams, whether a process runs campaigns on it, begins to
+    /// meanwhile, or none does. Appends are refused. Creates no file, and brings that of an older
+    /// version up to date if nobody runs on it.
     ///
     /// # Errors
     /// [`OpenError`]; [`OpenError::Older`] if a process of an older version runs on it.
@@ -118,10 +119,7 @@ impl SqliteStore {
         if open::look_at(&path)?.is_none() {
             return Err(of_no_store(path));
         }
-        match open::to_write(&path) {
-            Err(OpenError::InUse { .. }) => Self::writing(open::to_write_beside(&path)?),
-            opened => Self::writing(opened?),
-        }
+        Self::writing(open::to_keep(&path)?)
     }
 
     /// Opens a store to look at it, also while a process runs campaigns on it, and also on media
@@ -238,7 +236,7 @@ impl SqliteStore {
                 if !matches!(write, Write::Alone(_)) =>
             {
                 let detail = format!(
-                    "another process runs campaigns on {}, and this one only removes and imports",
+                    "{} was opened to remove and to import streams, which another process may run campaigns beside",
                     self.path.display()
                 );
                 Err(StoreError::ReadOnly { detail })

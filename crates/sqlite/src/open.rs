@@ -19,6 +19,11 @@ use crate::schema;
 /// How long a statement waits for another connection to the file.
 pub(crate) const BUSY: Duration =
     if cfg!(test) { Duration::from_millis(200) } else { Duration::from_secs(5) };
+/// How long who starts waits for who writes, which may be an import of many events.
+const BEGIN: Duration = if cfg!(test) { BUSY } else { Duration::from_secs(30) };
+/// How often the lock is asked for: who only removes and imports has it for moments.
+const TRIES: u32 = 25;
+const PAUSE: Duration = Duration::from_millis(20);
 /// What the lock of a file that was a store says; nobody reads it but people.
 const LOCK: &[u8] =
     b"Says who may write to the Hedgerow store beside it. May be removed with it.\n";
@@ -28,17 +33,36 @@ pub(crate) struct Opened {
     pub(crate) connection: Connection,
     /// The file without links, so that every name of it leads to the same lock.
     pub(crate) path: PathBuf,
-    /// The system gives it back when the process ends, however it ends. None: another process has
-    /// it.
+    /// The system gives it back when the process ends, however it ends. None: this one only removes
+    /// and imports, and another may have it.
     pub(crate) lock: Option<File>,
 }
 
 /// Opens a file to write, creating it if there is none, and takes its lock.
 pub(crate) fn to_write(path: &Path) -> Result<Opened, OpenError> {
+    to_write_within(path, TRIES, BUSY, BEGIN)
+}
+
+/// Opens a file that is there to remove and to import streams. Its lock is taken for the moment in which
+/// it is brought up to date, and left to whoever runs campaigns, or wants to.
+pub(crate) fn to_keep(path: &Path) -> Result<Opened, OpenError> {
+    match to_write_within(path, 1, Duration::ZERO, Duration::ZERO) {
+        Err(OpenError::InUse { .. } | OpenError::Held { .. }) => to_write_beside(path),
+        opened => Ok(Opened { lock: None, ..opened? }),
+    }
+}
+
+/// `tries`: how often the lock is asked for; `readers` and `writers`: how long those are waited for.
+fn to_write_within(
+    path: &Path,
+    tries: u32,
+    readers: Duration,
+    writers: Duration,
+) -> Result<Opened, OpenError> {
     let path = located(path)?;
     // Before the lock: nothing is put beside a file that is not ours.
     look_at(&path)?;
-    let mut lock = lock(&path)?;
+    let mut lock = lock(&path, tries)?;
     // Another process may have created it, or migrated it, in between.
     if look_at(&path)?.is_none() {
         left_log::of_no_file(&path)?;
@@ -53,19 +77,20 @@ pub(crate) fn to_write(path: &Path) -> Result<Opened, OpenError> {
         let detail = "it can only be read".to_owned();
         return Err(OpenError::NotPermitted { path, detail });
     }
-    connection.busy_timeout(BUSY).map_err(failed)?;
+    connection.busy_timeout(readers).map_err(failed)?;
     let (_, found) = schema::marks(&connection).map_err(failed)?;
     check(&path, found)?;
     write_ahead(&path, &connection)?;
     settle(&connection).map_err(failed)?;
-    let folded_in = |connection: &Connection| match left_log::fold_in(connection) {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(OpenError::Held { path: path.clone() }),
-        Err(error) => Err(failed(error)),
-    };
-    folded_in(&connection)?;
+    // Who makes a copy reads for as long as that takes. The log is the file's own, and is gone on with.
+    let is_folded_in = left_log::fold_in(&connection).map_err(failed)?;
+    connection.busy_timeout(writers).map_err(failed)?;
     left_log::begin_session(&mut connection, schema::migrate).map_err(failed)?;
-    folded_in(&connection)?;
+    connection.busy_timeout(readers).map_err(failed)?;
+    if is_folded_in {
+        left_log::fold_in(&connection).map_err(failed)?;
+    }
+    connection.busy_timeout(BUSY).map_err(failed)?;
     schema::look(&connection).map_err(failed)?;
     if lock.metadata().is_ok_and(|lock| lock.len() == 0) {
         // Without it an emptied file would be taken for a new one; with a full disk, so be it.
@@ -75,7 +100,7 @@ pub(crate) fn to_write(path: &Path) -> Result<Opened, OpenError> {
 }
 
 /// Opens a file to write beside the process that has its lock: what is there is what is used.
-pub(crate) fn to_write_beside(path: &Path) -> Result<Opened, OpenError> {
+fn to_write_beside(path: &Path) -> Result<Opened, OpenError> {
     left_log::of_file(path)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let failed = |error: rusqlite::Error| OpenError::of_sqlite(path, &error);
@@ -280,13 +305,19 @@ fn write_ahead(path: &Path, connection: &Connection) -> Result<(), OpenError> {
     Err(OpenError::System { path: path.to_owned(), detail })
 }
 
-fn lock(path: &Path) -> Result<File, OpenError> {
+fn lock(path: &Path, tries: u32) -> Result<File, OpenError> {
     let file = OpenOptions::new()
         .create(true)
         .truncate(false)
         .write(true)
         .open(beside(path, ".lock"))
         .map_err(|error| OpenError::of_system(path, &error))?;
+    for _ in 1..tries {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(PAUSE),
+            _ => break,
+        }
+    }
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path: path.to_owned() }),

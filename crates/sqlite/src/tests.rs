@@ -198,3 +198,45 @@ fn whoever_keeps_a_store_beside_another_process_leaves_its_lock_free_most_of_the
     let rests = block_on(store.write_alone::<_, StoreError>(|writer| Ok(writer.rests.clone())));
     assert_eq!(rests, Ok(Vec::new()));
 }
+
+#[test]
+fn whoever_starts_while_somebody_reads_goes_on_with_the_log_that_was_left() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("hedgerow.db");
+    let add = |store: &SqliteStore, version| {
+        let next = vec![append(stream(1), version, vec![event(version)])];
+        assert_eq!(block_on(store.append(next)), Ok(()));
+    };
+    let store = SqliteStore::open(&path).expect("opens");
+    add(&store, 0);
+    // As long as a copy is made, which may take minutes.
+    let copying = rusqlite::Connection::open(&path).expect("opens");
+    copying.execute_batch("BEGIN; SELECT count(*) FROM events").expect("read");
+    add(&store, 1);
+    store.close();
+    for version in 2..4 {
+        let store = SqliteStore::open(&path).expect("nobody writes");
+        add(&store, version);
+        let beside = SqliteStore::open_to_keep(&path).expect("opens");
+        assert_eq!(block_on(beside.sweep()), Ok(false));
+        // Killed here: what lies beside the file is its own.
+        let killed = tempfile::tempdir().expect("a folder");
+        let left = killed.path().join("hedgerow.db");
+        for suffix in ["", "-wal"] {
+            let [from, to] = [&path, &left].map(|path| crate::open::beside(path, suffix));
+            std::fs::copy(from, to).expect("copied");
+        }
+        for _ in 0..2 {
+            let reader = SqliteStore::open_read_only(&left).expect("it belongs together");
+            let all = block_on(reader.read_all(0, 100)).expect("readable");
+            assert_eq!(all.len() as u64, version + 1);
+            drop(reader);
+            drop(SqliteStore::open(&left).expect("opens"));
+        }
+    }
+    copying.execute_batch("COMMIT").expect("read");
+    drop(SqliteStore::open(&path).expect("opens"));
+    drop(copying);
+    drop(SqliteStore::open(&path).expect("opens"));
+    assert!(!crate::open::beside(&path, "-wal").exists());
+}

@@ -110,7 +110,7 @@ pub(crate) struct Writer {
     path: PathBuf,
     names: Names,
     sweep: Sweep,
-    /// Another process has the file: it folds the log in, and needs its lock more than this one.
+    /// Another process may have the file: it folds the log in, and needs its lock more than this one.
     is_beside: bool,
     /// How long the last transaction of its own had the lock.
     held: Duration,

@@ -130,8 +130,21 @@ fn whoever_removes_and_imports_may_be_killed_and_whoever_appends_goes_on() {
     let store = SqliteStore::open_to_keep(&path).expect("nobody has it");
     block_on(sweep(&store));
     check(&store, &originals);
-    let next = vec![append(stream(99), appended, vec![event(1)])];
-    assert_eq!(block_on(store.append(next)), Ok(()), "it has the lock");
+    // Meanwhile somebody starts to run campaigns on it, and goes on when it ends.
+    let engine = SqliteStore::open(&path).expect("it has not got the lock");
+    let next = |version| vec![append(stream(99), version, vec![event(version)])];
+    assert_eq!(block_on(engine.append(next(appended))), Ok(()));
+    for (number, events) in (1..).zip(&originals) {
+        let imported = block_on(store.import(import(stream(number), events, operation(number))));
+        assert!(matches!(imported, Ok(()) | Err(ImportError::Present)), "{imported:?}");
+    }
+    store.close();
+    assert_eq!(block_on(engine.append(next(appended + 1))), Ok(()));
+    engine.close();
+    let log = folder.path().join("hedgerow.db-wal");
+    assert!(!log.exists(), "whoever closes last leaves the file alone");
+    let reader = SqliteStore::open_read_only(&path).expect("readable");
+    assert_eq!(check(&reader, &originals), 0);
 }
 
 #[test]

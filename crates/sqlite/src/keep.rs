@@ -3,15 +3,15 @@
 //! A removed stream keeps its row, with another standing, and its note is the event of version 0. What
 //! else it had is hidden from readers from that commit on, and cleared by [`sweep`](crate::sweep).
 
-use hedgerow_core::{Checksum, NewEvent, StoredEvent, StreamId, TenantId, Timestamp};
+use hedgerow_core::{Checksum, NewEvent, OperationId, StoredEvent, StreamId, TenantId, Timestamp};
 use hedgerow_engine::store::checksum::Chain;
 use hedgerow_engine::store::retention::{
-    ImportError, NotRemoved, StreamImport, StreamRemoval, other_end,
+    ImportError, NotRemoved, StreamImport, StreamRemoval, other_end, taken, there_already,
 };
 use rusqlite::{Error, OptionalExtension, Transaction, params};
 
 use crate::append::{INSERT_EVENT, Names, StreamRow, insert_event, stream_row, write_operation};
-use crate::found::checksum as checksum_in;
+use crate::found::{checksum as checksum_in, event as event_in, parsed};
 use crate::schema::Standing;
 use crate::seal;
 
@@ -139,7 +139,13 @@ pub(crate) fn import(
     let StreamImport { tenant, stream, version, checksum, note, events } = import;
     let number = names.tenant(transaction, &tenant)?;
     let row = if let Some(row) = stream_row(transaction, number, stream)? {
-        look(transaction, &row, version, checksum)?;
+        match look(transaction, &row, version, checksum) {
+            Err(Halt::Refused(ImportError::Present)) => {
+                let stored = |version| event_of(transaction, (&tenant, stream), row.id, version);
+                return Err(Halt::Refused(there_already(events, stored)?));
+            }
+            looked => looked?,
+        }
         StreamRow { version, checksum, standing: Standing::Settled, ..row }
     } else {
         let id = transaction
@@ -177,10 +183,47 @@ pub(crate) fn import(
         let place = (row.id, stored.version);
         insert_event(&mut insert, place, event_type, &stored.event, stored.checksum)?;
         if let Some(operation) = event.operation {
+            refuse_taken(transaction, number, operation, row.id)?;
             write_operation(transaction, number, operation, row.id)?;
         }
     }
     if chain == Chain::after(version, checksum) { Ok(()) } else { Err(damaged(other_end(&chain))) }
+}
+
+/// Refuses an operation that another stream has: reports of it would not reach that one any more.
+fn refuse_taken(
+    transaction: &Transaction<'_>,
+    tenant: i64,
+    operation: OperationId,
+    stream: i64,
+) -> Result<(), Halt> {
+    let holder: Option<StreamId> = transaction
+        .prepare_cached(
+            "SELECT streams.name FROM operations JOIN streams ON streams.id = operations.stream
+             WHERE operations.tenant = ?1 AND operation = ?2 AND streams.id <> ?3 AND active < 2",
+        )?
+        .query_row(params![tenant, operation.as_uuid().as_bytes(), stream], |row| parsed(row, 0))
+        .optional()?;
+    holder.map_or(Ok(()), |holder| Err(damaged(taken(operation, holder))))
+}
+
+fn event_of(
+    transaction: &Transaction<'_>,
+    (tenant, stream): (&TenantId, StreamId),
+    id: i64,
+    version: u64,
+) -> rusqlite::Result<Option<NewEvent>> {
+    transaction
+        .prepare_cached(
+            "SELECT version, position, event_type, schema_version, recorded_at, correlation_id,
+                    causation_id, data, checksum, event_types.name
+             FROM events JOIN event_types ON event_types.id = event_type
+             WHERE stream = ?1 AND version = ?2",
+        )?
+        .query_row(params![id, version], |row| {
+            Ok(event_in(row, tenant.clone(), stream, row.get(9)?)?.event)
+        })
+        .optional()
 }
 
 /// Refuses an import of what is there, and of what differs from what is, or was, there.

@@ -1,6 +1,7 @@
 //! A store in memory: for tests, simulations, and models of what a store must do.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -233,7 +234,18 @@ impl Inner {
             };
             match (is_same, stream.is_removed) {
                 (false, _) => return Err(ImportError::Differs),
-                (true, false) => return Err(ImportError::Present),
+                (true, false) => {
+                    let there = super::retention::there_already(events, |version| {
+                        let at = usize::try_from(version - 1).ok();
+                        let position = at.and_then(|at| stream.positions.get(at));
+                        let there = position.and_then(|position| self.events.get(position));
+                        Ok::<_, Infallible>(there.map(|stored| stored.event.clone()))
+                    });
+                    return Err(match there {
+                        Ok(there) => there,
+                        Err(never) => match never {},
+                    });
+                }
                 (true, true) => {}
             }
         }
@@ -244,7 +256,14 @@ impl Inner {
             let stored = stored(&key, chain.version() + 1, 0, event.checksum, event.event);
             let fits = chain.check(&stored);
             fits.map_err(|error| ImportError::Damaged { detail: error.to_string() })?;
-            operations.extend(event.operation);
+            if let Some(operation) = event.operation {
+                let holder = self.operations.get(&(key.0.clone(), operation));
+                if let Some(holder) = holder.filter(|holder| **holder != key.1) {
+                    let detail = super::retention::taken(operation, *holder);
+                    return Err(ImportError::Damaged { detail });
+                }
+                operations.push(operation);
+            }
             all.push(stored);
         }
         if chain != Chain::after(version, checksum) {

@@ -38,6 +38,8 @@ macro_rules! retention_conformance_tests {
             an_imported_stream_is_what_it_was
             an_import_is_as_a_whole_or_not_at_all
             what_is_there_is_not_imported_again
+            an_import_takes_no_operation_from_another_stream
+            what_has_no_checksums_is_told_apart_by_its_events
             another_stream_does_not_come_in_the_place_of_a_removed_one
             a_stream_that_came_back_goes_on_and_is_removed_again
             the_newest_time_does_not_go_back_with_an_import
@@ -380,6 +382,58 @@ pub async fn what_is_there_is_not_imported_again(store: &impl EventStore) {
     let longer = chained(stream(1), 9);
     let longer = store.import(import(stream(1), &longer, operation(9))).await;
     assert_eq!(longer, Err(ImportError::Differs));
+}
+
+/// Whatever the archive says: reports of it would not reach its stream any more.
+pub async fn an_import_takes_no_operation_from_another_stream(store: &impl EventStore) {
+    let theirs = ended(store, 2, 3).await;
+    let log = all(store).await;
+    let import_ = || import(stream(1), &chained(stream(1), 5), operation(2));
+    let refused = store.import(import_()).await;
+    assert!(matches!(refused, Err(ImportError::Damaged { .. })), "{refused:?}");
+    assert_eq!(all(store).await, log);
+    let holder = || store.stream_of_operation(&tenant(), operation(2));
+    assert_eq!(holder().await, Ok(Some(stream(2))));
+    // One that was removed has none.
+    assert_eq!(remove(store, removal(stream(2), &theirs)).await, Ok(()));
+    assert_eq!(store.import(import_()).await, Ok(()));
+    sweep(store).await;
+    assert_eq!(holder().await, Ok(Some(stream(1))));
+    let refused = store.import(import(stream(2), &theirs, operation(2))).await;
+    assert!(matches!(refused, Err(ImportError::Damaged { .. })), "{refused:?}");
+}
+
+/// As those of the first version had none.
+pub async fn what_has_no_checksums_is_told_apart_by_its_events(store: &impl EventStore) {
+    let without = |numbers: std::ops::Range<u64>| -> Vec<StoredEvent> {
+        let bare = chained(stream(1), numbers.end);
+        let bare = bare.into_iter().skip(usize::try_from(numbers.start).unwrap_or(0));
+        (1..).zip(bare).map(|(version, of)| StoredEvent { version, checksum: None, ..of }).collect()
+    };
+    let (events, other) = (without(0..3), without(1..4));
+    let again = |events: &[StoredEvent]| store.import(import(stream(1), events, operation(1)));
+    assert_eq!(again(&events).await, Ok(()));
+    for _ in 0..2 {
+        let log = all(store).await;
+        assert_eq!(again(&events).await, Err(ImportError::Present));
+        assert_eq!(again(&other).await, Err(ImportError::Differs));
+        let only_the_last = [&events[..2], &other[2..]].concat();
+        assert_eq!(again(&only_the_last).await, Err(ImportError::Differs));
+        assert_eq!(all(store).await, log);
+        if log.len() == 4 {
+            // It goes on, with a checksum, which says nothing of the events before it.
+            let more = StreamAppend {
+                activity: Activity::Settled,
+                ..append(stream(1), 3, vec![event(77)])
+            };
+            put(store, vec![more]).await;
+            let longer = events_of(store, stream(1)).await;
+            assert!(longer[3].checksum.is_some());
+            assert_eq!(again(&longer).await, Err(ImportError::Present));
+            let forged = [&other[..], &longer[3..]].concat();
+            assert_eq!(again(&forged).await, Err(ImportError::Differs));
+        }
+    }
 }
 
 /// Its operations would have the same ids.

@@ -47,7 +47,7 @@ pub enum NotRemoved {
         /// How many it has.
         actual: u64,
     },
-    /// Its last event is another one.
+    /// Its last event is another one, or one of those that have no checksum.
     #[error("its events are others than those in the archive: keep both, and find out why")]
     Differs,
     /// Something may still happen in it by itself.
@@ -117,6 +117,37 @@ pub enum ImportError {
     /// The store failed. The stream may be there all the same.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// What is to be said of an import whose last event is there, with its checksum: [`ImportError::Present`],
+/// if those events of which no checksum tells are there as well. `stored` looks up an event by its
+/// version.
+///
+/// # Errors
+/// That of `stored`.
+pub fn there_already<E>(
+    events: impl Iterator<Item = Result<ImportedEvent, String>>,
+    mut stored: impl FnMut(u64) -> Result<Option<NewEvent>, E>,
+) -> Result<ImportError, E> {
+    for (version, event) in (1..).zip(events) {
+        match event {
+            Err(detail) => return Ok(ImportError::Damaged { detail }),
+            // The checksums that follow are over this one, and none is over those before.
+            Ok(ImportedEvent { checksum: Some(_), .. }) => break,
+            Ok(ImportedEvent { event, .. }) => {
+                if stored(version)? != Some(event) {
+                    return Ok(ImportError::Differs);
+                }
+            }
+        }
+    }
+    Ok(ImportError::Present)
+}
+
+/// What is wrong with an import of a stream that starts an operation of another one.
+#[must_use]
+pub fn taken(operation: OperationId, holder: StreamId) -> String {
+    format!("operation {operation}, which they start, is one of {holder}")
 }
 
 /// What is wrong with events that end elsewhere than they were said to.

@@ -167,7 +167,8 @@ impl SqliteStore {
     /// the disk, and under its name.
     ///
     /// # Errors
-    /// [`StoreError`]; what was written of the copy stays there.
+    /// [`StoreError`], also if the name is not UTF-8, or a file that is not empty is there; what was
+    /// written of the copy stays there.
     pub fn back_up(&self, to: impl AsRef<Path>) -> BoxFuture<'_, Result<(), StoreError>> {
         let to = to.as_ref().to_owned();
         self.read(move |reader| reader.back_up(&to))

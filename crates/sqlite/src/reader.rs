@@ -265,6 +265,12 @@ impl Reader {
 
     /// Copies the whole file.
     pub(crate) fn back_up(&mut self, to: &Path) -> Result<(), StoreError> {
+        let unavailable = |detail| StoreError::Unavailable { detail };
+        let to = &std::path::absolute(to).map_err(|error| unavailable(error.to_string()))?;
+        if std::fs::metadata(to).is_ok_and(|found| found.len() > 0) {
+            let detail = format!("{} is there already: give another name", to.display());
+            return Err(unavailable(detail));
+        }
         self.source.read(|connection| {
             // What was copied of a file that changed meanwhile.
             if let Ok(copy) = std::fs::OpenOptions::new().write(true).open(to) {

@@ -30,11 +30,11 @@ fn remove_all(rig: &Rig) -> Vec<u8> {
 
 /// Imports what was archived, which is one campaign.
 fn put_back(rig: &Rig, file: &[u8]) {
-    let file = file.to_vec();
-    let open =
-        move || Ok(Box::new(std::io::Cursor::new(file.clone())) as Box<dyn std::io::Read + Send>);
-    let imported = wait(import(&rig.store, open, run(rig), &mut |_| {})).expect("imported");
-    assert_eq!(imported.imported, 1);
+    let mut index = ArchiveIndex::default();
+    index.add(file).expect("whole");
+    let file = Box::new(std::io::Cursor::new(file.to_vec()));
+    let imported = wait(import(&rig.store, &index, file, run(rig), &mut |_| {}));
+    assert_eq!(imported.expect("imported").imported, 1);
 }
 
 /// A campaign of one device that has succeeded; the engine has it in memory still.

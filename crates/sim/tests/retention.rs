@@ -71,9 +71,8 @@ fn pruned(log: &dyn EventStore, file: &[u8], before: Timestamp) -> Pruned {
 }
 
 fn imported(log: &dyn EventStore, file: &[u8]) -> Imported {
-    let file = file.to_vec();
-    let open = move || Ok(Box::new(Cursor::new(file.clone())) as Box<dyn std::io::Read + Send>);
-    let done = wait(import(log, open, run(), &mut |_| {})).expect("imported");
+    let archive = Box::new(Cursor::new(file.to_vec()));
+    let done = wait(import(log, &index(file), archive, run(), &mut |_| {})).expect("imported");
     assert_eq!(done.refused, []);
     done
 }

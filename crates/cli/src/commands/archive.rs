@@ -1,20 +1,19 @@
 //! `hedgerow archive` and `hedgerow import`: what has ended into a file, and back into a store.
 
-use std::fs::File;
-use std::io::{BufWriter, Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use hedgerow_core::TenantId;
-use hedgerow_engine::archive::{self as archives, ArchiveError, ArchiveSelection, Imported};
+use hedgerow_engine::archive::{self as archives, ArchiveIndex, ArchiveSelection, Imported};
 use hedgerow_engine::store::EventStore;
 use hedgerow_sim::runtime::wait;
 use hedgerow_sqlite::SqliteStore;
 use serde_json::json;
 
 use super::bar::{self, clock};
-use super::keeping::{Draft, KeepError, age, ago, finish, in_archive, now, run};
+use super::keeping::{Draft, KeepError, add, age, ago, finish, in_archive, now, opened, run};
 use super::output;
 
 /// Write what has ended into an archive
@@ -54,7 +53,7 @@ pub(crate) fn archive(args: &ArchiveArgs) -> ExitCode {
 
 fn write(args: &ArchiveArgs) -> Result<bool, KeepError> {
     let store = SqliteStore::open_read_only(&args.file)?;
-    let draft = Draft::begin(&args.archive)?;
+    let draft = Draft::begin(&args.archive, store.path())?;
     let now = now();
     let ended_before = args.older_than.map(|age| ago(now, age));
     let selection = ArchiveSelection { tenant: args.tenant.clone(), ended_before };
@@ -113,8 +112,9 @@ Examples:
   hedgerow import old.db 2025.jsonl.gz 2026.jsonl.gz
   hedgerow show old.db                           what is in it
 
-Each archive is read through and checked first, then each campaign is put into the store as a whole,
-with the times and checksums that it had. What is in the store already is passed over, so that an
+All archives are read through and checked first, then each campaign is put into the store as a whole,
+with the times and checksums that it had. Of a campaign that several of them have, as it got a late
+report, the longest is imported: give them together. What is in the store already is passed over, so that an
 import that was killed can be called again; what differs from it is refused by name. A store that is
 not there is made. docs/keeping.md is the guide.
 
@@ -136,13 +136,9 @@ pub(crate) fn import(args: &ImportArgs) -> ExitCode {
 }
 
 fn read(args: &ImportArgs) -> Result<bool, KeepError> {
+    let mut index = ArchiveIndex::default();
     for archive in &args.archives {
-        // Before a store is made for nothing.
-        opened(archive).map_err(|error| {
-            let detail = error.to_string();
-            let source = ArchiveError::Read { line: 0, detail };
-            KeepError::Archive { file: archive.clone(), source }
-        })?;
+        add(&mut index, archive)?;
     }
     let store = if args.file.exists() {
         SqliteStore::open_to_keep(&args.file)?
@@ -157,13 +153,15 @@ fn read(args: &ImportArgs) -> Result<bool, KeepError> {
             bar.set_position(events);
             bar.set_message(format!("{events} events imported"));
         };
-        let open = || opened(archive);
-        let imported = wait(archives::import(&store, open, run(now()), progress));
+        let file = opened(archive)
+            .map_err(|source| KeepError::Unopened { file: archive.clone(), source })?;
+        let imported = wait(archives::import(&store, &index, Box::new(file), run(now()), progress));
         let imported = imported.map_err(in_archive(archive))?;
         bar.finish_and_clear();
         all.imported += imported.imported;
         all.events += imported.events;
         all.present += imported.present;
+        all.shorter += imported.shorter;
         all.refused.extend(imported.refused);
     }
     for (tenant, stream, why) in &all.refused {
@@ -176,23 +174,21 @@ fn read(args: &ImportArgs) -> Result<bool, KeepError> {
                 "imported": all.imported,
                 "events": all.events,
                 "present": all.present,
+                "shorter": all.shorter,
                 "refused": refused,
             });
             return writeln!(out, "{line}");
         }
         writeln!(
             out,
-            "{}: {} imported with {} events, {} there already, {} refused",
+            "{}: {} imported with {} events, {} there already, {} longer in another archive, {} refused",
             args.file.display(),
             all.imported,
             all.events,
             all.present,
+            all.shorter,
             all.refused.len()
         )
     })?;
     Ok(all.refused.is_empty())
-}
-
-fn opened(archive: &Path) -> std::io::Result<Box<dyn Read + Send>> {
-    Ok(Box::new(File::open(archive)?))
 }

@@ -46,7 +46,7 @@ pub(crate) fn backup(args: &BackupArgs) -> ExitCode {
 
 fn copy(args: &BackupArgs) -> Result<(), KeepError> {
     let store = SqliteStore::open_read_only(&args.file)?;
-    let draft = Draft::begin(&args.copy)?;
+    let draft = Draft::begin(&args.copy, store.path())?;
     let length = std::fs::metadata(store.path()).map_or(0, |file| file.len());
     let bar = bar::of(length);
     let is_done = AtomicBool::new(false);

@@ -1,12 +1,11 @@
 //! `hedgerow prune`: removes from a store what is in archives.
 
-use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use hedgerow_engine::archive::{self as archives, ArchiveError, ArchiveIndex, Pruned};
+use hedgerow_engine::archive::{self as archives, ArchiveIndex, Pruned};
 use hedgerow_engine::store::EventStore;
 use hedgerow_sim::runtime::wait;
 use hedgerow_sqlite::SqliteStore;
@@ -14,7 +13,7 @@ use serde_json::json;
 
 use super::archive::named;
 use super::bar;
-use super::keeping::{KeepError, age, ago, finish, in_archive, now, run};
+use super::keeping::{KeepError, add, age, ago, finish, keep, now, run};
 use super::output;
 
 /// What ended more recently may still be contradicted (D22), and twice that is on the safe side.
@@ -64,13 +63,14 @@ fn remove(args: &PruneArgs) -> Result<bool, KeepError> {
         return Err(KeepError::TooRecent);
     }
     let mut index = ArchiveIndex::default();
+    let mut read = Vec::new();
     for path in &args.archives {
-        let failed = in_archive(path);
-        let file = File::open(path)
-            .map_err(|error| failed(ArchiveError::Read { line: 0, detail: error.to_string() }))?;
-        index.add(file).map_err(failed)?;
+        read.push(add(&mut index, path)?);
     }
     let store = SqliteStore::open_to_keep(&args.file)?;
+    for (file, path) in read.iter().zip(&args.archives) {
+        keep(file, path)?;
+    }
     let streams = wait(store.streams())?;
     let bar = bar::of(streams.len() as u64);
     bar.set_message("campaigns and manual updates looked at");

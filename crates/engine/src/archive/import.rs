@@ -1,17 +1,16 @@
 //! Putting back into a store what is in an archive.
 
-use std::io::{self, Read};
+use std::io::Read;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hedgerow_core::event::CampaignEvent;
 use hedgerow_core::{Checksum, NewEvent, OperationId, StreamId, TenantId};
 
 use super::prune::note;
-use super::{ArchiveError, ArchiveReader, ArchivedStream, Run};
+use super::{ArchiveError, ArchiveIndex, ArchiveReader, ArchivedStream, Run};
 use crate::store::EventStore;
 use crate::store::retention::{ImportError, ImportedEvent, NoteKind, StreamImport};
 
-/// An archive that is opened anew each time it is read.
 type Archive = Box<dyn Read + Send>;
 /// Shared with the events that a store pulls while it writes.
 type Shared = Arc<Mutex<ArchiveReader<Archive>>>;
@@ -26,13 +25,16 @@ pub struct Imported {
     pub events: u64,
     /// How many streams were in the store already.
     pub present: u64,
+    /// How many streams another of the archives has with more events.
+    pub shorter: u64,
     /// Those that could not be imported, and why.
     pub refused: Vec<(TenantId, StreamId, ImportError)>,
 }
 
-/// Puts the streams of an archive into a store, each as a whole. `open` opens the archive: it is read
-/// through and checked once before anything is written. `progress` is told how many events were
-/// read the second time.
+/// Puts the streams of an archive into a store, each as a whole, if `index` has them: it was made from
+/// this archive, which was checked by that, and from those that are imported with it. Of a stream that
+/// several archives have, the longest is imported, whatever the order; the others must be its beginning.
+/// `progress` is told how many events were read.
 ///
 /// Call it again if it fails, or is killed: what is in the store already is passed over.
 ///
@@ -40,27 +42,28 @@ pub struct Imported {
 /// [`ArchiveError`]; streams that were imported until then stay.
 pub async fn import(
     store: &dyn EventStore,
-    open: impl Fn() -> io::Result<Archive>,
+    index: &ArchiveIndex,
+    archive: Box<dyn Read + Send>,
     run: Run,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Imported, ArchiveError> {
-    let opened =
-        || open().map_err(|error| ArchiveError::Read { line: 0, detail: error.to_string() });
-    let mut whole = ArchiveReader::new(opened()?)?;
-    while whole.stream()?.is_some() {}
-    let reader: Shared = Arc::new(Mutex::new(ArchiveReader::new(opened()?)?));
+    let reader: Shared = Arc::new(Mutex::new(ArchiveReader::new(archive)?));
     let mut imported = Imported::default();
     loop {
         let Some(head) = lock(&reader).stream()? else { return Ok(imported) };
         let (tenant, stream, events) = (head.tenant.clone(), head.stream, head.events);
-        match store.import(of(head, &reader, run)).await {
-            Ok(()) => {
-                imported.imported += 1;
-                imported.events += events;
-            }
-            Err(ImportError::Present) => imported.present += 1,
-            Err(ImportError::Store(error)) => return Err(error.into()),
-            Err(why) => imported.refused.push((tenant, stream, why)),
+        match index.length(&tenant, stream) {
+            None => return Err(ArchiveError::NotIndexed { stream }),
+            Some(longest) if longest > events => imported.shorter += 1,
+            Some(_) => match store.import(of(head, &reader, index, run)).await {
+                Ok(()) => {
+                    imported.imported += 1;
+                    imported.events += events;
+                }
+                Err(ImportError::Present) => imported.present += 1,
+                Err(ImportError::Store(error)) => return Err(error.into()),
+                Err(why) => imported.refused.push((tenant, stream, why)),
+            },
         }
         progress(lock(&reader).events());
     }
@@ -71,17 +74,22 @@ fn lock(reader: &Shared) -> MutexGuard<'_, ArchiveReader<Archive>> {
 }
 
 /// The import of the stream that the reader has come to.
-fn of(head: ArchivedStream, reader: &Shared, run: Run) -> StreamImport {
+fn of(head: ArchivedStream, reader: &Shared, index: &ArchiveIndex, run: Run) -> StreamImport {
+    let beginnings = index.beginnings(&head.tenant, head.stream);
     let note = note(NoteKind::Imported, &head).event(run.at, run.id);
     let ArchivedStream { tenant, stream, events: version, checksum, .. } = head;
     let reader = Arc::clone(reader);
-    let mut is_first = true;
+    let mut place = 0;
     let events = std::iter::from_fn(move || {
         let read = lock(&reader).event();
-        let first = std::mem::take(&mut is_first);
-        read.map_err(|error| error.to_string())
-            .transpose()
-            .map(|read| read.and_then(|event| imported(stream, first, event)))
+        place += 1;
+        let read = read.map_err(|error| error.to_string()).transpose()?;
+        Some(read.and_then(|(event, checksum)| {
+            if beginnings.get(&place).is_some_and(|ends| ends.iter().any(|end| *end != checksum)) {
+                return Err(format!("another archive has another event {place}"));
+            }
+            imported(stream, place == 1, (event, checksum))
+        }))
     });
     StreamImport { tenant, stream, version, checksum, note, events: Box::new(events) }
 }

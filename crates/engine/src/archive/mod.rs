@@ -36,7 +36,8 @@
 //! let pruned = prune(&store, &index, Timestamp::default(), run, &mut |_| {}).await?;
 //! assert_eq!(pruned.removed, 0);
 //!
-//! let imported = import(&store, || Ok(Box::new(std::io::Cursor::new(file.clone()))), run, &mut |_| {}).await?;
+//! let archive = Box::new(std::io::Cursor::new(file));
+//! let imported = import(&store, &index, archive, run, &mut |_| {}).await?;
 //! assert_eq!(imported.imported, 0);
 //! # Ok::<(), hedgerow_engine::archive::ArchiveError>(())
 //! # }).unwrap();
@@ -127,6 +128,11 @@ pub enum ArchiveError {
         /// How many bytes a line may have.
         most: usize,
     },
+    /// Something stands behind it.
+    #[error(
+        "something stands behind the end of the archive, such as another archive: give each as a file of its own"
+    )]
+    Joined,
     /// A line is not what should stand there.
     #[error("line {line} of the archive is damaged ({detail}): use another copy")]
     Damaged {
@@ -135,8 +141,18 @@ pub enum ArchiveError {
         /// What is wrong.
         detail: String,
     },
+    /// It has a stream that the index of what is imported does not have.
+    #[error(
+        "the archive has {stream}, and had not when it was checked: let whoever writes it end, and call it again"
+    )]
+    NotIndexed {
+        /// The stream.
+        stream: StreamId,
+    },
     /// The system failed.
-    #[error("the archive cannot be read after line {line} ({detail})")]
+    #[error(
+        "the archive cannot be read after line {line} ({detail}): look at its disk, or use another copy"
+    )]
     Read {
         /// The last line that was read.
         line: u64,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 
-use hedgerow_core::{StreamId, TenantId, Timestamp};
+use hedgerow_core::{Checksum, StreamId, TenantId, Timestamp};
 
 use super::{ArchiveError, ArchiveReader, ArchivedStream, Run};
 use crate::store::retention::{NotRemoved, Note, NoteKind, StreamRemoval};
@@ -18,7 +18,12 @@ const NAMED: usize = 100;
 #[derive(Clone, Debug, Default)]
 pub struct ArchiveIndex {
     streams: BTreeMap<(TenantId, StreamId), ArchivedStream>,
+    /// Those that another archive has with more events.
+    shorter: BTreeMap<(TenantId, StreamId), Beginnings>,
 }
+
+/// Where shorter archives of a stream end, and with which checksums.
+pub(super) type Beginnings = BTreeMap<u64, Vec<Option<Checksum>>>;
 
 impl ArchiveIndex {
     /// Reads an archive through, checks it, and adds what it holds. Of a stream that several archives
@@ -34,12 +39,27 @@ impl ArchiveIndex {
         }
         for stream in found {
             let key = (stream.tenant.clone(), stream.stream);
-            let longer = self.streams.get(&key).is_none_or(|known| known.events < stream.events);
-            if longer {
-                self.streams.insert(key, stream);
+            let shorter = match self.streams.get(&key) {
+                Some(known) if known.events == stream.events => continue,
+                Some(known) if known.events > stream.events => Some(stream),
+                _ => self.streams.insert(key.clone(), stream),
+            };
+            if let Some(shorter) = shorter {
+                let beginnings = self.shorter.entry(key).or_default();
+                beginnings.entry(shorter.events).or_default().push(shorter.checksum);
             }
         }
         Ok(())
+    }
+
+    /// How many events the longest archive of a stream has.
+    pub(super) fn length(&self, tenant: &TenantId, stream: StreamId) -> Option<u64> {
+        self.streams.get(&(tenant.clone(), stream)).map(|longest| longest.events)
+    }
+
+    /// What the longest archive of a stream must begin with.
+    pub(super) fn beginnings(&self, tenant: &TenantId, stream: StreamId) -> Beginnings {
+        self.shorter.get(&(tenant.clone(), stream)).cloned().unwrap_or_default()
     }
 
     /// How many streams they hold.

@@ -4,7 +4,7 @@
 
 use std::io::{BufRead, BufReader, ErrorKind, Read};
 
-use flate2::read::GzDecoder;
+use flate2::bufread::GzDecoder;
 use hedgerow_core::{Checksum, NewEvent, StoredEvent};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -15,7 +15,7 @@ use crate::store::checksum::Chain;
 
 /// Reads an archive stream by stream and event by event.
 pub struct ArchiveReader<R> {
-    from: BufReader<GzDecoder<R>>,
+    from: BufReader<GzDecoder<BufReader<R>>>,
     sum: Sha256,
     /// The line that was read last, with its end, and its number.
     line: Vec<u8>,
@@ -40,7 +40,7 @@ impl<R: Read> ArchiveReader<R> {
     /// [`ArchiveError`], if it is none, or none that this version reads.
     pub fn new(archive: R) -> Result<Self, ArchiveError> {
         let mut reader = Self {
-            from: BufReader::with_capacity(1 << 16, GzDecoder::new(archive)),
+            from: BufReader::with_capacity(1 << 16, GzDecoder::new(BufReader::new(archive))),
             sum: Sha256::new(),
             line: Vec::new(),
             number: 0,
@@ -128,7 +128,13 @@ impl<R: Read> ArchiveReader<R> {
         if self.read_line()? {
             return Err(self.damaged("it stands behind the end".to_owned()));
         }
-        Ok(())
+        // Another archive, perhaps: nothing of it would be read.
+        let behind =
+            self.from.get_mut().get_mut().fill_buf().map_err(|error| ArchiveError::Read {
+                line: self.number,
+                detail: error.to_string(),
+            })?;
+        if behind.is_empty() { Ok(()) } else { Err(ArchiveError::Joined) }
     }
 
     fn parse<'a, T: Deserialize<'a>>(&'a self) -> Result<T, ArchiveError> {

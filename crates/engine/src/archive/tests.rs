@@ -44,9 +44,8 @@ fn pruned(store: &MemoryStore, file: &[u8], before: Timestamp) -> Pruned {
 }
 
 fn imported(store: &MemoryStore, file: &[u8]) -> Result<Imported, ArchiveError> {
-    let file = file.to_vec();
-    let open = move || Ok(Box::new(Cursor::new(file.clone())) as Box<dyn std::io::Read + Send>);
-    block_on(import(store, open, run(), &mut |_| {}))
+    let index = indexed(file)?;
+    block_on(import(store, &index, Box::new(Cursor::new(file.to_vec())), run(), &mut |_| {}))
 }
 
 /// A manual update that has ended, as far as the store knows.

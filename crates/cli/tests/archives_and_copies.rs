@@ -207,3 +207,28 @@ fn no_store_is_made_for_archives_that_cannot_be_read() {
         assert!(!folder.path().join("new.db").exists(), "{file}");
     }
 }
+
+#[test]
+fn a_store_from_which_all_was_pruned_is_not_said_to_be_new() {
+    let (folder, _) = store();
+    json(&folder, &["archive", "a.db", "a.gz"]);
+    let prune = ["prune", "a.db", "--older-than", "0s", "--force", "--archive", "a.gz"];
+    assert_eq!(json(&folder, &prune)["removed"], 1);
+    let (code, _, error) = run(folder.path(), &["campaigns", "a.db"]);
+    assert_eq!(code, Some(1), "{error}");
+    assert!(error.contains("or all were pruned"), "{error}");
+}
+
+#[test]
+fn a_campaign_with_an_event_that_is_too_large_is_left_out_and_named() {
+    let (folder, db) = store();
+    // Twice as much as hexadecimal.
+    let large = NewEvent { data: vec![0xff; 8 << 20], ..event(7) };
+    add(&db, 2, 0, vec![event(6), large]);
+    let (code, done, error) = run(folder.path(), &["archive", "a.db", "a.gz", "--json"]);
+    assert_eq!(code, Some(3), "{error}");
+    assert!(error.contains("event 2") && error.contains("too large"), "{error}");
+    assert_eq!((&done["campaigns"], &done["events"]), (&1.into(), &4.into()), "{done}");
+    assert_eq!(done["left_out"].as_array().map(Vec::len), Some(1), "{done}");
+    assert_eq!(json(&folder, &["import", "new.db", "a.gz"])["imported"], 1);
+}

@@ -6,7 +6,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use hedgerow_core::TenantId;
-use hedgerow_engine::archive::{self as archives, ArchiveIndex, ArchiveSelection, Imported};
+use hedgerow_engine::archive::{
+    self as archives, ArchiveError, ArchiveIndex, ArchiveSelection, Imported,
+};
 use hedgerow_engine::store::EventStore;
 use hedgerow_sim::runtime::wait;
 use hedgerow_sqlite::SqliteStore;
@@ -28,8 +30,8 @@ Writes every campaign and manual update that has ended, with all its events and 
 compressed JSON lines. Changes nothing in the store, which may be in use. The archive gets its name
 when it is whole; a file that is there already is never touched. docs/keeping.md is the guide.
 
-Exit status: 0 written, 2 wrong usage, 3 a file cannot be read or written, or something damaged was
-left out.")]
+Exit status: 0 written, 2 wrong usage, 3 a file cannot be read or written, or something that is
+damaged or too large was left out.")]
 pub(crate) struct ArchiveArgs {
     /// The file of the store
     file: PathBuf,
@@ -59,24 +61,31 @@ fn write(args: &ArchiveArgs) -> Result<bool, KeepError> {
     let selection = ArchiveSelection { tenant: args.tenant.clone(), ended_before };
     let streams = wait(store.streams())?;
     let bar = bar::of(streams.iter().map(|stream| stream.version).sum());
-    let mut to = BufWriter::new(&draft.file);
     let progress = &mut |events| {
         bar.set_position(events);
         bar.set_message(format!("{events} events archived, {} left", clock(bar.eta())));
     };
-    let written = wait(archives::archive(&store, &mut to, &selection, now, progress));
-    let archived = written.map_err(in_archive(&args.archive))?;
-    to.flush().map_err(|source| KeepError::Place { file: args.archive.clone(), source })?;
-    drop(to);
+    let place = |source| KeepError::Place { file: args.archive.clone(), source };
+    let archived = loop {
+        let mut to = BufWriter::new(&draft.file);
+        let written = wait(archives::archive(&store, &mut to, &selection, now, progress));
+        to.flush().map_err(place)?;
+        drop(to);
+        match written {
+            // By another process: next time it is not there.
+            Err(ArchiveError::Removed { .. }) => draft.begin_again().map_err(place)?,
+            written => break written.map_err(in_archive(&args.archive))?,
+        }
+    };
     let bytes = draft.finish()?;
     bar.finish_and_clear();
-    for (tenant, stream, error) in &archived.unreadable {
+    for (tenant, stream, error) in &archived.left_out {
         eprintln!("warning: {stream} of tenant {tenant} was left out: {error}");
     }
     let path = args.archive.display();
     output::print(|out| {
         if args.json {
-            let left_out: Vec<_> = archived.unreadable.iter().map(named).collect();
+            let left_out: Vec<_> = archived.left_out.iter().map(named).collect();
             let line = json!({
                 "archive": path.to_string(),
                 "campaigns": archived.campaigns,
@@ -94,7 +103,7 @@ fn write(args: &ArchiveArgs) -> Result<bool, KeepError> {
             archived.events
         )
     })?;
-    Ok(archived.unreadable.is_empty())
+    Ok(archived.left_out.is_empty())
 }
 
 /// A stream and what is to be said of it, as JSON.

@@ -2,13 +2,13 @@
 //! file that is there as a whole or not at all.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Seek};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hedgerow_core::Timestamp;
-use hedgerow_engine::archive::{ArchiveError, ArchiveIndex, Run};
+use hedgerow_engine::archive::{ArchiveError, ArchiveIndex, PruneError, Run};
 use hedgerow_engine::store::StoreError;
 use hedgerow_sqlite::OpenError;
 use uuid::Uuid;
@@ -22,6 +22,8 @@ pub(super) enum KeepError {
     Open(#[from] OpenError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Pruned(#[from] PruneError),
     #[error("{}: {source}", file.display())]
     Archive { file: PathBuf, source: ArchiveError },
     #[error("{} is there already: give another name, or move it away", file.display())]
@@ -163,6 +165,12 @@ impl Draft {
     /// Where it is written.
     pub(super) fn written_to(&self) -> &Path {
         &self.written_to
+    }
+
+    /// Forgets what was written.
+    pub(super) fn begin_again(&self) -> io::Result<()> {
+        self.file.set_len(0)?;
+        (&self.file).rewind()
     }
 
     /// Brings it onto the disk, and under its name; how many bytes it has.

@@ -39,7 +39,7 @@ pub(super) enum ReadError {
     NoTargetThen { file: PathBuf, campaign: CampaignId, device: DeviceId, at: u64 },
     #[error("{} has several tenants: give --tenant and one of {}", file.display(), tenants.join(", "))]
     WhichTenant { file: PathBuf, tenants: Vec<String> },
-    #[error("{} has no events yet: there is nothing to list", file.display())]
+    #[error("{} has no campaign: none was created yet, or all were pruned, and `hedgerow import` brings them back", file.display())]
     NoTenant { file: PathBuf },
     #[error("{} has no tenant {tenant}: give one of {}", file.display(), tenants.join(", "))]
     UnknownTenant { file: PathBuf, tenant: TenantId, tenants: Vec<String> },

@@ -39,7 +39,7 @@
 //! let archive = Box::new(std::io::Cursor::new(file));
 //! let imported = import(&store, &index, archive, run, &mut |_| {}).await?;
 //! assert_eq!(imported.imported, 0);
-//! # Ok::<(), hedgerow_engine::archive::ArchiveError>(())
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! # }).unwrap();
 //! ```
 
@@ -58,9 +58,9 @@ use uuid::Uuid;
 use crate::store::StoreError;
 
 pub use import::{Imported, import};
-pub use prune::{ArchiveIndex, Kept, Pruned, prune};
+pub use prune::{ArchiveIndex, Kept, PruneError, Pruned, prune};
 pub use read::ArchiveReader;
-pub use write::{ArchiveSelection, Archived, archive};
+pub use write::{ArchiveSelection, Archived, LeftOut, archive};
 
 /// The newest form of archives that this version reads and writes.
 pub const FORMAT: u32 = 1;
@@ -165,13 +165,11 @@ pub enum ArchiveError {
         /// What the system said.
         detail: String,
     },
-    /// An event is so large that no archive could be read that has it.
-    #[error("event {version} of {stream} is too large for an archive: leave its tenant out")]
-    TooLarge {
+    /// A stream was removed from the store while it was written.
+    #[error("{stream} was removed from the store while it was archived: archive again")]
+    Removed {
         /// The stream.
         stream: StreamId,
-        /// The event.
-        version: u64,
     },
     /// The store failed.
     #[error(transparent)]

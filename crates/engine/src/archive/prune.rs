@@ -108,6 +108,18 @@ pub struct Pruned {
     pub reasons: Vec<(TenantId, StreamId, NotRemoved)>,
 }
 
+/// The store failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{source}; {} with {} events were removed before that, and stay so: call it again for the others", pruned.removed, pruned.events
+)]
+pub struct PruneError {
+    /// What was removed before.
+    pub pruned: Pruned,
+    /// What the store says.
+    pub source: StoreError,
+}
+
 /// Removes from a store what archives hold exactly as the store has it, if its last event was
 /// recorded before `ended_before`. `progress` is told how many streams were looked at.
 ///
@@ -115,15 +127,29 @@ pub struct Pruned {
 /// or is killed: what was removed stays so, and is cleared by the next call.
 ///
 /// # Errors
-/// [`StoreError`]
+/// [`PruneError`], with what was removed before it.
 pub async fn prune(
     store: &dyn EventStore,
     archives: &ArchiveIndex,
     ended_before: Timestamp,
     run: Run,
     progress: &mut dyn FnMut(u64),
-) -> Result<Pruned, StoreError> {
+) -> Result<Pruned, PruneError> {
     let mut pruned = Pruned::default();
+    match remove_all(store, archives, ended_before, run, &mut pruned, progress).await {
+        Ok(()) => Ok(pruned),
+        Err(source) => Err(PruneError { pruned, source }),
+    }
+}
+
+async fn remove_all(
+    store: &dyn EventStore,
+    archives: &ArchiveIndex,
+    ended_before: Timestamp,
+    run: Run,
+    pruned: &mut Pruned,
+    progress: &mut dyn FnMut(u64),
+) -> Result<(), StoreError> {
     let mut batch = Vec::new();
     for (place, summary) in (1..).zip(store.streams().await?) {
         let held = archives.streams.get(&(summary.tenant, summary.stream));
@@ -134,13 +160,13 @@ pub async fn prune(
             Some(held) => batch.push(held),
         }
         if batch.len() == AT_ONCE {
-            remove(store, std::mem::take(&mut batch), run, &mut pruned).await?;
+            remove(store, std::mem::take(&mut batch), run, pruned).await?;
             progress(place);
         }
     }
-    remove(store, batch, run, &mut pruned).await?;
+    remove(store, batch, run, pruned).await?;
     while store.sweep().await? {}
-    Ok(pruned)
+    Ok(())
 }
 
 async fn remove(

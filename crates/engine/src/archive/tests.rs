@@ -1,10 +1,13 @@
 //! Archives of a store in memory, whole and damaged in every way.
 
 use std::io::{Cursor, Write};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use futures::FutureExt;
 use futures::executor::block_on;
+use futures::future::{BoxFuture, ready};
 use hedgerow_core::event::ManualUpdateEvent;
 use hedgerow_core::{
     ManualUpdate, ManualUpdateDefinition, NewEvent, OperationId, OperationLimits, StoredEvent,
@@ -16,7 +19,7 @@ use crate::store::conformance::{append, event, stream, tenant};
 use crate::store::memory::MemoryStore;
 use crate::store::retention::conformance::{ended, events_of};
 use crate::store::retention::{ImportError, NotRemoved};
-use crate::store::{Activity, EventStore, StreamAppend};
+use crate::store::{Activity, EventStore, StoreLayer, StreamAppend};
 
 fn late() -> Timestamp {
     Timestamp::from_millis(1_800_000_000_000)
@@ -288,11 +291,18 @@ fn what_is_no_archive_is_told_apart_and_nothing_unpacks_without_bound() {
 fn an_event_whose_line_could_not_be_read_is_not_written() {
     let store = MemoryStore::new();
     let large = NewEvent { data: vec![0xff; LONGEST / 2], ..event(1) };
-    let append = StreamAppend { activity: Activity::Settled, ..append(stream(1), 0, vec![large]) };
-    block_on(store.append(vec![append])).expect("appended");
+    let added = StreamAppend { activity: Activity::Settled, ..append(stream(1), 0, vec![large]) };
+    block_on(store.append(vec![added])).expect("appended");
     let selection = ArchiveSelection::default();
-    let written = block_on(archive(&store, Vec::new(), &selection, late(), &mut |_| {}));
-    assert_eq!(written, Err(ArchiveError::TooLarge { stream: stream(1), version: 1 }));
+    let fits = NewEvent { data: vec![0xff; LONGEST / 2 - 1_000], ..event(2) };
+    let added = StreamAppend { activity: Activity::Settled, ..append(stream(2), 0, vec![fits]) };
+    block_on(store.append(vec![added])).expect("appended");
+    let mut file = Vec::new();
+    let written = block_on(archive(&store, &mut file, &selection, late(), &mut |_| {}));
+    let written = written.expect("written");
+    assert_eq!(written.left_out, [(tenant(), stream(1), LeftOut::TooLarge { version: 1 })]);
+    assert_eq!(written.campaigns, 1);
+    assert_eq!(indexed(&file).map(|index| index.len()), Ok(1));
 }
 
 #[test]
@@ -322,4 +332,85 @@ fn is_of_form_1(text: &str) {
         .replace("CHECKSUM", &after("\"checksum\":\""))
         .replace("SUM", &after("\"sha256\":\""));
     assert_eq!(text, expected);
+}
+
+/// A store in which something happens between two calls.
+struct Between<F>(MemoryStore, F);
+
+impl<F: Fn(&MemoryStore, Call) -> Result<(), StoreError> + Send + Sync + 'static> StoreLayer
+    for Between<F>
+{
+    fn inner(&self) -> &dyn EventStore {
+        &self.0
+    }
+
+    fn read_stream(
+        &self,
+        tenant: &TenantId,
+        stream: StreamId,
+        after: u64,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<StoredEvent>, StoreError>> {
+        match self.1(&self.0, Call::Read(stream)) {
+            Ok(()) => self.0.read_stream(tenant, stream, after, limit),
+            Err(error) => ready(Err(error)).boxed(),
+        }
+    }
+
+    fn sweep(&self) -> BoxFuture<'_, Result<bool, StoreError>> {
+        match self.1(&self.0, Call::Sweep) {
+            Ok(()) => self.0.sweep(),
+            Err(error) => ready(Err(error)).boxed(),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Call {
+    Read(StreamId),
+    Sweep,
+}
+
+#[test]
+fn a_stream_that_is_removed_while_it_is_archived_is_named_and_not_there_the_next_time() {
+    let (file, _) = written(&store());
+    for (read, fails) in [(1, false), (2, true)] {
+        let (file, reads) = (file.clone(), AtomicU32::new(0));
+        let between = Between(store(), move |store: &MemoryStore, call| {
+            let is_it = call == Call::Read(stream(2));
+            if is_it && reads.fetch_add(1, Ordering::Relaxed) + 1 == read {
+                let index = indexed(&file).expect("whole");
+                // A store in memory never waits.
+                let done = prune(store, &index, late(), run(), &mut |_| {}).now_or_never();
+                assert_eq!(done.and_then(Result::ok).map(|done| done.removed), Some(3));
+            }
+            Ok(())
+        });
+        let selection = ArchiveSelection::default();
+        let archived =
+            || block_on(archive(&between, std::io::sink(), &selection, late(), &mut |_| {}));
+        if fails {
+            assert_eq!(archived(), Err(ArchiveError::Removed { stream: stream(2) }));
+        }
+        assert_eq!(archived().map(|archived| archived.left_out), Ok(Vec::new()));
+    }
+}
+
+#[test]
+fn a_prune_that_fails_says_what_was_removed_by_then() {
+    let store = store();
+    let (file, _) = written(&store);
+    let failure = StoreError::Unavailable { detail: "the disk is gone".to_owned() };
+    let fails = failure.clone();
+    let between = Between(
+        store,
+        move |_: &MemoryStore, call| {
+            if call == Call::Sweep { Err(fails.clone()) } else { Ok(()) }
+        },
+    );
+    let index = indexed(&file).expect("whole");
+    let done = block_on(prune(&between, &index, late(), run(), &mut |_| {}));
+    let error = done.expect_err("it fails");
+    assert_eq!((error.pruned.removed, error.pruned.events, &error.source), (3, 11, &failure));
+    assert!(error.to_string().contains("3 with 11 events were removed"), "{error}");
 }

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use hedgerow_core::event::{CampaignEvent, ManualUpdateEvent};
-use hedgerow_core::{Checksum, NewEvent, StoredEvent, StreamId, TenantId, Timestamp};
+use hedgerow_core::{StoredEvent, StreamId, TenantId, Timestamp};
 use sha2::{Digest, Sha256};
 
 use super::line::{End, EndLine, EventLine, Head, LONGEST, StreamLine, hexadecimal};
@@ -36,8 +36,33 @@ pub struct Archived {
     pub manual_updates: u64,
     /// How many events all of them have.
     pub events: u64,
-    /// Those that were left out as they are damaged, and why.
-    pub unreadable: Vec<(TenantId, StreamId, StoreError)>,
+    /// Those that were left out, and why.
+    pub left_out: Vec<(TenantId, StreamId, LeftOut)>,
+}
+
+/// Why a stream that has ended was not archived.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LeftOut {
+    /// It is damaged.
+    #[error(transparent)]
+    Damaged(StoreError),
+    /// An event is so large that no archive could be read that has it.
+    #[error(
+        "its event {version} is too large for an archive, which has at most {LONGEST} bytes a line: it stays in the store, and in backups"
+    )]
+    TooLarge {
+        /// The event.
+        version: u64,
+    },
+}
+
+/// What a stream is before it is written.
+enum Looked {
+    Whole(ArchivedStream),
+    /// Somebody removed it since it was listed.
+    Removed,
+    LeftOut(LeftOut),
 }
 
 fn failed(error: impl std::fmt::Display) -> ArchiveError {
@@ -60,18 +85,8 @@ impl<W: Write> Lines<W> {
         self.to.write_all(&self.line).map_err(failed)
     }
 
-    fn event(
-        &mut self,
-        stream: StreamId,
-        version: u64,
-        event: &NewEvent,
-        checksum: Option<Checksum>,
-    ) -> Result<(), ArchiveError> {
-        self.write(&EventLine::of(version, event, checksum))?;
-        if self.line.len() > LONGEST {
-            return Err(ArchiveError::TooLarge { stream, version });
-        }
-        Ok(())
+    fn event(&mut self, stored: &StoredEvent) -> Result<(), ArchiveError> {
+        self.write(&EventLine::of(stored.version, &stored.event, stored.checksum))
     }
 
     fn end(mut self, streams: u64, events: u64) -> io::Result<()> {
@@ -85,7 +100,7 @@ impl<W: Write> Lines<W> {
 /// Writes the streams of a store that have ended into an archive, as they are now. `progress` is told
 /// how many events were written so far.
 ///
-/// The store may be written to meanwhile. What is damaged is left out and named.
+/// The store may be written to meanwhile. What is damaged, or too large, is left out and named.
 ///
 /// # Errors
 /// [`ArchiveError`]; what was written until then is no archive.
@@ -104,10 +119,14 @@ pub async fn archive(
     for summary in streams {
         let (tenant, stream) = (&summary.tenant, summary.stream);
         let head = match look(store, &summary).await {
-            Ok(Some(head)) => head,
-            Ok(None) => continue,
+            Ok(Looked::Whole(head)) => head,
+            Ok(Looked::Removed) => continue,
+            Ok(Looked::LeftOut(why)) => {
+                archived.left_out.push((tenant.clone(), stream, why));
+                continue;
+            }
             Err(error @ StoreError::Corrupt { .. }) => {
-                archived.unreadable.push((tenant.clone(), stream, error));
+                archived.left_out.push((tenant.clone(), stream, LeftOut::Damaged(error)));
                 continue;
             }
             Err(error) => return Err(error.into()),
@@ -118,10 +137,14 @@ pub async fn archive(
         lines.write(&StreamLine::from(&head))?;
         let mut chain = Chain::default();
         while chain.version() < head.events {
-            let page = read(store, &summary, &mut chain).await?;
-            for stored in &page {
-                lines.event(stream, stored.version, &stored.event, stored.checksum)?;
-            }
+            let page = match read(store, &summary, &mut chain).await {
+                // Its first line is written: what is here is no archive any more.
+                Err(_) if store.removed(tenant, stream).await?.is_some() => {
+                    return Err(ArchiveError::Removed { stream });
+                }
+                page => page?,
+            };
+            page.iter().try_for_each(|stored| lines.event(stored))?;
             archived.events += page.len() as u64;
             progress(archived.events);
         }
@@ -169,25 +192,39 @@ async fn read(
     Ok(page)
 }
 
-/// Reads a stream through: whatever is written before its events is right, and what is damaged is
-/// known before it is written. `None`: somebody removed it since it was listed.
-async fn look(
-    store: &dyn EventStore,
-    of: &StreamSummary,
-) -> Result<Option<ArchivedStream>, StoreError> {
+/// Reads a stream through: whatever is written before its events is right, and what is left out is
+/// known before it is written.
+async fn look(store: &dyn EventStore, of: &StreamSummary) -> Result<Looked, StoreError> {
     let mut chain = Chain::default();
     let mut head: Option<ArchivedStream> = None;
     while chain.version() < of.version {
         let page = match read(store, of, &mut chain).await {
-            Err(_) if store.removed(&of.tenant, of.stream).await?.is_some() => return Ok(None),
+            Err(_) if store.removed(&of.tenant, of.stream).await?.is_some() => {
+                return Ok(Looked::Removed);
+            }
             page => page?,
         };
+        if let Some(large) = page.iter().find(|stored| !has_room(stored)) {
+            return Ok(Looked::LeftOut(LeftOut::TooLarge { version: large.version }));
+        }
         let head = head.get_or_insert_with(|| first(of, &page[0]));
         if let Some(last) = page.last() {
             (head.checksum, head.ended_at) = (last.checksum, last.event.recorded_at);
         }
     }
-    Ok(head)
+    Ok(head.map_or(Looked::Removed, Looked::Whole))
+}
+
+/// Whether a line can hold an event.
+fn has_room(stored: &StoredEvent) -> bool {
+    let StoredEvent { version, event, checksum, .. } = stored;
+    // Twice as long as hexadecimal, and six times as long where each letter is escaped; the rest of the
+    // line is far shorter than this.
+    if event.data.len() * 2 + event.event_type.len() * 6 < LONGEST / 2 {
+        return true;
+    }
+    let line = serde_json::to_vec(&EventLine::of(*version, event, *checksum));
+    line.is_ok_and(|line| line.len() < LONGEST)
 }
 
 /// What the first event of a stream says of it.

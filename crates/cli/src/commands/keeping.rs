@@ -215,7 +215,7 @@ impl Drop for Draft {
     }
 }
 
-/// Removes what was left of a file, and of what SQLite has beside one.
+/// Removes what was left of a file, and of what a database has beside it.
 fn discard(written_to: &Path) -> io::Result<()> {
     for suffix in ["-journal", "-wal", "-shm", ""] {
         match fs::remove_file(beside(written_to, suffix)) {

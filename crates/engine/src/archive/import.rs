@@ -55,6 +55,10 @@ pub async fn import(
         match index.length(&tenant, stream) {
             None => return Err(ArchiveError::NotIndexed { stream }),
             Some(longest) if longest > events => imported.shorter += 1,
+            Some(_) if index.seen(&tenant, stream, events).goes_on => {
+                let detail = "they do not end it, and nobody would go on with it".to_owned();
+                imported.refused.push((tenant, stream, ImportError::Damaged { detail }));
+            }
             Some(_) => match store.import(of(head, &reader, index, run)).await {
                 Ok(()) => {
                     imported.imported += 1;

@@ -47,6 +47,7 @@ mod import;
 mod line;
 mod prune;
 mod read;
+mod seen;
 mod write;
 
 #[cfg(test)]

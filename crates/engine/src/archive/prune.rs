@@ -5,6 +5,7 @@ use std::io::Read;
 
 use hedgerow_core::{Checksum, StreamId, TenantId, Timestamp};
 
+use super::seen::Seen;
 use super::{ArchiveError, ArchiveReader, ArchivedStream, Run};
 use crate::store::retention::{NotRemoved, Note, NoteKind, StreamRemoval};
 use crate::store::{Activity, EventStore, StoreError};
@@ -20,6 +21,8 @@ pub struct ArchiveIndex {
     streams: BTreeMap<(TenantId, StreamId), ArchivedStream>,
     /// Those that another archive has with more events.
     shorter: BTreeMap<(TenantId, StreamId), Beginnings>,
+    /// What is remarkable of those of so many events.
+    seen: BTreeMap<(TenantId, StreamId, u64), Seen>,
 }
 
 /// Where shorter archives of a stream end, and with which checksums.
@@ -34,8 +37,16 @@ impl ArchiveIndex {
     pub fn add(&mut self, archive: impl Read) -> Result<(), ArchiveError> {
         let mut reader = ArchiveReader::new(archive)?;
         let mut found = Vec::new();
+        let mut remarkable = Vec::new();
         while let Some(stream) = reader.stream()? {
+            let seen = Seen::in_archive(&mut reader, &stream)?;
+            if seen != Seen::default() {
+                remarkable.push(((stream.tenant.clone(), stream.stream, stream.events), seen));
+            }
             found.push(stream);
+        }
+        for (stream, seen) in remarkable {
+            self.seen.entry(stream).or_insert(seen);
         }
         for stream in found {
             let key = (stream.tenant.clone(), stream.stream);
@@ -55,6 +66,11 @@ impl ArchiveIndex {
     /// How many events the longest archive of a stream has.
     pub(super) fn length(&self, tenant: &TenantId, stream: StreamId) -> Option<u64> {
         self.streams.get(&(tenant.clone(), stream)).map(|longest| longest.events)
+    }
+
+    /// What was seen in a stream of so many events.
+    pub(super) fn seen(&self, tenant: &TenantId, stream: StreamId, events: u64) -> Seen {
+        self.seen.get(&(tenant.clone(), stream, events)).copied().unwrap_or_default()
     }
 
     /// What the longest archive of a stream must begin with.
@@ -157,6 +173,9 @@ async fn remove_all(
             _ if summary.activity == Activity::Active => pruned.kept.active += 1,
             None => pruned.kept.not_archived += 1,
             Some(held) if held.ended_at >= ended_before => pruned.kept.recent += 1,
+            Some(held) if is_other(store, archives, held).await? => {
+                pruned.refuse(held, NotRemoved::Differs);
+            }
             Some(held) => batch.push(held),
         }
         if batch.len() == AT_ONCE {
@@ -167,6 +186,29 @@ async fn remove_all(
     remove(store, batch, run, pruned).await?;
     while store.sweep().await? {}
     Ok(())
+}
+
+impl Pruned {
+    fn refuse(&mut self, held: &ArchivedStream, why: NotRemoved) {
+        self.refused += 1;
+        if self.reasons.len() < NAMED {
+            self.reasons.push((held.tenant.clone(), held.stream, why));
+        }
+    }
+}
+
+/// Whether a stream that has events without checksums has others than the archive. One that has fewer
+/// is left to the store to judge, and what is as it was archived stays so: nothing is appended but
+/// behind it.
+async fn is_other(
+    store: &dyn EventStore,
+    archives: &ArchiveIndex,
+    held: &ArchivedStream,
+) -> Result<bool, StoreError> {
+    let Some(bare) = archives.seen(&held.tenant, held.stream, held.events).bare else {
+        return Ok(false);
+    };
+    Ok(Seen::in_store(store, held).await?.is_some_and(|found| found != bare))
 }
 
 async fn remove(
@@ -184,12 +226,7 @@ async fn remove(
             }
             // Somebody else was first.
             Err(NotRemoved::Absent) => {}
-            Err(why) => {
-                pruned.refused += 1;
-                if pruned.reasons.len() < NAMED {
-                    pruned.reasons.push((held.tenant.clone(), held.stream, why));
-                }
-            }
+            Err(why) => pruned.refuse(held, why),
         }
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! Archives of a store in memory, whole and damaged in every way.
 
 use std::io::{Cursor, Write};
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use flate2::Compression;
@@ -8,9 +9,11 @@ use flate2::write::GzEncoder;
 use futures::FutureExt;
 use futures::executor::block_on;
 use futures::future::{BoxFuture, ready};
-use hedgerow_core::event::ManualUpdateEvent;
+use hedgerow_core::event::{CampaignDeleted, Confirmation, ManualSucceeded, ManualUpdateEvent};
 use hedgerow_core::{
-    ManualUpdate, ManualUpdateDefinition, NewEvent, OperationId, OperationLimits, StoredEvent,
+    BaseImage, Campaign, CampaignDefinition, Channel, GatePolicy, ManualUpdate,
+    ManualUpdateDefinition, NewEvent, OperationId, OperationLimits, PushRollout, RolloutLimits,
+    RolloutMechanism, StoredEvent, WhenRunning,
 };
 
 use super::line::LONGEST;
@@ -70,10 +73,17 @@ fn manual(store: &MemoryStore) -> (StreamId, OperationId) {
         ..event(5)
     };
     let stream = StreamId::ManualUpdate(id);
+    let ended = ManualUpdateEvent::from(ManualSucceeded { confirmation: Confirmation::Reported });
+    let last = NewEvent {
+        event_type: ended.event_type().to_owned(),
+        schema_version: ended.schema_version(),
+        data: ended.to_json(),
+        ..event(5)
+    };
     let append = StreamAppend {
         operations: vec![id],
         activity: Activity::Settled,
-        ..append(stream, 0, vec![first])
+        ..append(stream, 0, vec![first, last])
     };
     block_on(store.append(vec![append])).expect("appended");
     (stream, id)
@@ -112,13 +122,13 @@ fn what_is_archived_pruned_and_imported_is_what_it_was_here_and_elsewhere() {
     let streams = [stream(1), stream(2), update];
     let before = streams.map(|of| plain(&block_on(events_of(&store, of))));
     let (file, archived) = written(&store);
-    assert_eq!((archived.campaigns, archived.manual_updates, archived.events), (2, 1, 11));
+    assert_eq!((archived.campaigns, archived.manual_updates, archived.events), (2, 1, 12));
 
     let elsewhere = MemoryStore::new();
     assert_eq!(imported(&elsewhere, &file).expect("imported").imported, 3);
 
     let done = pruned(&store, &file, late());
-    assert_eq!((done.removed, done.events, done.refused), (3, 11, 0));
+    assert_eq!((done.removed, done.events, done.refused), (3, 12, 0));
     assert_eq!(done.kept, Kept { active: 1, ..Kept::default() });
     for of in streams {
         assert_eq!(block_on(events_of(&store, of)), []);
@@ -126,7 +136,7 @@ fn what_is_archived_pruned_and_imported_is_what_it_was_here_and_elsewhere() {
     let indexed = block_on(store.stream_of_operation(&tenant(), operation));
     assert_eq!(indexed, Ok(None));
     let back = imported(&store, &file).expect("imported");
-    assert_eq!((back.imported, back.events, back.present), (3, 11, 0));
+    assert_eq!((back.imported, back.events, back.present), (3, 12, 0));
 
     for store in [&store, &elsewhere] {
         for (of, before) in streams.into_iter().zip(&before) {
@@ -172,6 +182,101 @@ fn only_what_is_in_the_archive_as_it_is_and_old_enough_is_pruned() {
     index.add(&written(&store).0[..]).expect("whole");
     let done = block_on(prune(&store, &index, late(), run(), &mut |_| {})).expect("pruned");
     assert_eq!((done.removed, done.refused, done.kept.active), (2, 0, 1));
+}
+
+/// A store of the first version, whose events have no checksums, with a stream of these. In later
+/// versions it goes on, or does not.
+fn without_checksums(numbers: &[u64], goes_on: bool) -> MemoryStore {
+    let store = MemoryStore::new();
+    let stored = |(version, number): (u64, &u64)| StoredEvent {
+        tenant: tenant(),
+        stream: stream(1),
+        version,
+        position: 0,
+        checksum: None,
+        event: event(*number),
+    };
+    let events: Vec<_> = (1..).zip(numbers).map(stored).collect();
+    let operation = OperationId::from_uuid(Uuid::from_u128(1));
+    let import = crate::store::retention::conformance::import(stream(1), &events, operation);
+    block_on(store.import(import)).expect("imported");
+    if goes_on {
+        let version = events.len() as u64;
+        let append = append(stream(1), version, vec![event(9)]);
+        let append = StreamAppend { activity: Activity::Settled, ..append };
+        block_on(store.append(vec![append])).expect("appended");
+    }
+    store
+}
+
+#[test]
+fn a_campaign_that_the_archive_does_not_end_is_not_imported() {
+    let limits = RolloutLimits::new(NonZeroU32::MIN, "10".parse().expect("a share"));
+    let created = Campaign::create(
+        CampaignDefinition {
+            name: "a".parse().expect("a name"),
+            base_image: BaseImage {
+                system_model: "b".parse().expect("a model"),
+                version: "1.0.0".parse().expect("a version"),
+                url: "https://example.com/a".parse().expect("a URL"),
+                starting_version_requirement: None,
+            },
+            channel: Channel::new("c".parse().expect("a name"), ["d".parse().expect("a group")])
+                .expect("in order"),
+            rollout: RolloutMechanism::Push(PushRollout {
+                limits,
+                gates: GatePolicy::default(),
+                minimum_targets: 0,
+            }),
+            when_running: WhenRunning::Refuse,
+        },
+        Some(late()),
+        event(1).recorded_at,
+    );
+    let created = created.expect("in order");
+    for ends in [false, true] {
+        let store = MemoryStore::new();
+        let mut events = vec![created.clone()];
+        if ends {
+            events.push(CampaignDeleted {}.into());
+        }
+        let events = events.iter().map(|of| NewEvent {
+            event_type: of.event_type().to_owned(),
+            schema_version: of.schema_version(),
+            data: of.to_json(),
+            ..event(1)
+        });
+        // As somebody marked it who had a hand in it.
+        let append = append(stream(1), 0, events.collect());
+        let append = StreamAppend { activity: Activity::Settled, ..append };
+        block_on(store.append(vec![append])).expect("appended");
+        let (file, _) = written(&store);
+        let elsewhere = MemoryStore::new();
+        let done = imported(&elsewhere, &file).expect("whole");
+        assert_eq!(done.imported, u64::from(ends));
+        let refused: Vec<_> = done.refused.iter().map(|(_, stream, _)| *stream).collect();
+        assert_eq!(refused, if ends { vec![] } else { vec![stream(1)] });
+    }
+}
+
+#[test]
+fn a_stream_without_checksums_is_pruned_only_if_each_of_its_events_is_in_the_archive() {
+    for goes_on in [false, true] {
+        let store = without_checksums(&[1, 2, 3], goes_on);
+        let (file, _) = written(&store);
+        let mut others = vec![[4, 2, 3], [1, 4, 3], [2, 1, 3]];
+        if !goes_on {
+            others.push([1, 2, 4]);
+        }
+        for other in others {
+            let done = pruned(&without_checksums(&other, goes_on), &file, late());
+            assert_eq!((done.removed, done.refused), (0, 1), "{other:?}");
+            assert_eq!(done.reasons, [(tenant(), stream(1), NotRemoved::Differs)]);
+        }
+        let more = pruned(&without_checksums(&[1, 2, 3, 4], goes_on), &file, late());
+        assert_eq!((more.removed, more.refused), (0, 1));
+        assert_eq!(pruned(&store, &file, late()).removed, 1);
+    }
 }
 
 #[test]
@@ -411,6 +516,6 @@ fn a_prune_that_fails_says_what_was_removed_by_then() {
     let index = indexed(&file).expect("whole");
     let done = block_on(prune(&between, &index, late(), run(), &mut |_| {}));
     let error = done.expect_err("it fails");
-    assert_eq!((error.pruned.removed, error.pruned.events, &error.source), (3, 11, &failure));
-    assert!(error.to_string().contains("3 with 11 events were removed"), "{error}");
+    assert_eq!((error.pruned.removed, error.pruned.events, &error.source), (3, 12, &failure));
+    assert!(error.to_string().contains("3 with 12 events were removed"), "{error}");
 }

@@ -149,11 +149,11 @@ fn read(args: &ImportArgs) -> Result<bool, KeepError> {
     for archive in &args.archives {
         add(&mut index, archive)?;
     }
-    let store = if args.file.exists() {
-        SqliteStore::open_to_keep(&args.file)?
-    } else {
-        SqliteStore::open(&args.file)?
-    };
+    if !args.file.exists() {
+        // Whoever makes a store has its lock, and is not to have it for as long as this takes.
+        SqliteStore::open(&args.file)?.close();
+    }
+    let store = SqliteStore::open_to_keep(&args.file)?;
     let mut all = Imported::default();
     for archive in &args.archives {
         let bar = bar::of(0);

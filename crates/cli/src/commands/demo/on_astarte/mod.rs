@@ -3,6 +3,7 @@
 
 mod world;
 
+use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -206,7 +207,7 @@ async fn follow(
 
 struct Report {
     progress: Progress,
-    reasons: Vec<(FailureReason, u32)>,
+    reasons: BTreeMap<FailureReason, u32>,
     counts: TriggerCounts,
     took: Duration,
 }

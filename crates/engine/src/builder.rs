@@ -82,10 +82,10 @@ impl EngineBuilder {
     }
 
     /// After how long, with nothing recorded here, the log is looked at for what another engine or
-    /// program wrote to the same store, for rows and for subscribers; default half a second. `None`:
-    /// never, where nobody else writes to it.
+    /// program wrote to the same store, for rows and for subscribers; at least 20 ms, default half a
+    /// second. `None`: never, where nobody else writes to it.
     pub fn look_for_others(mut self, pause: Option<Duration>) -> Self {
-        self.settings.look_for_others = pause;
+        self.settings.look_for_others = pause.map(|pause| pause.max(Duration::from_millis(20)));
         self
     }
 

@@ -120,6 +120,16 @@ pub enum EngineError {
         /// Where the log ends.
         end: u64,
     },
+    /// Its log cannot be read to its end (D21).
+    #[error(
+        "{stream} cannot be read to its end: {detail}; Engine::campaign shows how it stood before that"
+    )]
+    Unreadable {
+        /// The stream.
+        stream: StreamId,
+        /// What is wrong with it, and what can be done.
+        detail: String,
+    },
     /// There is nothing that lists and pages could be answered from.
     #[error(
         "this engine was put together without rows, which questions are answered from: give EngineBuilder::views a place for them"

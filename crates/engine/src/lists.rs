@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use hedgerow_core::{
-    CampaignDefinition, CampaignId, DeviceId, FailureReason, TargetCounts, TenantId, Timestamp,
+    CampaignDefinition, CampaignId, DeviceId, FailureReason, StreamId, TargetCounts, TenantId,
+    Timestamp,
 };
 
 use crate::view::{
@@ -26,7 +27,9 @@ impl Engine {
     /// The campaigns of a tenant, filtered, sorted and page by page.
     ///
     /// # Errors
-    /// [`EngineError::NoRows`], [`EngineError::Rows`]; as for every question here.
+    /// [`EngineError::NoRows`], [`EngineError::Rows`]; as for every question here. Those about one
+    /// campaign also [`EngineError::NotReady`], while rows are being made and do not show it yet, and
+    /// [`EngineError::Store`].
     pub async fn campaigns(
         &self,
         tenant: &TenantId,
@@ -45,7 +48,8 @@ impl Engine {
         tenant: &TenantId,
         id: CampaignId,
     ) -> Result<Option<CampaignEntry>, EngineError> {
-        Ok(self.shared.views().await?.campaign(tenant, id).await?)
+        let campaign = self.shared.views().await?.campaign(tenant, id).await?;
+        self.shown_or_unknown(tenant, id, campaign).await
     }
 
     /// What a campaign is to do, with the edits that were made; `None`: there is no such campaign.
@@ -82,7 +86,8 @@ impl Engine {
         id: CampaignId,
         query: &TargetQuery,
     ) -> Result<Option<TargetEntries>, EngineError> {
-        Ok(self.shared.views().await?.targets(tenant, id, query).await?)
+        let targets = self.shared.views().await?.targets(tenant, id, query).await?;
+        self.shown_or_unknown(tenant, id, targets).await
     }
 
     /// The target that a device is of a campaign; `None`: it is none.
@@ -126,5 +131,21 @@ impl Engine {
         points: u32,
     ) -> Result<Vec<(Timestamp, TargetCounts)>, EngineError> {
         Ok(self.shared.views().await?.counts_over_time(tenant, id, within, points).await?)
+    }
+
+    /// What rows show of a campaign. One that they do not show, though the log has it, is not unknown:
+    /// they are still being made.
+    async fn shown_or_unknown<T>(
+        &self,
+        tenant: &TenantId,
+        id: CampaignId,
+        shown: Option<T>,
+    ) -> Result<Option<T>, EngineError> {
+        let stream = StreamId::Campaign(id);
+        if shown.is_none() && !self.shared.store.read_stream(tenant, stream, 0, 1).await?.is_empty()
+        {
+            return Err(EngineError::NotReady { stream });
+        }
+        Ok(shown)
     }
 }

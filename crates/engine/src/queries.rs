@@ -247,7 +247,10 @@ impl Engine {
             }
         };
         if let Some(shown) = shown {
-            return Ok(shown);
+            return match shown.unreadable {
+                None => Ok(shown),
+                Some(detail) => Err(EngineError::Unreadable { stream, detail }),
+            };
         }
         // Rows may be behind, and what is not in the log either is unknown.
         Err(if self.is_there(tenant, stream).await? {

@@ -83,9 +83,15 @@ impl Checked {
         }
         let mut chain = match known.filter(|chain| chain.version() + 1 == stored.version) {
             Some(chain) => chain,
-            None => match before(store, &stored).await? {
-                Some(chain) => chain,
-                None => return Ok(None),
+            None => match before(store, &stored).await {
+                Ok(Some(chain)) => chain,
+                Ok(None) => return Ok(None),
+                // The one before is missing or cannot be read: that is this stream's affair (D21).
+                Err(damage @ StoreError::Corrupt { .. }) => {
+                    self.chains.insert(key, Chain::after(stored.version, stored.checksum));
+                    return Ok(Some(Read { stored, damage: Some(damage) }));
+                }
+                Err(error) => return Err(error),
             },
         };
         let damage = chain.check(&stored).err();

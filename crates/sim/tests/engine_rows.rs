@@ -303,6 +303,28 @@ fn what_another_engine_records_is_in_the_rows_after_a_moment() {
 }
 
 #[test]
+fn what_rows_do_not_show_yet_is_not_said_to_be_unknown() {
+    let mut rig = Rig::new(1);
+    let rows: Arc<Refusing> = Arc::default();
+    rows.refuses.store(true, Ordering::SeqCst);
+    let kept = Arc::clone(&rows);
+    let engine = rig.start_with(|builder| builder.views(kept));
+    rig.create(&engine, 1, definition(1));
+    let ask = async move {
+        let (tenant, query) = (tenant(), TargetQuery::default());
+        for id in [campaign_id(1), campaign_id(9)] {
+            let not_ready = EngineError::NotReady { stream: StreamId::Campaign(id) };
+            let error = (id == campaign_id(1)).then_some(not_ready);
+            assert_eq!(engine.campaign(&tenant, id).await.err(), error);
+            assert_eq!(engine.definition(&tenant, id).await.err(), error);
+            assert_eq!(engine.failure_reasons(&tenant, id).await.err(), error);
+            assert_eq!(engine.targets(&tenant, id, &query).await.err(), error);
+        }
+    };
+    rig.run_within(seconds(60), ask);
+}
+
+#[test]
 fn a_question_waits_for_rows_that_cannot_be_made_a_second_and_no_longer() {
     let mut rig = Rig::new(1);
     let log: Arc<dyn EventStore> = Arc::new(rig.store.memory.clone());

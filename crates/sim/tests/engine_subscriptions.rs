@@ -229,6 +229,20 @@ fn e14_a_damaged_event_is_told_as_damaged_and_the_rest_goes_on() {
 }
 
 #[test]
+fn d21_a_stream_with_a_gap_ends_nobodys_subscription() {
+    let mut rig = Rig::new(2);
+    let engine = rig.start();
+    campaign(&mut rig, &engine, 1, 2);
+    let log = rig.log();
+    rig.store.break_stream(log[0].stream);
+    // The first event that it is told of has one before it, which cannot be read.
+    let mut events = subscribe(&mut rig, &engine, &tenant(), Position::After(1));
+    let damaged = events.next_if_ready().expect("it goes on").expect_err("nothing to compare with");
+    assert!(matches!(damaged, SubscriptionError::Damaged { position: 2, .. }), "{damaged}");
+    assert_eq!(drain(&mut events), log[2..]);
+}
+
+#[test]
 fn a_log_that_cannot_be_read_ends_a_subscription_with_the_reason_and_another_one_begins() {
     let mut rig = Rig::new(1);
     let engine = rig.start();

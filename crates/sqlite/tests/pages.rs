@@ -13,7 +13,8 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::{Json, Router, routing::get};
-use futures::StreamExt;
+use futures::future::ready;
+use futures::{StreamExt, stream};
 use hedgerow_core::{CampaignId, TenantId};
 use hedgerow_engine::ports::tokio_runtime::TokioRuntime;
 use hedgerow_engine::view::{CampaignEntry, CampaignQuery, Page, TargetEntries, TargetQuery};
@@ -78,6 +79,8 @@ async fn live(our: Ours, headers: HeaderMap) -> Result<impl IntoResponse, Refusa
     let seen = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok());
     let from = seen.map_or(Position::Now, Position::After);
     let events = our.engine.subscribe(&our.tenant, from).await.map_err(refusal)?;
+    // So that one that is cut before anything happens comes back to where it was.
+    let here = Event::default().id(events.position().to_string()).event("here").data("");
     let events = events.map(|told| {
         Ok::<_, Infallible>(match told {
             Ok(stored) => Event::default()
@@ -87,6 +90,7 @@ async fn live(our: Ours, headers: HeaderMap) -> Result<impl IntoResponse, Refusa
             Err(error) => Event::default().event("error").data(error.to_string()),
         })
     });
+    let events = stream::once(ready(Ok(here))).chain(events);
     Ok(Sse::new(events).keep_alive(KeepAlive::default()))
 }
 // ANCHOR_END: live
@@ -95,8 +99,8 @@ async fn live(our: Ours, headers: HeaderMap) -> Result<impl IntoResponse, Refusa
 fn told(address: SocketAddr, last: Option<u64>, until: &str) -> Vec<(u64, String)> {
     let mut stream = TcpStream::connect(address).expect("it listens");
     stream.set_read_timeout(Some(Duration::from_secs(60))).expect("set");
-    let last = last.map_or_else(String::new, |last| format!("Last-Event-ID: {last}\r\n"));
-    write!(stream, "GET /live HTTP/1.1\r\nHost: localhost\r\n{last}\r\n").expect("sent");
+    let seen = last.map_or_else(String::new, |last| format!("Last-Event-ID: {last}\r\n"));
+    write!(stream, "GET /live HTTP/1.1\r\nHost: localhost\r\n{seen}\r\n").expect("sent");
     let (mut told, mut id, mut kind) = (Vec::new(), None, None);
     for line in BufReader::new(stream).lines() {
         let line = line.expect("it goes on");
@@ -108,6 +112,10 @@ fn told(address: SocketAddr, last: Option<u64>, until: &str) -> Vec<(u64, String
         if line.is_empty()
             && let (Some(id), Some(kind)) = (id.take(), kind.take())
         {
+            if kind == "here" {
+                assert!(last.is_none_or(|last| last == id), "it is where it was: {id}");
+                continue;
+            }
             let is_last = kind == until;
             told.push((id, kind));
             if is_last {

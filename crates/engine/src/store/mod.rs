@@ -212,8 +212,8 @@ pub trait EventStore: Send + Sync + 'static {
     /// [`AppendError::ClaimConflict`].
     fn append(&self, batch: Vec<StreamAppend>) -> BoxFuture<'_, Result<(), AppendError>>;
 
-    /// At most `limit` events of a stream with versions above `after`, in order. A stream that does
-    /// not exist has no events.
+    /// At most `limit` events of a stream with versions above `after`, in order; fewer only where there
+    /// are no more. A stream that does not exist has no events.
     fn read_stream(
         &self,
         tenant: &TenantId,
@@ -223,7 +223,7 @@ pub trait EventStore: Send + Sync + 'static {
     ) -> BoxFuture<'_, Result<Vec<StoredEvent>, StoreError>>;
 
     /// At most `limit` events of the whole store with positions above `after`, in order of
-    /// position. An event never appears below one that a reader has already seen. Among them are the
+    /// position; fewer only where there are no more. An event never appears below one that a reader has already seen. Among them are the
     /// notes about streams that were removed or imported: see [`Note`](retention::Note).
     fn read_all(
         &self,

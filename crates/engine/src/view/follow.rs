@@ -82,6 +82,8 @@ pub struct Follower {
     steps: u64,
     /// Whether the last step came to where the log ended then.
     is_at_end: bool,
+    /// Whether a step has begun and not ended.
+    is_stepping: bool,
 }
 
 impl fmt::Debug for Follower {
@@ -104,6 +106,7 @@ impl Follower {
             unreadable: BTreeSet::new(),
             steps: 0,
             is_at_end: false,
+            is_stepping: false,
         }
     }
 
@@ -125,7 +128,13 @@ impl Follower {
     /// [`FollowError`]. Call again later: it goes on where the rows are.
     pub async fn step(&mut self) -> Result<usize, FollowError> {
         loop {
-            match self.try_step().await {
+            // One that was dropped half way left streams at hand that are ahead of their rows.
+            if std::mem::replace(&mut self.is_stepping, true) {
+                self.forget();
+            }
+            let stepped = self.try_step().await;
+            self.is_stepping = false;
+            match stepped {
                 Ok(events) => return Ok(events),
                 Err(Stopped::Moved) => self.forget(),
                 Err(Stopped::By(error)) => {

@@ -287,6 +287,8 @@ struct Faults {
     /// Reads of the whole log fail so many times, or so for good; and how many were asked for.
     failing_log_reads: usize,
     broken_log: Option<StoreError>,
+    /// This stream cannot be read by itself.
+    broken_stream: Option<StreamId>,
     log_reads: usize,
     /// Reads are never answered while this is set.
     reads_hang: bool,
@@ -330,6 +332,10 @@ impl FaultyStore {
 
     pub fn break_log(&self, with: Option<StoreError>) {
         self.faults.lock().unwrap().broken_log = with;
+    }
+
+    pub fn break_stream(&self, stream: StreamId) {
+        self.faults.lock().unwrap().broken_stream = Some(stream);
     }
 
     /// How many reads of the whole log were asked for since the last look.
@@ -429,6 +435,10 @@ impl StoreLayer for FaultyStore {
         if faults.failing_reads > 0 {
             faults.failing_reads -= 1;
             return ready(Err(unavailable())).boxed();
+        }
+        if faults.broken_stream == Some(stream) {
+            let detail = format!("{stream} has a gap: restore it from a backup");
+            return ready(Err(StoreError::Corrupt { detail })).boxed();
         }
         let seen = faults.seen.clone();
         let read = self.memory.read_stream(tenant, stream, after, limit);

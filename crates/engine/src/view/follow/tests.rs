@@ -1,5 +1,6 @@
 //! A follower on a log that fails, and on one that cannot be read.
 
+use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -14,7 +15,7 @@ use crate::ports::BoxFuture;
 use crate::store::memory::MemoryStore;
 use crate::store::retention::{NoteKind, StreamRemoval};
 use crate::store::{Activity, StoreLayer, StreamAppend};
-use crate::view::{MemoryViews, Views};
+use crate::view::{MemoryViews, Row, RowKey, Views};
 
 /// A store that fails so many times before it works.
 struct Failing {
@@ -186,6 +187,59 @@ fn a_stream_that_is_removed_while_it_is_followed_is_gone_and_not_damaged() {
     assert_eq!(unreadable(), Ok(Vec::new()));
     assert_eq!(follower.catch_up().now_or_never(), Some(Ok(())));
     assert_eq!(unreadable(), Ok(Vec::new()));
+}
+
+/// Rows whose first write never ends.
+struct Stuck {
+    inner: MemoryViews,
+    writes: AtomicU32,
+}
+
+impl ViewStore for Stuck {
+    fn reached(&self) -> BoxFuture<'_, Result<Option<Reached>, ViewError>> {
+        self.inner.reached()
+    }
+
+    fn write(&self, step: Step) -> BoxFuture<'_, Result<(), StepError>> {
+        if self.writes.fetch_add(1, Ordering::Relaxed) == 0 {
+            return pending().boxed();
+        }
+        self.inner.write(step)
+    }
+
+    fn get(&self, keys: Vec<RowKey>) -> BoxFuture<'_, Result<Vec<Option<Vec<u8>>>, ViewError>> {
+        self.inner.get(keys)
+    }
+
+    fn scan(
+        &self,
+        range: Range<RowKey>,
+        direction: Direction,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Row>, ViewError>> {
+        self.inner.scan(range, direction, limit)
+    }
+
+    fn clear(&self, from: Option<Reached>) -> BoxFuture<'_, Result<(), StepError>> {
+        self.inner.clear(from)
+    }
+}
+
+#[test]
+fn a_step_that_is_dropped_half_way_is_taken_again() {
+    let log = MemoryStore::new();
+    let (tenant, id) = manual_update(&log, 7, None);
+    let rows = Arc::new(Stuck { inner: MemoryViews::new(), writes: AtomicU32::new(0) });
+    let mut follower = Follower::new(Arc::new(log), rows.clone());
+    assert_eq!(follower.step().now_or_never(), None, "it is dropped while it writes");
+    assert_eq!(follower.step().now_or_never(), Some(Ok(1)));
+    let device = hedgerow_core::DeviceId::from_bytes([7; 16]);
+    let all = rows.scan(key::all_unreadable(), Direction::Forwards, 10).now_or_never();
+    assert_eq!(all, Some(Ok(Vec::new())));
+    let views = Views::new(rows);
+    let page = views.operations(&tenant, device, None, 0).now_or_never().expect("at once");
+    let page = page.expect("a page");
+    assert_eq!(page.entries.iter().map(|entry| entry.operation).collect::<Vec<_>>(), [id]);
 }
 
 #[test]

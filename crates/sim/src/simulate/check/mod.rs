@@ -124,6 +124,8 @@ pub(crate) struct Checker {
     turns: Turns,
     outages: Outages,
     owed: Owed,
+    /// The campaign that has started in the append that is looked at.
+    began: Option<CampaignId>,
     violation: Option<Violation>,
     pub(super) coverage: Coverage,
 }
@@ -139,6 +141,7 @@ impl Checker {
             turns: Turns::new(calls),
             outages: Outages::default(),
             owed: Owed::default(),
+            began: None,
             violation: None,
             coverage: Coverage::default(),
         }
@@ -202,6 +205,7 @@ impl Checker {
             let (checked, device) = self.take(stream, event, *at, moment);
             self.note(checked, *at, Some(stream), device);
         }
+        self.rollout_stands();
         if let StreamId::Campaign(id) = stream
             && let Some(model) = self.campaigns.get(&id)
         {
@@ -288,6 +292,7 @@ impl Checker {
         self.coverage.campaign(before, model.status);
         self.coverage.operation(phase, event);
         if before != model.status && model.status == CampaignStatus::InProgress {
+            self.began = Some(id);
             self.rollout_began(id);
         }
         if from_log {
@@ -335,6 +340,19 @@ impl Checker {
         if let Some(model) = self.campaigns.get_mut(&id) {
             model.newer |= newer;
         }
+    }
+
+    /// The append that a campaign starts in is over. One that ended in it, as there was nothing to do
+    /// or as too many of its devices had been removed, was in nobody's way.
+    pub(super) fn rollout_stands(&mut self) {
+        let began = std::mem::take(&mut self.began);
+        let Some(model) = began.and_then(|id| self.campaigns.get(&id)) else { return };
+        if !model.is_running() {
+            return;
+        }
+        let id = model.id;
+        let (image, channel) = (&model.definition.base_image, &model.definition.channel);
+        let (system_model, channel) = (image.system_model.clone(), channel.name().clone());
         for other in self.campaigns.values().filter(|other| other.id != id) {
             if other.is_of(&channel, &system_model) && other.is_running() {
                 let message =

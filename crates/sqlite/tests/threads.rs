@@ -298,7 +298,8 @@ fn d21_a_task_that_panics_puts_its_stream_out_of_service_and_whoever_asks_is_tol
         // Until nothing is to be recorded by itself any more.
         let accepted = async || {
             let log = EventStore::read_all(&*store, 0, usize::MAX).await.expect("it can be read");
-            log.iter().any(|stored| stored.event.event_type == "request_accepted")
+            let count = |kind| log.iter().filter(|stored| stored.event.event_type == kind).count();
+            count("campaign_started") == 2 && count("request_accepted") == 1
         };
         until(accepted).await;
         store.on.store(true, Ordering::SeqCst);

@@ -37,13 +37,7 @@ impl Checker {
 
     /// The append that the last event was in is over.
     pub(crate) fn append_ends(&mut self, stream: StreamId, at: Timestamp) -> Result<(), Violation> {
-        self.rollout_stands();
-        if let StreamId::Campaign(id) = stream
-            && let Some(model) = self.campaigns.get(&id)
-        {
-            let checked = model.committed();
-            self.note(checked, at, Some(stream), None);
-        }
+        self.append_is_over(stream, at);
         self.violation.take().map_or(Ok(()), Err)
     }
 

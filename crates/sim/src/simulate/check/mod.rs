@@ -205,13 +205,7 @@ impl Checker {
             let (checked, device) = self.take(stream, event, *at, moment);
             self.note(checked, *at, Some(stream), device);
         }
-        self.rollout_stands();
-        if let StreamId::Campaign(id) = stream
-            && let Some(model) = self.campaigns.get(&id)
-        {
-            let checked = model.committed();
-            self.note(checked, moment.now, Some(stream), None);
-        }
+        self.append_is_over(stream, moment.now);
     }
 
     fn version(&self, stream: StreamId) -> u64 {
@@ -342,31 +336,30 @@ impl Checker {
         }
     }
 
-    /// The append that a campaign starts in is over. One that ended in it, as there was nothing to do
-    /// or as too many of its devices had been removed, was in nobody's way.
-    pub(super) fn rollout_stands(&mut self) {
-        let began = std::mem::take(&mut self.began);
-        let Some(model) = began.and_then(|id| self.campaigns.get(&id)) else { return };
-        if !model.is_running() {
-            return;
+    /// The append of a stream is over.
+    pub(super) fn append_is_over(&mut self, stream: StreamId, now: Timestamp) {
+        self.rollout_stands(now);
+        if let StreamId::Campaign(id) = stream
+            && let Some(model) = self.campaigns.get(&id)
+        {
+            let checked = model.committed();
+            self.note(checked, now, Some(stream), None);
         }
-        let id = model.id;
-        let (image, channel) = (&model.definition.base_image, &model.definition.channel);
-        let (system_model, channel) = (image.system_model.clone(), channel.name().clone());
-        for other in self.campaigns.values().filter(|other| other.id != id) {
-            if other.is_of(&channel, &system_model) && other.is_running() {
-                let message =
-                    format!("campaign {id} starts while {} of its rollout runs", other.id);
-                let stream = Some(StreamId::Campaign(other.id));
-                self.violation.get_or_insert(Violation {
-                    invariant: Invariant::Claims,
-                    rule: Invariant::Claims.rule(),
-                    at: Timestamp::default(),
-                    stream,
-                    device: None,
-                    message,
-                });
-            }
+    }
+
+    /// A campaign that ended in the append that it started in was in nobody's way: there was nothing to
+    /// do (D3), or too many of its devices had been removed.
+    fn rollout_stands(&mut self, now: Timestamp) {
+        let began = self.began.take().and_then(|id| self.campaigns.get(&id));
+        let Some(model) = began.filter(|model| model.is_running()) else { return };
+        let is_beside = |other: &&Model| {
+            other.id != model.id && other.is_running() && other.is_same_rollout(model)
+        };
+        if let Some(other) = self.campaigns.values().find(is_beside) {
+            let message =
+                format!("campaign {} starts while {} of its rollout runs", model.id, other.id);
+            let stream = Some(StreamId::Campaign(other.id));
+            self.broken((Invariant::Claims, message), now, stream, None);
         }
     }
 

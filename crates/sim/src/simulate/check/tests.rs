@@ -419,3 +419,22 @@ fn every_planted_error_is_found() {
         assert!(planted.iter().any(|(planted, ..)| *planted == number), "I{number}");
     }
 }
+
+/// Whoever ends in the append that starts it never holds the rollout.
+#[test]
+fn d18_a_campaign_that_starts_beside_a_running_one_is_accused_unless_it_ends_at_once() {
+    let beside = |ends: bool| {
+        let mut story = story();
+        let mut events = vec![snapshot(&[3]), CampaignStarted { targets: 1 }.into()];
+        if ends {
+            events.push(finished(Outcome::Cancelled, false));
+        }
+        let created = Append(2, vec![created(definition(|_| {}))]);
+        let asked = Asks(Asked::Cancel(campaign(2), RunningOperations::Finish));
+        let steps = [created, asked, Append(2, events)];
+        story.splice(FIRST_ACCEPTED..FIRST_ACCEPTED, steps.map(|step| (0, step)));
+        judged(&story)
+    };
+    assert_eq!(beside(false), Some(Invariant::Claims));
+    assert_eq!(beside(true), None);
+}

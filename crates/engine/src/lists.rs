@@ -100,7 +100,12 @@ impl Engine {
         id: CampaignId,
         device: DeviceId,
     ) -> Result<Option<TargetEntry>, EngineError> {
-        Ok(self.shared.views().await?.target(tenant, id, device).await?)
+        let target = self.shared.views().await?.target(tenant, id, device).await?;
+        if target.is_none() {
+            // Of a campaign that is not shown yet it may be one.
+            self.campaign(tenant, id).await?;
+        }
+        Ok(target)
     }
 
     /// The operations of a device, of all campaigns and manual updates, the latest first, page by
@@ -142,8 +147,7 @@ impl Engine {
         shown: Option<T>,
     ) -> Result<Option<T>, EngineError> {
         let stream = StreamId::Campaign(id);
-        if shown.is_none() && !self.shared.store.read_stream(tenant, stream, 0, 1).await?.is_empty()
-        {
+        if shown.is_none() && self.is_there(tenant, stream).await? {
             return Err(EngineError::NotReady { stream });
         }
         Ok(shown)

@@ -239,11 +239,7 @@ impl Engine {
             }
             Err(no_rows) => {
                 self.accepting()?;
-                return Err(if self.is_there(tenant, stream).await? {
-                    no_rows
-                } else {
-                    EngineError::UnknownStream { stream }
-                });
+                return Err(self.not_shown(tenant, stream, no_rows).await?);
             }
         };
         if let Some(shown) = shown {
@@ -252,24 +248,35 @@ impl Engine {
                 Some(detail) => Err(EngineError::Unreadable { stream, detail }),
             };
         }
-        // Rows may be behind, and what is not in the log either is unknown.
-        Err(if self.is_there(tenant, stream).await? {
-            EngineError::NotReady { stream }
-        } else {
-            EngineError::UnknownStream { stream }
+        // Rows may be behind.
+        Err(self.not_shown(tenant, stream, EngineError::NotReady { stream }).await?)
+    }
+
+    /// What is to be said of a stream that nothing shows: `if_there`, if the log has it.
+    ///
+    /// # Errors
+    /// [`EngineError::Store`].
+    async fn not_shown(
+        &self,
+        tenant: &TenantId,
+        stream: StreamId,
+        if_there: EngineError,
+    ) -> Result<EngineError, EngineError> {
+        if self.is_there(tenant, stream).await? {
+            return Ok(if_there);
+        }
+        Ok(match self.shared.store.removed(tenant, stream).await? {
+            Some(_) => EngineError::Removed { stream },
+            None => EngineError::UnknownStream { stream },
         })
     }
 
     /// Whether the log has a stream.
-    ///
-    /// # Errors
-    /// [`EngineError::Removed`] if it had, [`EngineError::Store`].
-    async fn is_there(&self, tenant: &TenantId, stream: StreamId) -> Result<bool, EngineError> {
-        let store = &self.shared.store;
-        let is_there = !store.read_stream(tenant, stream, 0, 1).await?.is_empty();
-        if !is_there && store.removed(tenant, stream).await?.is_some() {
-            return Err(EngineError::Removed { stream });
-        }
-        Ok(is_there)
+    pub(crate) async fn is_there(
+        &self,
+        tenant: &TenantId,
+        stream: StreamId,
+    ) -> Result<bool, EngineError> {
+        Ok(!self.shared.store.read_stream(tenant, stream, 0, 1).await?.is_empty())
     }
 }

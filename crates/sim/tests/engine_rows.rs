@@ -3,7 +3,6 @@
 
 mod common;
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -16,8 +15,8 @@ use hedgerow_core::{
 use hedgerow_engine::ports::BoxFuture;
 use hedgerow_engine::store::EventStore;
 use hedgerow_engine::view::{
-    CampaignQuery, Direction, MemoryViews, OperationEntry, Reached, Row, RowKey, Step, StepError,
-    TargetEntries, TargetQuery, ViewError, ViewStore, Views,
+    CampaignQuery, MemoryViews, OperationEntry, Step, StepError, TargetEntries, TargetQuery,
+    ViewError, ViewLayer, ViewStore, Views,
 };
 use hedgerow_engine::{Engine, EngineError};
 
@@ -35,9 +34,9 @@ struct Refusing {
     refuses: AtomicBool,
 }
 
-impl ViewStore for Refusing {
-    fn reached(&self) -> BoxFuture<'_, Result<Option<Reached>, ViewError>> {
-        self.rows.reached()
+impl ViewLayer for Refusing {
+    fn inner(&self) -> &dyn ViewStore {
+        &self.rows
     }
 
     fn write(&self, step: Step) -> BoxFuture<'_, Result<(), StepError>> {
@@ -46,23 +45,6 @@ impl ViewStore for Refusing {
             return ready(Err(ViewError::Unavailable { detail }.into())).boxed();
         }
         self.rows.write(step)
-    }
-
-    fn get(&self, keys: Vec<RowKey>) -> BoxFuture<'_, Result<Vec<Option<Vec<u8>>>, ViewError>> {
-        self.rows.get(keys)
-    }
-
-    fn scan(
-        &self,
-        range: Range<RowKey>,
-        direction: Direction,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<Row>, ViewError>> {
-        self.rows.scan(range, direction, limit)
-    }
-
-    fn clear(&self, from: Option<Reached>) -> BoxFuture<'_, Result<(), StepError>> {
-        self.rows.clear(from)
     }
 }
 
@@ -319,6 +301,7 @@ fn what_rows_do_not_show_yet_is_not_said_to_be_unknown() {
             assert_eq!(engine.definition(&tenant, id).await.err(), error);
             assert_eq!(engine.failure_reasons(&tenant, id).await.err(), error);
             assert_eq!(engine.targets(&tenant, id, &query).await.err(), error);
+            assert_eq!(engine.target(&tenant, id, device(1)).await.err(), error);
         }
     };
     rig.run_within(seconds(60), ask);

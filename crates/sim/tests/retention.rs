@@ -2,6 +2,8 @@
 //! again is what it was, an audit finds nothing to say, and rows that followed all of it are those
 //! that are made from zero.
 
+mod logs;
+
 use std::collections::BTreeMap;
 use std::io::Cursor;
 use std::sync::Arc;
@@ -10,42 +12,14 @@ use hedgerow_core::{StoredEvent, StreamId, TenantId, Timestamp};
 use hedgerow_engine::archive::{
     ArchiveIndex, ArchiveSelection, Imported, Pruned, Run, archive, import, prune,
 };
-use hedgerow_engine::ports::BoxFuture;
 use hedgerow_engine::store::memory::MemoryStore;
-use hedgerow_engine::store::{Activity, EventStore, StoreError, StoreLayer};
-use hedgerow_engine::view::{Direction, Follower, MemoryViews, ViewStore};
+use hedgerow_engine::store::{Activity, EventStore};
+use hedgerow_engine::view::{Follower, MemoryViews};
 use hedgerow_sim::random::Random;
 use hedgerow_sim::runtime::wait;
-use hedgerow_sim::simulate::{MemoryStorage, Profile, Setup, Storage, audit, simulate};
+use hedgerow_sim::simulate::audit;
+use logs::{InBits, log_of, rows};
 use uuid::Uuid;
-
-/// A log of which only so many events are read at once.
-struct InBits {
-    log: Arc<dyn EventStore>,
-    most: usize,
-}
-
-impl StoreLayer for InBits {
-    fn inner(&self) -> &dyn EventStore {
-        &*self.log
-    }
-
-    fn read_all(
-        &self,
-        after: u64,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<StoredEvent>, StoreError>> {
-        self.log.read_all(after, limit.min(self.most))
-    }
-}
-
-fn log_of(seed: u64) -> Arc<dyn EventStore> {
-    let mut storage = MemoryStorage::default();
-    let setup = Setup { devices: 12, ..Setup::new(seed, Profile::mixed(seed)) };
-    let report = simulate(&setup, &mut storage).expect("simulated");
-    assert_eq!(report.violation, None);
-    storage.open().expect("opened")
-}
 
 fn run() -> Run {
     Run { at: Timestamp::from_millis(4_000_000_000_000), id: Uuid::from_u128(3) }
@@ -140,12 +114,6 @@ fn a_log_that_was_pruned_and_imported_is_what_it_was_and_keeps_every_rule() {
         assert_eq!(streams(&elsewhere), wanted, "seed {seed}");
     }
     assert!(removed > 100 && superseded > 10, "{removed} removed, {superseded} superseded");
-}
-
-fn rows(views: &MemoryViews) -> BTreeMap<Vec<u8>, Vec<u8>> {
-    let range = Vec::new()..vec![u8::MAX; 2];
-    let rows = wait(views.scan(range, Direction::Forwards, usize::MAX)).expect("read");
-    rows.into_iter().collect()
 }
 
 #[test]

@@ -2,9 +2,9 @@
 //! whoever makes them is interrupted, and what cannot be read stops nothing else. That they show what
 //! the fold of the log shows is looked at by the judge of each run.
 
-use std::collections::BTreeMap;
+mod logs;
+
 use std::future::ready;
-use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,39 +15,11 @@ use hedgerow_engine::campaign_at;
 use hedgerow_engine::ports::BoxFuture;
 use hedgerow_engine::store::{EventStore, StoreError, StoreLayer};
 use hedgerow_engine::view::{
-    Direction, Follower, MemoryViews, Reached, Row, Step, StepError, ViewError, ViewStore, Views,
+    Follower, MemoryViews, Step, StepError, ViewError, ViewLayer, ViewStore, Views,
 };
 use hedgerow_sim::random::Random;
 use hedgerow_sim::runtime::wait;
-use hedgerow_sim::simulate::{MemoryStorage, Profile, Setup, Storage, simulate};
-
-/// A log of which only so many events are read at once.
-struct InBits {
-    log: Arc<dyn EventStore>,
-    most: usize,
-}
-
-impl StoreLayer for InBits {
-    fn inner(&self) -> &dyn EventStore {
-        &*self.log
-    }
-
-    fn read_all(
-        &self,
-        after: u64,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<StoredEvent>, StoreError>> {
-        self.log.read_all(after, limit.min(self.most))
-    }
-}
-
-fn log_of(seed: u64) -> Arc<dyn EventStore> {
-    let mut storage = MemoryStorage::default();
-    let setup = Setup { devices: 12, ..Setup::new(seed, Profile::mixed(seed)) };
-    let report = simulate(&setup, &mut storage).expect("simulated");
-    assert_eq!(report.violation, None);
-    storage.open().expect("opened")
-}
+use logs::{InBits, log_of, rows};
 
 #[test]
 fn rows_show_the_same_when_whoever_makes_them_is_interrupted_anywhere() {
@@ -84,9 +56,9 @@ fn failure() -> ViewError {
     ViewError::Unavailable { detail: "it was drawn".to_owned() }
 }
 
-impl ViewStore for Unsteady {
-    fn reached(&self) -> BoxFuture<'_, Result<Option<Reached>, ViewError>> {
-        self.rows.reached()
+impl ViewLayer for Unsteady {
+    fn inner(&self) -> &dyn ViewStore {
+        &self.rows
     }
 
     fn write(&self, step: Step) -> BoxFuture<'_, Result<(), StepError>> {
@@ -99,19 +71,6 @@ impl ViewStore for Unsteady {
 
     fn get(&self, keys: Vec<Vec<u8>>) -> BoxFuture<'_, Result<Vec<Option<Vec<u8>>>, ViewError>> {
         if self.fails() { Box::pin(ready(Err(failure()))) } else { self.rows.get(keys) }
-    }
-
-    fn scan(
-        &self,
-        range: Range<Vec<u8>>,
-        direction: Direction,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<Row>, ViewError>> {
-        self.rows.scan(range, direction, limit)
-    }
-
-    fn clear(&self, from: Option<Reached>) -> BoxFuture<'_, Result<(), StepError>> {
-        self.rows.clear(from)
     }
 }
 
@@ -282,10 +241,4 @@ fn rows_that_were_damaged_are_made_anew_when_their_stream_goes_on() {
         // A row of what does not go on stays damaged, and says so to whoever asks.
         assert!(differ.count() <= 1, "seed {seed}");
     }
-}
-
-fn rows(views: &MemoryViews) -> BTreeMap<Vec<u8>, Vec<u8>> {
-    let range = Vec::new()..vec![u8::MAX; 2];
-    let rows = wait(views.scan(range, Direction::Forwards, usize::MAX)).expect("read");
-    rows.into_iter().collect()
 }

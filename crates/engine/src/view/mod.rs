@@ -8,7 +8,7 @@
 //!
 //! | File | What |
 //! |---|---|
-//! | `store`, `memory`, `conformance` | the port, rows in memory, what every store of rows must do |
+//! | `store`, `memory`, `layer`, `conformance` | the port, rows in memory, rows around rows, what every store of rows must do |
 //! | `key` | how rows are named, and so in which order they lie |
 //! | `row`, `kept` | what people are shown; what a row holds of a target |
 //! | `standing` | how a million targets stand, in a few rows |
@@ -26,6 +26,7 @@ mod follow;
 mod golden;
 mod kept;
 mod key;
+mod layer;
 mod memory;
 mod question;
 mod removal;
@@ -37,6 +38,7 @@ mod update;
 
 pub use ask::Views;
 pub use follow::{FollowError, Follower};
+pub use layer::ViewLayer;
 pub use memory::MemoryViews;
 pub use question::{
     AskError, CampaignOrder, CampaignQuery, Cursor, CursorError, Page, TargetEntries, TargetQuery,

@@ -3,7 +3,6 @@
 //! interrupted in the middle of a step. What comes of that is drawn from numbers of its own, so that
 //! nothing else in a run depends on it.
 
-use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures::FutureExt;
@@ -11,8 +10,8 @@ use futures::future::{BoxFuture, pending, ready};
 use hedgerow_core::{StoredEvent, StreamId, TenantId};
 use hedgerow_engine::store::{EventStore, StoreError, StoreLayer};
 use hedgerow_engine::view::{
-    Direction, FollowError, Follower, MemoryViews, Reached, Row, RowKey, Step, StepError,
-    ViewError, ViewStore, Views,
+    FollowError, Follower, MemoryViews, RowKey, Step, StepError, ViewError, ViewLayer, ViewStore,
+    Views,
 };
 
 use super::fault::FaultKind;
@@ -128,9 +127,9 @@ fn failure() -> ViewError {
     ViewError::Unavailable { detail: "an injected fault".to_owned() }
 }
 
-impl ViewStore for Faulty {
-    fn reached(&self) -> BoxFuture<'_, Result<Option<Reached>, ViewError>> {
-        self.rows.reached()
+impl ViewLayer for Faulty {
+    fn inner(&self) -> &dyn ViewStore {
+        &self.rows
     }
 
     fn write(&self, step: Step) -> BoxFuture<'_, Result<(), StepError>> {
@@ -151,19 +150,6 @@ impl ViewStore for Faulty {
     fn get(&self, keys: Vec<RowKey>) -> BoxFuture<'_, Result<Vec<Option<Vec<u8>>>, ViewError>> {
         let fails = self.chance.happens(|dice| dice.read_fails);
         if fails { ready(Err(failure())).boxed() } else { self.rows.get(keys) }
-    }
-
-    fn scan(
-        &self,
-        range: Range<RowKey>,
-        direction: Direction,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<Row>, ViewError>> {
-        self.rows.scan(range, direction, limit)
-    }
-
-    fn clear(&self, from: Option<Reached>) -> BoxFuture<'_, Result<(), StepError>> {
-        self.rows.clear(from)
     }
 }
 

@@ -1,6 +1,5 @@
 //! A follower on a log that fails, and on one that cannot be read.
 
-use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -15,7 +14,7 @@ use crate::ports::BoxFuture;
 use crate::store::memory::MemoryStore;
 use crate::store::retention::{NoteKind, StreamRemoval};
 use crate::store::{Activity, StoreLayer, StreamAppend};
-use crate::view::{MemoryViews, Row, RowKey, Views};
+use crate::view::{MemoryViews, ViewLayer, Views};
 
 /// A store that fails so many times before it works.
 struct Failing {
@@ -195,9 +194,9 @@ struct Stuck {
     writes: AtomicU32,
 }
 
-impl ViewStore for Stuck {
-    fn reached(&self) -> BoxFuture<'_, Result<Option<Reached>, ViewError>> {
-        self.inner.reached()
+impl ViewLayer for Stuck {
+    fn inner(&self) -> &dyn ViewStore {
+        &self.inner
     }
 
     fn write(&self, step: Step) -> BoxFuture<'_, Result<(), StepError>> {
@@ -205,23 +204,6 @@ impl ViewStore for Stuck {
             return pending().boxed();
         }
         self.inner.write(step)
-    }
-
-    fn get(&self, keys: Vec<RowKey>) -> BoxFuture<'_, Result<Vec<Option<Vec<u8>>>, ViewError>> {
-        self.inner.get(keys)
-    }
-
-    fn scan(
-        &self,
-        range: Range<RowKey>,
-        direction: Direction,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<Row>, ViewError>> {
-        self.inner.scan(range, direction, limit)
-    }
-
-    fn clear(&self, from: Option<Reached>) -> BoxFuture<'_, Result<(), StepError>> {
-        self.inner.clear(from)
     }
 }
 
@@ -234,7 +216,7 @@ fn a_step_that_is_dropped_half_way_is_taken_again() {
     assert_eq!(follower.step().now_or_never(), None, "it is dropped while it writes");
     assert_eq!(follower.step().now_or_never(), Some(Ok(1)));
     let device = hedgerow_core::DeviceId::from_bytes([7; 16]);
-    let all = rows.scan(key::all_unreadable(), Direction::Forwards, 10).now_or_never();
+    let all = rows.inner.scan(key::all_unreadable(), Direction::Forwards, 10).now_or_never();
     assert_eq!(all, Some(Ok(Vec::new())));
     let views = Views::new(rows);
     let page = views.operations(&tenant, device, None, 0).now_or_never().expect("at once");

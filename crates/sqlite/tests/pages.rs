@@ -13,6 +13,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::{Json, Router, routing::get};
+use fleet::{Fleet, definition, tenant};
 use futures::future::ready;
 use futures::{StreamExt, stream};
 use hedgerow_core::{CampaignId, TenantId};
@@ -20,11 +21,10 @@ use hedgerow_engine::ports::tokio_runtime::TokioRuntime;
 use hedgerow_engine::view::{CampaignEntry, CampaignQuery, Page, TargetEntries, TargetQuery};
 use hedgerow_engine::{Engine, EngineBuilder, EngineError, Position};
 use hedgerow_sqlite::{SqliteStore, SqliteViews};
-use quiet::{Fleet, definition, tenant};
 use serde_json::Value;
 
+mod fleet;
 mod http;
-mod quiet;
 
 const CAMPAIGN: CampaignId = CampaignId::from_uuid(uuid::Uuid::from_u128(1));
 
@@ -136,15 +136,18 @@ fn pages_show_campaigns_and_failures_and_a_live_page_goes_on_where_it_was_cut() 
         let store = Arc::new(SqliteStore::open(&file).expect("a new store"));
         let rows = SqliteViews::open(SqliteViews::beside(&file)).expect("new rows");
         let clock = Arc::new(TokioRuntime::new(tokio::runtime::Handle::current()));
-        let ports =
-            EngineBuilder::new(store, Arc::new(Fleet), Arc::new(Fleet), clock.clone(), clock);
+        let fleet = Arc::new(Fleet::new(2, "2.0.0"));
+        let ports = EngineBuilder::new(store, fleet.clone(), fleet, clock.clone(), clock);
         let engine = ports.views(Arc::new(rows)).start().await.expect("a store");
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
-        let service = Service { engine: engine.clone(), tenant: tenant(0) };
+        let service = Service { engine: engine.clone(), tenant: tenant() };
         tokio::spawn(async move { axum::serve(listener, router(service)).await });
 
-        engine.create(&tenant(0), CAMPAIGN, definition(1), None).await.expect("it is created");
+        engine
+            .create(&tenant(), CAMPAIGN, definition("stable", 1), None)
+            .await
+            .expect("it is created");
         let browse = |path: String| async move {
             let call = move || http::call(address, "GET", &path, &Value::Null);
             tokio::task::spawn_blocking(call).await.expect("no panic")

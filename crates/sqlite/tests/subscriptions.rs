@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use fleet::{Fleet, definition};
 use futures::future::join_all;
 use hedgerow_core::{
     CampaignId, NewEvent, OperationId, StoredEvent, StreamId, TenantId, Timestamp,
@@ -12,10 +13,9 @@ use hedgerow_engine::ports::tokio_runtime::TokioRuntime;
 use hedgerow_engine::store::{Activity, EventStore, StreamAppend};
 use hedgerow_engine::{Engine, EngineBuilder, Position};
 use hedgerow_sqlite::SqliteStore;
-use quiet::{Fleet, definition, tenant};
 use uuid::Uuid;
 
-mod quiet;
+mod fleet;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 /// How many streams are appended to beside the engines, and how many events each gets.
@@ -26,10 +26,16 @@ const CAMPAIGNS: u128 = 6;
 
 async fn start(store: Arc<SqliteStore>) -> Engine {
     let runtime = Arc::new(TokioRuntime::new(tokio::runtime::Handle::current()));
-    let builder =
-        EngineBuilder::new(store, Arc::new(Fleet), Arc::new(Fleet), runtime.clone(), runtime);
+    // Campaigns are over as soon as they begin.
+    let fleet = Arc::new(Fleet::new(2, "2.0.0"));
+    let builder = EngineBuilder::new(store, fleet.clone(), fleet, runtime.clone(), runtime);
     let builder = builder.kept_events(16).look_for_others(Some(Duration::from_millis(20)));
     builder.start().await.expect("the store can be read")
+}
+
+/// One of two tenants.
+fn tenant(number: u128) -> TenantId {
+    ["acme", "umbrella"][usize::from(number % 2 == 1)].parse().expect("a tenant")
 }
 
 async fn append(store: &SqliteStore, stream: u128, version: u64) {
@@ -122,7 +128,10 @@ fn two_engines_on_one_file_tell_every_subscriber_every_event_once_and_in_order()
             let engine = engines[usize::from(number >= CAMPAIGNS)].clone();
             tokio::spawn(async move {
                 let id = CampaignId::from_uuid(Uuid::from_u128(1_000 + number));
-                engine.create(&tenant(number), id, definition(number), None).await.map(drop)
+                engine
+                    .create(&tenant(number), id, definition(&format!("c{number}"), 1), None)
+                    .await
+                    .map(drop)
             })
         });
         let (writers, creators) = (writers.collect::<Vec<_>>(), creators.collect::<Vec<_>>());

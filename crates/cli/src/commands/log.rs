@@ -61,7 +61,7 @@ fn print_log(args: &LogArgs) -> Result<(), ReadError> {
     let store = SqliteStore::open_read_only(&args.file)?;
     let mut out = BufWriter::new(std::io::stdout().lock());
     if let Some(campaign) = &args.campaign {
-        let found = find(&store, &args.file, args.tenant.as_ref(), campaign)?;
+        let found = find(&wait(store.streams())?, &args.file, args.tenant.as_ref(), campaign)?;
         let mut chain = Chain::default();
         loop {
             let after = chain.version();

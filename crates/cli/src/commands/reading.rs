@@ -6,10 +6,9 @@ use std::process::ExitCode;
 use hedgerow_core::event::EventError;
 use hedgerow_core::{CampaignId, DeviceId, StreamId, TenantId};
 use hedgerow_engine::LoadError;
-use hedgerow_engine::store::{EventStore, StoreError};
+use hedgerow_engine::store::{StoreError, StreamSummary};
 use hedgerow_engine::view::{AskError, FollowError, StepError, ViewError};
-use hedgerow_sim::runtime::wait;
-use hedgerow_sqlite::{OpenError, SqliteStore, ViewsError};
+use hedgerow_sqlite::{OpenError, ViewsError};
 
 use super::naming::CampaignName;
 
@@ -25,7 +24,7 @@ pub(super) enum ReadError {
     Event(#[from] EventError),
     #[error("the data of event {version} of {stream} is no JSON ({source}): it is damaged, restore {} from a backup", file.display())]
     Data { file: PathBuf, stream: StreamId, version: u64, source: serde_json::Error },
-    #[error("there is no campaign {campaign} in {}: `hedgerow show {}` lists what there is", file.display(), file.display())]
+    #[error("there is no campaign {campaign} in {}: `hedgerow show {}` lists what there is, and `hedgerow import` brings back what was pruned", file.display(), file.display())]
     NoCampaign { file: PathBuf, campaign: CampaignName },
     #[error("{beginning} may be {}: give more of its id", either(campaigns))]
     SeveralCampaigns { beginning: CampaignName, campaigns: Vec<CampaignId> },
@@ -98,18 +97,19 @@ impl Found {
 
 /// The campaign that is named so: of this tenant, or the only one that there is.
 pub(super) fn find(
-    store: &SqliteStore,
+    streams: &[StreamSummary],
     file: &Path,
     tenant: Option<&TenantId>,
     name: &CampaignName,
 ) -> Result<Found, ReadError> {
     let mut found = Vec::new();
-    for summary in wait(store.streams())? {
+    for summary in streams {
         if let StreamId::Campaign(campaign) = summary.stream
             && name.fits(campaign)
             && tenant.is_none_or(|tenant| summary.tenant == *tenant)
         {
-            found.push(Found { tenant: summary.tenant, campaign, events: summary.version });
+            let tenant = summary.tenant.clone();
+            found.push(Found { tenant, campaign, events: summary.version });
         }
     }
     let mut campaigns: Vec<_> = found.iter().map(|found| found.campaign).collect();

@@ -70,7 +70,7 @@ fn print_state(args: &ShowArgs, mut out: &mut impl Write) -> Result<(), ReadErro
     match &args.campaign {
         Some(name) => {
             let store = SqliteStore::open_read_only(&args.file)?;
-            let found = find(&store, &args.file, args.tenant.as_ref(), name)?;
+            let found = find(&wait(store.streams())?, &args.file, args.tenant.as_ref(), name)?;
             let (id, events) = (found.campaign, found.events);
             if let Some(at) = args.at.filter(|at| *at > events) {
                 return Err(ReadError::NoEvent { campaign: id, at, events });

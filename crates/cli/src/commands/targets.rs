@@ -60,7 +60,7 @@ pub(crate) fn targets(args: &TargetsArgs) -> ExitCode {
 fn list(args: &TargetsArgs) -> Result<(), ReadError> {
     let log = Log::open(&args.file)?;
     // The only one that has it, if none was named.
-    let found = find(&log.store, &args.file, args.tenant.as_ref(), &args.campaign)?;
+    let found = find(&log.streams, &args.file, args.tenant.as_ref(), &args.campaign)?;
     let query = TargetQuery {
         status: args.status,
         reason: args.reason,

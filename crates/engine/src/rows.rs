@@ -17,14 +17,11 @@ use crate::shared::Shared;
 use crate::signal::Signal;
 use crate::store::end_of_log;
 use crate::sync::{Mutex, MutexGuard};
-use crate::view::{FollowError, Follower, ViewStore, Views};
+use crate::view::{FIRST_PAUSE, FollowError, Follower, LONGEST_PAUSE, ViewStore, Views};
 
 /// So long the follower rests between two steps, unless somebody asks: what is recorded meanwhile is
 /// one step, not many.
 const REST: Duration = Duration::from_millis(20);
-/// How long it rests after a failure, at first and at most.
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// So long a question waits for what the engine had recorded before.
 const OWN_WAIT: Duration = Duration::from_secs(1);
 /// So long an engine that stops goes on making rows.

@@ -18,7 +18,7 @@ use crate::stats::Counters;
 use crate::store::EventStore;
 use crate::sync::{Mutex, MutexGuard};
 use crate::tail::Tail;
-use crate::time::EngineTime;
+use crate::time::{EngineTime, growing_pause};
 
 /// How an engine works; see [`EngineBuilder`](crate::EngineBuilder).
 #[derive(Clone, Debug)]
@@ -83,7 +83,7 @@ impl Shared {
 
     /// Rests after so many failures, for longer after each, or until the engine stops.
     pub(crate) async fn rest_after(&self, failures: u32, first: Duration, longest: Duration) {
-        let rest = longest.min(first * 2_u32.saturating_pow(failures.min(16)));
+        let rest = growing_pause(failures, first, longest);
         let over = pin!(self.appends.beyond(u64::MAX));
         select(over, self.clock.sleep(rest)).await;
     }

@@ -18,6 +18,11 @@ const SLOWER_BY: i128 = 16;
 const JUMP_NANOS: i128 = 1_000_000_000;
 const NANOS_PER_MILLI: i128 = 1_000_000;
 
+/// How long to rest after so many failures in a row: twice as long each time, up to the longest.
+pub(crate) fn growing_pause(failures: u32, first: Duration, longest: Duration) -> Duration {
+    longest.min(first.saturating_mul(2_u32.saturating_pow(failures)))
+}
+
 /// How the wall clock went, compared with the monotonic one, since it was looked at before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wall {

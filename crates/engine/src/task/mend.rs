@@ -11,6 +11,7 @@ use super::commit::{Decided, Pending, refuse};
 use super::{Flow, Task};
 use crate::registry::StreamState;
 use crate::store::{AppendError, Claim, StoreError};
+use crate::time::growing_pause;
 use crate::{EngineError, LoadError, load};
 
 /// The pause after the first failure; it doubles with each that follows.
@@ -73,9 +74,9 @@ impl Mending {
     fn failed(&mut self, standing: Standing, failure: EngineError, now: Timestamp) {
         self.standing = standing;
         self.failure = Some(failure);
-        let pause = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(self.failures));
+        let pause = growing_pause(self.failures, FIRST_PAUSE, LONGEST_PAUSE);
         self.failures = self.failures.saturating_add(1);
-        self.next_try = now + pause.min(LONGEST_PAUSE);
+        self.next_try = now + pause;
     }
 }
 

@@ -20,6 +20,7 @@ use crate::ports::{BoxFuture, Clock};
 use crate::store::checksum::goes_on;
 use crate::store::retention::Note;
 use crate::store::{EventStore, StoreError};
+use crate::time::growing_pause;
 
 /// The form of keys and rows. Another one makes all rows anew.
 pub(super) const FORMAT: u32 = 2;
@@ -31,8 +32,8 @@ const PAGE: usize = 1_000;
 const STEP: usize = 400_000;
 
 /// How long it rests after a failure, at first and at most.
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(250);
+pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// How many streams that could not be read to their ends are tried again.
 const RETRIED: usize = 1_000;
@@ -181,9 +182,9 @@ impl Follower {
                 }
                 Err(error) => {
                     tracing::warn!(%error, failures, "the rows cannot be made any further for now");
-                    let rest = FIRST_PAUSE * 2_u32.saturating_pow(failures.min(16));
+                    let rest = growing_pause(failures, FIRST_PAUSE, LONGEST_PAUSE);
                     failures = failures.saturating_add(1);
-                    LONGEST_PAUSE.min(rest)
+                    rest
                 }
             };
             clock.sleep(rest).await;

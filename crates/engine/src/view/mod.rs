@@ -37,6 +37,7 @@ mod stream;
 mod update;
 
 pub use ask::Views;
+pub(crate) use follow::{FIRST_PAUSE, LONGEST_PAUSE};
 pub use follow::{FollowError, Follower};
 pub use layer::ViewLayer;
 pub use memory::MemoryViews;

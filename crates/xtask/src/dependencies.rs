@@ -63,6 +63,24 @@ const TABLE: &[Row] = &[
         outside: None,
     },
     Row {
+        package: "hedgerow-catalogue",
+        inside: Inside::Only(&["hedgerow-engine", "hedgerow-core"]),
+        inside_tests: &["hedgerow-sqlite"],
+        outside: None,
+    },
+    Row {
+        package: "hedgerow-graphql",
+        inside: Inside::Only(&["hedgerow-catalogue", "hedgerow-engine", "hedgerow-core"]),
+        inside_tests: &["hedgerow-sim", "hedgerow-sqlite"],
+        outside: None,
+    },
+    Row {
+        package: "hedgerow-service",
+        inside: Inside::AllBut(&["xtask", "hedgerow"]),
+        inside_tests: &[],
+        outside: None,
+    },
+    Row {
         package: "hedgerow-sim",
         inside: Inside::Only(&["hedgerow-engine", "hedgerow-core"]),
         inside_tests: &[],

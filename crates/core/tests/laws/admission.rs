@@ -22,6 +22,19 @@ impl Law for WhatItWaitsFor {
         for target in seen.after.targets() {
             let device = target.device;
             let why = live.why(device, now).expect("it is a target");
+            let by_the_log = seen.after.why(device, now).expect("it is a target");
+            match why {
+                Why::Settled { .. } | Why::InProgress { .. } => assert_eq!(by_the_log, why),
+                // These the log tells whole: a question to the log alone has the same answer.
+                Why::Held(Hold {
+                    reason: HoldReason::Scheduled | HoldReason::Paused | HoldReason::Ended,
+                    ..
+                }) => assert_eq!(by_the_log, why),
+                _ => assert!(
+                    matches!(by_the_log, Why::Held(_) | Why::Free),
+                    "{device} waits, and by its log it is {by_the_log:?}"
+                ),
+            }
             match why {
                 Why::Settled { settlement } => {
                     assert!(target.status.is_final());
@@ -75,6 +88,7 @@ impl Law for WhatItWaitsFor {
         }
         let nobody = DeviceId::from_bytes([0xee; 16]);
         assert_eq!(live.why(nobody, now), None, "it is no target");
+        assert_eq!(seen.after.why(nobody, now), None, "it is no target");
     }
 
     fn restarted(&mut self, _: &Campaign, _: Timestamp) {

@@ -13,9 +13,10 @@ use uuid::Uuid;
 use crate::id::{CampaignId, IdError, OperationId, TenantId, excerpt};
 use crate::time::Timestamp;
 
-/// A sequence of events with one writer: one per campaign, one per manual OTA update (E10).
+/// A sequence of events with one writer: one per campaign, one per manual OTA update (E10), and one
+/// for what campaigns are made from.
 ///
-/// Its text is `campaign/UUID` or `manual/UUID`.
+/// Its text is `campaign/UUID`, `manual/UUID` or `catalogue`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
 pub enum StreamId {
@@ -23,6 +24,10 @@ pub enum StreamId {
     Campaign(CampaignId),
     /// The events of a manual OTA update.
     ManualUpdate(OperationId),
+    /// What people have entered for campaigns to be made from: base images, groups, channels and the
+    /// like. A tenant has one, which never ends. The engine passes over it; `hedgerow-catalogue`
+    /// reads and writes it.
+    Catalogue,
 }
 
 impl fmt::Display for StreamId {
@@ -30,6 +35,7 @@ impl fmt::Display for StreamId {
         match self {
             Self::Campaign(id) => write!(f, "campaign/{id}"),
             Self::ManualUpdate(id) => write!(f, "manual/{id}"),
+            Self::Catalogue => f.write_str("catalogue"),
         }
     }
 }
@@ -42,7 +48,7 @@ impl From<StreamId> for String {
 
 /// A text that names no stream.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} names no stream: expected campaign/UUID or manual/UUID")]
+#[error("{text:?} names no stream: expected campaign/UUID, manual/UUID or catalogue")]
 #[non_exhaustive]
 pub struct StreamIdError {
     /// What was given, cut after 64 characters.
@@ -57,6 +63,7 @@ impl FromStr for StreamId {
         match text.split_once('/') {
             Some(("campaign", id)) => id.parse().map(Self::Campaign).map_err(refused),
             Some(("manual", id)) => id.parse().map(Self::ManualUpdate).map_err(refused),
+            None if text == "catalogue" => Ok(Self::Catalogue),
             _ => Err(StreamIdError { text: excerpt(text) }),
         }
     }

@@ -174,6 +174,9 @@ impl EngineBuilder {
         }
         let mut active = Vec::new();
         for stream in streams {
+            if stream.stream == StreamId::Catalogue {
+                continue;
+            }
             let is_active = stream.activity == Activity::Active;
             if is_active || has_just_ended(&*self.store, &stream, clock.now()).await {
                 active.push(stream);

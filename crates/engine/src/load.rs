@@ -90,6 +90,8 @@ async fn load_upto(
             None => (Folding::Campaign(None), Chain::default()),
         },
         StreamId::ManualUpdate(_) => (Folding::Manual(None), Chain::default()),
+        // Nothing here acts on it.
+        StreamId::Catalogue => return Ok(None),
     };
     let saved = chain.version();
     'pages: loop {

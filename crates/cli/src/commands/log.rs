@@ -122,15 +122,18 @@ fn print_event(
         writeln!(out, "{line}")?;
     } else {
         let stream = stored.stream.to_string();
-        let (kind, id) = stream.split_once('/').unwrap_or(("", &stream));
-        let id = id.get(..8).unwrap_or(id);
+        // An id is shown by its beginning; a catalogue has none.
+        let stream = match stream.split_once('/') {
+            Some((kind, id)) => format!("{kind}/{}", id.get(..8).unwrap_or(id)),
+            None => format!("{stream:<17}"),
+        };
         let data = if data.as_object().is_some_and(serde_json::Map::is_empty) {
             String::new()
         } else {
             shortened(&as_stored(&event.data, &data))
         };
         let (version, at) = (stored.version, event.recorded_at);
-        writeln!(out, "{at}  {kind}/{id} {version:>6}  {:<22} {data}", event.event_type)?;
+        writeln!(out, "{at}  {stream} {version:>6}  {:<22} {data}", event.event_type)?;
     }
     Ok(())
 }
@@ -159,7 +162,7 @@ fn is_about(stored: &StoredEvent, device: DeviceId) -> bool {
             // An event of a newer version may well be about it.
             Err(_) => String::from_utf8_lossy(&stored.event.data).contains(&device.to_string()),
         },
-        StreamId::ManualUpdate(_) => {
+        StreamId::ManualUpdate(_) | StreamId::Catalogue => {
             String::from_utf8_lossy(&stored.event.data).contains(&device.to_string())
         }
     }

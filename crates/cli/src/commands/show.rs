@@ -162,7 +162,10 @@ fn print_all(args: &ShowArgs, out: &mut impl Write) -> Result<(), ReadError> {
     let log = Log::open(&args.file)?;
     let store = Arc::clone(&log.store);
     let mut streams = log.streams.clone();
-    streams.retain(|of| args.tenant.as_ref().is_none_or(|tenant| of.tenant == *tenant));
+    streams.retain(|of| {
+        let is_wanted = args.tenant.as_ref().is_none_or(|tenant| of.tenant == *tenant);
+        is_wanted && of.stream != StreamId::Catalogue
+    });
     if streams.is_empty() && !args.json {
         writeln!(out, "{} holds no campaign", args.file.display())?;
     }
@@ -209,6 +212,7 @@ fn print_all(args: &ShowArgs, out: &mut impl Write) -> Result<(), ReadError> {
                     )?;
                 }
             }
+            StreamId::Catalogue => {}
         }
     }
     if args.json {

@@ -122,5 +122,6 @@ fn started(
             Ok(_) => Ok(None),
             Err(error) => Err(error.to_string()),
         },
+        StreamId::Catalogue => Ok(None),
     }
 }

@@ -55,6 +55,9 @@ impl StreamLine {
         if self.events == 0 {
             return Err("a stream without events".to_owned());
         }
+        if self.stream == StreamId::Catalogue {
+            return Err("a catalogue never ends, and is in no archive".to_owned());
+        }
         Ok(ArchivedStream {
             checksum: checksum(self.checksum.as_deref())?,
             tenant: self.tenant,

@@ -96,7 +96,7 @@ impl State {
                 update.apply(&event, at).ok()?;
                 Some(Self::Manual(update))
             }
-            (Self::Unknown, _) => None,
+            (Self::Nothing, StreamId::Catalogue) | (Self::Unknown, _) => None,
         }
     }
 

@@ -151,6 +151,8 @@ pub async fn archive(
         match stream {
             StreamId::Campaign(_) => archived.campaigns += 1,
             StreamId::ManualUpdate(_) => archived.manual_updates += 1,
+            // It is not among those that have ended.
+            StreamId::Catalogue => {}
         }
     }
     lines.end(archived.campaigns + archived.manual_updates, archived.events).map_err(failed)?;
@@ -168,6 +170,7 @@ async fn ended(
         claims.into_iter().map(|(tenant, _, holder)| (tenant, holder)).collect();
     streams.retain(|of| {
         of.activity == Activity::Settled
+            && of.stream != StreamId::Catalogue
             && of.version > 0
             && selection.tenant.as_ref().is_none_or(|tenant| of.tenant == *tenant)
             && !holders.contains(&(of.tenant.clone(), of.stream))
@@ -245,6 +248,7 @@ fn first(of: &StreamSummary, stored: &StoredEvent) -> ArchivedStream {
                 device = Some(started.definition.device);
             }
         }
+        StreamId::Catalogue => {}
     }
     ArchivedStream {
         tenant: of.tenant.clone(),

@@ -315,6 +315,10 @@ impl Follower {
         changes: &mut Changes,
         gone: &mut Changes,
     ) -> Result<(), Stopped> {
+        // No row tells of it.
+        if stored.stream == StreamId::Catalogue {
+            return Ok(());
+        }
         let note = Note::of(stored);
         if let Ok(Some(note)) = &note {
             return self.noted(stored, note, changes, gone).await;

@@ -40,7 +40,7 @@ pub(super) async fn remove(
             take(key::operation(tenant, device, began_at, id), changes, gone);
             return Ok(());
         }
-        (StreamId::ManualUpdate(_), None) => return Ok(()),
+        (StreamId::ManualUpdate(_), None) | (StreamId::Catalogue, _) => return Ok(()),
     };
     for kind in OF_CAMPAIGN {
         let mut range = key::beginning_with(key::of_campaign(kind, tenant, id));

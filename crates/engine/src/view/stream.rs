@@ -4,7 +4,7 @@
 //! Rows are believed if they are those of the event before. If they are not, as an older version
 //! could not read an event, or as they are damaged, the rows of this stream are made anew.
 
-use hedgerow_core::event::{CampaignEvent, ManualUpdateEvent};
+use hedgerow_core::event::{CampaignEvent, EventError, ManualUpdateEvent};
 use hedgerow_core::{Campaign, CampaignId, ManualUpdate, StoredEvent, StreamId, TenantId};
 
 use super::fold::{Changes, FollowedCampaign};
@@ -78,6 +78,12 @@ fn decoded(stored: &StoredEvent) -> Result<Event, Halt> {
     match stored.stream {
         StreamId::Campaign(_) => CampaignEvent::from_stored(stored).map(Event::Campaign),
         StreamId::ManualUpdate(_) => ManualUpdateEvent::from_stored(stored).map(Event::Update),
+        // It is passed over before it comes here.
+        StreamId::Catalogue => {
+            let (stream, version) = (stored.stream, stored.version);
+            let event_type = stored.event.event_type.clone();
+            Err(EventError::UnknownType { stream, version, event_type })
+        }
     }
     .map_err(of_stream)
 }

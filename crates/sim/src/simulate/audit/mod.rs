@@ -308,6 +308,7 @@ impl Auditor<'_> {
             match stream {
                 StreamId::Campaign(_) => self.audit.campaigns += 1,
                 StreamId::ManualUpdate(_) => self.audit.manual_updates += 1,
+                StreamId::Catalogue => {}
             }
         }
         let broken = |invariant: Invariant, message| {
@@ -333,6 +334,10 @@ impl Auditor<'_> {
         let event = match stream {
             StreamId::Campaign(_) => CampaignEvent::from_stored(stored).map(Event::Campaign),
             StreamId::ManualUpdate(_) => ManualUpdateEvent::from_stored(stored).map(Event::Manual),
+            StreamId::Catalogue => {
+                judge.checker.read_catalogue();
+                return Ok(());
+            }
         };
         let event = event.map_err(|error| match error {
             EventError::UnknownType { .. } | EventError::NewerSchema { .. } => {

@@ -50,6 +50,7 @@ impl Checker {
         match stream {
             StreamId::Campaign(id) => drop(self.campaigns.remove(&id)),
             StreamId::ManualUpdate(id) => drop(self.manuals.remove(&id)),
+            StreamId::Catalogue => {}
         }
     }
 
@@ -58,6 +59,7 @@ impl Checker {
         match stream {
             StreamId::Campaign(id) => self.campaigns.get(&id).is_some_and(Model::is_open),
             StreamId::ManualUpdate(id) => self.manuals.get(&id).is_some_and(|manual| !manual.ended),
+            StreamId::Catalogue => self.catalogue > 0,
         }
     }
 
@@ -78,8 +80,13 @@ impl Checker {
     pub(crate) fn folded(&self, stream: StreamId) -> Option<&Campaign> {
         match stream {
             StreamId::Campaign(id) => self.fold(id),
-            StreamId::ManualUpdate(_) => None,
+            StreamId::ManualUpdate(_) | StreamId::Catalogue => None,
         }
+    }
+
+    /// An event of the catalogue is in its place; what it says is not judged.
+    pub(crate) fn read_catalogue(&mut self) {
+        self.catalogue += 1;
     }
 
     /// A cancelled campaign is believed to be one that somebody cancelled; a superseded one needs

@@ -79,6 +79,11 @@ impl Event {
             StreamId::ManualUpdate(_) => {
                 ManualUpdateEvent::from_new(stream, event).map(Self::Manual)
             }
+            // No engine writes to it.
+            StreamId::Catalogue => {
+                let event_type = event.event_type.clone();
+                Err(EventError::UnknownType { stream, version: 0, event_type })
+            }
         }
     }
 
@@ -120,6 +125,8 @@ pub(crate) struct Checker {
     tenant: TenantId,
     campaigns: BTreeMap<CampaignId, Model>,
     manuals: BTreeMap<OperationId, Manual>,
+    /// The events of the catalogue, of which nothing else is judged.
+    catalogue: u64,
     facts: Facts,
     turns: Turns,
     outages: Outages,
@@ -137,6 +144,7 @@ impl Checker {
             tenant,
             campaigns: BTreeMap::new(),
             manuals: BTreeMap::new(),
+            catalogue: 0,
             facts: Facts::default(),
             turns: Turns::new(calls),
             outages: Outages::default(),
@@ -212,6 +220,7 @@ impl Checker {
         match stream {
             StreamId::Campaign(id) => self.campaigns.get(&id).map_or(0, |model| model.version),
             StreamId::ManualUpdate(id) => self.manuals.get(&id).map_or(0, |manual| manual.version),
+            StreamId::Catalogue => self.catalogue,
         }
     }
 

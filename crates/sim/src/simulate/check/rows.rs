@@ -153,6 +153,7 @@ impl Checker {
                 StreamId::ManualUpdate(id) => {
                     self.manuals.get(&id).and_then(|manual| manual.fold.operation().cloned())
                 }
+                StreamId::Catalogue => None,
             };
             let open = open.filter(|open| open.id == entry.operation);
             same("an end", &entry.ended.is_some(), &open.is_none())?;

@@ -191,6 +191,7 @@ impl Checker {
         match self.stream_of(operation)? {
             StreamId::Campaign(id) => Some(self.campaigns.get(&id)?.limits().operation.clone()),
             StreamId::ManualUpdate(id) => Some(self.manuals.get(&id)?.definition.limits.clone()),
+            StreamId::Catalogue => None,
         }
     }
 

@@ -166,7 +166,7 @@ impl ByHand {
         self.operations[number] = operation;
         self.deadlines[number] = NOW + REQUEST_TIMEOUT;
         let from_version = version.unwrap_or_default();
-        events.push(OperationStarted { device, operation, from_version }.into());
+        events.push(OperationStarted { device, operation, from_version, url: None }.into());
         let (url, question) = (self.url.clone(), Question::default());
         effects.push(Effect::SendUpdate { device, operation, url, question });
     }

@@ -181,7 +181,7 @@ impl Fleet {
                     Step::Offline(number),
                 ]);
             }
-            Effect::SendCancel { .. } => {}
+            Effect::SendCancel { .. } | Effect::PrepareStart { .. } => {}
         }
     }
 

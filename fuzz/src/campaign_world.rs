@@ -272,6 +272,10 @@ impl World {
             Effect::ReadBaseImage { device, purpose, question } => {
                 Input::BaseImageRead { device, purpose, question, answer: how.of_read() }
             }
+            Effect::PrepareStart { device, question, .. } => {
+                let (purpose, answer) = (ReadPurpose::Gate, how.of_read());
+                Input::BaseImageRead { device, purpose, question, answer }
+            }
             Effect::SendUpdate { device, operation, question, .. } => {
                 Input::RequestAnswered { device, operation, question, answer: how.of_request() }
             }

@@ -115,7 +115,7 @@ impl Fact {
 
     fn started(&self, device: DeviceId) -> CampaignEvent {
         let operation = self.operation(device);
-        OperationStarted { device, operation, from_version: "1.0.0".to_owned() }.into()
+        OperationStarted { device, operation, from_version: "1.0.0".to_owned(), url: None }.into()
     }
 
     fn reported(&self, device: DeviceId) -> CampaignEvent {

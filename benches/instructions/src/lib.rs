@@ -184,7 +184,7 @@ impl Fleet {
                     self.waiting.extend(reports(behaviour, report).into_iter().map(Input::Report));
                 }
             }
-            Effect::SendCancel { .. } => {}
+            Effect::SendCancel { .. } | Effect::PrepareStart { .. } => {}
         }
     }
 }

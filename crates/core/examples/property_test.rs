@@ -125,6 +125,7 @@ impl World {
                 let answer = BaseImageAnswer::Version(Some(version));
                 self.tell(Input::BaseImageRead { device, purpose, question, answer });
             }
+            Effect::PrepareStart { .. } => unreachable!("nobody gives URLs here"),
             Effect::SendUpdate { device, operation, question, .. } => {
                 let mut answer = RequestAnswer::Accepted;
                 let mut report = None;

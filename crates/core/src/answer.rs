@@ -1,5 +1,7 @@
 //! What the world answers to what was asked of it: a version that was read, what the transport said.
 
+use crate::fleet::ImageUrl;
+use crate::id::OperationId;
 use crate::rollout::DeviceFact;
 
 /// What a base image is read for.
@@ -27,9 +29,18 @@ pub enum ReadPurpose {
 pub enum BaseImageAnswer {
     /// The version that the device reports, as it reports it; `None`: it reports none.
     Version(Option<String>),
+    /// The same, with the URL of the operation that may start on it, which was asked for before (D23).
+    Prepared {
+        /// The version that the device reports.
+        version: Option<String>,
+        /// The operation that the URL is for.
+        operation: OperationId,
+        /// Its URL; `None`: the base image's own.
+        url: Option<ImageUrl>,
+    },
     /// It was not read: this keeps the device from starting, until the opposite is told (D14).
     Held(DeviceFact),
-    /// It could not be read. Always a temporary error (D5, D10).
+    /// It could not be read, or there was no URL to be had. Always a temporary error (D5, D10, D23).
     Failed(TransportError),
 }
 

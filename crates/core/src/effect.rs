@@ -27,13 +27,27 @@ pub enum Effect {
         /// To be handed back with the answer.
         question: Question,
     },
+    /// A target's turn has come: ask which URL its operation is to have, then read the version that
+    /// the device reports, in this order, so that the version is as new as it can be (D5, D23). Answered
+    /// by [`Input::BaseImageRead`](crate::Input::BaseImageRead) for
+    /// [`ReadPurpose::Gate`], with [`BaseImageAnswer::Prepared`](crate::BaseImageAnswer::Prepared) if
+    /// both were had. Only of a campaign that is [asking for URLs](crate::LiveCampaign::asking_urls), and
+    /// not of an operation that has its URL already.
+    PrepareStart {
+        /// The device.
+        device: DeviceId,
+        /// The operation that would start.
+        operation: OperationId,
+        /// To be handed back with the answer.
+        question: Question,
+    },
     /// Send an Update request. Answered by [`Input::RequestAnswered`](crate::Input::RequestAnswered).
     SendUpdate {
         /// The device.
         device: DeviceId,
         /// The operation's UUID.
         operation: OperationId,
-        /// The image's URL, byte for byte the same whenever this operation is sent (D8).
+        /// The operation's URL, byte for byte the same whenever it is sent (D8, D23).
         url: ImageUrl,
         /// To be handed back with the answer.
         question: Question,
@@ -44,7 +58,7 @@ pub enum Effect {
         device: DeviceId,
         /// The operation's UUID.
         operation: OperationId,
-        /// The image's URL, as in its Update.
+        /// The operation's URL, as in its Update.
         url: ImageUrl,
         /// To be handed back with the answer.
         question: Question,

@@ -61,7 +61,8 @@ pub enum Input {
     },
     /// A device reports about an operation (D11).
     Report(OperationReport),
-    /// The answer to [`Effect::ReadBaseImage`](crate::Effect::ReadBaseImage).
+    /// The answer to [`Effect::ReadBaseImage`](crate::Effect::ReadBaseImage) or
+    /// [`Effect::PrepareStart`](crate::Effect::PrepareStart).
     BaseImageRead {
         /// The device.
         device: DeviceId,

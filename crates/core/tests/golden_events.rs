@@ -62,6 +62,10 @@ fn campaign_events() -> Vec<CampaignEvent> {
         OperationFailure::UpdateAlreadyInProgress,
         OperationFailure::DeviceRemoved,
     ];
+    let started = |url: Option<&str>| {
+        let (from_version, url) = ("1.4.0".into(), url.and_then(|url| url.parse().ok()));
+        OperationStarted { device, operation: operation(), from_version, url }.into()
+    };
     let mut events: Vec<CampaignEvent> = vec![
         CampaignCreated { definition: definition().into(), scheduled_at: Some(at(60)) }.into(),
         CampaignEdited { definition: definition().into(), scheduled_at: None }.into(),
@@ -88,7 +92,8 @@ fn campaign_events() -> Vec<CampaignEvent> {
         TargetFailed { device, reason: TargetFailure::Gate(refusal) }.into(),
         TargetFailed { device, reason: TargetFailure::DeviceRemoved }.into(),
         AttemptDeferred { device, not_before: at(5), detail: "timed out".into() }.into(),
-        OperationStarted { device, operation: operation(), from_version: "1.4.0".into() }.into(),
+        started(None),
+        started(Some("https://images.example/2.0.0.bin?signature=y")),
         RequestAccepted { device }.into(),
         OperationDeferred { device, not_before: at(5), detail: "HTTP 503".into() }.into(),
         RequestResent { device }.into(),

@@ -82,8 +82,12 @@ fn apply(campaign: &mut Campaign, event: impl Into<CampaignEvent>, seconds: i64)
 
 fn start(campaign: &mut Campaign, number: u8, seconds: i64) {
     let from_version = "1.0.0".to_owned();
-    let event =
-        OperationStarted { device: device(number), operation: operation(number), from_version };
+    let event = OperationStarted {
+        device: device(number),
+        operation: operation(number),
+        from_version,
+        url: None,
+    };
     apply(campaign, event, seconds);
 }
 
@@ -215,7 +219,7 @@ fn an_event_that_cannot_follow_is_refused_with_its_place() {
     start(&mut running, 1, 4);
     let operation_started = |number| {
         let (device, operation) = (device(number), operation(number));
-        OperationStarted { device, operation, from_version: String::new() }
+        OperationStarted { device, operation, from_version: String::new(), url: None }
     };
     let reported = |phase| OperationReported {
         device: device(1),
@@ -374,7 +378,8 @@ impl Asked {
         for effect in effects {
             let (device, kind, question) = match effect {
                 Effect::TakeSnapshot { .. } => continue,
-                Effect::ReadBaseImage { device, question, .. } => (device, "read", question),
+                Effect::ReadBaseImage { device, question, .. }
+                | Effect::PrepareStart { device, question, .. } => (device, "read", question),
                 Effect::SendUpdate { device, question, .. } => (device, "update", question),
                 Effect::SendCancel { device, question, .. } => (device, "cancel", question),
             };

@@ -8,7 +8,7 @@ use hedgerow_core::{DeviceId, StreamId, Timestamp, WATCHED};
 use uuid::Uuid;
 
 use crate::begin::{Left, load_later};
-use crate::ports::{Clock, DeviceTransport, FleetDirectory, Spawner};
+use crate::ports::{Clock, DeviceTransport, FleetDirectory, ImageUrls, Spawner};
 use crate::registry::{Registry, StreamState};
 use crate::rows::Rows;
 use crate::shared::{Settings, Shared};
@@ -30,6 +30,7 @@ pub struct EngineBuilder {
     clock: Arc<dyn Clock>,
     spawner: Arc<dyn Spawner>,
     writer: Uuid,
+    urls: Option<Arc<dyn ImageUrls>>,
     views: Option<Arc<dyn ViewStore>>,
     settings: Settings,
 }
@@ -61,7 +62,8 @@ impl EngineBuilder {
             chunk: 10_000,
             look_for_others: Some(Duration::from_millis(500)),
         };
-        Self { store, transport, directory, clock, spawner, writer, views: None, settings }
+        let (urls, views) = (None, None);
+        Self { store, transport, directory, clock, spawner, writer, urls, views, settings }
     }
 
     /// What this engine is known by among all that ever wrote to the store (E13); a random UUID
@@ -69,6 +71,13 @@ impl EngineBuilder {
     /// to do the same twice.
     pub fn writer(mut self, writer: Uuid) -> Self {
         self.writer = writer;
+        self
+    }
+
+    /// Who gives each operation of a campaign a URL of its own, such as a signed one (D23). Without
+    /// anybody, devices get the URL of their campaign's image.
+    pub fn image_urls(mut self, urls: Arc<dyn ImageUrls>) -> Self {
+        self.urls = Some(urls);
         self
     }
 
@@ -199,6 +208,7 @@ impl EngineBuilder {
                 store: Arc::new(counted),
                 transport: self.transport,
                 directory: self.directory,
+                urls: self.urls,
                 clock,
                 spawner: self.spawner,
                 settings: self.settings,

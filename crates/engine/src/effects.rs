@@ -9,22 +9,25 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Either, select};
 use hedgerow_core::{
-    BaseImageAnswer, CampaignDefinition, Command, DeviceId, Effect, Input, Question, RequestAnswer,
-    StreamId, TenantId, TransportError, WhenRunning,
+    BaseImage, BaseImageAnswer, CampaignDefinition, Command, DeviceId, Effect, Input, OperationId,
+    Question, ReadPurpose, RequestAnswer, StreamId, TenantId, TransportError, WhenRunning,
 };
 
 use crate::inbox::{Inbox, Message};
+use crate::ports::StartingOperation;
 use crate::shared::Shared;
 use crate::store::Claim;
 use crate::task::LookUp;
 use crate::{Engine, Moment, Sighting};
 
-/// Performs one effect and sends its answer.
+/// Performs one effect and sends its answer. `image`: that of the campaign, of which a URL is asked for
+/// an operation of its own.
 pub(crate) async fn perform(
     shared: Arc<Shared>,
     tenant: TenantId,
     stream: StreamId,
     effect: Effect,
+    image: Option<BaseImage>,
     inbox: Inbox,
 ) {
     let transport = &shared.transport;
@@ -38,6 +41,13 @@ pub(crate) async fn perform(
                 Err(error) => BaseImageAnswer::Failed(error),
             };
             Input::BaseImageRead { device, purpose, question, answer }
+        }
+        Effect::PrepareStart { device, operation, question } => {
+            let answer = match prepared(&shared, &tenant, stream, device, operation, image).await {
+                Ok(prepared) => prepared,
+                Err(error) => BaseImageAnswer::Failed(error),
+            };
+            Input::BaseImageRead { device, purpose: ReadPurpose::Gate, question, answer }
         }
         Effect::SendUpdate { device, operation, url, question } => {
             let call = || transport.send_update(&tenant, device, operation, &url);
@@ -54,6 +64,29 @@ pub(crate) async fn perform(
     tracing::trace!(%stream, ?input, "answered");
     // If the task has ended nobody misses it: after a restart it will be asked again.
     let _ = inbox.post(Message::answer(input));
+}
+
+/// The URL of an operation that is about to start, and only then the version that its device shows, which
+/// must be as new as can be (D5, D23).
+async fn prepared(
+    shared: &Shared,
+    tenant: &TenantId,
+    stream: StreamId,
+    device: DeviceId,
+    operation: OperationId,
+    image: Option<BaseImage>,
+) -> Result<BaseImageAnswer, TransportError> {
+    let mut url = None;
+    if let (Some(urls), Some(image), StreamId::Campaign(campaign)) = (&shared.urls, image, stream) {
+        let starting = StartingOperation { campaign, device, operation, image };
+        let call = in_time(shared, || urls.url(tenant, starting)).await;
+        url = call.and_then(|answer| answer).map_err(|error| {
+            TransportError::new(format!("no URL for operation {operation}: {error}"))
+        })?;
+    }
+    let call = in_time(shared, || shared.transport.base_image_version(tenant, device)).await;
+    let version = call.and_then(|answer| answer)?;
+    Ok(BaseImageAnswer::Prepared { version, operation, url })
 }
 
 /// Makes a call and waits for its answer, but not for ever. An adapter that panics has not answered.

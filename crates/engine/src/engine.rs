@@ -98,7 +98,7 @@ impl Engine {
         let takes = (Vec::new(), Vec::new());
         let append =
             recording::beginning(&self.shared, tenant, stream, encode_campaign(&event), takes, now);
-        let mut live = LiveCampaign::new(campaign);
+        let mut live = LiveCampaign::new(campaign).asking_urls(self.shared.urls.is_some());
         let effects = live.handle(Input::Tick, now)?.effects;
         beginning.begin(append, live.into(), effects).await.map_err(|error| match error {
             AppendError::Store(error) => error.into(),

@@ -71,6 +71,14 @@ impl Live {
         }
     }
 
+    /// See [`LiveCampaign::asking_urls`]; manual updates have the URL that their caller gave.
+    pub(crate) fn asking_urls(self, asks_urls: bool) -> Self {
+        match self {
+            Self::Campaign(live) => live.asking_urls(asks_urls).into(),
+            manual @ Self::Manual(_) => manual,
+        }
+    }
+
     pub(crate) fn version(&self) -> u64 {
         match self {
             Self::Campaign(live) => live.campaign().version(),

@@ -5,8 +5,8 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use hedgerow_core::{
-    Channel, DeviceId, ImageUrl, OperationId, RequestAnswer, SystemModelHandle, TenantId,
-    Timestamp, TransportError,
+    BaseImage, CampaignId, Channel, DeviceId, ImageUrl, OperationId, RequestAnswer,
+    SystemModelHandle, TenantId, Timestamp, TransportError,
 };
 
 use crate::Sighting;
@@ -71,6 +71,39 @@ pub trait FleetDirectory: Send + Sync + 'static {
         tenant: &TenantId,
         devices: Vec<DeviceId>,
     ) -> BoxFuture<'static, Result<Vec<Sighting>, TransportError>>;
+}
+
+/// An operation of a campaign that is about to start, and needs its URL (D23).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StartingOperation {
+    /// Its campaign.
+    pub campaign: CampaignId,
+    /// Its device.
+    pub device: DeviceId,
+    /// Its UUID.
+    pub operation: OperationId,
+    /// The image that is to be installed, with the URL that is sent unless another is given.
+    pub image: BaseImage,
+}
+
+/// Gives each operation a URL of its own, such as a signed one that soon expires (D23).
+///
+/// It is asked when a target's turn has come, before the version of its device is read: not every
+/// operation that it is asked for starts. What it gives is recorded with the start, and is what the
+/// device gets, byte for byte, whenever the request is sent again and with a Cancel (D8, D17): it must
+/// be good for as long as that may take. An operation that was deferred is not asked for again; one
+/// that takes the place of another that its device turned away is (D14).
+///
+/// The engine bounds how many calls run at once and how long each may take, as with a
+/// [`DeviceTransport`]. A call that fails or takes too long is a temporary error: nothing starts, and
+/// the target's turn comes again later (D10). Manual updates have the URL that their caller gives.
+pub trait ImageUrls: Send + Sync + 'static {
+    /// The URL for that operation; `None`: the image's own.
+    fn url(
+        &self,
+        tenant: &TenantId,
+        starting: StartingOperation,
+    ) -> BoxFuture<'static, Result<Option<ImageUrl>, TransportError>>;
 }
 
 /// The machine's two clocks, as they are. The engine makes its own time of them, which never stands

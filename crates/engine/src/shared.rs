@@ -10,7 +10,7 @@ use hedgerow_core::{DeviceFact, DeviceId, Input, StreamId, TenantId, Timestamp};
 use uuid::Uuid;
 
 use crate::inbox::Message;
-use crate::ports::{DeviceTransport, FleetDirectory, Spawner};
+use crate::ports::{DeviceTransport, FleetDirectory, ImageUrls, Spawner};
 use crate::registry::Registry;
 use crate::rows::Rows;
 use crate::signal::Signal;
@@ -43,6 +43,8 @@ pub(crate) struct Shared {
     pub(crate) store: Arc<dyn EventStore>,
     pub(crate) transport: Arc<dyn DeviceTransport>,
     pub(crate) directory: Arc<dyn FleetDirectory>,
+    /// Who gives operations URLs of their own, if anybody does (D23).
+    pub(crate) urls: Option<Arc<dyn ImageUrls>>,
     pub(crate) clock: EngineTime,
     pub(crate) spawner: Arc<dyn Spawner>,
     pub(crate) settings: Settings,

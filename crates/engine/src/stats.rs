@@ -91,7 +91,7 @@ pub struct EngineStats {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct TransportErrors {
-    /// A request was not taken for now, or a version could not be read (D10): calls of the transport
+    /// A request was not taken for now, a version could not be read, or a URL not be had (D10, D23): calls of the transport
     /// that were not answered in time, or that panicked, are among them.
     pub temporary: u64,
     /// A request was refused for good (D10).

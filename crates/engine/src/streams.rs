@@ -128,6 +128,7 @@ impl Engine {
         let Shared { store, clock, .. } = &*self.shared;
         match load::load(&**store, clock, tenant, stream).await {
             Ok(Some((live, saved))) => {
+                let live = live.asking_urls(self.shared.urls.is_some());
                 Task::spawn(&self.shared, tenant.clone(), live, Start::Loaded { saved });
                 Ok(())
             }

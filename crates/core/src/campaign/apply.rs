@@ -9,8 +9,11 @@ use super::target_map::TargetMap;
 use super::targets::Targets;
 use crate::definition::CampaignDefinition;
 use crate::envelope::{ApplyError, StreamId};
-use crate::event::{CampaignCreated, CampaignEvent, Confirmation, OperationReported};
-use crate::id::{CampaignId, DeviceId, OperationId, TenantId};
+use crate::event::{
+    CampaignCreated, CampaignEvent, Confirmation, OperationReported, OperationStarted,
+};
+use crate::fleet::ImageUrl;
+use crate::id::{CampaignId, DeviceId, TenantId};
 use crate::operation::{Cancellation, Delivery, Operation, RecordedReport};
 use crate::status::{CampaignStatus, Outcome, Settlement, TargetStatus};
 use crate::time::Timestamp;
@@ -35,6 +38,8 @@ pub struct Campaign {
     /// Operations that have not ended: those of all targets in progress, and of idle ones whose
     /// request failed but may have been delivered (D10).
     pub(super) operations: TargetMap<Operation>,
+    /// The URLs of those that have one of their own (D23).
+    pub(super) urls: TargetMap<ImageUrl>,
     /// When idle targets may be attempted again (D10, D14).
     pub(super) not_before: TargetMap<Timestamp>,
     /// What devices show that contradicts how their targets ended (D22).
@@ -76,6 +81,7 @@ impl Campaign {
             finished_at: None,
             targets: Targets::default(),
             operations: TargetMap::default(),
+            urls: TargetMap::default(),
             not_before: TargetMap::default(),
             contradictions: TargetMap::default(),
         })
@@ -192,7 +198,7 @@ impl Campaign {
                 self.require(target, TargetStatus::Idle)?;
                 self.defer(target, e.not_before);
             }
-            E::OperationStarted(e) => self.start_operation(target, e.operation, at)?,
+            E::OperationStarted(e) => self.start_operation(target, e, at)?,
             E::RequestAccepted(_) => {
                 let operation = self.operation(target)?;
                 operation.delivery = Delivery::Accepted;
@@ -256,7 +262,7 @@ impl Campaign {
             }
             E::OperationRefused(e) => {
                 self.operation(target)?;
-                self.operations.remove(target);
+                self.end_operation(target);
                 self.targets.next_series(target);
                 self.give_back(target, e.not_before);
             }
@@ -303,16 +309,24 @@ impl Campaign {
     fn start_operation(
         &mut self,
         target: u32,
-        id: OperationId,
+        event: &OperationStarted,
         at: Timestamp,
     ) -> Result<(), Impossible> {
         self.require(target, TargetStatus::Idle)?;
         let limits = &self.definition.rollout.limits().operation;
         match self.operations.get_mut(target) {
-            Some(operation) if operation.id == id => operation.sent_again(at, limits),
+            Some(operation) if operation.id == event.operation => {
+                if self.urls.get(target) != event.url.as_ref() {
+                    return Err("the operation has another URL");
+                }
+                operation.sent_again(at, limits);
+            }
             Some(_) => return Err("the device has another operation that has not ended"),
             None => {
-                self.operations.insert(target, Operation::started(id, at, limits));
+                self.operations.insert(target, Operation::started(event.operation, at, limits));
+                if let Some(url) = &event.url {
+                    self.urls.insert(target, url.clone());
+                }
                 self.targets.set_retries(target, 0);
             }
         }
@@ -362,7 +376,7 @@ impl Campaign {
                 self.settle(target, Settlement::Cancelled);
             }
             Some(_) => {
-                self.operations.remove(target);
+                self.end_operation(target);
                 self.not_before.remove(target);
                 self.targets.reopen(target, TargetStatus::Idle);
             }
@@ -379,8 +393,13 @@ impl Campaign {
         self.not_before.insert(target, not_before);
     }
 
-    fn settle(&mut self, target: u32, settlement: Settlement) {
+    fn end_operation(&mut self, target: u32) {
         self.operations.remove(target);
+        self.urls.remove(target);
+    }
+
+    fn settle(&mut self, target: u32, settlement: Settlement) {
+        self.end_operation(target);
         self.not_before.remove(target);
         self.targets.settle(target, settlement);
     }
@@ -396,7 +415,7 @@ impl Campaign {
             if outcome.cancels_idle_targets() {
                 self.settle(target, Settlement::Cancelled);
             } else {
-                self.operations.remove(target);
+                self.end_operation(target);
                 self.not_before.remove(target);
             }
         }

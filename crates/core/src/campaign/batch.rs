@@ -37,7 +37,11 @@ impl LiveCampaign {
         let Input::BaseImageRead { device, question, answer, .. } = input else {
             return (None, false);
         };
-        let BaseImageAnswer::Version(version) = answer else { return (None, false) };
+        let (BaseImageAnswer::Version(version) | BaseImageAnswer::Prepared { version, .. }) =
+            answer
+        else {
+            return (None, false);
+        };
         let Some(target) = self.campaign.targets.find(*device) else { return (None, false) };
         let reading = self.observations.look(target).and_then(|watch| watch.work.reading);
         if reading != Some((ReadPurpose::Gate, *question)) {

@@ -5,6 +5,7 @@ use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
 use super::{Campaign, LiveCampaign};
+use crate::fleet::ImageUrl;
 use crate::operation::Operation;
 use crate::time::Timestamp;
 
@@ -20,7 +21,7 @@ impl LiveCampaign {
         self.campaign.hash_from(now, hasher);
         self.observations.hash_from(&self.campaign, now, hasher);
         self.schedule.hash_from(now, hasher);
-        self.recovered.hash(hasher);
+        (self.recovered, self.asks_urls).hash(hasher);
     }
 }
 
@@ -34,6 +35,7 @@ impl Campaign {
         for (target, operation) in self.operations.iter() {
             target.hash(hasher);
             operation.hash_from(now, interval, hasher);
+            self.urls.get(target).map(ImageUrl::as_str).hash(hasher);
         }
         u32::MAX.hash(hasher);
         for (target, at) in self.not_before.iter() {

@@ -38,6 +38,8 @@ pub struct LiveCampaign {
     pub(super) observations: Observations,
     pub(super) schedule: Schedule,
     pub(super) questions: Questions,
+    /// Whether an operation's URL is asked for before it starts (D23).
+    pub(super) asks_urls: bool,
     /// Until a loaded campaign knows who is online, nothing is due.
     pub(super) recovered: bool,
 }
@@ -51,6 +53,7 @@ impl LiveCampaign {
             observations: Observations::default(),
             schedule: Schedule::default(),
             questions: Questions::default(),
+            asks_urls: false,
             recovered: true,
         }
     }
@@ -73,6 +76,14 @@ impl LiveCampaign {
     #[must_use]
     pub fn asking_after(self, latest: Question) -> Self {
         Self { questions: Questions::after(latest), ..self }
+    }
+
+    /// Asks for the URL of each operation before it starts, by [`Effect::PrepareStart`], instead of
+    /// sending the base image's (D23); or not any more. Operations that have started keep the URL that
+    /// they have.
+    #[must_use]
+    pub fn asking_urls(self, asks_urls: bool) -> Self {
+        Self { asks_urls, ..self }
     }
 
     /// Whether it still waits for the snapshot that it asked for with this question: not if it was

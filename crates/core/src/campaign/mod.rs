@@ -46,7 +46,8 @@ pub use unfinished_targets::OpenTarget;
 
 use crate::definition::CampaignDefinition;
 use crate::envelope::StreamId;
-use crate::id::{CampaignId, DeviceId, TenantId};
+use crate::fleet::ImageUrl;
+use crate::id::{CampaignId, DeviceId, OperationId, TenantId};
 use crate::operation::Operation;
 use crate::reason::FailureReason;
 use crate::rollout::RolloutLimits;
@@ -211,9 +212,7 @@ impl Campaign {
     }
 
     /// Operations that have not ended, with their devices.
-    pub fn active_operations(
-        &self,
-    ) -> impl Iterator<Item = (DeviceId, crate::id::OperationId)> + '_ {
+    pub fn active_operations(&self) -> impl Iterator<Item = (DeviceId, OperationId)> + '_ {
         self.operations
             .iter()
             .map(|(target, operation)| (self.targets.device(target), operation.id))
@@ -265,8 +264,14 @@ impl Campaign {
         let within = |all: &[u32]| all.last().is_none_or(|last| *last < self.targets.len());
         targets
             && within(&self.operations.targets())
+            && within(&self.urls.targets())
             && within(&self.not_before.targets())
             && within(&self.contradictions.targets())
+    }
+
+    /// The URL that is sent for the target's operation (D23).
+    fn url(&self, target: u32) -> &ImageUrl {
+        self.urls.get(target).unwrap_or(&self.definition.base_image.url)
     }
 
     fn view(&self, target: u32) -> TargetView {

@@ -6,6 +6,7 @@ use super::codec::{DecodeError, decode_payload, events};
 use super::{Confirmation, EventError, OperationFailure, TargetFailure};
 use crate::definition::CampaignDefinition;
 use crate::envelope::{NewEvent, StoredEvent, StreamId};
+use crate::fleet::ImageUrl;
 use crate::id::{DeviceId, OperationId};
 use crate::operation::{Phase, ReportStatus, StatusCode};
 use crate::rollout::RolloutLimits;
@@ -79,7 +80,8 @@ events! {
         /// Why.
         reason: TargetFailure,
     }
-    /// The device's version could not be read: it is tried again later (D10).
+    /// The device's version could not be read, or the operation's URL not be had: it is tried again
+    /// later (D10, D23).
     AttemptDeferred = "attempt_deferred", schema 1 {
         /// The device.
         device: DeviceId,
@@ -96,6 +98,9 @@ events! {
         operation: OperationId,
         /// The version that passed the gates.
         from_version: String,
+        /// The URL that is sent for it, first and again, if it is another than the base image's (D23).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        url: Option<ImageUrl>,
     }
     /// The transport accepted the latest request. The device may still never see it.
     RequestAccepted = "request_accepted", schema 1 {

@@ -346,7 +346,9 @@ impl LiveManualUpdate {
         let reach = self.reach();
         let Some(operation) = self.update.operation() else { return };
         let version = match answer {
-            BaseImageAnswer::Version(version) => Ok(version.as_deref()),
+            BaseImageAnswer::Version(version) | BaseImageAnswer::Prepared { version, .. } => {
+                Ok(version.as_deref())
+            }
             BaseImageAnswer::Held(_) | BaseImageAnswer::Failed(_) => Err(Unreadable),
         };
         let definition = &self.update.definition;

@@ -154,6 +154,7 @@ impl Given {
         match self.asked.get(&asked).expect("it was asked") {
             Effect::TakeSnapshot { question }
             | Effect::ReadBaseImage { question, .. }
+            | Effect::PrepareStart { question, .. }
             | Effect::SendUpdate { question, .. }
             | Effect::SendCancel { question, .. } => *question,
         }
@@ -168,10 +169,12 @@ impl Given {
     pub(crate) fn read_answered(&mut self, number: u8, answer: BaseImageAnswer) -> Input {
         let asked = Asked::Read(device(number));
         let question = self.question(asked);
-        let Some(Effect::ReadBaseImage { purpose, .. }) = self.asked.get(&asked) else {
-            panic!("it was asked")
+        let purpose = match self.asked.get(&asked) {
+            Some(Effect::ReadBaseImage { purpose, .. }) => *purpose,
+            Some(Effect::PrepareStart { .. }) => ReadPurpose::Gate,
+            _ => panic!("it was asked"),
         };
-        Input::BaseImageRead { device: device(number), purpose: *purpose, question, answer }
+        Input::BaseImageRead { device: device(number), purpose, question, answer }
     }
 
     /// The same, with a version.
@@ -196,7 +199,9 @@ impl Given {
         for effect in &decision.effects {
             let asked = match effect {
                 Effect::TakeSnapshot { .. } => Asked::Snapshot,
-                Effect::ReadBaseImage { device, .. } => Asked::Read(*device),
+                Effect::ReadBaseImage { device, .. } | Effect::PrepareStart { device, .. } => {
+                    Asked::Read(*device)
+                }
                 Effect::SendUpdate { device, .. } => Asked::Update(*device),
                 Effect::SendCancel { device, .. } => Asked::Cancel(*device),
             };
@@ -279,6 +284,9 @@ fn shown(effect: &Effect) -> String {
         Effect::TakeSnapshot { .. } => "select the targets".to_owned(),
         Effect::ReadBaseImage { device, purpose, .. } => {
             format!("read the version of {device}, for {purpose:?}")
+        }
+        Effect::PrepareStart { device, operation, .. } => {
+            format!("ask for the URL of {operation}, then read the version of {device}")
         }
         Effect::SendUpdate { device, operation, .. } => {
             format!("send Update {operation} to {device}")

@@ -17,6 +17,8 @@ struct Compared {
     reference: Option<Reference>,
     /// Until the campaign starts: who is online.
     online: BTreeSet<DeviceId>,
+    /// Whether operations get URLs of their own (D23).
+    urls: bool,
 }
 
 impl Law for Compared {
@@ -76,6 +78,7 @@ impl Compared {
         Reference {
             id: campaign.id(),
             image: campaign.definition().base_image.clone(),
+            urls: self.urls,
             gates: rollout.gates(),
             limits: rollout.limits().clone(),
             minimum_targets: rollout.minimum_targets(),
@@ -101,6 +104,10 @@ fn compare_effects(reference: &mut Reference, seen: &Step<'_>) {
     let mut calls = Vec::new();
     for effect in seen.effects() {
         match effect {
+            Effect::PrepareStart { device, operation, .. } => {
+                reference.targets[place(device)].volatile.prepares = Some(*operation);
+                turns.push(place(device));
+            }
             Effect::ReadBaseImage { device, purpose, .. } => match purpose {
                 ReadPurpose::Gate => turns.push(place(device)),
                 ReadPurpose::Deadline => reads.push(place(device)),
@@ -196,6 +203,7 @@ proptest! {
 
     #[test]
     fn the_campaign_does_what_the_reference_does(story in any_story()) {
-        play_to_the_end(&story, &mut Compared::default());
+        let urls = story.setup.urls;
+        play_to_the_end(&story, &mut Compared { urls, ..Compared::default() });
     }
 }

@@ -10,7 +10,7 @@ use proptest::sample::select;
 
 use crate::story::{Mix, story};
 use crate::support::cases;
-use crate::world::{Law, Recorded, Step, play};
+use crate::world::{Law, Recorded, Step, play, version_in};
 
 /// A version taken apart: numbers, pre-release, build metadata.
 #[derive(Clone, Debug, PartialEq)]
@@ -205,13 +205,10 @@ struct Gates {
 impl Law for Gates {
     fn event(&mut self, seen: &Recorded<'_>) {
         let version = match seen.input {
-            Input::BaseImageRead {
-                device,
-                purpose,
-                answer: BaseImageAnswer::Version(version),
-                ..
-            } if *purpose == ReadPurpose::Gate && self.turns.contains(device) => {
-                Some(version.as_deref())
+            Input::BaseImageRead { device, purpose: ReadPurpose::Gate, answer, .. }
+                if self.turns.contains(device) =>
+            {
+                version_in(answer).map(Option::as_deref)
             }
             _ => None,
         };

@@ -13,6 +13,7 @@
 //! | `limits` | D13, D19 |
 //! | `steering` | D16, D17, D18 |
 //! | `stored` | E6, state snapshots |
+//! | `urls` | D23 |
 //! | `manual` | D20, and of the others what concerns manual OTA updates |
 //! | `differential` | all of them: the campaign beside the `reference`, after every input |
 //!
@@ -34,4 +35,5 @@ mod steering;
 mod stored;
 mod story;
 mod support;
+mod urls;
 mod world;

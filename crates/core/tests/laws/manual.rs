@@ -213,7 +213,9 @@ impl World<'_> {
             Effect::SendCancel { device, operation, question, .. } => {
                 self.tell(&Input::CancelAnswered { device, operation, question, answer });
             }
-            Effect::TakeSnapshot { .. } => panic!("a manual update has no snapshot"),
+            Effect::TakeSnapshot { .. } | Effect::PrepareStart { .. } => {
+                panic!("a manual update has no targets")
+            }
         }
     }
 

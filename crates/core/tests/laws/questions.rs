@@ -21,7 +21,8 @@ impl Questions {
         for effect in effects {
             let (device, kind, question) = match effect {
                 Effect::TakeSnapshot { .. } => continue,
-                Effect::ReadBaseImage { device, question, .. } => (device, Kind::Read, question),
+                Effect::ReadBaseImage { device, question, .. }
+                | Effect::PrepareStart { device, question, .. } => (device, Kind::Read, question),
                 Effect::SendUpdate { device, question, .. } => (device, Kind::Update, question),
                 Effect::SendCancel { device, question, .. } => (device, Kind::Cancel, question),
             };

@@ -94,11 +94,12 @@ impl Law for Replay {
 #[derive(Default)]
 struct Twin {
     live: Option<LiveCampaign>,
+    asks_urls: bool,
 }
 
 impl Law for Twin {
     fn begun(&mut self, campaign: &Campaign, _: &CampaignEvent) {
-        self.live = Some(LiveCampaign::new(campaign.clone()));
+        self.live = Some(LiveCampaign::new(campaign.clone()).asking_urls(self.asks_urls));
     }
 
     fn step(&mut self, seen: &Step<'_>) {
@@ -114,7 +115,8 @@ impl Law for Twin {
 
     fn restarted(&mut self, state: &Campaign, _: Timestamp) {
         let latest = self.live.as_ref().unwrap().latest_question();
-        self.live = Some(LiveCampaign::loaded(state.clone()).asking_after(latest));
+        let loaded = LiveCampaign::loaded(state.clone()).asking_after(latest);
+        self.live = Some(loaded.asking_urls(self.asks_urls));
     }
 }
 
@@ -136,7 +138,8 @@ proptest! {
 
     #[test]
     fn e2_the_same_state_and_input_decide_the_same(story in story(Mix::EVEN)) {
-        play(&story, &mut Twin::default());
+        let asks_urls = story.setup.urls;
+        play(&story, &mut Twin { asks_urls, ..Twin::default() });
     }
 
     #[test]

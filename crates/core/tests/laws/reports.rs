@@ -9,7 +9,7 @@ use proptest::prelude::*;
 
 use crate::story::{Act, How, Mix, Of, Setup, Story, rebooting, story};
 use crate::support::cases;
-use crate::world::{Law, Read, Reads, Recorded, Step, play};
+use crate::world::{Law, Read, Reads, Recorded, Step, play, version_in};
 
 /// How far an operation is: forward only.
 fn rank(phase: Phase) -> u8 {
@@ -323,9 +323,7 @@ impl Law for Reconciliation {
             self.settles.remove(&e.device);
         }
         let shown = match seen.input {
-            Input::BaseImageRead { answer: BaseImageAnswer::Version(version), .. } => {
-                Some(version.as_deref())
-            }
+            Input::BaseImageRead { answer, .. } => version_in(answer).map(Option::as_deref),
             _ => None,
         };
         let image = seen.before.definition().base_image.version.to_string();
@@ -361,7 +359,9 @@ impl Law for Reconciliation {
             // Read once: what cannot be read at a deadline keeps no resend back (D8).
             self.unseen.remove(device);
         }
-        if let Some(Read { device, purpose, answer: BaseImageAnswer::Version(version) }) = &read {
+        if let Some(Read { device, purpose, answer }) = &read
+            && let Some(version) = version_in(answer)
+        {
             self.unseen.remove(device);
             let before = seen.before.target(*device).unwrap();
             if version.as_deref() == Some(&image) && before.operation.is_some() {

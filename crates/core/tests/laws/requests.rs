@@ -31,7 +31,7 @@ struct LastReport {
 #[derive(Default)]
 struct TimeOuts {
     known: BTreeMap<DeviceId, Known>,
-    url: Option<ImageUrl>,
+    urls: BTreeMap<OperationId, ImageUrl>,
     reads: Reads,
     /// Calls that were recorded in this step.
     calls: BTreeSet<(DeviceId, OperationId)>,
@@ -199,9 +199,9 @@ impl Law for TimeOuts {
 
     fn step(&mut self, seen: &Step<'_>) {
         // A call leaves exactly when it was recorded.
-        let url = self.url.get_or_insert_with(|| seen.after.definition().base_image.url.clone());
         let mut sent = BTreeSet::new();
         for (device, operation, to) in seen.sent() {
+            let url = self.urls.entry(operation).or_insert_with(|| to.clone());
             assert_eq!(to, url, "D8: the URL stays the same");
             assert!(sent.insert((device, operation)), "D8: one call at a time");
         }

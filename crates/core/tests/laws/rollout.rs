@@ -38,7 +38,12 @@ impl Law for Snapshot {
     fn step(&mut self, seen: &Step<'_>) {
         let Some(devices) = &self.devices else {
             let operations = seen.effects().iter().any(|effect| {
-                matches!(effect, Effect::SendUpdate { .. } | Effect::ReadBaseImage { .. })
+                matches!(
+                    effect,
+                    Effect::SendUpdate { .. }
+                        | Effect::ReadBaseImage { .. }
+                        | Effect::PrepareStart { .. }
+                )
             });
             assert!(!operations, "D1: nothing begins before the snapshot is complete");
             return;

@@ -129,7 +129,7 @@ fn campaign_event() -> impl Strategy<Value = CampaignEvent> {
             AttemptDeferred { device, not_before, detail }.into()
         }),
         (device(), operation(), text()).prop_map(|(device, operation, from_version)| {
-            OperationStarted { device, operation, from_version }.into()
+            OperationStarted { device, operation, from_version, url: None }.into()
         }),
         device().prop_map(|device| RequestAccepted { device }.into()),
         (device(), time(), text()).prop_map(|(device, not_before, detail)| {
@@ -255,7 +255,8 @@ fn snapshot() -> Value {
     for event in [
         SnapshotExtended { devices: vec![first, second] }.into(),
         CampaignStarted { targets: 2 }.into(),
-        OperationStarted { device: first, operation, from_version: "1.0.0".into() }.into(),
+        OperationStarted { device: first, operation, from_version: "1.0.0".into(), url: None }
+            .into(),
         AttemptDeferred { device: second, not_before: now, detail: "down".into() }.into(),
     ] {
         let event: CampaignEvent = event;

@@ -50,6 +50,8 @@ pub(crate) struct Setup {
     pub(crate) gates: (bool, bool),
     pub(crate) starts_in: Option<u64>,
     pub(crate) minimum: u32,
+    /// Whether operations get URLs of their own (D23).
+    pub(crate) urls: bool,
 }
 
 /// Something that happens. Numbers are taken modulo what there is.
@@ -212,6 +214,7 @@ pub(crate) fn setup() -> impl Strategy<Value = Setup> {
         policies,
         prop::option::weighted(0.2, 1_u64..300),
         prop_oneof![12 => Just(0_u32), 1 => 1_u32..=8],
+        prop::bool::weighted(0.25),
     )
         .prop_map(
             |(
@@ -225,6 +228,7 @@ pub(crate) fn setup() -> impl Strategy<Value = Setup> {
                 gates,
                 starts_in,
                 minimum,
+                urls,
             )| {
                 let (request_timeout, stall_timeout, reboot_timeout, progress_interval) = timeouts;
                 Setup {
@@ -241,6 +245,7 @@ pub(crate) fn setup() -> impl Strategy<Value = Setup> {
                     gates,
                     starts_in,
                     minimum,
+                    urls,
                 }
             },
         )
@@ -363,6 +368,7 @@ impl Setup {
             gates: (false, false),
             starts_in: None,
             minimum: 0,
+            urls: false,
         }
     }
 

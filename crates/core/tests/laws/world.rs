@@ -81,7 +81,8 @@ impl Step<'_> {
     /// The devices whose versions are read for the gates, in order.
     pub(crate) fn turns(&self) -> impl Iterator<Item = DeviceId> {
         self.effects().iter().filter_map(|effect| match effect {
-            Effect::ReadBaseImage { device, purpose: ReadPurpose::Gate, .. } => Some(*device),
+            Effect::ReadBaseImage { device, purpose: ReadPurpose::Gate, .. }
+            | Effect::PrepareStart { device, .. } => Some(*device),
             _ => None,
         })
     }
@@ -111,10 +112,13 @@ impl Reads {
         }
         self.0.retain(|device, _| !seen.after.target(*device).unwrap().status.is_final());
         for effect in seen.effects() {
-            if let Effect::ReadBaseImage { device, purpose, .. } = effect {
-                let other = self.0.insert(*device, *purpose);
-                assert_eq!(other, None, "one read of {device} at a time");
-            }
+            let (device, purpose) = match effect {
+                Effect::ReadBaseImage { device, purpose, .. } => (device, *purpose),
+                Effect::PrepareStart { device, .. } => (device, ReadPurpose::Gate),
+                _ => continue,
+            };
+            let other = self.0.insert(*device, purpose);
+            assert_eq!(other, None, "one read of {device} at a time");
         }
         read
     }
@@ -125,6 +129,16 @@ impl Reads {
 
     pub(crate) fn clear(&mut self) {
         self.0.clear();
+    }
+}
+
+/// The version that was read, if one was.
+pub(crate) fn version_in(answer: &BaseImageAnswer) -> Option<&Option<String>> {
+    match answer {
+        BaseImageAnswer::Version(version) | BaseImageAnswer::Prepared { version, .. } => {
+            Some(version)
+        }
+        BaseImageAnswer::Held(_) | BaseImageAnswer::Failed(_) => None,
     }
 }
 
@@ -149,6 +163,9 @@ pub(crate) struct World<'a> {
     online_since: [Option<Timestamp>; MOST_DEVICES as usize],
     gone: BTreeSet<u8>,
     latest_report: Option<OperationReport>,
+    /// Whether operations get URLs of their own, and how many were given (D23).
+    asks_urls: bool,
+    urls: u32,
     law: &'a mut dyn Law,
 }
 
@@ -179,7 +196,7 @@ impl<'a> World<'a> {
         law.begun(&folded, &created);
         let mut world = Self {
             now,
-            live: LiveCampaign::new(folded.clone()),
+            live: LiveCampaign::new(folded.clone()).asking_urls(setup.urls),
             folded,
             recovered: true,
             waiting: Vec::new(),
@@ -189,6 +206,8 @@ impl<'a> World<'a> {
             online_since: [Some(now); MOST_DEVICES as usize],
             gone: BTreeSet::new(),
             latest_report: None,
+            asks_urls: setup.urls,
+            urls: 0,
             law,
         };
         world.tell(&Input::Tick);
@@ -325,9 +344,20 @@ impl<'a> World<'a> {
     fn answer(&mut self, effect: &Effect, how: How) {
         match effect.clone() {
             Effect::TakeSnapshot { question } => self.answer_snapshot(question, how),
+            Effect::PrepareStart { device: of, operation, question } => {
+                let answer = match how {
+                    How::Temporary => BaseImageAnswer::Failed(TransportError::new("no URL")),
+                    How::Permanent => BaseImageAnswer::Held(DeviceFact::Busy),
+                    How::Well | How::Halfway => {
+                        let (version, url) = (self.version(of), self.another_url());
+                        BaseImageAnswer::Prepared { version, operation, url }
+                    }
+                };
+                let purpose = ReadPurpose::Gate;
+                self.tell(&Input::BaseImageRead { device: of, purpose, question, answer });
+            }
             Effect::ReadBaseImage { device: of, purpose, question } => {
-                let number = (0..MOST_DEVICES).find(|n| Setup::device(*n) == of).unwrap();
-                let version = self.versions[usize::from(number)].map(str::to_owned);
+                let version = self.version(of);
                 let answer = match how {
                     How::Temporary => BaseImageAnswer::Failed(TransportError::new("down")),
                     How::Permanent if purpose == ReadPurpose::Gate => {
@@ -345,6 +375,21 @@ impl<'a> World<'a> {
                 let answer = request_answer(how);
                 self.tell(&Input::CancelAnswered { device, operation, question, answer });
             }
+        }
+    }
+
+    fn version(&self, of: DeviceId) -> Option<String> {
+        let number = (0..MOST_DEVICES).find(|n| Setup::device(*n) == of).unwrap();
+        self.versions[usize::from(number)].map(str::to_owned)
+    }
+
+    /// Another one each time; now and then it is the image's, said in either way.
+    fn another_url(&mut self) -> Option<ImageUrl> {
+        self.urls += 1;
+        match self.urls % 5 {
+            0 => None,
+            1 => Some(self.folded.definition().base_image.url.clone()),
+            _ => format!("https://images.example/2?signature={}", self.urls).parse().ok(),
         }
     }
 
@@ -411,7 +456,8 @@ impl<'a> World<'a> {
         assert!(restored.restore(), "a state snapshot reads back");
         assert_eq!(restored, self.folded, "E1: through a state snapshot");
         self.law.restarted(&restored, self.now);
-        self.live = LiveCampaign::loaded(restored).asking_after(latest);
+        let loaded = LiveCampaign::loaded(restored).asking_after(latest);
+        self.live = loaded.asking_urls(self.asks_urls);
         self.recovered = false;
         if self.folded.started_at().is_some() {
             for number in 0..self.devices {

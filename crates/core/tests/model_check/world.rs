@@ -437,7 +437,8 @@ fn device_acts(number: usize, device: &Device, faults: bool, acts: &mut Vec<Act>
 
 fn call(effect: &Effect) -> Option<Call> {
     Some(match effect {
-        Effect::TakeSnapshot { .. } => return None,
+        // Nobody gives URLs here.
+        Effect::TakeSnapshot { .. } | Effect::PrepareStart { .. } => return None,
         Effect::ReadBaseImage { device, purpose, question } => {
             Call::Read { device: device_number(*device)?, purpose: *purpose, question: *question }
         }

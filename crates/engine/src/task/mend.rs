@@ -278,7 +278,7 @@ impl Task {
             let detail = format!("{stream} is gone; restore the store from a backup");
             return Err(StoreError::Corrupt { detail }.into());
         };
-        self.live = live.asking_after(&self.live);
+        self.live = live.asking_after(&self.live).asking_urls(shared.urls.is_some());
         self.queued.clear();
         self.sightings.abandon();
         self.index_targets();

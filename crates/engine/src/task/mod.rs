@@ -351,7 +351,11 @@ impl Task {
                     effects::snapshot(shared, tenant, stream, planned, question, look_up, inbox)
                         .boxed()
                 }
-                _ => effects::perform(shared, tenant, stream, effect, inbox).boxed(),
+                (Effect::PrepareStart { .. }, Some(live)) => {
+                    let image = Some(live.campaign().definition().base_image.clone());
+                    effects::perform(shared, tenant, stream, effect, image, inbox).boxed()
+                }
+                _ => effects::perform(shared, tenant, stream, effect, None, inbox).boxed(),
             };
             if listens && !self.listens {
                 self.listen(true);
@@ -389,11 +393,12 @@ impl Task {
     /// is answered at once, while the registry is locked: what is told of the device after that,
     /// such as that it is free, arrives after that.
     fn is_busy(&self, effect: &Effect) -> bool {
-        let &Effect::ReadBaseImage { device, purpose: purpose @ ReadPurpose::Gate, question } =
-            effect
-        else {
-            return false;
+        let (device, question) = match effect {
+            Effect::ReadBaseImage { device, purpose: ReadPurpose::Gate, question }
+            | Effect::PrepareStart { device, question, .. } => (*device, *question),
+            _ => return false,
         };
+        let purpose = ReadPurpose::Gate;
         let mut registry = self.shared.registry();
         if let Reserved::Ours = registry.reserve(&self.tenant, device, self.stream) {
             return false;

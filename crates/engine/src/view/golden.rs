@@ -101,7 +101,7 @@ fn campaign(store: &MemoryStore, number: u8, events: &[CampaignEvent]) {
 
 fn started(number: u8) -> CampaignEvent {
     let (device, operation) = (device(number), operation(number));
-    OperationStarted { device, operation, from_version: "1.4.0".into() }.into()
+    OperationStarted { device, operation, from_version: "1.4.0".into(), url: None }.into()
 }
 
 /// A campaign in which something of every kind happens to one target or another.

@@ -7,6 +7,7 @@ use hedgerow_core::{
     Channel, DeviceId, ImageUrl, OperationId, RequestAnswer, SystemModelHandle, TransportError,
 };
 use hedgerow_engine::Sighting;
+use hedgerow_engine::ports::StartingOperation;
 
 /// What a request asks a device for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub enum Call {
     Request(Request),
     /// What base image does a device show?
     Read(DeviceId),
+    /// Which URL is an operation to have (D23)?
+    Url(StartingOperation),
     /// Which devices of this System Model are in the groups of a channel?
     Targets(Channel, SystemModelHandle),
     /// Where are these devices?
@@ -50,10 +53,12 @@ pub enum End<'a> {
     Answered(&'a RequestAnswer),
     /// A base image was read, or could not be.
     Shown(&'a Result<Option<String>, TransportError>),
+    /// A URL was given, or could not be.
+    Given(&'a Result<Option<ImageUrl>, TransportError>),
     /// The directory has answered.
     Told,
     /// There was no answer: nobody waits for one any more, or whoever waited has died.
-    Given,
+    GivenUp,
 }
 
 /// What the directory says: devices, and where they are.

@@ -1,5 +1,5 @@
-//! The platform between devices and engines, as an engine calls it: its transport and its directory,
-//! once for every world of this crate.
+//! The platform between devices and engines, as an engine calls it: its transport, its directory and
+//! who gives operations URLs, once for every world of this crate.
 //!
 //! A world is what implements [`World`]. By default everything works: a request reaches its device
 //! and is accepted at once, a read gives what the device shows, the directory names who is
@@ -55,7 +55,7 @@ use hedgerow_core::{
     TransportError,
 };
 use hedgerow_engine::Sighting;
-use hedgerow_engine::ports::{DeviceTransport, FleetDirectory};
+use hedgerow_engine::ports::{DeviceTransport, FleetDirectory, ImageUrls, StartingOperation};
 
 pub use self::call::{Call, End, Fate, Named, Page, Request, Wanted, not_found};
 pub use self::devices::{Devices, report_of};
@@ -162,7 +162,7 @@ impl<W: World> UnderWay<W> {
 
 impl<W: World> Drop for UnderWay<W> {
     fn drop(&mut self) {
-        self.ends(End::Given);
+        self.ends(End::GivenUp);
     }
 }
 
@@ -234,6 +234,24 @@ impl<W: World> DeviceTransport for Platform<W> {
             end: |shown| End::Shown(shown),
         };
         self.clone().call(tenant.clone(), Call::Read(device), way).boxed()
+    }
+}
+
+impl<W: World> ImageUrls for Platform<W> {
+    fn url(
+        &self,
+        tenant: &TenantId,
+        starting: StartingOperation,
+    ) -> BoxFuture<'static, Result<Option<ImageUrl>, TransportError>> {
+        let way = Way {
+            make: |world: &mut W, tenant, call, _| match call {
+                Call::Url(starting) => world.url(tenant, starting),
+                _ => Fate::never(),
+            },
+            finish: |_, _, _, _| {},
+            end: |url| End::Given(url),
+        };
+        self.clone().call(tenant.clone(), Call::Url(starting), way).boxed()
     }
 }
 

@@ -32,6 +32,7 @@ impl World for Noting {
         let what = match call {
             Call::Request(_) => "request",
             Call::Read(_) => "read",
+            Call::Url(_) => "url",
             Call::Targets(..) => "targets",
             Call::Presence(_) => "presence",
         };
@@ -78,8 +79,9 @@ impl World for Noting {
         let how = match end {
             End::Answered(_) => "answered",
             End::Shown(_) => "shown",
+            End::Given(_) => "given",
             End::Told => "told",
-            End::Given => "given up",
+            End::GivenUp => "given up",
         };
         self.notes.push(format!("{noted} is {how}"));
     }

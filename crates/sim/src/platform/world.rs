@@ -3,9 +3,11 @@
 use std::ops::Range;
 
 use hedgerow_core::{
-    Channel, DeviceId, Presence, RequestAnswer, SystemModelHandle, TenantId, TransportError,
+    Channel, DeviceId, ImageUrl, Presence, RequestAnswer, SystemModelHandle, TenantId,
+    TransportError,
 };
 use hedgerow_engine::Sighting;
+use hedgerow_engine::ports::StartingOperation;
 
 use super::{Call, End, Fate, Named, Register, Request, not_found};
 
@@ -39,6 +41,15 @@ pub trait World: Sized + Send + 'static {
 
     /// A request reaches its device.
     fn deliver(&mut self, _index: u32, _request: &Request) {}
+
+    /// Which URL an operation gets, where the engine asks (D23); by default that of its image.
+    fn url(
+        &mut self,
+        _tenant: usize,
+        _starting: &StartingOperation,
+    ) -> Fate<Result<Option<ImageUrl>, TransportError>> {
+        Fate::now(Ok(None))
+    }
 
     /// What is answered to a read.
     fn read(

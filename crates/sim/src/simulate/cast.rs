@@ -98,7 +98,14 @@ fn url(version: &str) -> String {
 
 /// The version of the image that is found at a URL, if there is one.
 pub(super) fn installs(found: &str) -> Option<String> {
+    // What follows on that is a signature.
+    let found = found.split('?').next().unwrap_or_default();
     IMAGES.into_iter().find(|version| url(version) == found).map(str::to_owned)
+}
+
+/// Whether operations get URLs of their own, which happens in so many of a thousand runs.
+pub(super) fn gives_urls(seed: u64, rate: u16) -> bool {
+    Random::for_device(seed, 5, 1 << 41).chance(rate)
 }
 
 /// Whether everybody's presence is told anew once everything has healed, or only what the platform

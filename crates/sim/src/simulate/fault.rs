@@ -170,6 +170,10 @@ faults! {
         "The store fails all calls for up to two minutes, also those that are under way.";
     StoreHeld = "store_held", PerMilleOfMinutes,
         "Another program holds the store for up to a minute: calls wait five seconds for it and fail. Also of the starts.";
+    OwnUrls = "own_urls", PerMille,
+        "Each operation of a campaign gets a URL of its own, which is asked for when it starts. Of the runs.";
+    UrlFails = "url_fails", PerMille,
+        "The URL of an operation cannot be had. Of the URLs.";
 }
 
 /// The number of kinds.

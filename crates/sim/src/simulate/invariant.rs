@@ -74,6 +74,8 @@ invariants! {
         "A request is sent again when its time-out is over, not before and not much later, at most so often, never after a report unless D24 says so; then it is given up. It is kept back from a device that is known to be offline, and from no other. Beside that it is sent again only after a restart or trouble of the store.";
     SameRequest = "same_request", "D8", World,
         "Every request of an operation carries the same UUID and, byte for byte, the same URL.";
+    OwnUrl = "own_url", "D23", World,
+        "An operation is recorded with the URL that was last given for it, asked for since the state was loaded, or with none if it is the image's own.";
     Stall = "stall", "D9", Log,
         "An operation stalls when a report is followed by a silence of the stall time-out, not before and not much later; progress is recorded once per interval, which is at most half of the stall time-out, and not if it was only fetched from storage.";
     Forgotten = "forgotten", "D24", World,

@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use futures::channel::oneshot;
 use hedgerow_core::{
-    Channel, DeviceId, OperationId, RequestAnswer, SystemModelHandle, TenantId, TransportError,
+    Channel, DeviceId, ImageUrl, OperationId, RequestAnswer, SystemModelHandle, TenantId,
+    TransportError,
 };
 use hedgerow_engine::Sighting;
+use hedgerow_engine::ports::StartingOperation;
 
 use super::cast;
-use super::check::{Moment, Said, Unread};
+use super::check::{Moment, Said, Unread, UrlAsked};
 use super::directory::Seen;
 use super::fault::FaultKind;
 use super::world::{Happening, Inner, World};
@@ -182,6 +184,8 @@ pub(super) enum What {
     Update(OperationId),
     /// With when it began.
     Read(DeviceId, Moment),
+    /// With when it began.
+    Url(DeviceId, OperationId, Moment),
     /// Of the directory, with when it began and what it has seen.
     Targets(Channel, SystemModelHandle, Moment, Vec<Seen>),
     Presence(Moment, Vec<Seen>),
@@ -217,6 +221,10 @@ impl platform::World for Inner {
             Call::Read(device) => {
                 self.judges.of(tenant).read_began(*device, moment);
                 What::Read(*device, moment)
+            }
+            Call::Url(StartingOperation { device, operation, .. }) => {
+                self.judges.of(tenant).url_asked(*device, moment);
+                What::Url(*device, *operation, moment)
             }
             Call::Targets(channel, system_model) => {
                 What::Targets(channel.clone(), system_model.clone(), moment, Vec::new())
@@ -285,6 +293,14 @@ impl platform::World for Inner {
             self.schedule_in(again, Happening::Request(index, input.clone()));
         }
         self.schedule_in(delay, Happening::Request(index, input));
+    }
+
+    fn url(
+        &mut self,
+        _tenant: usize,
+        starting: &StartingOperation,
+    ) -> Fate<Result<Option<ImageUrl>, TransportError>> {
+        self.gives_url(starting)
     }
 
     fn read(
@@ -360,12 +376,42 @@ impl platform::World for Inner {
                 };
                 judge.read_ended(caller.slot, device, since, version, moment);
             }
+            What::Url(device, operation, since) => {
+                let url = match end {
+                    End::Given(Ok(url)) => Ok(url.as_ref().map(|url| url.as_str().to_owned())),
+                    _ => Err(Unread),
+                };
+                let asked = UrlAsked { slot: caller.slot, device, operation, asked_in: since.step };
+                judge.url_answered(asked, url, moment);
+            }
             _ => {}
         }
     }
 }
 
 impl Inner {
+    /// Whoever signs URLs gives another one each time, now and then the image's own, or fails.
+    fn gives_url(
+        &mut self,
+        starting: &StartingOperation,
+    ) -> Fate<Result<Option<ImageUrl>, TransportError>> {
+        let fails = self.faults.happens(FaultKind::UrlFails);
+        let hangs = self.faults.happens(FaultKind::CallTimesOut);
+        self.urls_given += 1;
+        let number = self.urls_given;
+        let url = format!("{}?signature={number}", starting.image.url);
+        let answer = match (fails, number % 5) {
+            (true, _) => Err(TransportError::new("the key store does not answer")),
+            (false, 0) => Ok(None),
+            (false, _) => Ok(Some(cast::constant(&url))),
+        };
+        self.note(Some(starting.device), None, || {
+            let operation = starting.operation;
+            format!("engine asks for the URL of {operation}: {answer:?}, never answered: {hangs}")
+        });
+        if hangs { Fate::never() } else { self.answered(answer) }
+    }
+
     /// An answer is given when it is due.
     pub(super) fn answered<T>(&mut self, answer: T) -> Fate<T> {
         Fate { due: self.due(), ..Fate::now(answer) }

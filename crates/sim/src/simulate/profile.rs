@@ -139,6 +139,8 @@ impl Profile {
             (F::DirectoryShuffles, 300),
             (F::SecondTenant, 300),
             (F::SmallChunks, 300),
+            (F::OwnUrls, 250),
+            (F::UrlFails, 60),
             (F::PowerLoss, 60),
             (F::NetworkLoss, 120),
             (F::DeviceRemoved, 6),
@@ -246,14 +248,23 @@ impl Profile {
     fn swarm(random: &mut Random) -> Self {
         let hostile = Self::hostile();
         let mut faults = BTreeMap::new();
-        for (kind, rate) in hostile.faults {
+        let mut choose = |(kind, rate): (FaultKind, u16), random: &mut Random| {
             let (chosen, percent) = (random.chance(333), random.between(10..=300));
             if chosen {
                 let scaled = (u64::from(rate) * percent / 100).clamp(1, 1_000);
                 faults.insert(kind, u16::try_from(scaled).unwrap_or(1_000));
             }
+        };
+        // What was added later is drawn last: a seed goes on meaning what it meant.
+        let is_older = |(kind, _): &(FaultKind, u16)| *kind < FaultKind::OwnUrls;
+        let (older, later): (Vec<_>, Vec<_>) = hostile.faults.into_iter().partition(is_older);
+        for fault in older {
+            choose(fault, random);
         }
         let devices = if random.chance(500) { hostile.devices } else { Self::calm().devices };
+        for fault in later {
+            choose(fault, random);
+        }
         Self { name: "swarm".to_owned(), faults, devices, minutes: hostile.minutes }
     }
 

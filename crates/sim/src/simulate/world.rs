@@ -118,6 +118,8 @@ pub(super) struct Inner {
     pub(super) subscribers: [Vec<Subscriber>; 2],
     /// How often engines have read the whole log.
     pub(super) log_reads: u64,
+    /// How many URLs of their own operations were given, or should have been.
+    pub(super) urls_given: u64,
     /// When faults stopped.
     pub(super) healed_at: Option<Timestamp>,
     /// Whether everybody's presence is told anew at the end, or only what is owed.
@@ -206,6 +208,7 @@ impl World {
             judges,
             subscribers: [Vec::new(), Vec::new()],
             log_reads: 0,
+            urls_given: 0,
             healed_at: None,
             tells_all_again,
             touched: BTreeSet::new(),

@@ -7,6 +7,7 @@ use crate::event::{
     AttemptDeferred, CampaignEvent, OperationReadmitted, OperationStarted, TargetFailed,
     TargetFailure, TargetUpToDate,
 };
+use crate::fleet::ImageUrl;
 use crate::gate::{GateDecision, evaluate};
 use crate::id::OperationId;
 use crate::operation::at_work::{Fact, Reach, at_deadline};
@@ -29,12 +30,20 @@ pub(in crate::campaign) fn starts(campaign: &Campaign, target: u32, gates: &Gate
     }
 }
 
-/// What comes of a turn at which the device reports `version`, and the gates say this to it.
+/// The operation that a target's next turn may start (E3).
+pub(in crate::campaign) fn next_operation(campaign: &Campaign, target: u32) -> OperationId {
+    let series = campaign.targets.series(target);
+    OperationId::of_campaign(campaign.id, campaign.targets.device(target), series)
+}
+
+/// What comes of a turn at which the device reports `version`, and the gates say this to it. `url` is
+/// what is sent if an operation starts, unless it is the base image's (D23).
 pub(in crate::campaign) fn version_read(
     campaign: &Campaign,
     target: u32,
     version: Option<&str>,
     gates: GateDecision,
+    url: Option<ImageUrl>,
 ) -> CampaignEvent {
     if let Some(fact) = kept_back(campaign, target, &gates) {
         return fact::event(campaign, target, fact);
@@ -46,10 +55,9 @@ pub(in crate::campaign) fn version_read(
             TargetFailed { device, reason: TargetFailure::Gate(refusal) }.into()
         }
         GateDecision::Start => {
-            let series = campaign.targets.series(target);
-            let operation = OperationId::of_campaign(campaign.id, device, series);
+            let operation = next_operation(campaign, target);
             let from_version = version.unwrap_or_default().chars().take(256).collect();
-            OperationStarted { device, operation, from_version }.into()
+            OperationStarted { device, operation, from_version, url }.into()
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::campaign::live::LiveCampaign;
 use crate::campaign::outage::Call;
 use crate::effect::Reaction;
 use crate::event::CampaignEvent;
+use crate::fleet::ImageUrl;
 use crate::id::DeviceId;
 use crate::operation::at_work::{Fact, Looked, Situation, Unreadable};
 use crate::operation::backoff;
@@ -44,7 +45,9 @@ impl Handling<'_> {
     /// A target's turn, with its version read (D5).
     pub(in crate::campaign) fn gate_read(&mut self, target: u32, answer: &BaseImageAnswer) {
         let version = match answer {
-            BaseImageAnswer::Version(version) => version,
+            BaseImageAnswer::Version(version) | BaseImageAnswer::Prepared { version, .. } => {
+                version
+            }
             BaseImageAnswer::Held(fact) => {
                 self.live.observations.outage.turn_ended(target);
                 self.live.observations.learn(target, *fact);
@@ -53,17 +56,18 @@ impl Handling<'_> {
             BaseImageAnswer::Failed(error) => return self.gate_read_failed(target, error),
         };
         self.live.observations.outage.succeeded(Call::Read);
-        if !self.live.admits_start(target, self.now) {
+        let url = self.url_of(target, answer);
+        let Some(url) = url.filter(|_| self.live.admits_start(target, self.now)) else {
             self.live.observations.outage.turn_ended(target);
             return;
-        }
+        };
         let work = &mut self.live.observations.watch(target).work;
         work.failures = 0;
         work.timers.stop(Timer::BackOff);
         let (campaign, version) = (&self.live.campaign, version.as_deref());
         let told = self.gates.take();
         let gates = told.unwrap_or_else(|| decide::attempt::gates(campaign, version));
-        let event = decide::attempt::version_read(campaign, target, version, gates);
+        let event = decide::attempt::version_read(campaign, target, version, gates, url);
         let starts =
             matches!(event, CampaignEvent::OperationStarted(_) | CampaignEvent::RequestResent(_));
         self.record(event);
@@ -71,6 +75,28 @@ impl Handling<'_> {
             self.asking().send_update(target);
         } else {
             self.live.observations.outage.turn_ended(target);
+        }
+    }
+
+    /// The URL of its own that the target's operation gets if it starts now (D23). `None`: none was asked
+    /// for, or that of another operation, as the device has turned the former one away meanwhile (D14);
+    /// its next turn asks anew.
+    #[expect(
+        clippy::option_option,
+        reason = "no answer, the image's URL and another are three things"
+    )]
+    fn url_of(&self, target: u32, answer: &BaseImageAnswer) -> Option<Option<ImageUrl>> {
+        let campaign = self.campaign();
+        if !self.live.asks_urls || campaign.operations.contains(target) {
+            return Some(campaign.urls.get(target).cloned());
+        }
+        match answer {
+            BaseImageAnswer::Prepared { operation, url, .. }
+                if *operation == decide::attempt::next_operation(campaign, target) =>
+            {
+                Some(url.clone().filter(|url| *url != campaign.definition.base_image.url))
+            }
+            _ => None,
         }
     }
 
@@ -97,7 +123,9 @@ impl Handling<'_> {
         let LiveCampaign { campaign, observations, .. } = &mut *self.live;
         let Some(operation) = campaign.operations.get(target) else { return };
         let version = match answer {
-            BaseImageAnswer::Version(version) => Ok(version.as_deref()),
+            BaseImageAnswer::Version(version) | BaseImageAnswer::Prepared { version, .. } => {
+                Ok(version.as_deref())
+            }
             BaseImageAnswer::Held(_) | BaseImageAnswer::Failed(_) => Err(Unreadable),
         };
         let image = &campaign.definition.base_image;
@@ -137,7 +165,9 @@ impl Handling<'_> {
         }
         let is_online = self.live.observations.is_online(target);
         let watch = self.live.observations.watch(target);
-        let BaseImageAnswer::Version(version) = answer else {
+        let (BaseImageAnswer::Version(version) | BaseImageAnswer::Prepared { version, .. }) =
+            answer
+        else {
             if !is_online {
                 return; // it has gone since this was asked: its next connection brings a look
             }

@@ -3,6 +3,7 @@
 
 use crate::answer::ReadPurpose;
 use crate::campaign::Campaign;
+use crate::campaign::decide;
 use crate::campaign::observations::Observations;
 use crate::effect::Effect;
 use crate::operation::timer::Timer;
@@ -24,6 +25,19 @@ impl Asking<'_> {
         self.effects.push(Effect::ReadBaseImage { device, purpose, question });
     }
 
+    /// A target's turn has come: its version is read for the gates, and before that the URL of its
+    /// operation is asked for if it has none yet and `asks_url` (D23).
+    pub(super) fn turn(&mut self, target: u32, asks_url: bool) {
+        if !asks_url || self.campaign.operations.contains(target) {
+            return self.read(target, ReadPurpose::Gate);
+        }
+        let question = self.questions.ask();
+        self.observations.watch(target).work.reading = Some((ReadPurpose::Gate, question));
+        let device = self.campaign.targets.device(target);
+        let operation = decide::attempt::next_operation(self.campaign, target);
+        self.effects.push(Effect::PrepareStart { device, operation, question });
+    }
+
     pub(super) fn send_update(&mut self, target: u32) {
         let campaign = self.campaign;
         if let Some(operation) = campaign.operations.get(target) {
@@ -32,7 +46,7 @@ impl Asking<'_> {
             self.effects.push(Effect::SendUpdate {
                 device: campaign.targets.device(target),
                 operation: operation.id,
-                url: campaign.definition.base_image.url.clone(),
+                url: campaign.url(target).clone(),
                 question,
             });
         }
@@ -53,7 +67,7 @@ impl Asking<'_> {
             self.effects.push(Effect::SendCancel {
                 device: campaign.targets.device(target),
                 operation: operation.id,
-                url: campaign.definition.base_image.url.clone(),
+                url: campaign.url(target).clone(),
                 question,
             });
         }

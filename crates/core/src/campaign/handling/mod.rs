@@ -228,7 +228,9 @@ impl Handling<'_> {
             let Some(target) = self.live.next_turn(self.now) else { break };
             self.live.observations.outage.turn_began(target);
             self.live.observations.gate_reads += 1;
-            self.read(target, ReadPurpose::Gate);
+            let asks_url = self.live.asks_urls;
+            self.asking().turn(target, asks_url);
+            self.sync(target);
         }
         self.catch_up();
         self.ask_for_snapshot();

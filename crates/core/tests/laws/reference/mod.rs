@@ -19,10 +19,13 @@ pub(crate) use target::{Target, Volatile};
 use crate::gates::gate;
 use crate::limits::is_exceeded;
 use crate::support::{busy_delay, delay};
+use crate::world::version_in;
 
 pub(crate) struct Reference {
     pub(crate) id: CampaignId,
     pub(crate) image: BaseImage,
+    /// Whether operations get URLs of their own (D23).
+    pub(crate) urls: bool,
     pub(crate) gates: GatePolicy,
     pub(crate) limits: RolloutLimits,
     pub(crate) minimum_targets: u32,
@@ -214,11 +217,16 @@ impl Reference {
             return true;
         }
         target.volatile.reading = None;
+        let prepared = target.volatile.prepares.take();
         let waits = target.not_before.is_some_and(|at| at > self.now);
         let idle = target.status == TargetStatus::Idle && !waits;
         let is_turn = purpose == ReadPurpose::Gate;
         match answer {
-            BaseImageAnswer::Version(version) if is_turn => self.turn(n, version.as_deref()),
+            BaseImageAnswer::Version(version) | BaseImageAnswer::Prepared { version, .. }
+                if is_turn =>
+            {
+                self.turn(n, version.as_deref(), prepared)
+            }
             BaseImageAnswer::Held(DeviceFact::Busy) if is_turn => target.is_busy(true),
             _ if is_turn && !(idle && self.status == CampaignStatus::InProgress) => true,
             _ if is_turn && self.down.0 => {
@@ -227,10 +235,7 @@ impl Reference {
             }
             _ if is_turn => self.take(n, Became::Deferred),
             _ => {
-                let shown = match answer {
-                    BaseImageAnswer::Version(version) => Some(self.gate(version.as_deref())),
-                    _ => None,
-                };
+                let shown = version_in(answer).map(|version| self.gate(version.as_deref()));
                 let shows_it = shown.map(|gate| gate == "already_up_to_date");
                 let limits = &self.limits.operation;
                 let finished = self.outcome.is_some();
@@ -245,8 +250,12 @@ impl Reference {
         gate(version, &self.image.version.to_string(), requirement.as_deref(), self.gates)
     }
 
-    /// A target's turn (D5).
-    fn turn(&mut self, n: usize, version: Option<&str>) -> bool {
+    /// A target's turn (D5), with the operation of which the URL was asked for, if it was (D23).
+    fn turn(&mut self, n: usize, version: Option<&str>, prepared: Option<OperationId>) -> bool {
+        let next = self.id(n, self.targets[n].refusals);
+        if self.urls && self.targets[n].operation.is_none() && prepared != Some(next) {
+            return true;
+        }
         let running = self.status == CampaignStatus::InProgress;
         if !running || !self.targets[n].is_ready(self.now) || !self.has_place() {
             return true;

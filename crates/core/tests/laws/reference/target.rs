@@ -22,6 +22,8 @@ pub(crate) struct Target {
 pub(crate) struct Volatile {
     pub(crate) online: bool,
     pub(crate) reading: Option<ReadPurpose>,
+    /// The operation of which the URL is asked for with that (D23).
+    pub(crate) prepares: Option<OperationId>,
     pub(super) busy: bool,
     pub(super) calling: bool,
     pub(super) back: Option<Timestamp>,

@@ -25,6 +25,7 @@ pub(super) const SLOT: usize = 0;
 
 /// What the judge is to be told when a call ends.
 pub(super) enum Noted {
+    Url,
     Update(OperationId),
     /// With when it began.
     Read(DeviceId, Moment),
@@ -72,6 +73,7 @@ impl platform::World for World {
                 self.judge.read_began(*device, moment);
                 Noted::Read(*device, moment)
             }
+            Call::Url(_) => Noted::Url,
             Call::Targets(channel, system_model) => {
                 Noted::Targets(channel.clone(), system_model.clone(), moment)
             }

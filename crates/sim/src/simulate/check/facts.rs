@@ -9,6 +9,7 @@ use hedgerow_core::{DeviceId, OperationId, OperationLimits, ReportStatus, Stream
 
 use super::gate::Stated;
 use super::operation::Op;
+use super::urls::Urls;
 use crate::simulate::invariant::{Broken, Checked, Invariant, ensure};
 
 /// How long a version that was read is good for: an answer may wait while the store is slow.
@@ -114,6 +115,8 @@ pub(super) struct Facts {
     pub(super) unread_at: BTreeMap<DeviceId, Timestamp>,
     /// When the engine started; `None` while another writes beside it, which was told other things.
     pub(super) alone_since: Option<Timestamp>,
+    /// What URLs were given.
+    pub(super) urls: Urls,
     /// Since when neither the store, nor the clock, nor a start has disturbed the engine.
     pub(super) calm_since: Timestamp,
 }
@@ -334,6 +337,14 @@ impl Facts {
                  its version after {reboot_timeout:?}"
             )
         })
+    }
+
+    /// An operation starts for the first time, with a URL of its own or its image's (D23).
+    pub(super) fn started_with(&self, id: OperationId, url: Option<&str>) -> Checked {
+        match self.witness {
+            Witness::World => self.urls.started(self.slot, id, url, self.loaded_in),
+            Witness::Log => Ok(()),
+        }
     }
 
     /// A request is sent again after a restart: not before the device was looked at, which may

@@ -46,7 +46,7 @@ impl Manual {
             operation = operation.unwitnessed();
         }
         operation.events += 1;
-        operation.started(at, &definition.limits).map_err(of(id))?;
+        operation.started(definition.url.as_str(), at, &definition.limits).map_err(of(id))?;
         facts.operations.insert(id, operation);
         Ok(Self { id, definition, ended: false, version: 1, cancels: 0, fold })
     }

@@ -10,6 +10,7 @@
 //! | `gate` | the gates, naively (D5, D6) |
 //! | `passing` | what passes between an engine and the world |
 //! | `turn` | whose turn it is (D4) |
+//! | `urls` | the URLs that operations get of their own (D23) |
 //! | `calls` | how many calls are under way |
 //! | `outage` | what an outage is like (D10) |
 //! | `owed` | what must have happened by a time (D1, D12, D22) |
@@ -38,6 +39,7 @@ mod survey;
 mod tests;
 mod told;
 mod turn;
+mod urls;
 
 use std::collections::BTreeMap;
 
@@ -62,6 +64,7 @@ pub(crate) use self::subscriber::Subscriber;
 pub(crate) use self::told::{Asked, Told};
 use self::turn::Turns;
 pub(crate) use self::turn::{Moment, Named};
+pub(crate) use self::urls::UrlAsked;
 use super::coverage::Coverage;
 use super::invariant::{Broken, Invariant, Violation, ensure};
 

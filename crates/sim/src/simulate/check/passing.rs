@@ -135,6 +135,9 @@ impl Checker {
 
     pub(crate) fn read_began(&mut self, device: DeviceId, moment: Moment) {
         self.facts.read_began.insert(device, moment.now);
+        if self.facts.urls.turn_has_begun(device) {
+            return;
+        }
         let (models, now) = (self.campaigns.values(), moment.now);
         let mut checked = self.outages.read_began(device, models.clone(), &self.facts, now);
         // What waited behind other calls was decided before.
@@ -252,6 +255,7 @@ impl Checker {
     pub(crate) fn engine_died(&mut self, slot: usize, now: Timestamp) {
         self.facts.read[slot].clear();
         self.turns.engine_died();
+        self.facts.urls.engine_died();
         self.trouble(now);
     }
 }

@@ -84,7 +84,8 @@ fn snapshot(devices: &[u8]) -> CampaignEvent {
 
 fn starts(number: u8, series: u16) -> CampaignEvent {
     let operation = operation(number, series);
-    OperationStarted { device: device(number), operation, from_version: "1.0.0".into() }.into()
+    OperationStarted { device: device(number), operation, from_version: "1.0.0".into(), url: None }
+        .into()
 }
 
 fn accepted(number: u8) -> CampaignEvent {
@@ -366,6 +367,7 @@ fn every_planted_error_is_found() {
                     device: device(2),
                     operation: id,
                     from_version: "1.0.0".into(),
+                    url: None,
                 };
                 let place = SECOND_ACCEPTED + 1;
                 story.insert(place, (30_000, Append(2, vec![started.into()])));

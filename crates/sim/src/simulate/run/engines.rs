@@ -74,7 +74,7 @@ impl Run<'_> {
             lens: lens.clone(),
             clock: self.clock.clone(),
         };
-        let builder = EngineBuilder::new(
+        let mut builder = EngineBuilder::new(
             Arc::new(store),
             Arc::new(lens.platform()),
             Arc::new(lens.platform()),
@@ -88,6 +88,9 @@ impl Run<'_> {
         .look_for_others(None)
         .kept_events(KEPT_EVENTS)
         .chunk(self.chunk);
+        if self.gives_urls {
+            builder = builder.image_urls(Arc::new(lens.platform()));
+        }
         let started = executor.run(builder.start());
         self.world.inner().engines[slot].starting = false;
         match started {

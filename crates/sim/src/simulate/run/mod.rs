@@ -63,6 +63,8 @@ pub(super) struct Run<'a> {
     calls: usize,
     /// How many devices an engine names at once.
     chunk: usize,
+    /// Whether operations get URLs of their own (D23).
+    gives_urls: bool,
     /// How many manual updates each tenant has started.
     manuals: Vec<u32>,
     world: World,
@@ -109,7 +111,12 @@ impl<'a> Run<'a> {
         }
         let tenants: Vec<TenantId> = (0..castings.len()).map(cast::tenant).collect();
         let calls = concurrent_calls(setup.seed);
-        let judges = Judges::new(&tenants, calls);
+        let gives_urls = cast::gives_urls(setup.seed, faults.rate(FaultKind::OwnUrls))
+            && faults.inject(FaultKind::OwnUrls);
+        let mut judges = Judges::new(&tenants, calls);
+        for tenant in 0..tenants.len() {
+            judges.of(tenant).urls_are_given(gives_urls);
+        }
         let all = tells_all_again(setup.seed);
         let world = World::new(BEGINNING, parts, faults, judges, trace, all);
         for (thing, liar) in world.inner().things.iter_mut().zip(liars) {
@@ -123,6 +130,7 @@ impl<'a> Run<'a> {
             castings,
             calls,
             chunk: if small { SMALL_CHUNK } else { CHUNK },
+            gives_urls,
             campaigns,
             world,
             clock: VirtualClock::new(BEGINNING),

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use hedgerow_core::event::{CampaignEvent, TargetFailure};
 use hedgerow_core::{
-    Campaign, CampaignDefinition, CampaignId, CampaignStatus, ChannelName, DeviceId, OperationId,
-    Outcome, RolloutLimits, SystemModelHandle, TargetCounts, TargetStatus, Timestamp,
+    Campaign, CampaignDefinition, CampaignId, CampaignStatus, ChannelName, DeviceId, ImageUrl,
+    OperationId, Outcome, RolloutLimits, SystemModelHandle, TargetCounts, TargetStatus, Timestamp,
 };
 use uuid::Uuid;
 
@@ -378,7 +378,8 @@ impl Model {
                 let place = self.turn(e.device, at)?;
                 let stated = Stated::Version(&e.from_version);
                 self.gate(e.device, at, facts, &Expected::Start, stated)?;
-                self.start_operation(place, e.operation, at, facts)?;
+                let own_url = e.url.as_ref().map(ImageUrl::as_str);
+                self.start_operation(place, e.operation, own_url, at, facts)?;
             }
             _ => self.take_operation(event, at, facts)?,
         }

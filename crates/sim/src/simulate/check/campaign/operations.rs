@@ -20,6 +20,7 @@ impl Model {
         &mut self,
         place: usize,
         id: OperationId,
+        own_url: Option<&str>,
         at: Timestamp,
         facts: &mut Facts,
     ) -> Checked {
@@ -35,7 +36,10 @@ impl Model {
         })?;
         facts.take_device(device, id)?;
         let limits = &self.definition.rollout.limits().operation;
-        let url = self.definition.base_image.url.as_str();
+        if !facts.operations.contains_key(&id) {
+            facts.started_with(id, own_url)?;
+        }
+        let url = own_url.unwrap_or(self.definition.base_image.url.as_str());
         let image = &self.image;
         let witness = facts.witness;
         let operation = facts.operations.entry(id).or_insert_with(|| {
@@ -51,7 +55,7 @@ impl Model {
             format!("operation {id} starts again after its end")
         })?;
         operation.events += 1;
-        operation.started(at, limits).map_err(of(id))?;
+        operation.started(url, at, limits).map_err(of(id))?;
         self.targets[place].operation = Some(id);
         self.attempted(place, None);
         self.set(place, TargetStatus::InProgress);

@@ -222,7 +222,15 @@ impl Op {
         }
     }
 
-    pub(super) fn started(&mut self, at: Timestamp, limits: &OperationLimits) -> Checked {
+    pub(super) fn started(
+        &mut self,
+        url: &str,
+        at: Timestamp,
+        limits: &OperationLimits,
+    ) -> Checked {
+        ensure(url == self.url, Invariant::SameRequest, || {
+            format!("started again with {url:?}, before with {:?}", self.url)
+        })?;
         ensure(!self.is_cancel_wanted(), Invariant::Cancel, || {
             "started again after its Cancel was recorded".to_owned()
         })?;

@@ -38,6 +38,9 @@ enum Step {
 pub struct Script {
     /// The event that begins it.
     pub created: CampaignEvent,
+    id: CampaignId,
+    /// The number of its first device.
+    first: u32,
     targets: u32,
     steps: Vec<Step>,
 }
@@ -50,12 +53,21 @@ impl Script {
     /// If the campaign does not come to its end: a figure would be one of something else.
     #[must_use]
     pub fn new(targets: u32, online: u32, max_pending: u32) -> Self {
+        Self::of(campaign_id(), 0, targets, online, max_pending)
+    }
+
+    /// As [`Script::new`], of a campaign with that id, whose devices are numbered from `first` on.
+    ///
+    /// # Panics
+    /// As [`Script::new`].
+    #[must_use]
+    pub fn of(id: CampaignId, first: u32, targets: u32, online: u32, max_pending: u32) -> Self {
         let max_pending = NonZeroU32::new(max_pending).expect("not zero");
         let definition = definition(max_pending, "5");
         let created = Campaign::create(definition, None, NOW).expect("the limits are valid");
-        let mut script = Self { created, targets, steps: Vec::new() };
+        let mut script = Self { created, id, first, targets, steps: Vec::new() };
         let mut live = script.live();
-        let numbers = (0..targets).map(|number| (device(number), number)).collect();
+        let numbers = (0..targets).map(|number| (script.device(number), number)).collect();
         let mut fleet = Fleet { targets, online, connected: 0, numbers, waiting: VecDeque::new() };
         fleet.waiting.push_back(Step::Tick);
         while let Some(step) = fleet.waiting.pop_front() {
@@ -69,6 +81,21 @@ impl Script {
         assert_eq!(live.campaign().counts().successful, targets);
         assert!(live.campaign().is_settled());
         script
+    }
+
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> CampaignId {
+        self.id
+    }
+
+    fn device(&self, number: u32) -> DeviceId {
+        device(self.first + number)
+    }
+
+    fn operation(&self, number: u32) -> (DeviceId, OperationId) {
+        let device = self.device(number);
+        (device, OperationId::of_campaign(self.id, device, 0))
     }
 
     /// How many inputs it has.
@@ -109,7 +136,7 @@ impl Script {
     #[must_use]
     pub fn begin(&self) -> Campaign {
         let tenant = "realm".parse().expect("a tenant");
-        Campaign::begin(tenant, campaign_id(), &self.created, NOW).expect("it begins a campaign")
+        Campaign::begin(tenant, self.id, &self.created, NOW).expect("it begins a campaign")
     }
 
     fn input(&self, step: Step) -> Input {
@@ -119,30 +146,30 @@ impl Script {
                 let last = self.targets.min(first + CHUNK);
                 Input::SnapshotChunk {
                     question: Question::numbered(1),
-                    devices: (first..last).map(device).collect(),
+                    devices: (first..last).map(|number| self.device(number)).collect(),
                 }
             }
             Step::SnapshotComplete => Input::SnapshotComplete { question: Question::numbered(1) },
             Step::Online(number) => {
                 let presence = Presence::Online { since: NOW };
-                Input::Presence { device: device(number), presence }
+                Input::Presence { device: self.device(number), presence }
             }
             Step::Offline(number) => {
-                Input::Presence { device: device(number), presence: Presence::Offline }
+                Input::Presence { device: self.device(number), presence: Presence::Offline }
             }
             Step::VersionRead(number, question) => Input::BaseImageRead {
-                device: device(number),
+                device: self.device(number),
                 purpose: ReadPurpose::Gate,
                 question,
                 answer: BaseImageAnswer::Version(Some("1.0.0".to_owned())),
             },
             Step::Accepted(number, question) => {
-                let (device, operation) = operation(number);
+                let (device, operation) = self.operation(number);
                 let answer = RequestAnswer::Accepted;
                 Input::RequestAnswered { device, operation, question, answer }
             }
             Step::Reported(number, status) => {
-                let (device, operation) = operation(number);
+                let (device, operation) = self.operation(number);
                 Input::Report(OperationReport::new(device, operation, status))
             }
         }
@@ -207,11 +234,6 @@ pub fn campaign_id() -> CampaignId {
 pub fn device(number: u32) -> DeviceId {
     let spread = u128::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
     DeviceId::from_bytes(spread.to_be_bytes())
-}
-
-fn operation(number: u32) -> (DeviceId, OperationId) {
-    let device = device(number);
-    (device, OperationId::of_campaign(campaign_id(), device, 0))
 }
 
 /// The campaign that all benchmarks run.

@@ -336,8 +336,12 @@ impl ViewStore for SqliteViews {
         self.read_with(reached)
     }
 
-    fn write(&self, step: Step) -> BoxFuture<'_, Result<(), StepError>> {
-        self.write_with(move |connection| write(connection, &step))
+    fn write(&self, mut step: Step) -> BoxFuture<'_, Result<(), StepError>> {
+        self.write_with(move |connection| {
+            // As they lie in the file: those of a page are written together.
+            step.rows.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+            write(connection, &step)
+        })
     }
 
     fn get(&self, keys: Vec<RowKey>) -> BoxFuture<'_, Result<Vec<Option<Vec<u8>>>, ViewError>> {

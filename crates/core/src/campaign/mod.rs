@@ -205,6 +205,12 @@ impl Campaign {
         is_there.then(|| (self.targets.status(place), self.targets.settlement(place)))
     }
 
+    /// The target at a place in the snapshot.
+    #[must_use]
+    pub fn target_at(&self, place: u32) -> Option<TargetView> {
+        (place < self.targets.len()).then(|| self.view(place))
+    }
+
     /// All targets, in snapshot order.
     #[must_use]
     pub fn targets(&self) -> impl ExactSizeIterator<Item = TargetView> + '_ {

@@ -1,8 +1,10 @@
 //! Lists and pages, answered from rows alone: nothing here loads or wakes a campaign. What only a
 //! campaign at work knows is asked of the engine (`queries`).
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hedgerow_core::{
     CampaignId, CampaignStatus, DeviceId, StreamId, TargetCounts, TenantId, Timestamp,
@@ -11,12 +13,13 @@ use hedgerow_core::{
 use super::fold::name;
 use super::kept;
 use super::key::{self, ListedBy};
+use super::place::{self, Found};
 use super::question::{
     AskError, CampaignOrder, CampaignQuery, Cursor, Page, TargetEntries, TargetQuery,
 };
 use super::row::{CampaignEntry, OperationEntry, OperationPlace, TargetEntry};
 use super::standing::{CHUNK, Standing, Sums};
-use super::store::{Direction, Reached, RowKey, ViewStore};
+use super::store::{Direction, Reached, Row, RowKey, ViewStore};
 use super::stream::read;
 
 /// The most entries of a page.
@@ -26,6 +29,10 @@ const LONGEST_PAGE: usize = 1_000;
 /// once.
 const LOOKED_AT: usize = 2_000;
 const LOOKED_AT_ONCE: usize = 200;
+
+/// Points of a chart that are no farther from each other are read together, so many minutes at once.
+const NEAR: Duration = Duration::from_secs(16 * 60);
+const MINUTES_AT_ONCE: usize = 1_000;
 
 /// Answers questions from rows.
 #[derive(Clone)]
@@ -202,19 +209,36 @@ impl Views {
         id: CampaignId,
         device: DeviceId,
     ) -> Result<Option<TargetEntry>, AskError> {
-        let Some(row) = self.rows.get(vec![key::sums(tenant, id)]).await?.pop().flatten() else {
-            return Ok(None);
+        let place = match place::find(&*self.rows, tenant, id, device).await? {
+            Found::At(place) => Some(place),
+            Found::Nowhere => None,
+            Found::NotListed => self.look_for(tenant, id, device).await?,
         };
-        let chunks = u32::try_from(read::<Vec<Sums>>(&row)?.len()).unwrap_or(u32::MAX);
-        for chunk in 0..chunks {
+        let Some(place) = place else { return Ok(None) };
+        let keys = vec![key::standings(tenant, id, place / CHUNK), key::target(tenant, id, place)];
+        let mut rows = self.rows.get(keys).await?.into_iter().map(Option::unwrap_or_default);
+        let (standings, row) = (rows.next().unwrap_or_default(), rows.next().unwrap_or_default());
+        let standing =
+            standings.get((place % CHUNK) as usize).and_then(|byte| Standing(*byte).read());
+        let Some((status, settlement)) = standing else { return Ok(None) };
+        let stream = StreamId::Campaign(id);
+        let details = (!row.is_empty()).then(|| kept::details(&row, stream)).transpose()?;
+        Ok(Some(TargetEntry { place, device, status, settlement, details }))
+    }
+
+    /// Looks for a device through the targets of a campaign whose snapshot is not complete.
+    async fn look_for(
+        &self,
+        tenant: &TenantId,
+        id: CampaignId,
+        device: DeviceId,
+    ) -> Result<Option<u32>, AskError> {
+        for chunk in 0_u32.. {
             let devices = self.rows.get(vec![key::devices(tenant, id, chunk)]).await?;
-            let Some(devices) = devices.into_iter().next().flatten() else { continue };
+            let Some(devices) = devices.into_iter().next().flatten() else { break };
             let mut devices = (chunk * CHUNK..).zip(devices.as_chunks::<16>().0);
             if let Some((place, _)) = devices.find(|(_, found)| *found == device.as_bytes()) {
-                let only =
-                    TargetQuery { after: place.checked_sub(1), limit: 1, ..TargetQuery::default() };
-                let page = self.targets(tenant, id, &only).await?;
-                return Ok(page.and_then(|page| page.targets.into_iter().next()));
+                return Ok(Some(place));
             }
         }
         Ok(None)
@@ -273,15 +297,26 @@ impl Views {
         points: u32,
     ) -> Result<Vec<(Timestamp, TargetCounts)>, AskError> {
         let points = points.clamp(2, 1_000);
-        let all = key::beginning_with(key::minutes(tenant, id));
-        let mut counts = Vec::new();
-        for point in 0..points {
-            let at = from + until.since(from) * point / (points - 1);
-            let range = all.start.clone()..key::successor(key::minute(tenant, id, at));
-            let rows = self.rows.scan(range, Direction::Backwards, 1).await?;
-            let Some((_, row)) = rows.first() else { continue };
+        let whole = until.since(from);
+        let start = key::minutes(tenant, id);
+        // Where points are near each other, those of many are read at once.
+        let at_once = if whole / points <= NEAR { MINUTES_AT_ONCE } else { 1 };
+        let (mut counts, mut at_hand, mut is_more) = (Vec::new(), VecDeque::new(), true);
+        for point in (0..points).rev() {
+            let at = from + whole * point / (points - 1);
+            let key = key::minute(tenant, id, at);
+            while at_hand.front().is_some_and(|(minute, _): &Row| *minute > key) {
+                at_hand.pop_front();
+            }
+            if at_hand.is_empty() && is_more {
+                let range = start.clone()..key::successor(key);
+                at_hand = self.rows.scan(range, Direction::Backwards, at_once).await?.into();
+                is_more = at_hand.len() == at_once;
+            }
+            let Some((_, row)) = at_hand.front() else { break };
             counts.push((at, read(row)?));
         }
+        counts.reverse();
         Ok(counts)
     }
 }

@@ -5,6 +5,7 @@
 //! its values, and operations that have ended.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
 
 use hedgerow_core::event::CampaignEvent;
 use hedgerow_core::{
@@ -13,6 +14,7 @@ use hedgerow_core::{
 
 use super::kept;
 use super::key::{self, ListedBy};
+use super::place;
 use super::row::{
     CampaignEntry, Failure, OperationEnd, OperationEntry, OperationPlace, TargetDetails,
 };
@@ -21,6 +23,9 @@ use super::store::RowKey;
 
 /// Changes of rows, by key.
 pub(super) type Changes = BTreeMap<RowKey, Option<Vec<u8>>>;
+
+/// Changes of rows, each of another key, in no order: there can be hundreds of thousands.
+pub(super) type Changed = Vec<(RowKey, Option<Vec<u8>>)>;
 
 /// So long is what one row of counts over time stands for.
 const MINUTE: i64 = 60_000;
@@ -43,11 +48,32 @@ impl Touched {
     }
 }
 
+/// Places are numbers that nobody chooses: a mix of their bits is enough.
+#[derive(Default)]
+struct PlaceHasher(u64);
+
+impl Hasher for PlaceHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u32(u32::from(*byte));
+        }
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        let mixed = (self.0 ^ u64::from(number)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = mixed ^ (mixed >> 32);
+    }
+}
+
 /// A campaign that is being followed.
 pub(super) struct FollowedCampaign {
     campaign: Campaign,
     /// Targets that may change again, by their places.
-    touched: HashMap<u32, Box<Touched>>,
+    touched: HashMap<u32, Box<Touched>, BuildHasherDefault<PlaceHasher>>,
     /// The places of those that have changed.
     changed: Vec<u32>,
     /// Whether every target that is not in `touched` and not final has no row.
@@ -55,6 +81,8 @@ pub(super) struct FollowedCampaign {
     sums: Vec<Sums>,
     changed_chunks: BTreeSet<u32>,
     new_devices_from: u32,
+    /// Whether it is written which target a device is.
+    has_places: bool,
     minutes: BTreeMap<i64, TargetCounts>,
     /// Where it is listed.
     listed: BTreeSet<RowKey>,
@@ -74,6 +102,7 @@ impl FollowedCampaign {
     pub(super) fn loaded(campaign: Campaign) -> Self {
         let mut followed = Self::with(campaign, false);
         followed.new_devices_from = u32::try_from(followed.campaign.devices().len()).unwrap_or(0);
+        followed.has_places = followed.campaign.started_at().is_some();
         let chunks = followed.new_devices_from.div_ceil(CHUNK);
         followed.sums =
             (0..chunks).map(|chunk| standing::of_chunk(&followed.campaign, chunk).1).collect();
@@ -83,12 +112,13 @@ impl FollowedCampaign {
     fn with(campaign: Campaign, knows_all: bool) -> Self {
         Self {
             campaign,
-            touched: HashMap::new(),
+            touched: HashMap::default(),
             changed: Vec::new(),
             knows_all,
             sums: Vec::new(),
             changed_chunks: BTreeSet::new(),
             new_devices_from: 0,
+            has_places: false,
             minutes: BTreeMap::new(),
             listed: BTreeSet::new(),
             is_changed: false,
@@ -176,8 +206,8 @@ impl FollowedCampaign {
     }
 
     fn touch(&mut self, place: u32, event: &CampaignEvent, at: Timestamp) {
-        let device = self.campaign.devices()[place as usize];
-        let Some(target) = self.campaign.target(device) else { return };
+        let Some(target) = self.campaign.target_at(place) else { return };
+        let device = target.device;
         self.changed_chunks.insert(place / CHUNK);
         let touched = self
             .touched
@@ -253,35 +283,34 @@ impl FollowedCampaign {
     }
 
     /// Puts what has changed into rows.
-    pub(super) fn flush(&mut self, changes: &mut Changes) {
+    pub(super) fn flush(&mut self, rows: &mut Changed) {
         if !std::mem::take(&mut self.is_changed) {
             return;
         }
         let (tenant, id) = (self.campaign.tenant().clone(), self.campaign.id());
-        self.flush_devices(changes);
+        self.flush_devices(rows);
         for chunk in std::mem::take(&mut self.changed_chunks) {
             let (standings, sums) = standing::of_chunk(&self.campaign, chunk);
-            changes.insert(key::standings(&tenant, id, chunk), Some(standings));
+            rows.push((key::standings(&tenant, id, chunk), Some(standings)));
             let place = chunk as usize;
             if place >= self.sums.len() {
                 self.sums.resize(place + 1, Sums::new());
             }
             self.sums[place] = sums;
         }
-        changes.insert(key::sums(&tenant, id), Some(json(&self.sums)));
+        rows.push((key::sums(&tenant, id), Some(json(&self.sums))));
         let mut places = std::mem::take(&mut self.changed);
         // As the keys of their rows lie.
         places.sort_unstable();
         for place in &places {
             let Some(touched) = self.touched.get_mut(place) else { continue };
             touched.is_changed = false;
-            changes.insert(key::target(&tenant, id, *place), Some(kept::row(&touched.details)));
-            if !touched.begun.is_empty() {
-                let found = json(&OperationPlace::Target(id, *place));
-                let begun = touched.begun.drain(..);
-                changes.extend(begun.map(|key| (key, Some(found.clone()))));
+            rows.push((key::target(&tenant, id, *place), Some(kept::row(&touched.details))));
+            let gone = std::mem::take(&mut touched.gone);
+            for key in touched.begun.drain(..).filter(|key| !gone.contains(key)) {
+                rows.push((key, Some(json(&OperationPlace::Target(id, *place)))));
             }
-            changes.extend(touched.gone.drain(..).map(|key| (key, None)));
+            rows.extend(gone.into_iter().map(|key| (key, None)));
             // What may still change is kept; a final target is read again if it ever does.
             let standing = self.campaign.standing_at(*place);
             if standing.is_none_or(|(status, _)| status.is_final()) {
@@ -296,21 +325,25 @@ impl FollowedCampaign {
         }
         for (minute, counts) in std::mem::take(&mut self.minutes) {
             let at = Timestamp::from_millis(minute);
-            changes.insert(key::minute(&tenant, id, at), Some(json(&counts)));
+            rows.push((key::minute(&tenant, id, at), Some(json(&counts))));
         }
         let entry = CampaignEntry::of(campaign, failures(&self.sums));
         let listed = lists(&tenant, &entry);
         for gone in self.listed.difference(&listed) {
-            changes.insert(gone.clone(), None);
+            rows.push((gone.clone(), None));
         }
         for new in listed.difference(&self.listed) {
-            changes.insert(new.clone(), Some(Vec::new()));
+            rows.push((new.clone(), Some(Vec::new())));
         }
-        changes.insert(key::campaign(&tenant, id), Some(json(&entry)));
+        rows.push((key::campaign(&tenant, id), Some(json(&entry))));
         self.listed = listed;
     }
 
-    fn flush_devices(&mut self, changes: &mut Changes) {
+    fn flush_devices(&mut self, rows: &mut Changed) {
+        if !self.has_places && self.campaign.started_at().is_some() {
+            self.has_places = true;
+            rows.extend(place::rows(&self.campaign).map(|(key, row)| (key, Some(row))));
+        }
         let devices = self.campaign.devices();
         let length = u32::try_from(devices.len()).unwrap_or(u32::MAX);
         if self.new_devices_from == length {
@@ -321,7 +354,7 @@ impl FollowedCampaign {
             let until = devices.len().min(from + CHUNK as usize);
             let bytes = devices[from..until].iter().flat_map(|device| *device.as_bytes()).collect();
             let key = key::devices(self.campaign.tenant(), self.campaign.id(), chunk);
-            changes.insert(key, Some(bytes));
+            rows.push((key, Some(bytes)));
         }
         self.new_devices_from = length;
     }

@@ -1,20 +1,26 @@
 //! Following the log: events in, rows out, as far as the log goes and from where the rows are.
+//!
+//! While rows are written, the events behind them are read and folded: a store that works on threads
+//! of its own reads, writes, and leaves the folding to this one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::ready;
-use hedgerow_core::{StoredEvent, StreamId, TenantId};
+use hedgerow_core::{StoredEvent, StreamId};
 
-use super::fold::{Changes, json};
+use super::fold::{Changed, Changes, json};
+use super::hand::{AtHand, Name};
 use super::key;
 use super::removal;
 use super::row::CampaignEntry;
 use super::store::{Direction, Reached, Step, StepError, ViewError, ViewStore};
-use super::stream::{Halt, Sources, Stream, read};
+use super::stream::{Halt, Sources, Stream, Writing, read};
 use crate::LoadError;
 use crate::ports::{BoxFuture, Clock};
 use crate::store::checksum::goes_on;
@@ -23,7 +29,7 @@ use crate::store::{EventStore, StoreError};
 use crate::time::growing_pause;
 
 /// The form of keys and rows. Another one makes all rows anew.
-pub(super) const FORMAT: u32 = 2;
+pub(super) const FORMAT: u32 = 3;
 
 /// Events read at once: one of a snapshot can be a quarter of a megabyte.
 const PAGE: usize = 1_000;
@@ -38,9 +44,6 @@ pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// How many streams that could not be read to their ends are tried again.
 const RETRIED: usize = 1_000;
 
-/// How many streams that have ended are kept at hand, for late reports.
-const ENDED_KEPT: usize = 16;
-
 /// What keeps rows from being made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -52,9 +55,6 @@ pub enum FollowError {
     #[error(transparent)]
     Rows(#[from] ViewError),
 }
-
-/// A stream is named by its tenant and its id.
-type Name = (TenantId, StreamId);
 
 /// Makes rows of the events of a log, step by step.
 ///
@@ -76,11 +76,13 @@ pub struct Follower {
     reached: Option<Reached>,
     /// Whether that was looked at.
     has_looked: bool,
-    /// The streams at hand, each with the step that changed it last.
-    streams: BTreeMap<Name, (Stream, u64)>,
+    /// What is being written, and how far the rows are with it.
+    writing: Option<(Reached, Writing)>,
+    streams: AtHand,
     /// Those whose logs cannot be read to their ends: what their rows show is from before (D21).
     unreadable: BTreeSet<Name>,
-    steps: u64,
+    /// Events read at once, and events of a step.
+    sizes: (usize, usize),
     /// Whether the last step came to where the log ended then.
     is_at_end: bool,
     /// Whether a step has begun and not ended.
@@ -103,9 +105,10 @@ impl Follower {
             views,
             reached: None,
             has_looked: false,
-            streams: BTreeMap::new(),
+            writing: None,
+            streams: AtHand::default(),
             unreadable: BTreeSet::new(),
-            steps: 0,
+            sizes: (PAGE, STEP),
             is_at_end: false,
             is_stepping: false,
         }
@@ -122,8 +125,10 @@ impl Follower {
         self.is_at_end
     }
 
-    /// Goes on by one step, and says by how many events: none are left once that is 0. Rows of
-    /// another form or of another log are thrown away and made anew.
+    /// Goes on by one step, and says by how many events: none are left once that is 0. Of a step that
+    /// does not come to the end of the log the rows may still be being written when it returns;
+    /// [`Follower::position`] says how far they are. Rows of another form or of another log are thrown
+    /// away and made anew.
     ///
     /// # Errors
     /// [`FollowError`]. Call again later: it goes on where the rows are.
@@ -193,12 +198,13 @@ impl Follower {
 
     fn forget(&mut self) {
         self.has_looked = false;
+        self.writing = None;
         self.streams.clear();
         self.unreadable.clear();
     }
 
     async fn try_step(&mut self) -> Result<usize, Stopped> {
-        self.steps += 1;
+        self.streams.begin_step();
         self.is_at_end = false;
         // Rows that are removed; what is written of the same key is newer.
         let (mut changes, mut gone) = (Changes::new(), Changes::new());
@@ -207,19 +213,21 @@ impl Follower {
             self.retry(&mut changes).await?;
             self.has_looked = true;
         }
-        let from = self.reached;
-        let mut position = from.map_or(0, |reached| reached.position);
+        let from = self.writing.as_ref().map(|(to, _)| *to).or(self.reached);
+        let mut position = from.map_or(0, |from| from.position);
         let (mut events, mut last) = (0, from.filter(|_| !changes.is_empty()));
         let mut is_at_end = false;
-        let log = Arc::clone(&self.log);
-        let mut next = Some(log.read_all(position, PAGE));
+        let (log, (at_once, most)) = (Arc::clone(&self.log), self.sizes);
+        let mut next = Some(log.read_all(position, at_once));
         while let Some(page) = next.take() {
             let page = page.await?;
             if let Some(end) = page.last()
-                && page.len() == PAGE
-                && events + page.len() < STEP
+                && page.len() == at_once
+                && events + page.len() < most
             {
-                next = Some(begun(log.read_all(end.position, PAGE)));
+                next = Some(begun(log.read_all(end.position, at_once)));
+                // A step is long: whoever shares a thread with it has its turn.
+                yielded().await;
             }
             for stored in &page {
                 goes_on(position, stored)?;
@@ -228,21 +236,37 @@ impl Follower {
             }
             events += page.len();
             last = page.last().map(|stored| Reached::event(FORMAT, stored)).or(last);
-            is_at_end = page.len() < PAGE;
+            is_at_end = page.len() < at_once;
         }
-        let Some(to) = last else {
-            self.is_at_end = is_at_end;
-            return Ok(0);
-        };
-        for (stream, _) in self.streams.values_mut() {
-            stream.flush(&mut changes);
+        if let Some(to) = last {
+            let rows = merged(self.streams.flush(), changes, gone);
+            self.settle().await?;
+            self.write(Step { from, to, rows });
         }
-        gone.append(&mut changes);
-        let rows = gone.into_iter().collect();
-        self.views.write(Step { from, to, rows }).await?;
-        (self.reached, self.is_at_end) = (Some(to), is_at_end);
-        self.let_go();
+        if is_at_end || last.is_none() {
+            self.settle().await?;
+        }
+        self.is_at_end = is_at_end;
         Ok(events)
+    }
+
+    /// Begins to write a step, when the one before is written.
+    fn write(&mut self, step: Step) {
+        let (to, views) = (step.to, Arc::clone(&self.views));
+        let writing = async move { views.write(step).await }.boxed().shared();
+        // From now on it is under way; whoever waits for it learns what became of it.
+        let _: Option<Result<(), StepError>> = writing.clone().now_or_never();
+        self.writing = Some((to, writing));
+    }
+
+    /// Waits for what is being written.
+    async fn settle(&mut self) -> Result<(), Stopped> {
+        if let Some((to, writing)) = &self.writing {
+            writing.clone().await?;
+            self.reached = Some(*to);
+            self.writing = None;
+        }
+        Ok(())
     }
 
     /// How far the rows are; throws away those that cannot be gone on with.
@@ -275,13 +299,13 @@ impl Follower {
     /// another one could not, and what was damaged may have been restored.
     async fn retry(&mut self, changes: &mut Changes) -> Result<(), FollowError> {
         let rows = self.views.scan(key::all_unreadable(), Direction::Forwards, RETRIED).await?;
-        let sources = Sources { log: &*self.log, views: &*self.views };
+        let sources = Sources { log: &*self.log, views: &*self.views, writing: None };
         for (key, row) in rows {
             let name: Name = read(&row)?;
             match Stream::again(&sources, &name, self.position()).await {
                 Ok(stream) => {
                     changes.insert(key, None);
-                    self.streams.insert(name, (stream, self.steps));
+                    self.streams.insert(name, stream);
                 }
                 Err(Halt::Stream(error)) => {
                     tracing::warn!(stream = %name.1, %error, "a stream can still not be followed");
@@ -301,10 +325,11 @@ impl Follower {
         changes: &mut Changes,
         gone: &mut Changes,
     ) -> Result<(), Stopped> {
-        let name = (stored.tenant.clone(), stored.stream);
-        self.streams.remove(&name);
-        self.unreadable.remove(&name);
-        let of = (&name.0, name.1);
+        let of = (&stored.tenant, stored.stream);
+        self.streams.remove(of.0, of.1);
+        self.unreadable.remove(&(of.0.clone(), of.1));
+        // It reads rows, and writes where they end.
+        self.settle().await?;
         removal::remove(&*self.views, self.reached, of, note, changes, gone).await
     }
 
@@ -323,19 +348,17 @@ impl Follower {
         if let Ok(Some(note)) = &note {
             return self.noted(stored, note, changes, gone).await;
         }
-        let name = (stored.tenant.clone(), stored.stream);
-        if self.unreadable.contains(&name) {
+        let (tenant, id) = (&stored.tenant, stored.stream);
+        if !self.unreadable.is_empty() && self.unreadable.contains(&(tenant.clone(), id)) {
             return Ok(());
         }
-        let sources = Sources { log: &*self.log, views: &*self.views };
-        let followed = match self.streams.get_mut(&name) {
+        let writing = self.writing.as_ref().map(|(_, writing)| writing);
+        let sources = Sources { log: &*self.log, views: &*self.views, writing };
+        let followed = match self.streams.change(tenant, id) {
             _ if note.is_err() => note.map(|_| ()).map_err(Halt::from),
-            Some((stream, step)) => {
-                *step = self.steps;
-                stream.apply(&sources, stored).await
-            }
+            Some(stream) => stream.apply(&sources, stored).await,
             None => Stream::up_to(&sources, stored).await.map(|stream| {
-                self.streams.insert(name.clone(), (stream, self.steps));
+                self.streams.insert((tenant.clone(), id), stream);
             }),
         };
         let error = match followed {
@@ -344,56 +367,69 @@ impl Follower {
             Err(Halt::Stream(error)) => error,
         };
         // Its events were removed since this one was read: the note is still to come.
-        if self.log.removed(&name.0, name.1).await?.is_some() {
-            self.streams.remove(&name);
+        if self.log.removed(tenant, id).await?.is_some() {
+            self.streams.remove(tenant, id);
             return Ok(());
         }
-        tracing::error!(stream = %name.1, tenant = %name.0, %error, "a stream cannot be followed any further");
-        if let Some((mut stream, _)) = self.streams.remove(&name)
+        tracing::error!(stream = %id, %tenant, %error, "a stream cannot be followed any further");
+        if let Some(mut stream) = self.streams.remove(tenant, id)
             && stream.rewind(&sources, stored.version.saturating_sub(1)).await?
         {
-            stream.flush(changes);
+            let mut rows = Changed::new();
+            stream.flush(&mut rows);
+            changes.extend(rows);
         }
-        self.mark(stored, &error, changes).await?;
-        changes.insert(key::unreadable(&name.0, name.1), Some(json(&name)));
+        let name = (tenant.clone(), id);
+        mark(&sources, stored, &error, changes).await?;
+        changes.insert(key::unreadable(tenant, id), Some(json(&name)));
         self.unreadable.insert(name);
         Ok(())
     }
+}
 
-    /// Says in a campaign's row that it is from before something that cannot be read.
-    async fn mark(
-        &self,
-        stored: &StoredEvent,
-        error: &LoadError,
-        changes: &mut Changes,
-    ) -> Result<(), ViewError> {
-        let StreamId::Campaign(id) = stored.stream else { return Ok(()) };
-        let key = key::campaign(&stored.tenant, id);
-        let row = match changes.get(&key) {
-            Some(row) => row.clone(),
-            None => self.views.get(vec![key.clone()]).await?.pop().flatten(),
-        };
-        // Of one whose first event cannot be read there is nothing to show.
-        if let Some(mut entry) = row.and_then(|row| read::<CampaignEntry>(&row).ok()) {
-            entry.unreadable = Some(error.to_string());
-            changes.insert(key, Some(json(&entry)));
-        }
-        Ok(())
+/// Says in a campaign's row that it is from before something that cannot be read.
+async fn mark(
+    sources: &Sources<'_>,
+    stored: &StoredEvent,
+    error: &LoadError,
+    changes: &mut Changes,
+) -> Result<(), ViewError> {
+    let StreamId::Campaign(id) = stored.stream else { return Ok(()) };
+    let key = key::campaign(&stored.tenant, id);
+    let row = match changes.get(&key) {
+        Some(row) => row.clone(),
+        None => sources.get(vec![key.clone()]).await?.pop().flatten(),
+    };
+    // Of one whose first event cannot be read there is nothing to show.
+    if let Some(mut entry) = row.and_then(|row| read::<CampaignEntry>(&row).ok()) {
+        entry.unreadable = Some(error.to_string());
+        changes.insert(key, Some(json(&entry)));
     }
+    Ok(())
+}
 
-    /// Lets go of streams that have ended, but for those that changed last.
-    fn let_go(&mut self) {
-        let mut ended: Vec<(u64, Name)> = self
-            .streams
-            .iter()
-            .filter(|(_, (stream, _))| stream.has_ended())
-            .map(|(name, (_, step))| (*step, name.clone()))
-            .collect();
-        ended.sort_unstable();
-        for (_, name) in ended.iter().rev().skip(ENDED_KEPT) {
-            self.streams.remove(name);
-        }
+/// The rows of a step: what is removed first, and what has changed last.
+fn merged(newest: Changed, changes: Changes, gone: Changes) -> Changed {
+    if changes.is_empty() && gone.is_empty() {
+        return newest;
     }
+    let mut rows = gone;
+    rows.extend(changes);
+    rows.extend(newest);
+    rows.into_iter().collect()
+}
+
+/// Lets others that share the thread have their turn.
+async fn yielded() {
+    let mut has_yielded = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut has_yielded, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// A read that is under way from now on, so that a store that works on a thread of its own reads

@@ -29,7 +29,7 @@ macro_rules! golden {
     };
 }
 
-fn tenant() -> TenantId {
+pub(super) fn tenant() -> TenantId {
     "garden".parse().unwrap()
 }
 
@@ -41,7 +41,7 @@ fn operation(number: u8) -> OperationId {
     OperationId::from_uuid(Uuid::from_bytes([number; 16]))
 }
 
-fn at(seconds: i64) -> Timestamp {
+pub(super) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_millis(1_767_225_600_000 + seconds * 1_000)
 }
 
@@ -91,10 +91,24 @@ fn recorded(event_type: &str, schema_version: u16, second: i64, data: Vec<u8>) -
     }
 }
 
-fn campaign(store: &MemoryStore, number: u8, events: &[CampaignEvent]) {
+pub(super) fn created() -> CampaignEvent {
+    CampaignCreated { definition: definition().into(), scheduled_at: None }.into()
+}
+
+pub(super) fn campaign(store: &MemoryStore, number: u8, events: &[CampaignEvent]) {
+    campaign_over(store, number, 1, events);
+}
+
+/// A campaign with an event every so many seconds.
+pub(super) fn campaign_over(
+    store: &MemoryStore,
+    number: u8,
+    seconds: i64,
+    events: &[CampaignEvent],
+) {
     let stream = StreamId::Campaign(CampaignId::from_uuid(Uuid::from_bytes([number; 16])));
-    let new = |(second, event): (i64, &CampaignEvent)| {
-        recorded(event.event_type(), event.schema_version(), second, event.to_json())
+    let new = |(number, event): (i64, &CampaignEvent)| {
+        recorded(event.event_type(), event.schema_version(), number * seconds, event.to_json())
     };
     append(store, stream, 0, (0..).zip(events).map(new).collect());
 }
@@ -159,14 +173,10 @@ fn eventful() -> Vec<CampaignEvent> {
     ]
 }
 
-fn eventful_log() -> MemoryStore {
+pub(super) fn eventful_log() -> MemoryStore {
     let store = MemoryStore::new();
     campaign(&store, 0xC1, &eventful());
-    campaign(
-        &store,
-        0xC2,
-        &[CampaignCreated { definition: definition().into(), scheduled_at: None }.into()],
-    );
+    campaign(&store, 0xC2, &[created()]);
     let definition = ManualUpdateDefinition {
         request_id: RequestId::new("ticket-4711").unwrap(),
         device: device(4),
@@ -211,7 +221,7 @@ fn the_keys_and_rows_of_a_log_are_in_the_agreed_form() {
     let all = Vec::new()..vec![u8::MAX];
     let all = rows.scan(all, Direction::Forwards, usize::MAX).now_or_never().unwrap().unwrap();
     let kinds: std::collections::BTreeSet<u8> = all.iter().map(|(key, _)| key[0]).collect();
-    assert_eq!(kinds, (1..=9).collect(), "there is a row of each kind");
+    assert_eq!(kinds, (1..=10).collect(), "there is a row of each kind");
     let line = |(key, row): &Row| format!("{}\n    {}\n", readable(key), readable(row));
     golden!("rows", all.iter().map(line).collect::<String>());
 }

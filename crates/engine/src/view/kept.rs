@@ -4,6 +4,8 @@
 //! It is Postcard, in which any bytes can mean something, so a sum of them stands before it. A type
 //! of the core that Postcard cannot hold, as it leaves out what is empty, is a text of JSON in it.
 
+use std::borrow::Cow;
+
 use hedgerow_core::event::Confirmation;
 use hedgerow_core::{DeviceId, Operation, OperationId, Phase, ReportStatus, StreamId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -12,24 +14,30 @@ use super::row::{OperationEnd, OperationEntry, TargetDetails};
 use super::store::ViewError;
 
 #[derive(Serialize, Deserialize)]
-struct Kept {
+struct Kept<'a> {
     changed_at: Timestamp,
     retry_count: u16,
-    operation: Option<Operation>,
+    operation: Option<Cow<'a, Operation>>,
     not_before: Option<Timestamp>,
-    from_version: Option<String>,
+    #[serde(borrow)]
+    from_version: Option<Cow<'a, str>>,
     failure: Option<String>,
-    trouble: Option<String>,
-    contradiction: Option<String>,
-    operations: Vec<KeptOperation>,
+    #[serde(borrow)]
+    trouble: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    contradiction: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    operations: Vec<KeptOperation<'a>>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct KeptOperation {
+struct KeptOperation<'a> {
     operation: OperationId,
     device: DeviceId,
-    version: Option<String>,
-    from_version: Option<String>,
+    #[serde(borrow)]
+    version: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    from_version: Option<Cow<'a, str>>,
     began_at: Timestamp,
     phase: Phase,
     progress: u8,
@@ -74,29 +82,16 @@ fn sum(bytes: &[u8]) -> [u8; 4] {
 
 /// The row of a target.
 pub(super) fn row(details: &TargetDetails) -> Vec<u8> {
-    let operation = |entry: &OperationEntry| KeptOperation {
-        operation: entry.operation,
-        device: entry.device,
-        version: entry.version.clone(),
-        from_version: entry.from_version.clone(),
-        began_at: entry.began_at,
-        phase: entry.phase,
-        progress: entry.progress,
-        resends: entry.resends,
-        reported_at: entry.reported_at,
-        ended: entry.ended.as_ref().map(|(at, end)| (*at, kept_end(end))),
-        late_report: entry.late_report,
-    };
     let kept = Kept {
         changed_at: details.changed_at,
         retry_count: details.retry_count,
-        operation: details.operation.clone(),
+        operation: details.operation.as_ref().map(Cow::Borrowed),
         not_before: details.not_before,
-        from_version: details.from_version.clone(),
+        from_version: borrowed(details.from_version.as_ref()),
         failure: details.failure.as_ref().map(text),
-        trouble: details.trouble.clone(),
-        contradiction: details.contradiction.clone(),
-        operations: details.operations.iter().map(operation).collect(),
+        trouble: borrowed(details.trouble.as_ref()),
+        contradiction: borrowed(details.contradiction.as_ref()),
+        operations: details.operations.iter().map(kept_operation).collect(),
     };
     let mut row = Vec::with_capacity(192);
     row.extend_from_slice(&[0; 4]);
@@ -106,6 +101,30 @@ pub(super) fn row(details: &TargetDetails) -> Vec<u8> {
         *first = sum(rest);
     }
     row
+}
+
+fn borrowed(text: Option<&String>) -> Option<Cow<'_, str>> {
+    text.map(|text| Cow::Borrowed(text.as_str()))
+}
+
+fn owned(text: Option<Cow<'_, str>>) -> Option<String> {
+    text.map(Cow::into_owned)
+}
+
+fn kept_operation(entry: &OperationEntry) -> KeptOperation<'_> {
+    KeptOperation {
+        operation: entry.operation,
+        device: entry.device,
+        version: borrowed(entry.version.as_ref()),
+        from_version: borrowed(entry.from_version.as_ref()),
+        began_at: entry.began_at,
+        phase: entry.phase,
+        progress: entry.progress,
+        resends: entry.resends,
+        reported_at: entry.reported_at,
+        ended: entry.ended.as_ref().map(|(at, end)| (*at, kept_end(end))),
+        late_report: entry.late_report,
+    }
 }
 
 fn kept_end(end: &OperationEnd) -> KeptEnd {
@@ -124,7 +143,7 @@ pub(super) fn details(row: &[u8], stream: StreamId) -> Result<TargetDetails, Vie
         return Err(damaged("its bytes do not fit their sum"));
     }
     let kept: Kept = postcard::from_bytes(rest).map_err(|error| damaged(&error))?;
-    let operation = |kept: KeptOperation| {
+    let operation = |kept: KeptOperation<'_>| {
         let ended = match kept.ended {
             Some((at, end)) => Some((at, end_of(end)?)),
             None => None,
@@ -133,8 +152,8 @@ pub(super) fn details(row: &[u8], stream: StreamId) -> Result<TargetDetails, Vie
             operation: kept.operation,
             stream,
             device: kept.device,
-            version: kept.version,
-            from_version: kept.from_version,
+            version: owned(kept.version),
+            from_version: owned(kept.from_version),
             began_at: kept.began_at,
             phase: kept.phase,
             progress: kept.progress,
@@ -147,12 +166,12 @@ pub(super) fn details(row: &[u8], stream: StreamId) -> Result<TargetDetails, Vie
     Ok(TargetDetails {
         changed_at: kept.changed_at,
         retry_count: kept.retry_count,
-        operation: kept.operation,
+        operation: kept.operation.map(Cow::into_owned),
         not_before: kept.not_before,
-        from_version: kept.from_version,
+        from_version: owned(kept.from_version),
         failure: kept.failure.as_deref().map(value).transpose()?,
-        trouble: kept.trouble,
-        contradiction: kept.contradiction,
+        trouble: owned(kept.trouble),
+        contradiction: owned(kept.contradiction),
         operations: kept.operations.into_iter().map(operation).collect::<Result<_, _>>()?,
     })
 }

@@ -30,6 +30,8 @@ pub(super) enum Kind {
     Minute = 8,
     /// A stream whose log could not be read to its end.
     Unreadable = 9,
+    /// Where devices are among the targets of a campaign, in the order of the devices.
+    Place = 10,
 }
 
 /// What a campaign is listed by.
@@ -143,6 +145,13 @@ pub(super) fn sums(tenant: &TenantId, id: CampaignId) -> RowKey {
 pub(super) fn target(tenant: &TenantId, id: CampaignId, place: u32) -> RowKey {
     let mut key = of_campaign(Kind::Target, tenant, id);
     key.extend_from_slice(&place.to_be_bytes());
+    key
+}
+
+/// The places of a campaign's targets from that device on.
+pub(super) fn place(tenant: &TenantId, id: CampaignId, device: DeviceId) -> RowKey {
+    let mut key = of_campaign(Kind::Place, tenant, id);
+    key.extend_from_slice(device.as_bytes());
     key
 }
 

@@ -12,9 +12,11 @@
 //! | `key` | how rows are named, and so in which order they lie |
 //! | `row`, `kept` | what people are shown; what a row holds of a target |
 //! | `standing` | how a million targets stand, in a few rows |
+//! | `place` | which target a device is |
 //! | `fold`, `update` | what changes in the rows of one campaign, of one manual update, event by event |
 //! | `stream` | one stream, taken up where its rows are |
 //! | `removal` | the rows of a stream that was removed |
+//! | `hand` | the streams that are at hand |
 //! | `follow` | the log, followed step by step |
 //! | `question`, `ask` | the questions, and the answers |
 
@@ -24,10 +26,14 @@ mod fold;
 mod follow;
 #[cfg(test)]
 mod golden;
+mod hand;
 mod kept;
 mod key;
 mod layer;
+#[cfg(test)]
+mod looks;
 mod memory;
+mod place;
 mod question;
 mod removal;
 mod row;

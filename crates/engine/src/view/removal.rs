@@ -20,8 +20,15 @@ const PAGE: usize = 1_000;
 const MOST: usize = 20_000;
 
 /// The kinds of rows that are found by their campaign; first the one by which people find it.
-const OF_CAMPAIGN: [Kind; 6] =
-    [Kind::Campaign, Kind::Sums, Kind::Devices, Kind::Standings, Kind::Target, Kind::Minute];
+const OF_CAMPAIGN: [Kind; 7] = [
+    Kind::Campaign,
+    Kind::Sums,
+    Kind::Devices,
+    Kind::Place,
+    Kind::Standings,
+    Kind::Target,
+    Kind::Minute,
+];
 
 /// Takes the rows of a stream away that are made as far as `reached`, and what is about to be written
 /// of it, which is in `changes`. What is few is left in `gone`.

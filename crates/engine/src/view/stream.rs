@@ -4,16 +4,19 @@
 //! Rows are believed if they are those of the event before. If they are not, as an older version
 //! could not read an event, or as they are damaged, the rows of this stream are made anew.
 
+use futures::future::Shared;
 use hedgerow_core::event::{CampaignEvent, EventError, ManualUpdateEvent};
 use hedgerow_core::{Campaign, CampaignId, ManualUpdate, StoredEvent, StreamId, TenantId};
 
-use super::fold::{Changes, FollowedCampaign};
+pub(super) use super::fold::Changed;
+use super::fold::FollowedCampaign;
 use super::follow::FollowError;
 use super::kept;
 use super::key;
 use super::row::{CampaignEntry, TargetDetails};
-use super::store::{ViewError, ViewStore};
+use super::store::{RowKey, StepError, ViewError, ViewStore};
 use super::update::FollowedUpdate;
+use crate::ports::BoxFuture;
 use crate::store::checksum::Chain;
 use crate::store::{EventStore, StoreError};
 use crate::{LoadError, campaign_at};
@@ -25,6 +28,21 @@ const PAGE: usize = 1_000;
 pub(super) struct Sources<'a> {
     pub(super) log: &'a dyn EventStore,
     pub(super) views: &'a dyn ViewStore,
+    /// What is being written into the rows.
+    pub(super) writing: Option<&'a Writing>,
+}
+
+/// A write that is under way, for whoever needs what is written.
+pub(super) type Writing = Shared<BoxFuture<'static, Result<(), StepError>>>;
+
+impl Sources<'_> {
+    /// What rows hold, behind what is being written. If that fails, whoever began it is told.
+    pub(super) async fn get(&self, keys: Vec<RowKey>) -> Result<Vec<Option<Vec<u8>>>, ViewError> {
+        if let Some(writing) = self.writing {
+            let _: Result<(), StepError> = writing.clone().await;
+        }
+        self.views.get(keys).await
+    }
 }
 
 /// What cannot be gone on with.
@@ -106,7 +124,7 @@ impl Stream {
     pub(super) async fn up_to(sources: &Sources<'_>, stored: &StoredEvent) -> Result<Self, Halt> {
         let (tenant, before) = (&stored.tenant, stored.version.saturating_sub(1));
         let entry = match stored.stream {
-            StreamId::Campaign(id) if before > 0 => entry(sources.views, tenant, id).await?,
+            StreamId::Campaign(id) if before > 0 => entry(sources, tenant, id).await?,
             // That of a manual update is read as soon as its row.
             _ => None,
         };
@@ -130,9 +148,9 @@ impl Stream {
         position: u64,
     ) -> Result<Self, Halt> {
         let is_made = |stored: &StoredEvent| stored.position <= position;
-        let mut again = Self::from_first(sources, tenant, *id, is_made).await?;
+        let mut again = Self::from_first(sources, tenant, *id, position, is_made).await?;
         if let (Some(Folded::Campaign(campaign)), StreamId::Campaign(id)) = (&mut again.folded, *id)
-            && let Some(entry) = entry(sources.views, tenant, id).await?
+            && let Some(entry) = entry(sources, tenant, id).await?
         {
             campaign.was_listed_as(&entry);
         }
@@ -147,7 +165,7 @@ impl Stream {
         version: u64,
     ) -> Result<Self, Halt> {
         let is_before = |stored: &StoredEvent| stored.version <= version;
-        let anew = Self::from_first(sources, tenant, stream, is_before).await?;
+        let anew = Self::from_first(sources, tenant, stream, version, is_before).await?;
         let reached = anew.chain.version();
         if reached < version {
             let (expected, found) = (reached + 1, version + 1);
@@ -156,14 +174,19 @@ impl Stream {
         Ok(anew)
     }
 
-    /// Follows a stream from its first event, as long as events are wanted.
+    /// Follows a stream from its first event, as long as events are wanted, of which none is if
+    /// `until` is 0.
     async fn from_first(
         sources: &Sources<'_>,
         tenant: &TenantId,
         id: StreamId,
+        until: u64,
         is_wanted: impl Fn(&StoredEvent) -> bool,
     ) -> Result<Self, Halt> {
         let mut stream = Self { chain: Chain::default(), folded: None };
+        if until == 0 {
+            return Ok(stream);
+        }
         loop {
             let page = sources.log.read_stream(tenant, id, stream.chain.version(), PAGE).await?;
             for stored in page.iter().take_while(|stored| is_wanted(stored)) {
@@ -189,7 +212,7 @@ impl Stream {
             (&mut self.folded, &event)
         {
             let wanted = campaign.wants(place, event);
-            match details(sources.views, campaign.campaign(), &wanted).await {
+            match details(sources, campaign.campaign(), &wanted).await {
                 Ok(details) => {
                     for (place, details) in wanted.into_iter().zip(details) {
                         campaign.know(place, details);
@@ -278,10 +301,10 @@ impl Stream {
     }
 
     /// Puts what has changed into rows.
-    pub(super) fn flush(&mut self, changes: &mut Changes) {
+    pub(super) fn flush(&mut self, rows: &mut Changed) {
         match &mut self.folded {
-            Some(Folded::Campaign(campaign)) => campaign.flush(changes),
-            Some(Folded::Update(update)) => update.flush(changes),
+            Some(Folded::Campaign(campaign)) => campaign.flush(rows),
+            Some(Folded::Update(update)) => update.flush(rows),
             None => {}
         }
     }
@@ -298,11 +321,11 @@ impl Stream {
 
 /// A campaign's row, if there is one that can be read.
 async fn entry(
-    views: &dyn ViewStore,
+    sources: &Sources<'_>,
     tenant: &TenantId,
     id: CampaignId,
 ) -> Result<Option<CampaignEntry>, ViewError> {
-    let row = views.get(vec![key::campaign(tenant, id)]).await?.pop().flatten();
+    let row = sources.get(vec![key::campaign(tenant, id)]).await?.pop().flatten();
     Ok(row.and_then(|row| read(&row).ok()))
 }
 
@@ -326,7 +349,7 @@ async fn resume(
 
 /// What the rows tell of targets.
 async fn details(
-    views: &dyn ViewStore,
+    sources: &Sources<'_>,
     campaign: &Campaign,
     places: &[u32],
 ) -> Result<Vec<TargetDetails>, ViewError> {
@@ -334,7 +357,7 @@ async fn details(
         return Ok(Vec::new());
     }
     let key = |place: &u32| key::target(campaign.tenant(), campaign.id(), *place);
-    let rows = views.get(places.iter().map(key).collect()).await?;
+    let rows = sources.get(places.iter().map(key).collect()).await?;
     let stream = campaign.stream();
     let read_row = |row: Option<Vec<u8>>| {
         row.map_or_else(|| Ok(TargetDetails::default()), |row| kept::details(&row, stream))

@@ -3,7 +3,7 @@
 use hedgerow_core::event::ManualUpdateEvent;
 use hedgerow_core::{ApplyError, ManualStatus, ManualUpdate, Timestamp};
 
-use super::fold::{Changes, json};
+use super::fold::{Changed, json};
 use super::key;
 use super::row::{OperationEnd, OperationEntry, OperationPlace};
 use super::store::RowKey;
@@ -67,12 +67,12 @@ impl FollowedUpdate {
         matches!(self.update.status(), ManualStatus::Active(_))
     }
 
-    pub(super) fn flush(&mut self, changes: &mut Changes) {
+    pub(super) fn flush(&mut self, rows: &mut Changed) {
         if !std::mem::take(&mut self.is_changed) {
             return;
         }
         let row = json(&OperationPlace::Manual(self.entry.clone()));
-        changes.insert(update_key(&self.update), Some(row));
+        rows.push((update_key(&self.update), Some(row)));
     }
 }
 

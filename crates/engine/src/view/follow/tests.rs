@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use futures::FutureExt;
 use futures::future::{pending, ready};
 use hedgerow_core::{
-    ManualUpdate, ManualUpdateDefinition, NewEvent, OperationId, OperationLimits, Timestamp,
+    ManualUpdate, ManualUpdateDefinition, NewEvent, OperationId, OperationLimits, TenantId,
+    Timestamp,
 };
 
 use super::*;
@@ -240,4 +241,89 @@ fn a_stream_that_cannot_be_read_stops_no_other() {
         let listed: Vec<_> = listed.iter().map(|entry| entry.operation).collect();
         assert_eq!(listed, operations, "device {number}");
     }
+}
+
+/// Rows whose writes take their time: each ends only when it is polled once more.
+#[derive(Default)]
+struct Slow {
+    inner: MemoryViews,
+    most_at_once: AtomicU32,
+    writing: Arc<AtomicU32>,
+}
+
+impl ViewLayer for Slow {
+    fn inner(&self) -> &dyn ViewStore {
+        &self.inner
+    }
+
+    fn write(&self, step: Step) -> BoxFuture<'_, Result<(), StepError>> {
+        let writing = self.writing.fetch_add(1, Ordering::Relaxed) + 1;
+        self.most_at_once.fetch_max(writing, Ordering::Relaxed);
+        async move {
+            yielded().await;
+            let written = self.inner.write(step).await;
+            self.writing.fetch_sub(1, Ordering::Relaxed);
+            written
+        }
+        .boxed()
+    }
+}
+
+/// Whatever the log's pages and the steps are, rows are the same, also where what is read again is
+/// still being written.
+#[test]
+fn rows_are_the_same_while_the_step_before_is_being_written() {
+    let log = Arc::new(super::super::golden::eventful_log());
+    let all = |rows: &MemoryViews| {
+        let all = Vec::new()..vec![u8::MAX];
+        let all = rows.scan(all, Direction::Forwards, usize::MAX).now_or_never();
+        all.expect("at once").expect("read")
+    };
+    let whole = MemoryViews::new();
+    let mut follower = Follower::new(log.clone(), Arc::new(whole.clone()));
+    assert_eq!(follower.catch_up().now_or_never(), Some(Ok(())));
+    for page in 1..9 {
+        for step in 1..12 {
+            let rows = Arc::new(Slow::default());
+            let mut follower = Follower::new(log.clone(), rows.clone());
+            follower.sizes = (page, step);
+            let mut is_behind = false;
+            while futures::executor::block_on(follower.step()).expect("followed") > 0 {
+                let reached = rows.inner.reached().now_or_never().expect("at once").expect("read");
+                assert_eq!(follower.position(), reached.map_or(0, |reached| reached.position));
+                is_behind |= rows.writing.load(Ordering::Relaxed) > 0;
+                assert!(!follower.is_at_end() || rows.writing.load(Ordering::Relaxed) == 0);
+            }
+            assert!(is_behind, "a step was written while it went on");
+            assert_eq!(rows.most_at_once.load(Ordering::Relaxed), 1, "one after the other");
+            assert_eq!(all(&rows.inner), all(&whole), "pages of {page}, steps of {step}");
+        }
+    }
+}
+
+/// A log of which streams cannot be read.
+struct NoStreams(MemoryStore);
+
+impl StoreLayer for NoStreams {
+    fn inner(&self) -> &dyn EventStore {
+        &self.0
+    }
+
+    fn read_stream(
+        &self,
+        _: &TenantId,
+        _: StreamId,
+        _: u64,
+        _: usize,
+    ) -> BoxFuture<'_, Result<Vec<StoredEvent>, StoreError>> {
+        ready(Err(StoreError::Closed)).boxed()
+    }
+}
+
+#[test]
+fn a_stream_that_is_followed_from_its_first_event_is_read_once() {
+    let log = Arc::new(NoStreams(super::super::golden::eventful_log()));
+    let rows = Arc::new(MemoryViews::new());
+    let mut follower = Follower::new(log, rows);
+    assert_eq!(follower.step().now_or_never().map(|stepped| stepped.is_ok()), Some(true));
 }

@@ -282,6 +282,10 @@ fn same_targets(
             same("the target", &Some(entry.device), &device)?;
             told.map_or(Ok(()), |target| same_target(entry, &target))
                 .map_err(|message| format!("of target {}: {message}", entry.device))?;
+            if random.chance(200) {
+                let alone = views.target(campaign.tenant(), campaign.id(), entry.device);
+                same("alone", &asked(wait(alone))?.as_ref(), &Some(entry))?;
+            }
         }
         query.after = page.next;
         if query.after.is_none() {
@@ -328,9 +332,14 @@ fn same_target(entry: &TargetEntry, target: &TargetView) -> Same {
 fn same_counts(views: &Views, model: &Model, now: Timestamp) -> Same {
     let (tenant, id) = (model.fold.tenant(), model.id);
     let over = (model.fold.created_at(), now + Duration::from_secs(60));
-    for (at, counts) in asked(wait(views.counts_over_time(tenant, id, over, 5)))? {
-        let told = model.minutes.range(..=minute(at)).next_back().map(|(_, counts)| *counts);
-        same(&format!("counts at {at}"), &Some(counts), &told)?;
+    // Of points that are far from each other, and of some that are near.
+    for points in [5, 90] {
+        let shown = asked(wait(views.counts_over_time(tenant, id, over, points)))?;
+        same("so many points", &shown.len(), &(points as usize))?;
+        for (at, counts) in shown {
+            let told = model.minutes.range(..=minute(at)).next_back().map(|(_, counts)| *counts);
+            same(&format!("counts at {at}"), &Some(counts), &told)?;
+        }
     }
     Ok(())
 }

@@ -167,6 +167,31 @@ impl Engine {
         Ok(target.map(|target| why(&entry, &target)))
     }
 
+    /// As [`Engine::why`], for several targets of a page at once: their campaign is asked only once.
+    ///
+    /// # Errors
+    /// As [`Engine::progress`].
+    pub async fn whys(
+        &self,
+        tenant: &TenantId,
+        id: CampaignId,
+        targets: &[TargetEntry],
+    ) -> Result<Vec<Option<Why>>, EngineError> {
+        let stream = StreamId::Campaign(id);
+        let now = self.shared.now();
+        let devices: Vec<_> = targets.iter().map(|target| target.device).collect();
+        let look = move |live: &Live| {
+            let live = live.campaign()?;
+            Some(devices.iter().map(|device| live.why(*device, now)).collect())
+        };
+        let asked = self.look_at_work(tenant, stream, look).await?;
+        if let Asked::Answered(Some(whys)) = asked {
+            return Ok(whys);
+        }
+        let entry = self.not_at_work(tenant, id, asked).await?;
+        Ok(targets.iter().map(|target| Some(why(&entry, target))).collect())
+    }
+
     /// A copy of the state of a campaign at work, as of its last commit: to look closely at one
     /// campaign, or to compare it with the log (E1). It has every target. `None`: it is not at work.
     ///

@@ -321,6 +321,18 @@ impl Views {
     }
 }
 
+impl CampaignQuery {
+    /// The place of a campaign in the list that this question is answered from: to be given as `after`
+    /// for what is behind it, also by who did not get it from this list.
+    #[must_use]
+    pub fn place_of(&self, tenant: &TenantId, campaign: &CampaignEntry) -> Cursor {
+        let list = list(self);
+        let value = if list.0 == ListedBy::Name { &name(campaign) } else { list.1 };
+        let (created_at, id) = (campaign.created_at, campaign.campaign);
+        Cursor(key::listed_campaign(tenant, (list.0, value), created_at, id))
+    }
+}
+
 /// Refuses a place that is none of this list.
 fn within(after: Option<&Cursor>, list: &std::ops::Range<RowKey>) -> Result<(), AskError> {
     match after {

@@ -1,0 +1,417 @@
+//! Filters: which records of a list are wanted. A filter is read once and then asked of each record;
+//! one that follows a relation wants that some related record passes.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use async_graphql::Value;
+use chrono::DateTime;
+use futures::future::{BoxFuture, FutureExt};
+
+use crate::errors::Failure;
+use crate::lists;
+use crate::record::{Answer, Ask, Call, Input, Object, Related, text};
+
+/// How deep filters may be nested.
+const DEEPEST: usize = 16;
+
+/// A filter, read.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Filter {
+    All(Vec<Filter>),
+    Any(Vec<Filter>),
+    Not(Box<Filter>),
+    Field(String, Vec<Test>),
+    Relation(String, Box<Filter>),
+}
+
+/// One test of a field.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Test {
+    IsNil(bool),
+    In(Vec<Value>),
+    Compared(Compared, Value),
+    Text(TextTest, String),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Compared {
+    Equal,
+    Unequal,
+    Less,
+    Greater,
+    LessOrEqual,
+    GreaterOrEqual,
+    Distinct,
+    NotDistinct,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TextTest {
+    Contains,
+    StartsWith,
+    EndsWith,
+    Like,
+    ILike,
+}
+
+impl Filter {
+    /// Lets everything pass.
+    pub(crate) const NONE: Self = Self::All(Vec::new());
+
+    /// The filter among the arguments of a list of that type.
+    pub(crate) fn of(of: &str, input: Input<'_>) -> Result<Self, Failure> {
+        input.object("filter")?.map_or(Ok(Self::NONE), |input| Self::read(of, input, 0))
+    }
+
+    pub(crate) fn is_none(&self) -> bool {
+        *self == Self::NONE
+    }
+
+    fn read(of: &str, input: Input<'_>, depth: usize) -> Result<Self, Failure> {
+        if depth == DEEPEST {
+            return Err(Failure::invalid_argument(
+                "filter",
+                format!("is nested deeper than {DEEPEST}: write it flatter"),
+            ));
+        }
+        let mut all = Vec::new();
+        for (name, value) in input.0 {
+            if *value == Value::Null {
+                continue;
+            }
+            let several = || -> Result<Vec<Self>, Failure> {
+                let one = std::slice::from_ref(value);
+                let values = if let Value::List(values) = value { &values[..] } else { one };
+                let values = values.iter().filter_map(|value| match value {
+                    Value::Object(values) => Some(Self::read(of, Input(values), depth + 1)),
+                    _ => None,
+                });
+                values.collect()
+            };
+            match name.as_str() {
+                "and" => all.extend(several()?),
+                "or" => all.push(Self::Any(several()?)),
+                "not" => {
+                    all.extend(several()?.into_iter().map(|filter| Self::Not(Box::new(filter))));
+                }
+                name => {
+                    let Some(tests) = input.object(name)? else { continue };
+                    all.push(match lists::relation(of, name) {
+                        Some(other) => Self::Relation(
+                            name.to_owned(),
+                            Box::new(Self::read(other, tests, depth + 1)?),
+                        ),
+                        None => Self::Field(name.to_owned(), self::tests(tests)?),
+                    });
+                }
+            }
+        }
+        Ok(if all.len() == 1 { all.swap_remove(0) } else { Self::All(all) })
+    }
+
+    /// Splits off what it wants of one field by `eq` or `in`, where it stands at the root: a list that
+    /// is kept by that field need not look at the others. What is left is still to be asked.
+    pub(crate) fn split(self, field: &str) -> (Option<Vec<String>>, Self) {
+        let wanted = |filter: &Self| match filter {
+            Self::Field(name, tests) if name == field => match &tests[..] {
+                [Test::Compared(Compared::Equal, value)] => Some(vec![text(value)?.to_owned()]),
+                [Test::In(values)] => {
+                    values.iter().map(|value| text(value).map(str::to_owned)).collect()
+                }
+                _ => None,
+            },
+            _ => None,
+        };
+        match self {
+            Self::All(mut all) => {
+                let place = all.iter().position(|filter| wanted(filter).is_some());
+                let found = place.and_then(|place| wanted(&all.swap_remove(place)));
+                (found, if all.len() == 1 { all.swap_remove(0) } else { Self::All(all) })
+            }
+            filter => match wanted(&filter) {
+                Some(values) => (Some(values), Self::NONE),
+                None => (None, filter),
+            },
+        }
+    }
+
+    /// Whether a record passes.
+    pub(crate) fn passes<'a>(
+        &'a self,
+        record: &'a Object,
+        ask: &'a Arc<Ask>,
+    ) -> BoxFuture<'a, Result<bool, Failure>> {
+        async move {
+            match self {
+                Self::All(all) => {
+                    for filter in all {
+                        if !filter.passes(record, ask).await? {
+                            return Ok(false);
+                        }
+                    }
+                    Ok(true)
+                }
+                Self::Any(any) => {
+                    for filter in any {
+                        if filter.passes(record, ask).await? {
+                            return Ok(true);
+                        }
+                    }
+                    // Of nothing, nothing is asked.
+                    Ok(any.is_empty())
+                }
+                Self::Not(filter) => Ok(!filter.passes(record, ask).await?),
+                Self::Field(name, tests) => {
+                    let value = value(record, name, ask).await?;
+                    Ok(tests.iter().all(|test| test.passes(&value)))
+                }
+                Self::Relation(name, filter) => {
+                    for record in related(record, name, ask).await? {
+                        if filter.passes(&record, ask).await? {
+                            return Ok(true);
+                        }
+                    }
+                    Ok(false)
+                }
+            }
+        }
+        .boxed()
+    }
+}
+
+/// A field of a record without arguments.
+async fn answer(record: &Object, name: &str, ask: &Arc<Ask>) -> Result<Answer, Failure> {
+    if let Some(answer) = record.at_hand(name, ask) {
+        return Ok(answer);
+    }
+    let nothing = async_graphql::indexmap::IndexMap::new();
+    let call = Call { ask, input: Input(&nothing), context: None };
+    match record.look_up(name, call) {
+        Some(found) => found.await,
+        None => Ok(Answer::NULL),
+    }
+}
+
+pub(crate) async fn value(record: &Object, name: &str, ask: &Arc<Ask>) -> Result<Value, Failure> {
+    Ok(match answer(record, name, ask).await? {
+        Answer::Value(value) => value,
+        _ => Value::Null,
+    })
+}
+
+async fn related(record: &Object, name: &str, ask: &Arc<Ask>) -> Result<Vec<Object>, Failure> {
+    match record.related(name, ask) {
+        Related::Now(records) => Ok(records),
+        Related::Later(records) => records.await,
+        Related::NotThis => Ok(match answer(record, name, ask).await? {
+            Answer::Object(record) => vec![record],
+            Answer::Objects(records) => records,
+            Answer::Value(_) => Vec::new(),
+        }),
+    }
+}
+
+fn tests(input: Input<'_>) -> Result<Vec<Test>, Failure> {
+    let mut tests = Vec::new();
+    for (name, value) in input.0 {
+        if *value == Value::Null {
+            continue;
+        }
+        let compared = |how| Test::Compared(how, value.clone());
+        let texts = |how| {
+            let given = text(value).map(str::to_owned);
+            given
+                .map(|given| Test::Text(how, given))
+                .ok_or_else(|| Failure::invalid_argument("filter", format!("{name} takes a text")))
+        };
+        tests.push(match name.as_str() {
+            "isNil" => Test::IsNil(*value == Value::Boolean(true)),
+            "in" => Test::In(match value {
+                Value::List(values) => values.clone(),
+                value => vec![value.clone()],
+            }),
+            "eq" => compared(Compared::Equal),
+            "notEq" => compared(Compared::Unequal),
+            "lessThan" => compared(Compared::Less),
+            "greaterThan" => compared(Compared::Greater),
+            "lessThanOrEqual" => compared(Compared::LessOrEqual),
+            "greaterThanOrEqual" => compared(Compared::GreaterOrEqual),
+            "isDistinctFrom" => compared(Compared::Distinct),
+            "isNotDistinctFrom" => compared(Compared::NotDistinct),
+            "contains" => texts(TextTest::Contains)?,
+            "stringStartsWith" => texts(TextTest::StartsWith)?,
+            "stringEndsWith" => texts(TextTest::EndsWith)?,
+            "like" => texts(TextTest::Like)?,
+            "ilike" => texts(TextTest::ILike)?,
+            other => {
+                return Err(Failure::invalid_argument("filter", format!("{other} is no test")));
+            }
+        });
+    }
+    Ok(tests)
+}
+
+impl Test {
+    fn passes(&self, value: &Value) -> bool {
+        match self {
+            Self::IsNil(wanted) => (*value == Value::Null) == *wanted,
+            Self::In(values) => {
+                values.iter().any(|one| compare(value, one) == Some(Ordering::Equal))
+            }
+            Self::Compared(how, other) => {
+                let order = compare(value, other);
+                match how {
+                    Compared::Equal | Compared::NotDistinct => order == Some(Ordering::Equal),
+                    // What is not known is neither equal nor unequal.
+                    Compared::Unequal => order.is_some_and(Ordering::is_ne),
+                    Compared::Less => order.is_some_and(Ordering::is_lt),
+                    Compared::Greater => order.is_some_and(Ordering::is_gt),
+                    Compared::LessOrEqual => order.is_some_and(Ordering::is_le),
+                    Compared::GreaterOrEqual => order.is_some_and(Ordering::is_ge),
+                    Compared::Distinct => order != Some(Ordering::Equal),
+                }
+            }
+            Self::Text(how, given) => text(value).is_some_and(|text| match how {
+                TextTest::Contains => text.contains(given.as_str()),
+                TextTest::StartsWith => text.starts_with(given.as_str()),
+                TextTest::EndsWith => text.ends_with(given.as_str()),
+                TextTest::Like => like(text, given),
+                TextTest::ILike => like(&text.to_lowercase(), &given.to_lowercase()),
+            }),
+        }
+    }
+}
+
+/// How two values stand to each other; `None`: one of them is none, or they are of two kinds.
+pub(crate) fn compare(left: &Value, right: &Value) -> Option<Ordering> {
+    if let (Some(left), Some(right)) = (text(left), text(right)) {
+        // Two times may be written in two ways.
+        let is_time = |text: &str| text.len() >= 20 && text.as_bytes().get(10) == Some(&b'T');
+        if is_time(left)
+            && is_time(right)
+            && let (Ok(left), Ok(right)) =
+                (DateTime::parse_from_rfc3339(left), DateTime::parse_from_rfc3339(right))
+        {
+            return Some(left.cmp(&right));
+        }
+        return Some(left.cmp(right));
+    }
+    match (left, right) {
+        (Value::Number(left), Value::Number(right)) => match (left.as_i64(), right.as_i64()) {
+            (Some(left), Some(right)) => Some(left.cmp(&right)),
+            _ => left.as_f64()?.partial_cmp(&right.as_f64()?),
+        },
+        (Value::Boolean(left), Value::Boolean(right)) => Some(left.cmp(right)),
+        _ => None,
+    }
+}
+
+/// Whether a text fits a pattern, in which `%` is any run of characters, `_` any one, and a backslash
+/// takes the meaning from what follows.
+fn like(text: &str, pattern: &str) -> bool {
+    #[derive(PartialEq)]
+    enum Part {
+        Any,
+        One,
+        Letter(char),
+    }
+    let mut parts = Vec::new();
+    let mut letters = pattern.chars();
+    while let Some(letter) = letters.next() {
+        parts.push(match letter {
+            '%' if parts.last() == Some(&Part::Any) => continue,
+            '%' => Part::Any,
+            '_' => Part::One,
+            '\\' => Part::Letter(letters.next().unwrap_or('\\')),
+            letter => Part::Letter(letter),
+        });
+    }
+    let text: Vec<char> = text.chars().collect();
+    // One place to come back to is enough, as a later `%` can do all that an earlier one can.
+    let (mut at, mut part, mut back) = (0, 0, None);
+    while at < text.len() {
+        match parts.get(part) {
+            Some(Part::Any) => {
+                back = Some((at, part + 1));
+                part += 1;
+            }
+            Some(Part::One) => (at, part) = (at + 1, part + 1),
+            Some(Part::Letter(letter)) if *letter == text[at] => (at, part) = (at + 1, part + 1),
+            _ => match back {
+                Some((from, after)) => {
+                    back = Some((from + 1, after));
+                    (at, part) = (from + 1, after);
+                }
+                None => return false,
+            },
+        }
+    }
+    parts[part..].iter().all(|part| *part == Part::Any)
+}
+
+#[cfg(test)]
+mod tests {
+    use async_graphql::value;
+
+    use super::*;
+
+    fn read(filter: Value) -> Result<Filter, Failure> {
+        let Value::Object(input) = value!({"filter": filter}) else { unreachable!() };
+        Filter::of("Campaign", Input(&input))
+    }
+
+    #[test]
+    fn a_pattern_fits_the_whole_text() {
+        for (text, pattern, fits) in [
+            ("", "%%", true),
+            ("", "_", false),
+            ("gateway", "%way%", true),
+            ("gateway", "gate", false),
+            ("gateway", "g_t%", true),
+            ("50%", "50\\%", true),
+            ("500", "50\\%", false),
+            ("ababac", "%abac", true),
+            ("äö", "__", true),
+        ] {
+            assert_eq!(like(text, pattern), fits, "{text:?} like {pattern:?}");
+        }
+        let ilike = Test::Text(TextTest::ILike, "%WAY%".to_owned());
+        assert!(ilike.passes(&value!("gateway")));
+    }
+
+    #[test]
+    fn null_and_nothing_are_no_filter() {
+        for filter in [value!(null), value!({}), value!({"name": null, "and": null})] {
+            assert_eq!(read(filter), Ok(Filter::NONE));
+        }
+    }
+
+    #[test]
+    fn what_a_list_is_kept_by_is_split_off() {
+        let filter = read(value!({"status": {"eq": "PAUSED"}, "name": {"ilike": "%a%"}})).unwrap();
+        let (status, rest) = filter.split("status");
+        assert_eq!(status, Some(vec!["PAUSED".to_owned()]));
+        assert!(matches!(&rest, Filter::Field(name, _) if name == "name"), "{rest:?}");
+        let either = read(value!({"or": [{"status": {"eq": "PAUSED"}}, {"name": {"eq": "a"}}]}));
+        let (status, rest) = either.clone().unwrap().split("status");
+        assert_eq!((status, rest), (None, either.unwrap()), "one of two is not enough");
+    }
+
+    #[test]
+    fn times_are_compared_as_times() {
+        let (left, right) =
+            (value!("2026-11-30T12:00:00Z"), value!("2026-11-30T13:00:00.000+01:00"));
+        assert_eq!(compare(&left, &right), Some(Ordering::Equal));
+        assert_eq!(compare(&value!(null), &right), None);
+    }
+
+    #[test]
+    fn a_filter_is_nested_only_so_deep() {
+        let mut filter = value!({"name": {"eq": "a"}});
+        for _ in 0..DEEPEST {
+            filter = value!({"and": [filter]});
+        }
+        assert_eq!(read(filter).unwrap_err().code, "invalid_argument");
+    }
+}

@@ -1,0 +1,163 @@
+//! The log, followed once for each tenant that somebody watches, and told to all feeds in bundles: so
+//! many events of a fraction of a second become the set of what they have changed.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::lock::Mutex;
+use hedgerow_core::{CampaignId, DeviceId, OperationId, StoredEvent, StreamId, TenantId};
+use hedgerow_engine::{Engine, Position, Subscription, SubscriptionError};
+use serde::Deserialize;
+use tokio::sync::broadcast;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::errors::Failure;
+
+/// Over how long changes are gathered.
+const GATHERED: Duration = Duration::from_millis(200);
+
+/// After so long without anybody who watches a tenant it is not followed any more.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// How many bundles are kept for feeds that are slow.
+const KEPT: usize = 64;
+
+/// What has changed.
+#[derive(Debug, Default)]
+pub(crate) struct News {
+    pub(super) campaigns: BTreeMap<CampaignId, Changed>,
+    /// Manual updates, and whether they are new.
+    pub(super) manual: BTreeMap<OperationId, bool>,
+}
+
+/// What has changed of a campaign.
+#[derive(Debug, Default)]
+pub(super) struct Changed {
+    pub(super) created: bool,
+    pub(super) targets: BTreeSet<DeviceId>,
+    /// The targets whose operation has just been started.
+    pub(super) started: BTreeSet<DeviceId>,
+}
+
+#[derive(Deserialize)]
+struct OfDevice {
+    device: Option<DeviceId>,
+}
+
+impl News {
+    fn is_empty(&self) -> bool {
+        self.campaigns.is_empty() && self.manual.is_empty()
+    }
+
+    fn note(&mut self, stored: &StoredEvent) {
+        let kind = stored.event.event_type.as_str();
+        match stored.stream {
+            StreamId::Campaign(campaign) => {
+                let changed = self.campaigns.entry(campaign).or_default();
+                changed.created |= kind == "campaign_created";
+                // The events of a snapshot name devices that nothing has happened to yet.
+                if kind == "snapshot_extended" {
+                    return;
+                }
+                let device = serde_json::from_slice::<OfDevice>(&stored.event.data);
+                if let Some(device) = device.ok().and_then(|of| of.device) {
+                    changed.targets.insert(device);
+                    if kind == "operation_started" {
+                        changed.started.insert(device);
+                    }
+                }
+            }
+            StreamId::ManualUpdate(operation) => {
+                *self.manual.entry(operation).or_default() |= kind == "manual_started";
+            }
+            #[allow(unreachable_patterns)]
+            _ => {}
+        }
+    }
+}
+
+type Sender = broadcast::Sender<Arc<News>>;
+
+/// All tenants that are watched.
+pub(crate) struct Live {
+    engine: Engine,
+    tenants: Arc<Mutex<HashMap<TenantId, Sender>>>,
+}
+
+impl Live {
+    pub(crate) fn of(engine: Engine) -> Self {
+        Self { engine, tenants: Arc::default() }
+    }
+
+    /// What happens in a tenant from now on.
+    pub(super) async fn news(
+        &self,
+        tenant: &TenantId,
+    ) -> Result<broadcast::Receiver<Arc<News>>, Failure> {
+        let mut tenants = self.tenants.lock().await;
+        if let Some(sender) = tenants.get(tenant) {
+            return Ok(sender.subscribe());
+        }
+        let log = self.engine.subscribe(tenant, Position::Now).await?;
+        let (sender, news) = broadcast::channel(KEPT);
+        tenants.insert(tenant.clone(), sender.clone());
+        let (tenant, tenants) = (tenant.clone(), Arc::clone(&self.tenants));
+        tokio::spawn(follow(log, sender, tenant, tenants));
+        Ok(news)
+    }
+}
+
+async fn follow(
+    mut log: Subscription,
+    sender: Sender,
+    tenant: TenantId,
+    tenants: Arc<Mutex<HashMap<TenantId, Sender>>>,
+) {
+    loop {
+        let mut news = News::default();
+        let until = match timeout(IDLE, log.next()).await {
+            Ok(Some(event)) => {
+                note(&mut news, event);
+                Instant::now() + GATHERED
+            }
+            Ok(None) => break,
+            Err(_) => Instant::now(),
+        };
+        let mut has_ended = false;
+        loop {
+            match timeout_at(until, log.next()).await {
+                Ok(Some(event)) => note(&mut news, event),
+                Ok(None) => {
+                    has_ended = true;
+                    break;
+                }
+                Err(_) => break,
+            }
+        }
+        if !news.is_empty() {
+            // Nobody may be there any more: that is looked at below.
+            let _ = sender.send(Arc::new(news));
+        }
+        if has_ended {
+            break;
+        }
+        if sender.receiver_count() == 0 {
+            let mut tenants = tenants.lock().await;
+            // Under the lock nobody comes.
+            if sender.receiver_count() == 0 {
+                tenants.remove(&tenant);
+                return;
+            }
+        }
+    }
+    // The engine stops. All feeds end as this sender and the kept one are dropped.
+    tenants.lock().await.remove(&tenant);
+}
+
+fn note(news: &mut News, event: Result<StoredEvent, SubscriptionError>) {
+    match event {
+        Ok(stored) => news.note(&stored),
+        Err(error) => tracing::warn!(%error, "an event is not told to those who watch"),
+    }
+}

@@ -134,6 +134,13 @@ mod tests {
 
     proptest! {
         #[test]
+        fn a_number_reads_back_to_its_last_bit(number in proptest::num::f64::NORMAL) {
+            let json = serde_json::to_string(&AttributeValue::Number(number)).expect("finite");
+            let read = serde_json::from_str::<AttributeValue>(&json).ok();
+            prop_assert_eq!(read, Some(AttributeValue::Number(number)));
+        }
+
+        #[test]
         fn small_whole_numbers_compare_as_numbers_do(a in -1_000_i32..1_000, b in -1_000.0..1_000.0) {
             let expected = f64::from(a).partial_cmp(&b);
             prop_assert_eq!(compare_mixed(i64::from(a), b), expected);

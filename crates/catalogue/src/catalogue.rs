@@ -1,9 +1,11 @@
 //! The catalogue of every tenant of a store: follows its stream, decides commands on it, appends.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod hearing;
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use hedgerow_core::{DeviceId, StoredEvent, StreamId, TenantId, Timestamp};
 use hedgerow_engine::Moment;
@@ -14,10 +16,11 @@ use tokio::sync::broadcast;
 use uuid::Uuid;
 
 use crate::actor::Actor;
+use crate::cache::Cache;
 use crate::change::{Change, Changed, Changes, Thing};
 use crate::command::Command;
 use crate::decide::decide;
-use crate::device::DeviceNews;
+use crate::device::Interfaces;
 use crate::error::CatalogueError;
 use crate::event::{CatalogueEvent, RecordedEvent};
 use crate::fleet::Fleet;
@@ -59,6 +62,11 @@ pub struct Catalogue {
 struct Shared {
     store: Arc<dyn EventStore>,
     clock: Arc<dyn Clock>,
+    /// Later than what any cache holds.
+    opened: Moment,
+    cache: OnceLock<Cache>,
+    /// Sets of interfaces, which most devices have the same.
+    interfaces: Mutex<HashSet<Arc<Interfaces>>>,
     tenants: Mutex<BTreeMap<TenantId, Arc<Tenant>>>,
 }
 
@@ -72,6 +80,8 @@ struct Tenant {
     log: tokio::sync::Mutex<Followed>,
     /// Devices that were removed, as of when.
     removed: Mutex<BTreeMap<DeviceId, Moment>>,
+    /// Devices of which other things were heard than the cache has.
+    unkept: Mutex<BTreeSet<DeviceId>>,
     changes: broadcast::Sender<Change>,
 }
 
@@ -142,7 +152,15 @@ impl Catalogue {
     /// The catalogues that a store holds. Each is read when it is asked for first.
     #[must_use]
     pub fn open(store: Arc<dyn EventStore>, clock: Arc<dyn Clock>) -> Self {
-        Self { shared: Arc::new(Shared { store, clock, tenants: Mutex::default() }) }
+        let shared = Shared {
+            store,
+            clock,
+            opened: Moment::now(),
+            cache: OnceLock::new(),
+            interfaces: Mutex::default(),
+            tenants: Mutex::default(),
+        };
+        Self { shared: Arc::new(shared) }
     }
 
     fn of(&self, tenant: &TenantId) -> Arc<Tenant> {
@@ -156,6 +174,7 @@ impl Catalogue {
             is_loaded: AtomicBool::new(false),
             log: tokio::sync::Mutex::default(),
             removed: Mutex::default(),
+            unkept: Mutex::default(),
             changes: broadcast::Sender::new(KEPT_CHANGES),
         });
         tenants.insert(tenant.clone(), Arc::clone(&new));
@@ -283,61 +302,5 @@ impl Catalogue {
         log.at = at;
         tenant.apply(&recorded.event, (log.chain.version(), at))?;
         Ok(true)
-    }
-
-    /// Hears news of devices. What is older than what was heard before is passed over, and so is what
-    /// is older than the removal of its device.
-    pub fn observe(&self, tenant: &TenantId, news: impl IntoIterator<Item = DeviceNews>) {
-        let tenant = self.of(tenant);
-        let mut removed = tenant.removed.lock().unwrap_or_else(PoisonError::into_inner);
-        tenant.change(|fleet, changes| {
-            for news in news {
-                let device = news.device;
-                if removed.get(&device).is_some_and(|removed| *removed > news.as_of) {
-                    continue;
-                }
-                removed.remove(&device);
-                let before = fleet.known.get(device);
-                let is_new = before.is_none();
-                let mut known = before.map(|known| (**known).clone()).unwrap_or_default();
-                let is_other = known.hear(news);
-                fleet.known.change(device, Some(known));
-                if is_new || is_other {
-                    let how = if is_new { Changed::Created } else { Changed::Updated };
-                    changes.push(Change { thing: Thing::Device(device), how });
-                }
-            }
-        });
-    }
-
-    /// Hears that a device does not exist any more, as of a moment.
-    pub fn forget(&self, tenant: &TenantId, device: DeviceId, as_of: Moment) {
-        self.forget_some(tenant, as_of, |other| other == device);
-    }
-
-    /// Hears that there are no devices but these, as of the moment at which that was begun to be
-    /// asked. What was heard of others later than that stays.
-    pub fn forget_others(&self, tenant: &TenantId, devices: &BTreeSet<DeviceId>, as_of: Moment) {
-        self.forget_some(tenant, as_of, |device| !devices.contains(&device));
-    }
-
-    fn forget_some(&self, tenant: &TenantId, as_of: Moment, is_gone: impl Fn(DeviceId) -> bool) {
-        let tenant = self.of(tenant);
-        let mut removed = tenant.removed.lock().unwrap_or_else(PoisonError::into_inner);
-        tenant.change(|fleet, changes| {
-            let is_older = |newest: Option<Moment>| newest.is_none_or(|newest| newest < as_of);
-            let gone: Vec<_> = fleet
-                .known
-                .iter()
-                .filter(|(device, known)| is_gone(*device) && is_older(known.newest()))
-                .map(|(device, _)| device)
-                .collect();
-            for device in gone {
-                fleet.known.change(device, None);
-                removed.insert(device, as_of);
-                let thing = Thing::Device(device);
-                changes.push(Change { thing, how: Changed::Removed });
-            }
-        });
     }
 }

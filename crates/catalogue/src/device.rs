@@ -74,6 +74,14 @@ pub struct InterfaceVersion {
     pub minor: u32,
 }
 
+/// The interfaces that a device has, by name.
+pub type Interfaces = BTreeMap<String, InterfaceVersion>;
+
+/// The most attributes or interfaces of a device that are looked at.
+const MOST_PARTS: usize = 1_000;
+/// The longest text of a device, in bytes; what is longer is cut.
+const LONGEST_TEXT: usize = 4_096;
+
 /// What Astarte knows of a device, as it was heard last. `None`, or nothing, where it was not heard.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -85,7 +93,7 @@ pub struct KnownDevice {
     /// What it runs.
     pub base_image: BaseImageInfo,
     /// The interfaces that it has, by name.
-    pub interfaces: Arc<BTreeMap<String, InterfaceVersion>>,
+    pub interfaces: Arc<Interfaces>,
     /// Its attributes in Astarte.
     pub attributes: BTreeMap<String, String>,
     /// As of when each part of it was heard; nothing of what was read from a cache.
@@ -117,12 +125,48 @@ pub struct DeviceNews {
     /// What it runs.
     pub base_image: Option<BaseImageInfo>,
     /// The interfaces that it has, by name.
-    pub interfaces: Option<BTreeMap<String, InterfaceVersion>>,
+    pub interfaces: Option<Interfaces>,
     /// Its attributes in Astarte.
     pub attributes: Option<BTreeMap<String, String>>,
 }
 
+/// A text of a device, which may be as long as it likes.
+fn cut(text: &mut String) {
+    if text.len() > LONGEST_TEXT {
+        let mut end = LONGEST_TEXT;
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text.truncate(end);
+    }
+}
+
 impl DeviceNews {
+    /// Without what is more than anybody looks at: what a device reports has no bounds.
+    pub(crate) fn bounded(mut self) -> Self {
+        let system =
+            self.system.iter_mut().flat_map(|it| [&mut it.serial_number, &mut it.part_number]);
+        let base_image = self.base_image.iter_mut();
+        let base_image = base_image
+            .flat_map(|it| [&mut it.name, &mut it.version, &mut it.build_id, &mut it.fingerprint]);
+        let address = self.connection.iter_mut().map(|it| &mut it.last_seen_ip);
+        system.chain(base_image).chain(address).flatten().for_each(cut);
+        if let Some(attributes) = &mut self.attributes {
+            attributes.retain(|key, _| key.len() <= LONGEST_TEXT);
+            if let Some(first) = attributes.keys().nth(MOST_PARTS).cloned() {
+                drop(attributes.split_off(&first));
+            }
+            attributes.values_mut().for_each(cut);
+        }
+        if let Some(interfaces) = &mut self.interfaces {
+            interfaces.retain(|name, _| name.len() <= LONGEST_TEXT);
+            if let Some(first) = interfaces.keys().nth(MOST_PARTS).cloned() {
+                drop(interfaces.split_off(&first));
+            }
+        }
+        self
+    }
+
     /// That there is such a device, and nothing else yet.
     #[must_use]
     pub fn new(device: DeviceId, as_of: Moment) -> Self {
@@ -156,9 +200,13 @@ fn put<T: PartialEq>(
 
 impl KnownDevice {
     /// Hears news; `true` if anything is other than it was.
-    pub(crate) fn hear(&mut self, news: DeviceNews) -> bool {
+    pub(crate) fn hear(
+        &mut self,
+        news: DeviceNews,
+        shared: impl FnOnce(Interfaces) -> Arc<Interfaces>,
+    ) -> bool {
         let (heard, as_of) = (&mut self.heard, news.as_of);
-        let interfaces = news.interfaces.map(Arc::new);
+        let interfaces = news.interfaces.map(shared);
         // Each of them is to be heard, whatever the ones before it say.
         let is_other = [
             put(&mut self.connection, &mut heard.connection, news.connection, as_of),

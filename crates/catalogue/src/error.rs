@@ -44,7 +44,7 @@ impl CatalogueError {
     /// The fields of the input that it is about, in snake case; empty if it is about none.
     #[must_use]
     pub fn fields(&self) -> Vec<&'static str> {
-        self.refusal().map(|refusal| refusal.field()).into_iter().collect()
+        self.refusal().map(Refusal::field).into_iter().collect()
     }
 }
 

@@ -74,6 +74,7 @@ impl Fleet {
     }
 
     /// All hardware types, in the order of their ids.
+    #[must_use]
     pub fn hardware_types(&self) -> impl ExactSizeIterator<Item = &Arc<HardwareType>> + Clone {
         self.hardware_types.iter()
     }
@@ -87,6 +88,7 @@ impl Fleet {
     }
 
     /// All system models, in the order of their ids.
+    #[must_use]
     pub fn system_models(&self) -> impl ExactSizeIterator<Item = &Arc<SystemModel>> + Clone {
         self.system_models.iter()
     }
@@ -116,6 +118,7 @@ impl Fleet {
     }
 
     /// All base image collections, in the order of their ids.
+    #[must_use]
     pub fn base_image_collections(
         &self,
     ) -> impl ExactSizeIterator<Item = &Arc<BaseImageCollection>> + Clone {
@@ -135,6 +138,7 @@ impl Fleet {
     }
 
     /// All base images, in the order of their ids.
+    #[must_use]
     pub fn base_images(&self) -> impl ExactSizeIterator<Item = &Arc<BaseImage>> + Clone {
         self.images.iter()
     }
@@ -199,6 +203,7 @@ impl Fleet {
     }
 
     /// All groups, in the order of their ids.
+    #[must_use]
     pub fn groups(&self) -> impl ExactSizeIterator<Item = &Arc<Group>> + Clone {
         self.groups.iter()
     }
@@ -216,6 +221,7 @@ impl Fleet {
     }
 
     /// All channels, in the order of their ids.
+    #[must_use]
     pub fn channels(&self) -> impl ExactSizeIterator<Item = &Arc<Channel>> + Clone {
         self.channels.iter()
     }
@@ -254,6 +260,7 @@ impl Fleet {
     // Devices.
 
     /// The tags in use, in order.
+    #[must_use]
     pub fn tags(&self) -> impl ExactSizeIterator<Item = &Tag> + Clone {
         self.tags.keys()
     }
@@ -278,6 +285,7 @@ impl Fleet {
     }
 
     /// All devices that Astarte knows, in the order of their ids.
+    #[must_use]
     pub fn devices(&self) -> impl DoubleEndedIterator<Item = Device<'_>> + Clone {
         self.known.iter().map(|(id, known)| self.join(id, known))
     }

@@ -46,14 +46,18 @@
 //! ```
 
 #![warn(missing_debug_implementations)]
+// In a change, what is absent stays, and what is null is taken away.
+#![allow(clippy::option_option)]
 
 mod actor;
 mod attribute;
+mod cache;
 mod catalogue;
 mod change;
 mod command;
 mod decide;
 mod device;
+mod directory;
 mod error;
 mod event;
 pub mod files;
@@ -72,9 +76,10 @@ pub use catalogue::{Catalogue, Recorded};
 pub use change::{Change, Changed, Changes, Lagged, Thing};
 pub use command::*;
 pub use device::{
-    BaseImageInfo, Connection, Device, DeviceFacts, DeviceNews, InterfaceVersion, KnownDevice,
-    SystemInfo,
+    BaseImageInfo, Connection, Device, DeviceFacts, DeviceNews, InterfaceVersion, Interfaces,
+    KnownDevice, SystemInfo,
 };
+pub use directory::{CatalogueDirectory, NoTargets};
 pub use error::{CatalogueError, Refusal};
 pub use event::*;
 pub use fleet::Fleet;

@@ -55,7 +55,10 @@ fn what_a_campaign_is_made_from_is_recorded_and_found() {
         let core =
             fleet.channel_for_campaign(channel).expect("it is there").expect("it has a group");
         assert_eq!(core.name().as_str(), "stable");
-        assert_eq!(core.groups().iter().map(|it| it.as_str()).collect::<Vec<_>>(), ["gardens"]);
+        assert_eq!(
+            core.groups().iter().map(hedgerow_core::GroupName::as_str).collect::<Vec<_>>(),
+            ["gardens"]
+        );
     });
 }
 

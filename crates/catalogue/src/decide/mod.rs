@@ -162,7 +162,7 @@ fn found<T>(
     thing: Option<T>,
     field: &'static str,
     what: &'static str,
-    id: impl ToString,
+    id: impl std::fmt::Display + Copy,
 ) -> Result<T, Refusal> {
     thing.ok_or_else(|| Refusal::NotFound { field, what, id: id.to_string() })
 }
@@ -176,9 +176,9 @@ fn changed<T: PartialEq>(new: Option<T>, old: &T) -> Option<T> {
 fn is_unused(
     field: &'static str,
     unfinished: &[UnfinishedCampaign],
-    uses: impl Fn(&UnfinishedCampaign) -> bool,
+    is_user: impl Fn(&UnfinishedCampaign) -> bool,
 ) -> Result<(), Refusal> {
-    let users = unfinished.iter().filter(|campaign| uses(campaign));
+    let users = unfinished.iter().filter(|campaign| is_user(campaign));
     let campaigns: Vec<_> = users.map(|campaign| campaign.name.clone()).take(MOST_NAMED).collect();
     if campaigns.is_empty() { Ok(()) } else { Err(Refusal::InUse { field, campaigns }) }
 }

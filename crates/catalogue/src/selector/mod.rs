@@ -19,6 +19,8 @@
 
 mod error;
 mod evaluate;
+#[cfg(test)]
+mod laws;
 mod parse;
 mod pattern;
 #[cfg(test)]

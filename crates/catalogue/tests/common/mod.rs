@@ -1,6 +1,6 @@
 //! What the tests of this crate share: a catalogue on some store, and commands on it.
 
-#![allow(dead_code)] // Not every test uses all of it.
+#![allow(dead_code, unreachable_pub)] // Not every test uses all of it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};

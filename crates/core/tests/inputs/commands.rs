@@ -42,3 +42,16 @@ fn commands() {
         Given::started().told("it is deleted", Input::Command(Command::Delete)),
     ]));
 }
+
+#[test]
+fn d19_once_the_selection_of_the_targets_is_recorded_the_name_is_fixed() {
+    let renamed = CampaignEdit { name: Some("summer".parse().unwrap()), ..CampaignEdit::default() };
+    let edit = || Input::Command(Command::Edit(Box::new(renamed.clone())));
+    let mut selecting = Given::scheduled().later(60).after(Input::Tick);
+    let told = selecting.clone().told("its name is edited", edit());
+    assert!(told.contains("event     campaign_edited"), "{told}");
+    let question = selecting.snapshot_question();
+    let chunk = Input::SnapshotChunk { question, devices: vec![crate::given::device(1)] };
+    let told = selecting.after(chunk).told("its name is edited", edit());
+    assert!(told.contains("refused"), "{told}");
+}

@@ -49,6 +49,15 @@ pub(crate) fn down() -> TransportError {
 impl Given {
     /// A campaign that was created just now.
     pub(crate) fn created() -> Self {
+        Self::created_for(None)
+    }
+
+    /// One that starts in a minute.
+    pub(crate) fn scheduled() -> Self {
+        Self::created_for(Some(60)).named("a campaign that is scheduled")
+    }
+
+    fn created_for(seconds: Option<u64>) -> Self {
         let limits = RolloutLimits::new(NonZeroU32::MIN, "50".parse().unwrap());
         let definition = CampaignDefinition {
             name: "spring".parse().unwrap(),
@@ -67,7 +76,8 @@ impl Given {
             when_running: WhenRunning::Supersede,
         };
         let now = Timestamp::from_millis(1_767_225_600_000);
-        let created = Campaign::create(definition, None, now).unwrap();
+        let scheduled_at = seconds.map(|seconds| now + Duration::from_secs(seconds));
+        let created = Campaign::create(definition, scheduled_at, now).unwrap();
         let begun = Campaign::begin("acme".parse().unwrap(), campaign(), &created, now).unwrap();
         let live = LiveCampaign::new(begun);
         let name = "a campaign that was just created";

@@ -31,6 +31,19 @@ fn d22_the_device_of_a_final_target_is_looked_at_once_after_it_connects() {
 }
 
 #[test]
+fn d22_a_device_that_shows_another_image_while_it_is_there_is_looked_at_once() {
+    let changed = || Input::BaseImageChanged { device: device(1) };
+    let successful = Given::acknowledged().after(report(1, ReportStatus::Success));
+    let changed_once = successful.after(changed()).later(10);
+    let told = changed_once.clone().told("time has passed", Input::Tick);
+    assert!(told.contains("effect    read the version"), "{told}");
+    let mut looked_at = changed_once.after(Input::Tick);
+    let read = looked_at.read(1, "2.0.0");
+    let again = looked_at.after(read).after(changed()).later(10).told("again", Input::Tick);
+    assert!(!again.contains("effect"), "{again}");
+}
+
+#[test]
 fn d22_a_device_that_has_settled_a_day_after_the_end_is_looked_at_no_more() {
     let successful = Given::acknowledged().after(report(1, ReportStatus::Success));
     let cancel = Command::Cancel { running: RunningOperations::Finish };
@@ -70,6 +83,34 @@ fn d8_a_device_that_shows_the_image_at_the_turn_of_its_resend_is_asked_nothing()
     let shows_another = back.read(1, "1.0.0");
     let told = back.told("it shows the image from before", shows_another);
     assert!(told.contains("event     request_resent"), "{told}");
+}
+
+#[test]
+fn d12_a_report_that_says_nothing_new_does_not_end_the_wait_for_what_a_reboot_shows() {
+    let rebooting = Given::acknowledged().after(report(1, ReportStatus::Rebooting));
+    let mut back = offline(rebooting).online(1).later(10).after(Input::Tick);
+    let read = back.read(1, "1.0.0");
+    let back = back.after(read);
+    let judged = back.live().next_deadline();
+    let told_again = back.after(report(1, ReportStatus::Rebooting));
+    assert_eq!(told_again.live().next_deadline(), judged);
+}
+
+#[test]
+fn d10_a_request_that_left_once_more_after_a_restart_and_fails_is_the_only_one_but_for_a_cancel() {
+    let restarted = |given: Given| {
+        let mut given = given.loaded_again().after(Input::Recovered).online(1).later(10);
+        given = given.after(Input::Tick);
+        let read = given.read(1, "1.0.0");
+        given = given.after(read);
+        let failed = given.request_answered(1, RequestAnswer::Temporary(down()));
+        given.told("its call fails for now", failed)
+    };
+    let told = restarted(Given::asked());
+    assert!(told.contains("event     operation_deferred"), "{told}");
+    let stop = Input::Command(Command::Cancel { running: RunningOperations::Stop });
+    let told = restarted(Given::asked().after(stop));
+    assert!(!told.contains("event     operation_deferred"), "{told}");
 }
 
 #[test]

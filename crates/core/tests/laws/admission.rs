@@ -73,8 +73,9 @@ impl Law for WhatItWaitsFor {
                     matches!(status, CampaignStatus::Finished | CampaignStatus::Deleted)
                 }
                 HoldReason::BackingOff => !is_running,
-                HoldReason::Offline => !live.is_online(device),
-                HoldReason::TransportDown => live.knows_of_outage(),
+                // One whose device is at its update waits for a slot, and for nothing else (D10).
+                HoldReason::Offline => !is_running && !live.is_online(device),
+                HoldReason::TransportDown => !is_running && live.knows_of_outage(),
                 // Targets whose version is being read hold places beside those in progress.
                 HoldReason::NoSlot => {
                     let devices = seen.after.devices().iter();

@@ -37,7 +37,7 @@ fn main() -> Result<(), Error> {
         realm: realm.clone(),
         pairing_url: format!("{base_url}/pairing"),
         interfaces: definitions,
-        images,
+        images: images.into(),
         speed: 10,
     };
     let token = std::fs::read_to_string(token_file)?;
@@ -51,7 +51,7 @@ fn main() -> Result<(), Error> {
             let flavour = if number % 2 == 0 { Flavour::LinuxRuntime013 } else { Flavour::Esp32 };
             let profile = DeviceProfile::flawless();
             let device = SimulatedDevice::new(1, number, id, flavour, "1.0.0", profile);
-            registered.push(RegisteredDevice { device, credentials_secret });
+            registered.push(RegisteredDevice { system_info: None, device, credentials_secret });
             println!("{id}");
         }
         let devices = Devices::start(settings, registered);

@@ -110,9 +110,17 @@ impl LiveDevice {
                 Ok(session) => {
                     let session = self.session.insert(session);
                     let version = self.registered.device.published_version().to_owned();
-                    return match session.publish(&DeviceOutput::BaseImage { version }).await {
+                    let introduced = match &self.registered.system_info {
+                        Some(system) => session.introduce(system).await,
+                        None => Ok(()),
+                    };
+                    let shown = match introduced {
+                        Ok(()) => session.publish(&DeviceOutput::BaseImage { version }).await,
+                        Err(error) => Err(error),
+                    };
+                    return match shown {
                         Err(error) => {
-                            tracing::debug!(%error, "the base image was not shown");
+                            tracing::debug!(%error, "the device did not show what it is and runs");
                             self.session = None;
                             tokio::time::sleep(RETRY).await;
                             continue;

@@ -11,6 +11,7 @@ mod device;
 mod session;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use futures::future::join_all;
@@ -27,15 +28,54 @@ pub struct DeviceSettings {
     pub pairing_url: String,
     /// The interfaces that they declare, each as JSON.
     pub interfaces: Vec<String>,
-    /// The version of the image at each URL; at any other URL there is none.
-    pub images: BTreeMap<String, String>,
+    /// The version of the image at each URL.
+    pub images: Images,
     /// How much faster time goes for the firmware; at least 1.
     pub speed: u32,
+}
+
+/// Which version the image at a URL has, if there is one. Clones share everything.
+#[derive(Clone)]
+pub struct Images(Arc<dyn Fn(&str) -> Option<String> + Send + Sync>);
+
+impl Images {
+    /// Looked up whenever a device is asked to install one.
+    #[must_use]
+    pub fn looked_up(look: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(look))
+    }
+
+    pub(crate) fn version(&self, url: &str) -> Option<String> {
+        (self.0)(url)
+    }
+}
+
+impl From<BTreeMap<String, String>> for Images {
+    fn from(versions: BTreeMap<String, String>) -> Self {
+        Self::looked_up(move |url| versions.get(url).cloned())
+    }
+}
+
+impl fmt::Debug for Images {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Images")
+    }
+}
+
+/// What a device shows of itself, if its interfaces have `SystemInfo`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SystemInfo {
+    /// Its serial number.
+    pub serial_number: String,
+    /// Its part number.
+    pub part_number: String,
 }
 
 /// One device and what it pairs with.
 #[derive(Clone, Debug)]
 pub struct RegisteredDevice {
+    /// What it shows of itself whenever it connects.
+    pub system_info: Option<SystemInfo>,
     /// What it does.
     pub device: SimulatedDevice,
     /// What Astarte gave when it was registered.

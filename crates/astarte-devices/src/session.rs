@@ -13,11 +13,12 @@ use astarte_device_sdk::{AstarteData, DeviceClient, Value};
 use hedgerow_sim::device::{DeviceInput, DeviceOutput, Flavour};
 use tokio::task::JoinHandle;
 
-use crate::{DeviceError, DeviceSettings, RegisteredDevice};
+use crate::{DeviceError, DeviceSettings, RegisteredDevice, SystemInfo};
 
 const OTA_REQUEST: &str = "io.edgehog.devicemanager.OTARequest";
 const OTA_EVENT: &str = "io.edgehog.devicemanager.OTAEvent";
 const BASE_IMAGE: &str = "io.edgehog.devicemanager.BaseImage";
+const SYSTEM_INFO: &str = "io.edgehog.devicemanager.SystemInfo";
 /// Pairing and connecting take much less.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -91,6 +92,17 @@ impl Session {
         }
     }
 
+    /// Shows which device this is.
+    pub(crate) async fn introduce(&mut self, system: &SystemInfo) -> Result<(), DeviceError> {
+        let SystemInfo { serial_number, part_number } = system;
+        for (path, value) in [("/serialNumber", serial_number), ("/partNumber", part_number)] {
+            let value = AstarteData::String(value.clone());
+            let published = self.client.set_property(SYSTEM_INFO, path, value).await;
+            published.map_err(|error| DeviceError::Publish { detail: error.to_string() })?;
+        }
+        Ok(())
+    }
+
     /// Publishes what the device lets the outside see.
     pub(crate) async fn publish(&mut self, output: &DeviceOutput) -> Result<(), DeviceError> {
         let published = match output {
@@ -143,7 +155,7 @@ fn read_request(settings: &DeviceSettings, data: &AstarteObject) -> DeviceInput 
     let operation = text("uuid").and_then(|uuid| uuid.parse().ok());
     match (text("operation").as_deref(), operation, text("url")) {
         (Some("Update"), Some(operation), Some(url)) => {
-            let installs = settings.images.get(&url).cloned();
+            let installs = settings.images.version(&url);
             DeviceInput::Update { operation, url, installs }
         }
         (Some("Cancel"), Some(operation), url) => DeviceInput::Cancel { operation, url },

@@ -290,25 +290,41 @@ impl AppEngine {
         interface: &str,
         path: &str,
     ) -> Result<Option<String>, ApiError> {
+        let all = self.all_properties(device, interface).await?;
+        Ok(all.pointer(&format!("/{}", path.trim_matches('/'))).and_then(as_text))
+    }
+
+    /// The properties of a device on one interface that are text or numbers, by their names; those of
+    /// deeper paths are left out. None, if it does not declare the interface.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn properties(
+        &self,
+        device: DeviceId,
+        interface: &str,
+    ) -> Result<BTreeMap<String, String>, ApiError> {
+        let Value::Object(all) = self.all_properties(device, interface).await? else {
+            return Ok(BTreeMap::new());
+        };
+        let texts = all.into_iter().filter_map(|(name, value)| Some((name, as_text(&value)?)));
+        Ok(texts.collect())
+    }
+
+    async fn all_properties(&self, device: DeviceId, interface: &str) -> Result<Value, ApiError> {
         let device = device.to_string();
         let whole = ["devices", &device, "interfaces", interface];
         // The whole interface is read: a path of it that is not set would be answered 404, and
         // that could not be told from a device that does not exist.
-        let answer: Answer<Value> = match self.get(&whole, &[]).await {
-            Ok(answer) => answer,
+        match self.get(&whole, &[]).await {
+            Ok(Answer { data, .. }) => Ok(data),
             Err(ApiError::Refused { status: 404, detail, .. })
                 if detail == "Interface not found in device introspection" =>
             {
-                return Ok(None);
+                Ok(Value::Null)
             }
-            Err(error) => return Err(error),
-        };
-        let pointer = format!("/{}", path.trim_matches('/'));
-        Ok(match answer.data.pointer(&pointer) {
-            Some(Value::String(text)) => Some(text.clone()),
-            Some(Value::Number(number)) => Some(number.to_string()),
-            _ => None,
-        })
+            Err(error) => Err(error),
+        }
     }
 
     /// The stored reports of a device, oldest first, as Astarte keeps them for a year.
@@ -338,6 +354,14 @@ impl AppEngine {
             Err(error) if error.is_not_found() => Ok(Vec::new()),
             Err(error) => Err(error),
         }
+    }
+}
+
+fn as_text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
     }
 }
 

@@ -13,6 +13,9 @@ pub const OTA_RESPONSE: &str = "io.edgehog.devicemanager.OTAResponse";
 /// The interface on which a device shows its base image.
 pub const BASE_IMAGE: &str = "io.edgehog.devicemanager.BaseImage";
 
+/// The interface on which a device shows its serial number and its part number.
+pub const SYSTEM_INFO: &str = "io.edgehog.devicemanager.SystemInfo";
+
 /// The version of one interface in a device's introspection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub struct InterfaceVersion {

@@ -77,7 +77,7 @@ pub use client::{HttpConnections, HttpSettings, RealmClient, SettingsError};
 pub use directory::{AstarteFleet, PresenceHold};
 pub use error::ApiError;
 pub use interfaces::{
-    BASE_IMAGE, InterfaceVersion, Introspection, OTA_EVENT, OTA_REQUEST, OTA_RESPONSE,
+    BASE_IMAGE, InterfaceVersion, Introspection, OTA_EVENT, OTA_REQUEST, OTA_RESPONSE, SYSTEM_INFO,
     lacks_ota_updates,
 };
 pub use management::RealmManagement;

@@ -8,13 +8,14 @@ use reqwest::header::{HeaderName, HeaderValue};
 use serde_json::{Value, json};
 
 use super::release::{Release, WITH_POLICIES, WITH_REGISTRATION};
-use crate::interfaces::{BASE_IMAGE, OTA_EVENT};
+use crate::interfaces::{BASE_IMAGE, OTA_EVENT, SYSTEM_INFO};
 use crate::redact::{excerpt, without_queries};
 
 const OTA_REQUEST_DEFINITION: &str = include_str!("../../interfaces/OTARequest.json");
 const OTA_EVENT_DEFINITION: &str = include_str!("../../interfaces/OTAEvent.json");
 const STORED_OTA_EVENT_DEFINITION: &str = include_str!("../../interfaces/stored/OTAEvent.json");
 const BASE_IMAGE_DEFINITION: &str = include_str!("../../interfaces/BaseImage.json");
+const SYSTEM_INFO_DEFINITION: &str = include_str!("../../interfaces/SystemInfo.json");
 
 /// The name of the delivery policy.
 const POLICY: &str = "hedgerow-keep-trying";
@@ -27,6 +28,7 @@ pub struct InstallSettings {
     events_url: String,
     secret: Option<(HeaderName, HeaderValue)>,
     stored_events: bool,
+    system_info: bool,
 }
 
 impl fmt::Debug for InstallSettings {
@@ -69,7 +71,12 @@ impl InstallSettings {
             let text = excerpt(&without_queries(events_url), 200);
             return Err(InstallSettingsError::EventsUrl { text });
         }
-        Ok(Self { events_url: events_url.to_owned(), secret: None, stored_events: false })
+        Ok(Self {
+            events_url: events_url.to_owned(),
+            secret: None,
+            stored_events: false,
+            system_info: false,
+        })
     }
 
     /// Every delivery has this header, which the endpoint asks for.
@@ -89,6 +96,14 @@ impl InstallSettings {
     #[must_use]
     pub fn with_stored_events(mut self) -> Self {
         self.stored_events = true;
+        self
+    }
+
+    /// Also `SystemInfo`, on which devices show their part numbers, and a trigger for it: for a
+    /// service that finds the System Model of a device by its part number.
+    #[must_use]
+    pub fn with_system_info(mut self) -> Self {
+        self.system_info = true;
         self
     }
 }
@@ -158,7 +173,10 @@ impl Installation {
     pub fn new(settings: &InstallSettings) -> Self {
         let event =
             if settings.stored_events { STORED_OTA_EVENT_DEFINITION } else { OTA_EVENT_DEFINITION };
-        let definitions = [OTA_REQUEST_DEFINITION, event, BASE_IMAGE_DEFINITION];
+        let mut definitions = vec![OTA_REQUEST_DEFINITION, event, BASE_IMAGE_DEFINITION];
+        if settings.system_info {
+            definitions.push(SYSTEM_INFO_DEFINITION);
+        }
         let interfaces = definitions.iter().map(|text| serde_json::from_str(text));
         let device = |on: &str| json!({"type": "device_trigger", "on": on});
         let data = |interface: &str| {
@@ -176,7 +194,9 @@ impl Installation {
             ("hedgerow-deletion-finished", device("device_deletion_finished"), later),
             ("hedgerow-registered", device("device_registered"), later),
         ];
-        let triggers = triggers.map(|(name, simple, since)| {
+        let system_info =
+            settings.system_info.then(|| ("hedgerow-system-info", data(SYSTEM_INFO), None));
+        let triggers = triggers.into_iter().chain(system_info).map(|(name, simple, since)| {
             let body =
                 json!({"name": name, "action": action(settings), "simple_triggers": [simple]});
             Wanted { kind: Kind::Trigger, body, since }
@@ -185,7 +205,7 @@ impl Installation {
             // The definitions are part of this crate, and a test reads each.
             interfaces: interfaces.filter_map(Result::ok).collect(),
             policy: Wanted { kind: Kind::Policy, body: policy(), since: Some(WITH_POLICIES) },
-            triggers: triggers.to_vec(),
+            triggers: triggers.collect(),
         }
     }
 
@@ -237,14 +257,16 @@ mod tests {
             (OTA_EVENT_DEFINITION, "OTAEvent", (0, 1), 5),
             (STORED_OTA_EVENT_DEFINITION, "OTAEvent", (0, 2), 5),
             (BASE_IMAGE_DEFINITION, "BaseImage", (0, 1), 4),
+            (SYSTEM_INFO_DEFINITION, "SystemInfo", (0, 1), 2),
         ];
         for (text, name, (major, minor), mappings) in expected {
             let interface = read(text);
             assert_eq!(interface.interface_name(), format!("io.edgehog.devicemanager.{name}"));
             assert_eq!((interface.version_major(), interface.version_minor()), (major, minor));
             assert_eq!(interface.ownership().is_server(), name == "OTARequest");
-            assert_eq!(interface.is_properties(), name == "BaseImage");
-            assert_eq!(interface.is_datastream_object(), name != "BaseImage");
+            let is_shown = matches!(name, "BaseImage" | "SystemInfo");
+            assert_eq!(interface.is_properties(), is_shown);
+            assert_eq!(interface.is_datastream_object(), !is_shown);
             let value: Value = serde_json::from_str(text).expect("JSON");
             assert_eq!(value["mappings"].as_array().map(Vec::len), Some(mappings));
         }
@@ -269,6 +291,8 @@ mod tests {
         let installation = Installation::new(&settings);
         assert_eq!(installation.interfaces.len(), 3);
         assert_eq!(installation.triggers.len(), 6);
+        let with_more = Installation::new(&settings.clone().with_system_info());
+        assert_eq!((with_more.interfaces.len(), with_more.triggers.len()), (4, 7));
         let headers = &installation.triggers[0].body["action"]["http_static_headers"];
         assert_eq!(headers, &json!({"x-secret": "s3cret"}));
         assert!(!format!("{settings:?} {installation:?}").contains("s3cret"));

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::report::{ReportError, read_event, read_response, said};
-use crate::interfaces::{BASE_IMAGE, OTA_EVENT, OTA_RESPONSE};
+use crate::interfaces::{BASE_IMAGE, OTA_EVENT, OTA_RESPONSE, SYSTEM_INFO};
 use crate::redact::excerpt;
 
 /// Why a delivery cannot be read. Sending it again does not help.
@@ -63,6 +63,9 @@ pub enum Happening {
         /// Whether that part belongs to the version.
         is_version: bool,
     },
+    /// It showed or took back its serial number or its part number. The engine has no use for it; a
+    /// service that keeps a catalogue does.
+    SystemInfoShown,
     /// Something that Hedgerow has no use for.
     Other {
         /// The type of the event, cut after 64 characters.
@@ -136,6 +139,7 @@ impl TriggerEvent {
                 Observation::BaseImageChanged { device }
             }
             Happening::Registered
+            | Happening::SystemInfoShown
             | Happening::BaseImageShown { is_version: false }
             | Happening::Other { .. } => return None,
         })
@@ -169,6 +173,7 @@ fn read_happening(
             (Some(BASE_IMAGE), Some(path)) => {
                 Happening::BaseImageShown { is_version: matches!(path, "/version" | "/buildId") }
             }
+            (Some(SYSTEM_INFO), Some(_)) => Happening::SystemInfoShown,
             _ => other(),
         },
         _ => other(),

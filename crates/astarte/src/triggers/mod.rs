@@ -12,6 +12,6 @@ mod router;
 
 pub use answer::{TriggerAnswer, TriggerCounts};
 pub use event::{Happening, TriggerError, TriggerEvent};
-pub use receiver::{TriggerReceiver, TriggerSettings};
+pub use receiver::{TriggerListener, TriggerReceiver, TriggerSettings};
 pub use report::ReportError;
 pub(crate) use report::read_event;

@@ -50,6 +50,10 @@ impl Default for TriggerSettings {
     }
 }
 
+/// Hears every event of a tenant that Astarte delivers, whatever the engine makes of it, and as of
+/// when it came. It is called before the engine is told, and is to return at once.
+pub type TriggerListener = Box<dyn Fn(&TenantId, &TriggerEvent, Moment) + Send + Sync>;
+
 /// Takes deliveries of triggers for an engine. Clones share everything.
 #[derive(Clone)]
 pub struct TriggerReceiver {
@@ -60,6 +64,7 @@ pub(super) struct Shared {
     astarte: Astarte,
     engine: Engine,
     reconciler: OnceLock<Reconciler>,
+    listener: OnceLock<TriggerListener>,
     told: Told,
     pub(super) settings: TriggerSettings,
     pub(super) limiter: Limiter,
@@ -88,6 +93,7 @@ impl TriggerReceiver {
             astarte,
             engine,
             reconciler: OnceLock::new(),
+            listener: OnceLock::new(),
             told: Told::default(),
             settings,
             limiter,
@@ -102,6 +108,14 @@ impl TriggerReceiver {
     pub fn with_reconciler(self, reconciler: Reconciler) -> Self {
         // A second one could only do the same again.
         let _ = self.shared.reconciler.set(reconciler);
+        self
+    }
+
+    /// Has somebody else hear what Astarte tells: who keeps a list of devices, for example. The first
+    /// that was given stays. An event may come twice, and one may overtake another.
+    #[must_use]
+    pub fn with_listener(self, listener: TriggerListener) -> Self {
+        let _ = self.shared.listener.set(listener);
         self
     }
 
@@ -166,6 +180,9 @@ impl TriggerReceiver {
             Ok(event) => event,
             Err(error) => return TriggerAnswer::Malformed(error.to_string()),
         };
+        if let Some(listener) = self.shared.listener.get() {
+            listener(tenant, &event, Moment::now());
+        }
         match self.handle(tenant, &event).await {
             Ok(true) => TriggerAnswer::Taken,
             Ok(false) => TriggerAnswer::Passed,

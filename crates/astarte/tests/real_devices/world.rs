@@ -135,7 +135,11 @@ impl World {
             owner.set_attribute(id, "model", "gateway").await.expect("an attribute");
             let flavour = flavours[number as usize % flavours.len()];
             let device = SimulatedDevice::new(seed, number, id, flavour, OLD_VERSION, profile);
-            registered.push(RegisteredDevice { device, credentials_secret: secret });
+            registered.push(RegisteredDevice {
+                system_info: None,
+                device,
+                credentials_secret: secret,
+            });
         }
         let ids: Vec<_> = (0..count).map(device).collect();
         owner.create_group("east", &ids).await.expect("a group");
@@ -143,7 +147,7 @@ impl World {
             realm: REALM.to_owned(),
             pairing_url: emulator.pairing_url(),
             interfaces: installation.interfaces().iter().map(ToString::to_string).collect(),
-            images: BTreeMap::from([(IMAGE.to_owned(), NEW_VERSION.to_owned())]),
+            images: BTreeMap::from([(IMAGE.to_owned(), NEW_VERSION.to_owned())]).into(),
             speed: settings.firmware_speed,
         };
         let devices = Devices::start(devices, registered);

@@ -63,6 +63,10 @@ pub(crate) struct InstallArgs {
     /// Devices need it too: it cures that the newest Linux runtime loses its final report
     #[arg(long)]
     stored_events: bool,
+    /// Also install the interface on which devices show their part numbers, and a trigger for it:
+    /// `hedgerow serve` finds a device's system model by it
+    #[arg(long)]
+    system_info: bool,
     /// A certificate that is trusted beside those of the machine, in PEM
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
@@ -187,6 +191,7 @@ fn settings(args: &InstallArgs) -> Result<InstallSettings, CommandError> {
             .with_secret(&args.secret_header, read(path)?.trim())
             .map_err(|source| CommandError::Secret { path: path.clone(), source })?;
     }
+    let settings = if args.system_info { settings.with_system_info() } else { settings };
     Ok(if args.stored_events { settings.with_stored_events() } else { settings })
 }
 

@@ -73,7 +73,7 @@ impl World {
             realm: realm.to_owned(),
             pairing_url: emulator.pairing_url(),
             interfaces: installation.interfaces().iter().map(ToString::to_string).collect(),
-            images: BTreeMap::from([(IMAGE.to_owned(), "2.0.0".to_owned())]),
+            images: BTreeMap::from([(IMAGE.to_owned(), "2.0.0".to_owned())]).into(),
             speed: SPEED,
         };
         let at =
@@ -113,7 +113,7 @@ async fn register(
         };
         let profile = DeviceProfile::typical();
         let device = SimulatedDevice::new(seed, number, id, flavour, "1.4.0", profile);
-        registered.push(RegisteredDevice { device, credentials_secret });
+        registered.push(RegisteredDevice { system_info: None, device, credentials_secret });
     }
     futures::future::try_join_all(attributes).await?;
     Ok(registered)

@@ -135,6 +135,15 @@ fn a_file_of_rows_gives_the_same_answers_and_is_followed_up() {
     assert_eq!(hedgerow(&["campaigns", path(&db), "--json"]).stdout, without);
     let anew = json(&["views", path(&db), "--rebuild", "--json"]);
     assert_eq!(anew["events"], made["events"]);
+    // Also a file that cannot be read any more.
+    let rows = folder.path().join(format!("{}.views", db.file_name().expect("a name").display()));
+    let mut bytes = std::fs::read(&rows).expect("read");
+    bytes[1_024..].fill(0x5A);
+    std::fs::write(&rows, bytes).expect("written");
+    assert!(!hedgerow(&["views", path(&db)]).status.success());
+    let anew = json(&["views", path(&db), "--rebuild", "--json"]);
+    assert_eq!(anew["events"], made["events"]);
+    assert_eq!(hedgerow(&["campaigns", path(&db), "--json"]).stdout, without);
     // Another log takes the place of the first: its rows are those of another log now.
     let other = folder.path().join("other.db");
     let output =

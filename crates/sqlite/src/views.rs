@@ -4,11 +4,14 @@
 //! the disk (`synchronous=NORMAL`: after a power cut it is whole, and perhaps a step behind), a
 //! damaged one is thrown away, and a page that is read does not wait for an append.
 
+mod open;
+mod sum;
+
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Sender, channel};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use futures::FutureExt;
@@ -18,86 +21,29 @@ use hedgerow_core::Checksum;
 use hedgerow_engine::view::{
     Direction, Reached, Row, RowKey, Step, StepError, ViewError, ViewStore,
 };
-use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior, params};
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
-use crate::OpenError;
-use crate::open::{BUSY, beside, located};
+pub use self::open::ViewsError;
+use self::open::{connect, failed, of_sqlite, open};
+use crate::open::{beside, located};
 
-/// Marks a file of rows: "Hdgv".
-const APPLICATION_ID: i32 = 0x4864_6776;
-/// Its tables, as this version has them.
-const SCHEMA: i32 = 1;
-const TABLES: &str = "
-    CREATE TABLE rows (key BLOB PRIMARY KEY, row BLOB NOT NULL) STRICT, WITHOUT ROWID;
-    CREATE TABLE reached (
-        id INTEGER PRIMARY KEY CHECK (id = 1),
-        format INTEGER NOT NULL,
-        position INTEGER NOT NULL,
-        checksum BLOB
-    ) STRICT;";
-
-/// Why a file of rows could not be opened. What was found was left as it is.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ViewsError {
-    /// There is no such place, or it may not be used.
-    #[error(transparent)]
-    Place(#[from] OpenError),
-    /// It is a file of something else.
-    #[error("{} is a file of something else: move it away, or remove it", path.display())]
-    Foreign {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A newer version made it.
-    #[error(
-        "{} has schema {found}, this version knows up to {SCHEMA}: use the version of Hedgerow that made it", path.display()
-    )]
-    Newer {
-        /// The file.
-        path: PathBuf,
-        /// Its schema.
-        found: i32,
-    },
-    /// Another program has it locked.
-    #[error("{} is held by another program: let it end, then try again", path.display())]
-    Held {
-        /// The file.
-        path: PathBuf,
-    },
-    /// It is damaged.
-    #[error(
-        "{} is damaged ({detail}): while nobody uses it, remove it and the files named like it with -wal and -shm behind; it is made anew from the log", path.display()
-    )]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What SQLite said.
-        detail: String,
-    },
-    /// It cannot be made or used.
-    #[error("{} cannot be used ({detail}): look at its folder and its disk", path.display())]
-    Unusable {
-        /// The file.
-        path: PathBuf,
-        /// What the system or SQLite said.
-        detail: String,
-    },
-}
+/// How many questions are answered at once, each by a thread of its own.
+const READERS: usize = 2;
 
 type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 
-/// A thread with a connection, which does one thing after the other.
-struct Worker {
-    jobs: Sender<Job>,
-    thread: JoinHandle<()>,
+/// The threads, each with a connection, and the ways to them: one writes, the others read meanwhile.
+struct Workers {
+    writer: Sender<Job>,
+    readers: Sender<Job>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 /// Rows in one SQLite file.
 pub struct SqliteViews {
     path: PathBuf,
-    /// One writes, the other one reads meanwhile.
-    workers: Mutex<Option<[Worker; 2]>>,
+    workers: Mutex<Option<Workers>>,
 }
 
 impl fmt::Debug for SqliteViews {
@@ -115,12 +61,25 @@ impl SqliteViews {
         let path = located(path.as_ref())?;
         let failed = |error: rusqlite::Error| of_sqlite(&path, &error);
         let writer = open(&path)?;
-        let reader = connect(&path).map_err(failed)?;
-        let [Ok(writer), Ok(reader)] = [writer, reader].map(worker) else {
-            let detail = "no thread could be started".to_owned();
-            return Err(ViewsError::Unusable { path, detail });
-        };
-        Ok(Self { path, workers: Mutex::new(Some([writer, reader])) })
+        let mut readers = Vec::new();
+        for _ in 0..READERS {
+            readers.push(connect(&path).map_err(failed)?);
+        }
+        match workers(writer, readers) {
+            Ok(workers) => Ok(Self { path, workers: Mutex::new(Some(workers)) }),
+            Err(error) => Err(ViewsError::Unusable { path, detail: error.to_string() }),
+        }
+    }
+
+    /// Opens a file of rows and throws away what is in it, also where it is damaged: a file that is
+    /// damaged is removed, so nobody may be using it.
+    ///
+    /// # Errors
+    /// [`ViewsError`]. A file of something else is left alone.
+    pub fn open_anew(path: impl AsRef<Path>) -> Result<Self, ViewsError> {
+        let path = located(path.as_ref())?;
+        open::empty(&path)?;
+        Self::open(&path)
     }
 
     /// Where the rows of a log lie if nobody says otherwise: beside it, with `.views` behind its
@@ -138,21 +97,21 @@ impl SqliteViews {
 
     /// Finishes what was asked for and closes the file. Dropping it does the same.
     pub fn close(&self) {
-        let workers = self.workers().take();
-        for Worker { jobs, thread } in workers.into_iter().flatten() {
-            drop(jobs);
+        let Some(Workers { writer, readers, threads }) = self.workers().take() else { return };
+        drop((writer, readers));
+        for thread in threads {
             // A thread that panicked has nothing left to finish.
             drop(thread.join());
         }
     }
 
-    fn workers(&self) -> MutexGuard<'_, Option<[Worker; 2]>> {
+    fn workers(&self) -> MutexGuard<'_, Option<Workers>> {
         self.workers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn work<T: Send + 'static>(
         &self,
-        which: usize,
+        which: fn(&Workers) -> &Sender<Job>,
         work: impl FnOnce(&mut Connection) -> Result<T, StepError> + Send + 'static,
     ) -> BoxFuture<'_, Result<T, StepError>> {
         let (answer, answered) = oneshot::channel();
@@ -160,7 +119,7 @@ impl SqliteViews {
         let job: Job = Box::new(move |connection| drop(answer.send(work(connection))));
         if let Some(workers) = &*self.workers() {
             // If it cannot be sent, nobody answers.
-            drop(workers[which].jobs.send(job));
+            drop(which(workers).send(job));
         }
         answered.map(|answer| answer.unwrap_or(Err(ViewError::Closed.into()))).boxed()
     }
@@ -170,9 +129,12 @@ impl SqliteViews {
         work: impl FnOnce(&mut Connection) -> rusqlite::Result<Result<T, StepError>> + Send + 'static,
     ) -> BoxFuture<'_, Result<T, StepError>> {
         let path = self.path.clone();
-        self.work(0, move |connection| {
-            work(connection).unwrap_or_else(|error| Err(failed(&path, &error).into()))
-        })
+        self.work(
+            |workers| &workers.writer,
+            move |connection| {
+                work(connection).unwrap_or_else(|error| Err(failed(&path, &error).into()))
+            },
+        )
     }
 
     fn read_with<T: Send + 'static>(
@@ -180,9 +142,10 @@ impl SqliteViews {
         work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> BoxFuture<'_, Result<T, ViewError>> {
         let path = self.path.clone();
-        self.work(1, move |connection| {
-            work(connection).map_err(|error| failed(&path, &error).into())
-        })
+        self.work(
+            |workers| &workers.readers,
+            move |connection| work(connection).map_err(|error| failed(&path, &error).into()),
+        )
         .map(|answer| answer.map_err(only_rows))
         .boxed()
     }
@@ -201,94 +164,38 @@ fn only_rows(error: StepError) -> ViewError {
     }
 }
 
-/// What an error of SQLite means for whoever follows or asks.
-fn failed(path: &Path, error: &rusqlite::Error) -> ViewError {
-    let detail = format!("{}: {error}", path.display());
-    match error.sqlite_error_code() {
-        Some(ErrorCode::DiskFull) => ViewError::Full { detail },
-        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => ViewError::ReadOnly { detail },
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::SystemIoFailure) => {
-            ViewError::Unavailable { detail }
+fn workers(writer: Connection, readers: Vec<Connection>) -> std::io::Result<Workers> {
+    let (to_writer, queue) = channel::<Job>();
+    let mut threads = vec![worker(writer, Arc::new(Mutex::new(queue)))?];
+    let (to_readers, queue) = channel::<Job>();
+    let queue = Arc::new(Mutex::new(queue));
+    for reader in readers {
+        threads.push(worker(reader, Arc::clone(&queue))?);
+    }
+    Ok(Workers { writer: to_writer, readers: to_readers, threads })
+}
+
+fn worker(
+    mut connection: Connection,
+    queue: Arc<Mutex<Receiver<Job>>>,
+) -> std::io::Result<JoinHandle<()>> {
+    std::thread::Builder::new().name("hedgerow-sqlite-views".to_owned()).spawn(move || {
+        while let Some(job) = next(&queue) {
+            job(&mut connection);
         }
-        _ => ViewError::Damaged { detail },
-    }
+    })
 }
 
-/// What an error of SQLite means for whoever opens a file.
-fn of_sqlite(path: &Path, error: &rusqlite::Error) -> ViewsError {
-    let (path, detail) = (path.to_owned(), error.to_string());
-    match error.sqlite_error_code() {
-        Some(ErrorCode::NotADatabase) => ViewsError::Foreign { path },
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => ViewsError::Held { path },
-        // The unknown is SQL that does not fit: a table is not there.
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::Unknown) => {
-            ViewsError::Damaged { path, detail }
-        }
-        _ => ViewsError::Unusable { path, detail },
-    }
+fn next(queue: &Mutex<Receiver<Job>>) -> Option<Job> {
+    queue.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
 }
 
-fn connect(path: &Path) -> rusqlite::Result<Connection> {
-    let connection = Connection::open(path)?;
-    connection.busy_timeout(BUSY)?;
-    // Pages are found by keys from all over the file.
-    connection.pragma_update(None, "cache_size", -65_536)?;
-    connection.pragma_update(None, "cell_size_check", "ON")?;
-    connection.pragma_update(None, "synchronous", "NORMAL")?;
-    // In pages: what is found by its device lies all over the file, and the more of it is folded in
-    // at once the more shares a page.
-    connection.pragma_update(None, "wal_autocheckpoint", 16_000)?;
-    connection.set_prepared_statement_cache_capacity(8);
-    Ok(connection)
-}
-
-fn open(path: &Path) -> Result<Connection, ViewsError> {
-    let failed = |error: rusqlite::Error| of_sqlite(path, &error);
-    let mut connection = connect(path).map_err(failed)?;
-    let mark = |connection: &Connection, pragma| {
-        connection.pragma_query_value(None, pragma, |row| row.get::<_, i32>(0))
-    };
-    let tables: i64 = connection
-        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
-        .map_err(failed)?;
-    let application = mark(&connection, "application_id").map_err(failed)?;
-    if tables == 0 && application == 0 {
-        connection.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
-        let transaction =
-            connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
-        // Another process may have made it in between.
-        if mark(&transaction, "application_id").map_err(failed)? == 0 {
-            transaction.execute_batch(TABLES).map_err(failed)?;
-            transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed)?;
-            transaction.pragma_update(None, "user_version", SCHEMA).map_err(failed)?;
-        }
-        transaction.commit().map_err(failed)?;
-    } else if application != APPLICATION_ID {
-        return Err(ViewsError::Foreign { path: path.to_owned() });
-    }
-    let found = mark(&connection, "user_version").map_err(failed)?;
-    if found > SCHEMA {
-        return Err(ViewsError::Newer { path: path.to_owned(), found });
-    }
-    let look = |connection: &Connection| {
-        connection
-            .query_row("SELECT format, position, checksum FROM reached", [], |_| Ok(()))
-            .optional()?;
-        connection.query_row("SELECT key, row FROM rows", [], |_| Ok(())).optional()
-    };
-    look(&connection).map_err(failed)?;
-    Ok(connection)
-}
-
-fn worker(mut connection: Connection) -> std::io::Result<Worker> {
-    let (jobs, queue) = channel::<Job>();
-    let thread =
-        std::thread::Builder::new().name("hedgerow-sqlite-views".to_owned()).spawn(move || {
-            while let Ok(job) = queue.recv() {
-                job(&mut connection);
-            }
-        })?;
-    Ok(Worker { jobs, thread })
+/// What a row holds, if its sum fits.
+fn held(key: &[u8], row: Vec<u8>) -> rusqlite::Result<Vec<u8>> {
+    sum::taken(key, row).ok_or_else(|| {
+        let why = "the bytes of a row do not fit their sum".into();
+        rusqlite::Error::FromSqlConversionFailure(1, Type::Blob, why)
+    })
 }
 
 fn reached(connection: &Connection) -> rusqlite::Result<Option<Reached>> {
@@ -312,9 +219,10 @@ fn write(connection: &mut Connection, step: &Step) -> rusqlite::Result<Result<()
         let mut put =
             transaction.prepare_cached("INSERT OR REPLACE INTO rows (key, row) VALUES (?1, ?2)")?;
         let mut remove = transaction.prepare_cached("DELETE FROM rows WHERE key = ?1")?;
+        let mut buffer = Vec::new();
         for (key, row) in &step.rows {
             match row {
-                Some(row) => put.execute(params![key, row])?,
+                Some(row) => put.execute(params![key, sum::put(&mut buffer, key, row)])?,
                 None => remove.execute([key])?,
             };
         }
@@ -349,7 +257,9 @@ impl ViewStore for SqliteViews {
             // All of them as of one moment.
             let transaction = connection.unchecked_transaction()?;
             let mut find = transaction.prepare_cached("SELECT row FROM rows WHERE key = ?1")?;
-            keys.iter().map(|key| find.query_row([key], |row| row.get(0)).optional()).collect()
+            let find =
+                |key: &RowKey| find.query_row([key], |row| held(key, row.get(0)?)).optional();
+            keys.iter().map(find).collect()
         })
     }
 
@@ -370,7 +280,9 @@ impl ViewStore for SqliteViews {
             })?;
             let limit = i64::try_from(limit).unwrap_or(i64::MAX);
             let rows = scan.query_map(params![range.start, range.end, limit], |row| {
-                Ok((row.get(0)?, row.get(1)?))
+                let key: RowKey = row.get(0)?;
+                let row = held(&key, row.get(1)?)?;
+                Ok((key, row))
             })?;
             rows.collect()
         })

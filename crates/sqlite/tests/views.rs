@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use futures::executor::block_on;
-use hedgerow_engine::view::{Reached, Step, ViewStore};
+use hedgerow_engine::view::{Direction, Reached, Step, ViewError, ViewStore};
 use hedgerow_sqlite::{SqliteViews, ViewsError};
 use tempfile::TempDir;
 
@@ -77,6 +77,67 @@ fn a_damaged_file_of_rows_is_refused_and_left_as_it_is() {
     assert!(matches!(error, ViewsError::Damaged { .. }), "{error}");
     assert!(error.to_string().contains("remove it"), "{error}");
     assert_eq!(std::fs::read(&path).expect("read"), bytes);
+}
+
+/// Changes a byte of what the only row holds, beside SQLite's back.
+fn damage_a_row(path: &PathBuf) {
+    let connection = rusqlite::Connection::open(path).expect("opened");
+    let row: Vec<u8> =
+        connection.query_row("SELECT row FROM rows", [], |row| row.get(0)).expect("read");
+    let damaged: Vec<u8> = row.iter().map(|byte| byte ^ 1).collect();
+    connection.execute("UPDATE rows SET row = ?1", [damaged]).expect("changed");
+    connection.close().expect("closed");
+}
+
+#[test]
+fn a_row_whose_bytes_were_changed_is_damage_and_is_not_shown() {
+    let (path, _folder) = written();
+    damage_a_row(&path);
+    let views = SqliteViews::open(&path).expect("opened");
+    let got = block_on(views.get(vec![b"a".to_vec()]));
+    assert!(matches!(got, Err(ViewError::Damaged { .. })), "{got:?}");
+    let all = b"".to_vec()..b"z".to_vec();
+    let scanned = block_on(views.scan(all, Direction::Forwards, 9));
+    assert!(matches!(scanned, Err(ViewError::Damaged { .. })), "{scanned:?}");
+    assert_eq!(block_on(views.get(vec![b"b".to_vec()])), Ok(vec![None]), "others are shown");
+}
+
+#[test]
+fn what_is_there_is_thrown_away_also_where_it_is_damaged() {
+    let empty = |path: &PathBuf| {
+        let views = SqliteViews::open_anew(path).expect("opened");
+        assert_eq!(block_on(views.reached()), Ok(None));
+        assert_eq!(block_on(views.get(vec![b"a".to_vec()])), Ok(vec![None]));
+        block_on(views.write(step())).expect("written");
+    };
+    let (path, _folder) = written();
+    empty(&path);
+    damage_a_row(&path);
+    empty(&path);
+    let mut bytes = std::fs::read(&path).expect("read");
+    let length = bytes.len();
+    bytes[1_024..length].fill(0x5A);
+    std::fs::write(&path, &bytes).expect("written");
+    assert!(matches!(SqliteViews::open(&path), Err(ViewsError::Damaged { .. })));
+    empty(&path);
+    // Of something else nothing is thrown away.
+    let store = path.with_file_name("log.db");
+    hedgerow_sqlite::SqliteStore::open(&store).expect("a store").close();
+    assert!(matches!(SqliteViews::open_anew(&store), Err(ViewsError::Foreign { .. })));
+    hedgerow_sqlite::SqliteStore::open(&store).expect("it is a store still");
+}
+
+#[test]
+fn rows_of_an_older_form_of_file_are_made_anew() {
+    let (path, _folder) = written();
+    let connection = rusqlite::Connection::open(&path).expect("opened");
+    connection.pragma_update(None, "user_version", 1).expect("changed");
+    connection.close().expect("closed");
+    let views = SqliteViews::open(&path).expect("opened");
+    assert_eq!(block_on(views.reached()), Ok(None));
+    block_on(views.write(step())).expect("written");
+    drop(views);
+    assert_eq!(block_on(SqliteViews::open(&path).expect("opened").reached()), Ok(Some(step().to)));
 }
 
 #[test]

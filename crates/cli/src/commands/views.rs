@@ -5,8 +5,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 
-use hedgerow_engine::view::ViewStore;
-use hedgerow_sim::runtime::wait;
 use hedgerow_sqlite::SqliteViews;
 use serde_json::json;
 
@@ -43,11 +41,9 @@ pub(crate) fn views(args: &ViewsArgs) -> ExitCode {
 
 fn make(args: &ViewsArgs) -> Result<(), ReadError> {
     let log = Log::open(&args.file)?;
-    let rows = Arc::new(SqliteViews::open(SqliteViews::beside(log.store.path()))?);
-    if args.rebuild {
-        let reached = wait(rows.reached())?;
-        wait(rows.clear(reached))?;
-    }
+    let beside = SqliteViews::beside(log.store.path());
+    let open = if args.rebuild { SqliteViews::open_anew } else { SqliteViews::open };
+    let rows = Arc::new(open(beside)?);
     let began = Instant::now();
     let events = log.follow(rows.clone())?;
     let (seconds, path) = (began.elapsed().as_secs_f64(), rows.path().display());

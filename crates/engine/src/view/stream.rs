@@ -325,8 +325,11 @@ async fn entry(
     tenant: &TenantId,
     id: CampaignId,
 ) -> Result<Option<CampaignEntry>, ViewError> {
-    let row = sources.get(vec![key::campaign(tenant, id)]).await?.pop().flatten();
-    Ok(row.and_then(|row| read(&row).ok()))
+    match sources.get(vec![key::campaign(tenant, id)]).await {
+        Ok(mut rows) => Ok(rows.pop().flatten().and_then(|row| read(&row).ok())),
+        Err(ViewError::Damaged { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// A campaign as its rows have it, which are those of its latest event before.

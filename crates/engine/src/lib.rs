@@ -151,6 +151,7 @@ mod interest;
 mod lists;
 mod live;
 mod load;
+mod loss;
 mod manual;
 mod opening;
 pub mod ports;

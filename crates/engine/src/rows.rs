@@ -12,6 +12,7 @@ use hedgerow_core::Timestamp;
 use serde::Serialize;
 
 use crate::EngineError;
+use crate::loss::OnLoss;
 use crate::ports::BoxFuture;
 use crate::shared::Shared;
 use crate::signal::Signal;
@@ -161,8 +162,20 @@ impl Shared {
         shared.background().push(ended);
         let follower = Follower::new(Arc::clone(&shared.store), rows);
         let follows = Arc::clone(shared);
+        // Also one that is never polled.
+        let lost = Arc::clone(shared);
+        let following = OnLoss::new(move || {
+            tracing::error!(
+                "the task that makes rows was lost: they stay as they are until a restart"
+            );
+            if let Some(rows) = &lost.rows {
+                rows.standing().stats.failures += 1;
+                rows.followed.end();
+            }
+        });
         let task = async move {
             keep_up(&follows, follower).await;
+            following.ended();
             if let Some(rows) = &follows.rows {
                 // Nobody waits for what comes no more.
                 rows.followed.end();

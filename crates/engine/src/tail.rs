@@ -16,6 +16,7 @@ use futures::channel::oneshot;
 use futures::future::select;
 use hedgerow_core::{StoredEvent, StreamId, TenantId};
 
+use crate::loss::OnLoss;
 use crate::shared::Shared;
 use crate::store::checksum::Chain;
 use crate::store::retention::Note;
@@ -26,8 +27,10 @@ use crate::sync::{Mutex, MutexGuard};
 const PAGE: usize = 200;
 /// So many bytes of payloads are kept for those who are a little behind.
 const MOST_BYTES: usize = 16 << 20;
-/// How many events a subscriber takes over at once.
+/// How many events a subscriber takes over at once, and how many bytes of payloads, but for one event
+/// that has more.
 const MOST_TAKEN: usize = 200;
+const MOST_BYTES_TAKEN: usize = 1 << 20;
 /// How many streams are known by their checksums; a forgotten one costs a read.
 const MOST_CHAINS: usize = 4_096;
 /// How long reading rests after a failure, at first and at most.
@@ -228,11 +231,12 @@ impl Tail {
         }
         if seen < state.to {
             let at = state.events.partition_point(|read| read.stored.position <= seen);
-            let mut found = Vec::new();
+            let (mut found, mut bytes) = (Vec::new(), 0);
             for read in state.events.range(at..) {
                 if wanted.is(&read.stored) {
                     found.push(Arc::clone(read));
-                    if found.len() == MOST_TAKEN {
+                    bytes += read.stored.event.data.len();
+                    if found.len() == MOST_TAKEN || bytes >= MOST_BYTES_TAKEN {
                         return Looked::Found(found, read.stored.position);
                     }
                 }
@@ -260,6 +264,14 @@ impl Tail {
                 state.from = oldest.stored.position;
             }
         });
+    }
+
+    /// The task that read on is gone, though it did not say so: who waits is told, and who comes back
+    /// begins another one.
+    fn lost(&self) {
+        tracing::error!("the task that reads the log for subscribers was lost");
+        let detail = "the task that reads the log panicked or was dropped: subscribe again";
+        self.end(Some(StoreError::Unavailable { detail: detail.to_owned() }));
     }
 
     /// Nobody reads on.
@@ -326,8 +338,12 @@ impl Shared {
             background.push(ended);
         }
         let reads = Arc::clone(shared);
+        // Also one that is never polled.
+        let lost = Arc::clone(shared);
+        let reading = OnLoss::new(move || lost.tail.lost());
         let task = async move {
             read_on(&reads).await;
+            reading.ended();
             // Whoever stops the engine may have gone.
             let _: Result<(), ()> = until_the_end.send(());
         };
@@ -397,8 +413,22 @@ async fn try_page(
     let last = page.last().map_or(seen, |last| last.position);
     // With a page that is not full there is no more that was there when this began.
     let upto = if page.len() < PAGE { last.max(floor) } else { last };
-    let wanted = page.into_iter().filter(|stored| wanted.is(stored));
-    Ok((checked.check_all(store, wanted).await?, upto))
+    let mut page: Vec<_> = page.into_iter().filter(|stored| wanted.is(stored)).collect();
+    let cut = cut(&mut page);
+    Ok((checked.check_all(store, page.into_iter()).await?, cut.unwrap_or(upto)))
+}
+
+/// Leaves so many events that their payloads are not more than a subscriber takes over at once, and
+/// says behind which position the others are.
+fn cut(page: &mut Vec<StoredEvent>) -> Option<u64> {
+    let mut bytes = 0;
+    let is_enough = |stored: &StoredEvent| {
+        bytes += stored.event.data.len();
+        bytes >= MOST_BYTES_TAKEN
+    };
+    let last = page.iter().position(is_enough).filter(|last| last + 1 < page.len())?;
+    page.truncate(last + 1);
+    page.last().map(|last| last.position)
 }
 
 /// A page of one stream behind a position, with the note of one that was removed or imported.
@@ -438,4 +468,39 @@ async fn version_at(
         stride = stride.saturating_mul(2);
     }
     Ok(lowest)
+}
+
+#[cfg(all(test, not(feature = "schedules")))]
+mod tests {
+    use super::*;
+    use crate::store::conformance::{append, block_on, event, stream};
+    use crate::store::memory::MemoryStore;
+
+    #[test]
+    fn a_page_has_no_more_bytes_than_a_subscriber_takes_over_and_one_event_at_least() {
+        let page = |sizes: &[usize]| {
+            let store = MemoryStore::new();
+            let mut events: Vec<_> = (1..).map(event).take(sizes.len()).collect();
+            for (event, size) in events.iter_mut().zip(sizes) {
+                event.data = vec![0; *size];
+            }
+            block_on(store.append(vec![append(stream(1), 0, events)])).expect("appended");
+            block_on(store.read_all(0, 100)).expect("read")
+        };
+        let half = MOST_BYTES_TAKEN / 2;
+        for (sizes, left, behind) in [
+            (&[][..], 0, None),
+            (&[1, 1], 2, None),
+            (&[half, half], 2, None),
+            (&[half, half, 1], 2, Some(2)),
+            (&[half, 1, half, half], 3, Some(3)),
+            (&[9 * half], 1, None),
+            (&[9 * half, 0], 1, Some(1)),
+        ] {
+            let mut page = page(sizes);
+            let first = page.first().map_or(0, |first| first.position);
+            assert_eq!(cut(&mut page), behind.map(|behind: u64| first + behind - 1), "{sizes:?}");
+            assert_eq!(page.len(), left, "{sizes:?}");
+        }
+    }
 }

@@ -79,7 +79,7 @@ fn a_damaged_file_of_rows_is_refused_and_left_as_it_is() {
     assert_eq!(std::fs::read(&path).expect("read"), bytes);
 }
 
-/// Changes a byte of what the only row holds, beside SQLite's back.
+/// Changes a byte of what the only row holds, without sums knowing of it.
 fn damage_a_row(path: &PathBuf) {
     let connection = rusqlite::Connection::open(path).expect("opened");
     let row: Vec<u8> =

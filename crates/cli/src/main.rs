@@ -9,8 +9,20 @@ use clap::{Parser, Subcommand};
 
 #[cfg(feature = "astarte")]
 use crate::commands::astarte;
+#[cfg(feature = "serve")]
+use crate::commands::client::{
+    campaign::{CampaignArgs, campaign},
+    fleet::{ChannelArgs, GroupArgs, channel, group},
+    image::{ImageArgs, image},
+};
 #[cfg(not(feature = "astarte"))]
 use crate::commands::left_out::astarte;
+#[cfg(not(feature = "serve"))]
+use crate::commands::left_out::serve::{
+    self, CampaignArgs, ChannelArgs, GroupArgs, ImageArgs, campaign, channel, group, image,
+};
+#[cfg(feature = "serve")]
+use crate::commands::serve;
 use crate::commands::{
     archive, audit, backup, campaigns, demo, device, log, prune, scenario, show, simulate, targets,
     version, views,
@@ -42,6 +54,11 @@ enum Command {
     Backup(backup::BackupArgs),
     Version(version::VersionArgs),
     Astarte(astarte::AstarteArgs),
+    Serve(serve::ServeArgs),
+    Campaign(CampaignArgs),
+    Image(ImageArgs),
+    Group(GroupArgs),
+    Channel(ChannelArgs),
 }
 
 fn main() -> ExitCode {
@@ -62,5 +79,10 @@ fn main() -> ExitCode {
         Command::Backup(args) => backup::backup(&args),
         Command::Version(args) => version::run(args),
         Command::Astarte(args) => astarte::run(&args),
+        Command::Serve(args) => serve::run(&args),
+        Command::Campaign(args) => campaign(&args),
+        Command::Image(args) => image(&args),
+        Command::Group(args) => group(&args),
+        Command::Channel(args) => channel(&args),
     }
 }

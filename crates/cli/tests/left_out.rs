@@ -18,6 +18,11 @@ fn what_was_left_out_says_how_to_have_it() {
         ("astarte", &["astarte", "install", "--help"]),
         ("astarte", &["astarte", "install", "--url", "http://localhost", "--check"]),
         ("astarte", &["astarte"]),
+        ("serve", &["serve", "--demo"]),
+        ("serve", &["campaign", "watch", "--json"]),
+        ("serve", &["image", "upload", "--help"]),
+        ("serve", &["group", "list"]),
+        ("serve", &["channel", "list"]),
         ("plot", &["simulate", "--seed", "7", "--plot", "rollout.svg"]),
     ] {
         let text = refused(arguments);

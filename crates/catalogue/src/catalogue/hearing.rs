@@ -82,7 +82,8 @@ impl Catalogue {
     }
 
     /// The newest fleet that is at hand, with all that was heard of devices.
-    pub(crate) fn heard(&self, tenant: &TenantId) -> Arc<Fleet> {
+    #[must_use]
+    pub fn heard(&self, tenant: &TenantId) -> Arc<Fleet> {
         self.of(tenant).newest()
     }
 

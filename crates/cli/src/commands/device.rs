@@ -1,7 +1,7 @@
 //! `hedgerow device`: the operations of a device, of all campaigns and manual updates.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use hedgerow_core::{DeviceId, StreamId, TenantId};
@@ -23,13 +23,18 @@ Examples:
 Beside a log of many events, `hedgerow views FILE` makes each of these questions quick.
 
 Exit status: 0 printed, 1 the log is empty or has no such tenant, 2 wrong usage, 3 the file cannot be read.")]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct DeviceArgs {
+    #[cfg(feature = "serve")]
+    #[command(subcommand)]
+    of_a_service: Option<super::client::fleet::DeviceAction>,
     /// The file of the log
-    file: PathBuf,
+    #[arg(required = true)]
+    file: Option<PathBuf>,
     /// The device
     // One id in 64 begins with a hyphen.
-    #[arg(allow_hyphen_values = true)]
-    device: DeviceId,
+    #[arg(required = true, allow_hyphen_values = true)]
+    device: Option<DeviceId>,
     /// Whose device; needed if the log has several tenants
     #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
     tenant: Option<TenantId>,
@@ -46,19 +51,27 @@ pub(crate) struct DeviceArgs {
 
 /// Runs `hedgerow device`.
 pub(crate) fn device(args: &DeviceArgs) -> ExitCode {
-    finish(list(args))
+    #[cfg(feature = "serve")]
+    if let Some(action) = &args.of_a_service {
+        return super::client::fleet::device(action);
+    }
+    // The parser asks for both.
+    match (&args.file, args.device) {
+        (Some(file), Some(device)) => finish(list(args, file, device)),
+        _ => ExitCode::from(2),
+    }
 }
 
-fn list(args: &DeviceArgs) -> Result<(), ReadError> {
-    let log = Log::open(&args.file)?;
-    let tenant = log.tenant(&args.file, args.tenant.as_ref())?;
+fn list(args: &DeviceArgs, file: &Path, device: DeviceId) -> Result<(), ReadError> {
+    let log = Log::open(file)?;
+    let tenant = log.tenant(file, args.tenant.as_ref())?;
     let views = log.views()?;
     let limit = usize::from(args.limit);
-    let asked = views.operations(&tenant, args.device, args.after.as_ref(), limit);
+    let asked = views.operations(&tenant, device, args.after.as_ref(), limit);
     let page = wait(asked)?;
     let next = rows::next(page.next.as_ref());
     let so_far = if args.after.is_some() { " before that" } else { "" };
-    let none = format!("device {} has had no operation{so_far}", args.device);
+    let none = format!("device {device} has had no operation{so_far}");
     Printed { what: "operations", entries: &page.entries, next, none }
         .print(args.json, as_json, line)?;
     let mut campaigns = Vec::new();

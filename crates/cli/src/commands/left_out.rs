@@ -49,6 +49,49 @@ pub(crate) mod astarte {
     }
 }
 
+/// The commands of a service, which take whatever they are given.
+#[cfg(not(feature = "serve"))]
+pub(crate) mod serve {
+    use std::ffi::OsString;
+    use std::process::ExitCode;
+
+    /// What any of them is given.
+    #[derive(clap::Args)]
+    pub(crate) struct Any {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+        _any: Vec<OsString>,
+    }
+
+    macro_rules! left_out {
+        ($(#[$about:meta] $args:ident, $run:ident;)*) => {$(
+            #[$about]
+            #[derive(clap::Args)]
+            #[command(disable_help_flag = true)]
+            pub(crate) struct $args {
+                #[command(flatten)]
+                _any: Any,
+            }
+
+            pub(crate) fn $run(_: &$args) -> ExitCode {
+                super::say("serve")
+            }
+        )*};
+    }
+
+    left_out! {
+        /// Serve campaigns over GraphQL: not in this build, which says how to have it
+        ServeArgs, run;
+        /// Steer the campaigns of a running service: not in this build, which says how to have it
+        CampaignArgs, campaign;
+        /// Upload images to a running service: not in this build, which says how to have it
+        ImageArgs, image;
+        /// The groups of a running service: not in this build, which says how to have it
+        GroupArgs, group;
+        /// The channels of a running service: not in this build, which says how to have it
+        ChannelArgs, channel;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

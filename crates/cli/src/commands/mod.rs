@@ -7,10 +7,12 @@ pub(crate) mod audit;
 pub(crate) mod backup;
 pub(crate) mod bar;
 pub(crate) mod campaigns;
+#[cfg(feature = "serve")]
+pub(crate) mod client;
 pub(crate) mod demo;
 pub(crate) mod device;
 mod keeping;
-#[cfg(not(all(feature = "astarte", feature = "plot")))]
+#[cfg(not(all(feature = "astarte", feature = "plot", feature = "serve")))]
 pub(crate) mod left_out;
 pub(crate) mod log;
 mod naming;
@@ -19,6 +21,8 @@ pub(crate) mod prune;
 mod reading;
 mod rows;
 pub(crate) mod scenario;
+#[cfg(feature = "serve")]
+pub(crate) mod serve;
 pub(crate) mod show;
 pub(crate) mod simulate;
 pub(crate) mod targets;

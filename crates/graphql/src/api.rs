@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use async_graphql::dynamic::Schema;
 use axum::Router;
+use hedgerow_catalogue::Catalogue;
+use hedgerow_catalogue::files::ImageFiles;
 use hedgerow_engine::Engine;
 use tokio::sync::Semaphore;
 
@@ -61,6 +63,10 @@ impl Default for Limits {
 pub struct Api {
     /// The engine, put together with [rows](hedgerow_engine::EngineBuilder::views).
     pub engine: Engine,
+    /// What campaigns are made from; on the same store.
+    pub catalogue: Catalogue,
+    /// Where uploaded files are kept; `None`: nothing can be uploaded.
+    pub files: Option<ImageFiles>,
     /// Who may ask.
     pub access: Access,
     /// Which pages of browsers may ask.
@@ -72,6 +78,8 @@ pub struct Api {
 /// What all requests share.
 pub(crate) struct Shared {
     pub(crate) engine: Engine,
+    pub(crate) catalogue: Catalogue,
+    pub(crate) files: Option<ImageFiles>,
     pub(crate) access: Access,
     pub(crate) origins: Origins,
     pub(crate) limits: Limits,
@@ -92,12 +100,22 @@ impl Api {
     /// [`SchemaError`]: a defect.
     pub fn router(self) -> Result<Router, SchemaError> {
         let schema = schema::build(&self.limits)?;
-        let live = Live::of(self.engine.clone());
-        let Self { engine, access, origins, limits } = self;
+        let live = Live::of(self.engine.clone(), self.catalogue.clone());
+        let Self { engine, catalogue, files, access, origins, limits } = self;
         let sockets = Arc::new(Semaphore::new(limits.sockets.min(Semaphore::MAX_PERMITS)));
         let feeds = Feeds::default();
-        let shared =
-            Arc::new(Shared { engine, access, origins, limits, schema, live, feeds, sockets });
+        let shared = Arc::new(Shared {
+            engine,
+            catalogue,
+            files,
+            access,
+            origins,
+            limits,
+            schema,
+            live,
+            feeds,
+            sockets,
+        });
         Ok(http::router(shared))
     }
 }

@@ -212,7 +212,7 @@ impl Access {
         let claims = claims(token, &access.keys, seconds()).ok_or(Refused::Forbidden)?;
         let role = role(&claims, access.edgehog_tokens).ok_or(Refused::Forbidden)?;
         let subject = claims.get("sub").and_then(Value::as_str).map(str::to_owned);
-        let expires_at = claims.get("exp").and_then(Value::as_f64).map(|exp| exp as u64);
+        let expires_at = claims.get("exp").and_then(whole_seconds);
         Ok(Caller { tenant: tenant.clone(), role, subject, expires_at })
     }
 }
@@ -236,6 +236,14 @@ struct Header {
     crit: Option<Value>,
 }
 
+/// A time of a token (RFC 7519, section 2), without the parts of a second that it may have.
+fn whole_seconds(time: &Value) -> Option<u64> {
+    let Value::Number(number) = time else { return None };
+    let text = number.to_string();
+    let whole = text.split_once('.').map_or(text.as_str(), |(whole, _)| whole);
+    whole.parse().ok()
+}
+
 /// What a token claims, if one of the keys has signed it and it is valid at that time, in seconds
 /// since 1970.
 fn claims(token: &str, keys: &[PublicKey], now: u64) -> Option<Map<String, Value>> {
@@ -255,7 +263,7 @@ fn claims(token: &str, keys: &[PublicKey], now: u64) -> Option<Map<String, Value
         return None;
     }
     let claims: Map<String, Value> = serde_json::from_slice(&decode(payload)?).ok()?;
-    let is_past = |time: &Value| time.as_f64().map(|time| time <= now as f64);
+    let is_past = |time: &Value| whole_seconds(time).map(|time| time <= now);
     // A time that is none makes the token invalid, whichever of the two it is.
     let has_ended = claims.get("exp").map_or(Some(false), is_past)?;
     let has_begun = claims.get("nbf").map_or(Some(true), is_past)?;
@@ -267,6 +275,7 @@ mod tests {
     use aws_lc_rs::encoding::AsDer;
     use aws_lc_rs::rsa::KeySize;
     use aws_lc_rs::signature::{EcdsaKeyPair, EcdsaSigningAlgorithm, KeyPair, RsaKeyPair};
+    use jsonwebtoken::Algorithm::{ES256, ES384, PS256, PS384, PS512, RS256, RS384, RS512};
     use jsonwebtoken::{Algorithm, EncodingKey, Header};
     use serde_json::json;
 
@@ -351,7 +360,6 @@ mod tests {
         let private = private.unwrap();
         // The library takes PKCS#1, which is what is inside.
         let inside = private.as_ref().get(26..).unwrap();
-        use Algorithm::{ES256, ES384, PS256, PS384, PS512, RS256, RS384, RS512};
         let public =
             pem(AsDer::<aws_lc_rs::encoding::PublicKeyX509Der<'_>>::as_der(rsa.public_key())
                 .unwrap()

@@ -2,8 +2,11 @@
 //! stands at the root of the answer and has `code`, `fields`, `short_message` and `vars` beside its
 //! message, not in `extensions`.
 
+use std::fmt::Display;
+
 use async_graphql::{ErrorExtensionValues, Pos, Response, ServerError, Value};
-use hedgerow_core::{FleetError, RequirementError, VersionError};
+use hedgerow_catalogue::CatalogueError;
+use hedgerow_core::{FleetError, VersionError};
 use hedgerow_engine::EngineError;
 use hedgerow_engine::view::AskError;
 use serde_json::{Map, json};
@@ -36,12 +39,12 @@ impl Failure {
     }
 
     /// An input, or the state of a thing, does not allow it.
-    pub(crate) fn invalid(field: &str, why: impl ToString) -> Self {
-        Self::new("invalid_attribute", why.to_string()).of(field)
+    pub(crate) fn invalid(field: &str, why: impl Display) -> Self {
+        Self::new("invalid_attribute", format!("{why}")).of(field)
     }
 
-    pub(crate) fn invalid_argument(field: &str, why: impl ToString) -> Self {
-        Self::new("invalid_argument", why.to_string()).of(field)
+    pub(crate) fn invalid_argument(field: &str, why: impl Display) -> Self {
+        Self::new("invalid_argument", format!("{why}")).of(field)
     }
 
     /// The caller's role does not allow it.
@@ -104,6 +107,20 @@ impl From<EngineError> for Failure {
     }
 }
 
+impl From<CatalogueError> for Failure {
+    fn from(error: CatalogueError) -> Self {
+        match &error {
+            CatalogueError::Refused(refusal) => {
+                Self::new(refusal.code(), refusal.to_string()).of(refusal.field())
+            }
+            CatalogueError::Store(_) | CatalogueError::Contended => {
+                Self::new("try_again", error.to_string())
+            }
+            _ => Self::new("internal_error", error.to_string()),
+        }
+    }
+}
+
 impl From<hedgerow_core::RolloutError> for Failure {
     fn from(error: hedgerow_core::RolloutError) -> Self {
         use hedgerow_core::RolloutError;
@@ -127,10 +144,6 @@ pub(crate) fn of_version(field: &str) -> impl Fn(VersionError) -> Failure + '_ {
     move |error| Failure::invalid(field, format!("is not a valid version: {error}"))
 }
 
-pub(crate) fn of_requirement(field: &str) -> impl Fn(RequirementError) -> Failure + '_ {
-    move |error| Failure::invalid(field, format!("is not a valid version requirement: {error}"))
-}
-
 /// An answer as it is sent: with every error in Edgehog's shape.
 pub(crate) fn answer(response: Response) -> serde_json::Value {
     let mut answer = Map::new();
@@ -139,7 +152,7 @@ pub(crate) fn answer(response: Response) -> serde_json::Value {
         answer.insert("data".to_owned(), response.data.into_json().unwrap_or_default());
     }
     if !response.errors.is_empty() {
-        let errors = response.errors.into_iter().map(shaped).collect();
+        let errors = response.errors.iter().map(shaped).collect();
         answer.insert("errors".to_owned(), serde_json::Value::Array(errors));
     }
     serde_json::Value::Object(answer)
@@ -156,7 +169,7 @@ pub(crate) fn only(failure: &Failure) -> serde_json::Value {
     }]})
 }
 
-fn shaped(error: ServerError) -> serde_json::Value {
+fn shaped(error: &ServerError) -> serde_json::Value {
     let extension = |name| error.extensions.as_ref().and_then(|all| all.get(name).cloned());
     let code = extension("code").unwrap_or_else(|| Value::from("invalid_query"));
     let fields = extension("fields").unwrap_or_else(|| Value::List(Vec::new()));

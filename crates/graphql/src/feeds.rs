@@ -65,7 +65,10 @@ pub(crate) async fn begin(shared: &Arc<Shared>, caller: &Caller, body: Value) ->
         Ok(question) => question,
         Err(failure) => return Begun::Answered(errors::only(&failure)),
     };
-    let ask = Arc::new(Ask::new(Arc::clone(shared), caller.clone()));
+    let ask = match Ask::begin(Arc::clone(shared), caller.clone()).await {
+        Ok(ask) => Arc::new(ask),
+        Err(failure) => return Begun::Answered(errors::only(&failure)),
+    };
     if !is_subscription(&mut question) {
         return Begun::Answered(http::answered(&ask, question).await);
     }

@@ -213,19 +213,19 @@ async fn related(record: &Object, name: &str, ask: &Arc<Ask>) -> Result<Vec<Obje
 }
 
 fn tests(input: Input<'_>) -> Result<Vec<Test>, Failure> {
-    let mut tests = Vec::new();
+    let mut all = Vec::new();
     for (name, value) in input.0 {
         if *value == Value::Null {
             continue;
         }
         let compared = |how| Test::Compared(how, value.clone());
-        let texts = |how| {
+        let wording = |how| {
             let given = text(value).map(str::to_owned);
             given
                 .map(|given| Test::Text(how, given))
                 .ok_or_else(|| Failure::invalid_argument("filter", format!("{name} takes a text")))
         };
-        tests.push(match name.as_str() {
+        all.push(match name.as_str() {
             "isNil" => Test::IsNil(*value == Value::Boolean(true)),
             "in" => Test::In(match value {
                 Value::List(values) => values.clone(),
@@ -239,17 +239,17 @@ fn tests(input: Input<'_>) -> Result<Vec<Test>, Failure> {
             "greaterThanOrEqual" => compared(Compared::GreaterOrEqual),
             "isDistinctFrom" => compared(Compared::Distinct),
             "isNotDistinctFrom" => compared(Compared::NotDistinct),
-            "contains" => texts(TextTest::Contains)?,
-            "stringStartsWith" => texts(TextTest::StartsWith)?,
-            "stringEndsWith" => texts(TextTest::EndsWith)?,
-            "like" => texts(TextTest::Like)?,
-            "ilike" => texts(TextTest::ILike)?,
+            "contains" => wording(TextTest::Contains)?,
+            "stringStartsWith" => wording(TextTest::StartsWith)?,
+            "stringEndsWith" => wording(TextTest::EndsWith)?,
+            "like" => wording(TextTest::Like)?,
+            "ilike" => wording(TextTest::ILike)?,
             other => {
                 return Err(Failure::invalid_argument("filter", format!("{other} is no test")));
             }
         });
     }
-    Ok(tests)
+    Ok(all)
 }
 
 impl Test {
@@ -356,8 +356,8 @@ mod tests {
 
     use super::*;
 
-    fn read(filter: Value) -> Result<Filter, Failure> {
-        let Value::Object(input) = value!({"filter": filter}) else { unreachable!() };
+    fn read(filter: &Value) -> Result<Filter, Failure> {
+        let Value::Object(input) = value!({"filter": filter.clone()}) else { unreachable!() };
         Filter::of("Campaign", Input(&input))
     }
 
@@ -383,17 +383,17 @@ mod tests {
     #[test]
     fn null_and_nothing_are_no_filter() {
         for filter in [value!(null), value!({}), value!({"name": null, "and": null})] {
-            assert_eq!(read(filter), Ok(Filter::NONE));
+            assert_eq!(read(&filter), Ok(Filter::NONE));
         }
     }
 
     #[test]
     fn what_a_list_is_kept_by_is_split_off() {
-        let filter = read(value!({"status": {"eq": "PAUSED"}, "name": {"ilike": "%a%"}})).unwrap();
+        let filter = read(&value!({"status": {"eq": "PAUSED"}, "name": {"ilike": "%a%"}})).unwrap();
         let (status, rest) = filter.split("status");
         assert_eq!(status, Some(vec!["PAUSED".to_owned()]));
         assert!(matches!(&rest, Filter::Field(name, _) if name == "name"), "{rest:?}");
-        let either = read(value!({"or": [{"status": {"eq": "PAUSED"}}, {"name": {"eq": "a"}}]}));
+        let either = read(&value!({"or": [{"status": {"eq": "PAUSED"}}, {"name": {"eq": "a"}}]}));
         let (status, rest) = either.clone().unwrap().split("status");
         assert_eq!((status, rest), (None, either.unwrap()), "one of two is not enough");
     }
@@ -412,6 +412,6 @@ mod tests {
         for _ in 0..DEEPEST {
             filter = value!({"and": [filter]});
         }
-        assert_eq!(read(filter).unwrap_err().code, "invalid_argument");
+        assert_eq!(read(&filter).unwrap_err().code, "invalid_argument");
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_graphql::{Request as Question, Variables};
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::extract::{ConnectInfo, FromRequest, Multipart, Path, Request, State};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequest, Multipart, Path, Request, State};
 use axum::http::{Extensions, HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
@@ -21,7 +21,8 @@ use crate::{graphql_ws, multipart, phoenix};
 pub(crate) fn router(shared: Arc<Shared>) -> Router {
     let cors = shared.origins.layer();
     Router::new()
-        .route("/tenants/{slug}/api", post(api))
+        // Bodies are limited where they are read: a file may be long, and all else may not.
+        .route("/tenants/{slug}/api", post(api).layer(DefaultBodyLimit::disable()))
         .route("/tenants/{slug}/socket", get(graphql_ws::socket))
         .route("/socket/websocket", get(phoenix::socket))
         .route("/version", get(version))
@@ -87,11 +88,16 @@ async fn api(
         Ok(caller) => caller,
         Err(refusal) => return refusal.into_response(),
     };
-    let ask = Arc::new(Ask::new(Arc::clone(&shared), caller));
-    match read(&ask, request).await {
+    let ask = match Ask::begin(Arc::clone(&shared), caller).await {
+        Ok(ask) => Arc::new(ask),
+        Err(failure) => return Json(errors::only(&failure)).into_response(),
+    };
+    let answer = match read(&ask, request).await {
         Ok(question) => Json(answered(&ask, question).await).into_response(),
         Err((status, failure)) => (status, Json(errors::only(&failure))).into_response(),
-    }
+    };
+    ask.remove_the_rest().await;
+    answer
 }
 
 /// Answers a question, in Edgehog's shape.

@@ -3,15 +3,17 @@
 //! it came, and how much it may still be given.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex as Lock, MutexGuard, PoisonError};
 
 use async_graphql::indexmap::IndexMap;
 use async_graphql::{Context, Name, Value};
 use chrono::{DateTime, SecondsFormat};
 use futures::future::BoxFuture;
 use futures::lock::Mutex;
-use hedgerow_core::{CampaignId, TenantId, Timestamp};
+use hedgerow_catalogue::Fleet;
+use hedgerow_catalogue::files::StoredFile;
+use hedgerow_core::{CampaignId, ImageUrl, TenantId, Timestamp};
 use hedgerow_engine::Engine;
 use hedgerow_engine::view::CampaignEntry;
 
@@ -127,12 +129,76 @@ pub(crate) struct Ask {
     left: AtomicUsize,
     /// Campaigns that were looked up for it: each is, once.
     campaigns: Mutex<HashMap<CampaignId, Option<Arc<CampaignEntry>>>>,
+    /// The catalogue as it was when the request came, or when it last changed something.
+    fleet: Lock<Arc<Fleet>>,
+    /// The files that came with it, and whether something names them by now.
+    files: Lock<Vec<(StoredFile, bool)>>,
+}
+
+fn locked<T>(lock: &Lock<T>) -> MutexGuard<'_, T> {
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Ask {
-    pub(crate) fn new(api: Arc<Shared>, caller: Caller) -> Self {
+    pub(crate) async fn begin(api: Arc<Shared>, caller: Caller) -> Result<Self, Failure> {
         let left = AtomicUsize::new(api.limits.objects);
-        Self { api, caller, left, campaigns: Mutex::default() }
+        let fleet = Lock::new(api.catalogue.tenant(&caller.tenant).await?);
+        let (campaigns, files) = (Mutex::default(), Lock::default());
+        Ok(Self { api, caller, left, campaigns, fleet, files })
+    }
+
+    /// The catalogue.
+    pub(crate) fn fleet(&self) -> Arc<Fleet> {
+        Arc::clone(&locked(&self.fleet))
+    }
+
+    /// Goes on with that catalogue.
+    pub(crate) fn use_fleet(&self, fleet: Arc<Fleet>) {
+        *locked(&self.fleet) = fleet;
+    }
+
+    /// Takes a file that came with the request, and returns what a variable names it by.
+    pub(crate) fn has_uploaded(&self, file: StoredFile) -> String {
+        let mut files = locked(&self.files);
+        files.push((file, false));
+        format!("upload:{}", files.len() - 1)
+    }
+
+    /// The file that a variable names, and where devices fetch it.
+    pub(crate) fn uploaded(
+        &self,
+        named: &str,
+        field: &str,
+    ) -> Result<(StoredFile, ImageUrl), Failure> {
+        let number = named.strip_prefix("upload:").and_then(|number| number.parse::<usize>().ok());
+        let stored = number.and_then(|number| locked(&self.files).get(number).cloned());
+        let stored = stored.map(|(stored, _)| stored).ok_or_else(|| {
+            Failure::invalid_argument(field, "is no file: send one as a part of the request")
+        })?;
+        let files = self.api.files.as_ref();
+        let files = files.ok_or_else(|| Failure::invalid_argument(field, "failed to upload"))?;
+        let url = files.url(&stored.key).map_err(|error| {
+            Failure::invalid_argument(field, format!("failed to upload: {error}"))
+        })?;
+        Ok((stored, url))
+    }
+
+    /// Something names that file by now.
+    pub(crate) fn keep(&self, stored: &StoredFile) {
+        let mut files = locked(&self.files);
+        files.iter_mut().filter(|(file, _)| file.key == stored.key).for_each(|file| file.1 = true);
+    }
+
+    /// Removes the files that nothing has come to name.
+    pub(crate) async fn remove_the_rest(&self) {
+        let files = std::mem::take(&mut *locked(&self.files));
+        let Some(store) = &self.api.files else { return };
+        for (stored, _) in files.into_iter().filter(|(_, is_named)| !is_named) {
+            // What stays for now is removed in a later round.
+            if let Err(error) = store.remove(&stored.key).await {
+                tracing::warn!(key = %stored.key, %error, "a file that nothing names stays");
+            }
+        }
     }
 
     pub(crate) fn engine(&self) -> &Engine {
@@ -144,9 +210,11 @@ impl Ask {
     }
 
     /// Forgets what was looked up, and begins to count anew: for the next answer of a subscription.
-    pub(crate) async fn refresh(&self) {
+    pub(crate) async fn refresh(&self) -> Result<(), Failure> {
         self.campaigns.lock().await.clear();
         self.left.store(self.api.limits.objects, Ordering::Relaxed);
+        self.use_fleet(self.api.catalogue.tenant(self.tenant()).await?);
+        Ok(())
     }
 
     /// Takes so many objects from what the request may be given.

@@ -165,6 +165,7 @@ fn list_arguments(of: &str) -> Result<Vec<InputValueDefinition>, SchemaError> {
 
 /// How the field is to be answered.
 #[derive(Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 struct Shape {
     name: String,
     /// Whether it may be null.
@@ -300,7 +301,14 @@ fn subscription(definition: FieldDefinition) -> SubscriptionField {
         SubscriptionFieldFuture::new(async move {
             let ask = context.ctx.data::<Arc<Ask>>()?;
             let input = Input(context.args.as_index_map());
-            let events = subscriptions::open(&subject, ask, input).await.map_err(failed)?;
+            let selects = |name| context.ctx.look_ahead().field(name).exists();
+            let selected = subscriptions::Selected {
+                created: selects("created"),
+                updated: selects("updated"),
+                destroyed: selects("destroyed"),
+            };
+            let events = subscriptions::open(&subject, ask, input, selected).await;
+            let events = events.map_err(failed)?;
             if let Ok(opened) = context.ctx.data::<subscriptions::Opened>() {
                 opened.tell();
             }

@@ -145,17 +145,14 @@ async fn converse(
                 }
             }
             Some((id, answer)) = conversation.feeds.next(), if !conversation.feeds.is_empty() => {
-                match answer {
-                    Some(answer) => {
-                        let text = protocol.answer(&id, &answer);
-                        send(socket, Message::Text(text.into())).await?;
-                    }
-                    None => {
-                        conversation.handles.remove(&id);
-                        if let Some(text) = protocol.end(&id) {
-                            send(socket, Message::Text(text.into())).await?;
-                        }
-                    }
+                let text = if let Some(answer) = answer {
+                    Some(protocol.answer(&id, &answer))
+                } else {
+                    conversation.handles.remove(&id);
+                    protocol.end(&id)
+                };
+                if let Some(text) = text {
+                    send(socket, Message::Text(text.into())).await?;
                 }
             }
             () = sleep_until(ping.min(heard + silence)) => {

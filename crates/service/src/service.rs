@@ -187,8 +187,14 @@ impl Service {
             origins => Origins::These(origins),
         };
         let limits = Limits { upload_bytes: setup.largest_image_bytes, ..Limits::default() };
-        let api =
-            Api { engine: engine.clone(), access: Access::from_iter(access), origins, limits };
+        let api = Api {
+            engine: engine.clone(),
+            catalogue: catalogue.clone(),
+            files: Some(files.clone()),
+            access: Access::from_iter(access),
+            origins,
+            limits,
+        };
         let mut router = Router::new().merge(receiver.router()).merge(api.router()?);
         if matches!(setup.images, ImagePlace::Folder(_)) {
             router = router.merge(images::router(files.clone()));

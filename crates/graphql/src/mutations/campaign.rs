@@ -18,7 +18,7 @@ use crate::types::campaign::Campaign;
 
 /// The campaign as it stands now.
 async fn shown(call: Call<'_>, id: CampaignId) -> Result<Object, Failure> {
-    call.ask.refresh().await;
+    call.ask.refresh().await?;
     let entry = call.ask.campaign(id).await?.ok_or_else(|| Failure::not_found("id"))?;
     Ok(Arc::new(Campaign(entry)))
 }
@@ -124,8 +124,8 @@ pub(super) async fn create(call: Call<'_>) -> Result<Object, Failure> {
     };
     let definition = CampaignDefinition {
         name: name.parse().map_err(of_fleet("name"))?,
-        base_image: super::catalogue_base_image(call, mechanism)?,
-        channel: super::catalogue_channel(call, input)?,
+        base_image: super::catalogue::base_image(&ask.fleet(), mechanism)?,
+        channel: super::catalogue::channel(&ask.fleet(), input)?,
         rollout: RolloutMechanism::Push(PushRollout {
             limits,
             gates,
@@ -170,11 +170,11 @@ pub(super) async fn update(call: Call<'_>) -> Result<Object, Failure> {
         edit.scheduled_at = Some(None).filter(|_| entry.scheduled_at.is_some());
     }
     if input.get("baseImageId").is_some() {
-        let image = super::catalogue_base_image(call, input)?;
+        let image = super::catalogue::base_image(&ask.fleet(), input)?;
         edit.base_image = Some(image).filter(|image| *image != was.base_image);
     }
     if input.get("channelId").is_some() {
-        let channel = super::catalogue_channel(call, input)?;
+        let channel = super::catalogue::channel(&ask.fleet(), input)?;
         edit.channel = Some(channel).filter(|channel| *channel != was.channel);
     }
     edit.limits.of(was.rollout.limits()).validate()?;

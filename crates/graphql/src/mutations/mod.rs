@@ -2,6 +2,8 @@
 //! of it is answered.
 
 mod campaign;
+mod catalogue;
+mod operation;
 
 use futures::future::FutureExt;
 
@@ -49,36 +51,62 @@ impl Record for Mutation {
 }
 
 async fn changed(field: &str, call: Call<'_>) -> Result<Object, Failure> {
-    let ask = call.ask;
-    let operator = || ask.needs(Role::Operator);
+    call.ask.needs(role(field))?;
     match field {
-        "createCampaign" => operator().map(|()| campaign::create(call))?.await,
-        "updateCampaign" => operator().map(|()| campaign::update(call))?.await,
-        "deleteCampaign" => operator().map(|()| campaign::delete(call))?.await,
-        "pauseCampaign" => operator().map(|()| campaign::pause(call))?.await,
-        "resumeCampaign" => operator().map(|()| campaign::resume(call))?.await,
-        "cancelCampaign" => operator().map(|()| campaign::cancel(call))?.await,
-        _ => Err(Failure::new("invalid_query", "this cannot be done here yet")),
+        "createCampaign" => campaign::create(call).await,
+        "updateCampaign" => campaign::update(call).await,
+        "deleteCampaign" => campaign::delete(call).await,
+        "pauseCampaign" => campaign::pause(call).await,
+        "resumeCampaign" => campaign::resume(call).await,
+        "cancelCampaign" => campaign::cancel(call).await,
+        "createManualOtaOperation" => operation::start(call).await,
+        "cancelOtaOperation" => operation::cancel(call).await,
+        "updateDevice" => catalogue::update_device(call).await,
+        "addDeviceTags" => catalogue::tag_device(call, true).await,
+        "removeDeviceTags" => catalogue::tag_device(call, false).await,
+        "createChannel" => catalogue::create_channel(call).await,
+        "updateChannel" => catalogue::update_channel(call).await,
+        "deleteChannel" => catalogue::delete_channel(call).await,
+        "createDeviceGroup" => catalogue::create_group(call).await,
+        "updateDeviceGroup" => catalogue::update_group(call).await,
+        "deleteDeviceGroup" => catalogue::delete_group(call).await,
+        "createSystemModel" => catalogue::create_system_model(call).await,
+        "updateSystemModel" => catalogue::update_system_model(call).await,
+        "deleteSystemModel" => catalogue::delete_system_model(call).await,
+        "createHardwareType" => catalogue::create_hardware_type(call).await,
+        "updateHardwareType" => catalogue::update_hardware_type(call).await,
+        "deleteHardwareType" => catalogue::delete_hardware_type(call).await,
+        "createBaseImageCollection" => catalogue::create_collection(call).await,
+        "updateBaseImageCollection" => catalogue::update_collection(call).await,
+        "deleteBaseImageCollection" => catalogue::delete_collection(call).await,
+        "createBaseImage" => catalogue::create_image(call).await,
+        "updateBaseImage" => catalogue::update_image(call).await,
+        "deleteBaseImage" => catalogue::delete_image(call).await,
+        _ => Err(Failure::new("internal_error", format!("{field} has no resolver"))),
     }
 }
 
-/// The base image that an input names.
-fn catalogue_base_image(
-    _: Call<'_>,
-    input: crate::record::Input<'_>,
-) -> Result<hedgerow_core::BaseImage, Failure> {
-    input.text("baseImageId")?.ok_or_else(|| {
-        let failure = Failure::required("base_image_id");
-        Failure { message: "is required for firmware upgrade operations".to_owned(), ..failure }
-    })?;
-    Err(Failure::not_found("base_image_id"))
+/// The role that a change takes.
+fn role(field: &str) -> Role {
+    let is_operation = field.ends_with("Campaign") || field.ends_with("OtaOperation");
+    let is_device = matches!(field, "updateDevice" | "addDeviceTags" | "removeDeviceTags");
+    if is_operation || is_device { Role::Operator } else { Role::Admin }
 }
 
-/// The channel that an input names.
-fn catalogue_channel(
-    _: Call<'_>,
-    input: crate::record::Input<'_>,
-) -> Result<hedgerow_core::Channel, Failure> {
-    input.required_text("channelId")?;
-    Err(Failure::not_found("channel_id"))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_steers_campaigns_need_not_change_what_they_are_made_from() {
+        for field in
+            ["createCampaign", "cancelCampaign", "createManualOtaOperation", "addDeviceTags"]
+        {
+            assert_eq!(role(field), Role::Operator, "{field}");
+        }
+        for field in ["createChannel", "deleteBaseImage", "updateDeviceGroup", "createSystemModel"]
+        {
+            assert_eq!(role(field), Role::Admin, "{field}");
+        }
+    }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::lock::Mutex;
+use hedgerow_catalogue::{Catalogue, Change, Changed as How, Changes, Thing};
 use hedgerow_core::{CampaignId, DeviceId, OperationId, StoredEvent, StreamId, TenantId};
 use hedgerow_engine::{Engine, Position, Subscription, SubscriptionError};
 use serde::Deserialize;
@@ -29,6 +30,8 @@ pub(crate) struct News {
     pub(super) campaigns: BTreeMap<CampaignId, Changed>,
     /// Manual updates, and whether they are new.
     pub(super) manual: BTreeMap<OperationId, bool>,
+    /// Things of the catalogue, and what became of them.
+    pub(super) things: BTreeMap<Thing, How>,
 }
 
 /// What has changed of a campaign.
@@ -47,7 +50,15 @@ struct OfDevice {
 
 impl News {
     fn is_empty(&self) -> bool {
-        self.campaigns.is_empty() && self.manual.is_empty()
+        self.campaigns.is_empty() && self.manual.is_empty() && self.things.is_empty()
+    }
+
+    fn note_thing(&mut self, change: Change) {
+        let how = self.things.entry(change.thing).or_insert(change.how);
+        // What is new and changes is new; what is gone is gone.
+        if *how != How::Created || change.how == How::Removed {
+            *how = change.how;
+        }
     }
 
     fn note(&mut self, stored: &StoredEvent) {
@@ -71,8 +82,8 @@ impl News {
             StreamId::ManualUpdate(operation) => {
                 *self.manual.entry(operation).or_default() |= kind == "manual_started";
             }
-            #[allow(unreachable_patterns)]
-            _ => {}
+            // What becomes of it is told by the catalogue.
+            StreamId::Catalogue => {}
         }
     }
 }
@@ -82,12 +93,13 @@ type Sender = broadcast::Sender<Arc<News>>;
 /// All tenants that are watched.
 pub(crate) struct Live {
     engine: Engine,
+    catalogue: Catalogue,
     tenants: Arc<Mutex<HashMap<TenantId, Sender>>>,
 }
 
 impl Live {
-    pub(crate) fn of(engine: Engine) -> Self {
-        Self { engine, tenants: Arc::default() }
+    pub(crate) fn of(engine: Engine, catalogue: Catalogue) -> Self {
+        Self { engine, catalogue, tenants: Arc::default() }
     }
 
     /// What happens in a tenant from now on.
@@ -100,40 +112,60 @@ impl Live {
             return Ok(sender.subscribe());
         }
         let log = self.engine.subscribe(tenant, Position::Now).await?;
+        let changes = self.catalogue.changes(tenant);
         let (sender, news) = broadcast::channel(KEPT);
         tenants.insert(tenant.clone(), sender.clone());
         let (tenant, tenants) = (tenant.clone(), Arc::clone(&self.tenants));
-        tokio::spawn(follow(log, sender, tenant, tenants));
+        tokio::spawn(follow(Sources { log, changes }, sender, tenant, tenants));
         Ok(news)
     }
 }
 
+/// What is followed.
+struct Sources {
+    log: Subscription,
+    changes: Changes,
+}
+
+impl Sources {
+    /// Takes in the next thing that happens; `false`: there will be no more.
+    async fn next(&mut self, news: &mut News) -> bool {
+        tokio::select! {
+            event = self.log.next() => match event {
+                Some(event) => note(news, event),
+                None => return false,
+            },
+            Some(change) = self.changes.next() => match change {
+                Ok(change) => news.note_thing(change),
+                // Where so much changes at once, pages show it when they are next asked for.
+                Err(lagged) => tracing::warn!(%lagged, "changes are not told to those who watch"),
+            },
+        }
+        true
+    }
+}
+
 async fn follow(
-    mut log: Subscription,
+    mut sources: Sources,
     sender: Sender,
     tenant: TenantId,
     tenants: Arc<Mutex<HashMap<TenantId, Sender>>>,
 ) {
     loop {
         let mut news = News::default();
-        let until = match timeout(IDLE, log.next()).await {
-            Ok(Some(event)) => {
-                note(&mut news, event);
-                Instant::now() + GATHERED
-            }
-            Ok(None) => break,
-            Err(_) => Instant::now(),
-        };
         let mut has_ended = false;
-        loop {
-            match timeout_at(until, log.next()).await {
-                Ok(Some(event)) => note(&mut news, event),
-                Ok(None) => {
-                    has_ended = true;
-                    break;
+        match timeout(IDLE, sources.next(&mut news)).await {
+            Ok(true) => {
+                let until = Instant::now() + GATHERED;
+                while let Ok(goes_on) = timeout_at(until, sources.next(&mut news)).await {
+                    if !goes_on {
+                        has_ended = true;
+                        break;
+                    }
                 }
-                Err(_) => break,
             }
+            Ok(false) => has_ended = true,
+            Err(_) => {}
         }
         if !news.is_empty() {
             // Nobody may be there any more: that is looked at below.

@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::stream::{self, BoxStream, StreamExt};
+use hedgerow_catalogue::{Changed as How, Thing};
 use hedgerow_core::{CampaignId, CampaignStatus, DeviceId, OperationId, Outcome, Timestamp};
 use tokio::sync::broadcast::{self, error::RecvError, error::TryRecvError};
 use tokio::sync::oneshot;
@@ -18,7 +19,9 @@ pub(crate) use live::Live;
 
 use crate::errors::Failure;
 use crate::filter::Filter;
+use crate::id::global;
 use crate::record::{Answer, Ask, Input, Object, Record};
+use crate::types;
 use crate::types::campaign::Campaign;
 use crate::types::operation::{self, Operation};
 use crate::types::target::Target;
@@ -50,11 +53,19 @@ impl Opened {
     }
 }
 
+/// Which members of a message a document selects: what it does not select is not told to it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Selected {
+    pub(crate) created: bool,
+    pub(crate) updated: bool,
+    pub(crate) destroyed: bool,
+}
+
 /// What one message tells.
 struct Told {
     /// `created`, `updated` or `destroyed`.
     how: &'static str,
-    record: Object,
+    what: Answer,
 }
 
 impl Record for Told {
@@ -63,8 +74,11 @@ impl Record for Told {
     }
 
     fn at_hand(&self, field: &str, _: &Ask) -> Option<Answer> {
-        let is_this = field == self.how;
-        Some(if is_this { Answer::Object(self.record.clone()) } else { Answer::NULL })
+        Some(match &self.what {
+            Answer::Object(record) if field == self.how => Answer::Object(record.clone()),
+            Answer::Value(value) if field == self.how => Answer::Value(value.clone()),
+            _ => Answer::NULL,
+        })
     }
 }
 
@@ -78,8 +92,48 @@ enum Subject {
     Targets(CampaignId),
     /// The operations of all devices.
     Operations,
+    /// Things of the catalogue of one kind.
+    Things(Kind),
     /// What there is none of.
     Nothing,
+}
+
+/// A kind of thing of the catalogue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Channel,
+    Group,
+    Device,
+    Image,
+    Collection,
+    HardwareType,
+}
+
+impl Kind {
+    fn of(thing: Thing) -> Option<Self> {
+        Some(match thing {
+            Thing::Channel(_) => Self::Channel,
+            Thing::Group(_) => Self::Group,
+            Thing::Device(_) => Self::Device,
+            Thing::BaseImage(_) => Self::Image,
+            Thing::BaseImageCollection(_) => Self::Collection,
+            Thing::HardwareType(_) => Self::HardwareType,
+            _ => return None,
+        })
+    }
+}
+
+/// The id of a thing that is gone.
+fn id_of(thing: Thing) -> Option<String> {
+    Some(match thing {
+        Thing::Channel(id) => global("channel", id),
+        Thing::Group(id) => global("device_group", id),
+        Thing::Device(id) => global("device", id),
+        Thing::BaseImage(id) => global("base_image", id),
+        Thing::BaseImageCollection(id) => global("base_image_collection", id),
+        Thing::HardwareType(id) => global("hardware_type", id),
+        _ => return None,
+    })
 }
 
 /// A change that waits to be sent.
@@ -88,6 +142,7 @@ enum Change {
     Campaign(CampaignId),
     Target(CampaignId, DeviceId),
     Manual(OperationId),
+    Thing(Thing),
 }
 
 /// What of a campaign a list shows.
@@ -99,10 +154,10 @@ struct Feed {
     subject: Subject,
     filter: Filter,
     news: broadcast::Receiver<Arc<News>>,
-    waiting: VecDeque<Change>,
+    selected: Selected,
+    waiting: VecDeque<(Change, How)>,
     /// The same, to find whether one waits already.
-    waits: HashSet<Change>,
-    created: HashSet<Change>,
+    waits: HashSet<(Change, How)>,
     shown: HashMap<CampaignId, Shown>,
     pace: Pace,
 }
@@ -112,6 +167,7 @@ pub(crate) async fn open(
     subject: &str,
     ask: &Arc<Ask>,
     input: Input<'_>,
+    selected: Selected,
 ) -> Result<BoxStream<'static, Result<Object, Failure>>, Failure> {
     let (subject, of) = match subject {
         "campaigns" | "updateCampaigns" => (Subject::Campaigns, "Campaign"),
@@ -124,6 +180,12 @@ pub(crate) async fn open(
             (Subject::Targets(there(ask, id, "campaignId").await?), "CampaignTarget")
         }
         "otaOperation" => (Subject::Operations, "OtaOperation"),
+        "channels" => (Subject::Things(Kind::Channel), "Channel"),
+        "deviceGroup" => (Subject::Things(Kind::Group), "DeviceGroup"),
+        "deviceChanged" => (Subject::Things(Kind::Device), "Device"),
+        "baseImage" => (Subject::Things(Kind::Image), "BaseImage"),
+        "baseImageCollection" => (Subject::Things(Kind::Collection), "BaseImageCollection"),
+        "hardwareType" => (Subject::Things(Kind::HardwareType), "HardwareType"),
         _ => (Subject::Nothing, "Campaign"),
     };
     let filter = Filter::of(of, input)?;
@@ -133,9 +195,9 @@ pub(crate) async fn open(
         subject,
         filter,
         news,
+        selected,
         waiting: VecDeque::new(),
         waits: HashSet::new(),
-        created: HashSet::new(),
         shown: HashMap::new(),
         pace: Pace::new(ask.api.limits.messages_per_second),
     };
@@ -159,9 +221,8 @@ impl Feed {
                     Ok(news) => self.note(&news),
                     // How things stand is looked at when they are sent: what was missed is in that.
                     Err(TryRecvError::Lagged(_)) => {}
-                    Err(TryRecvError::Empty) => break,
-                    Err(TryRecvError::Closed) if self.waiting.is_empty() => return None,
-                    Err(TryRecvError::Closed) => break,
+                    // If there will be no more, that is seen when nothing waits any more.
+                    Err(TryRecvError::Empty | TryRecvError::Closed) => break,
                 }
             }
             if self.waiting.is_empty() {
@@ -176,10 +237,11 @@ impl Feed {
                 sleep_until(at).await;
                 continue;
             }
-            let Some(change) = self.waiting.pop_front() else { continue };
-            self.waits.remove(&change);
-            self.ask.refresh().await;
-            match self.look(change).await {
+            let Some(change) = self.take() else { continue };
+            if let Err(failure) = self.ask.refresh().await {
+                return Some(Err(failure));
+            }
+            match self.look(change.0, change.1).await {
                 Ok(Some(told)) => {
                     self.pace.sent(Instant::now());
                     return Some(Ok(told));
@@ -192,68 +254,105 @@ impl Feed {
 
     /// Takes in what changed, as far as it belongs here.
     fn note(&mut self, news: &News) {
+        let how = |is_new| if is_new { How::Created } else { How::Updated };
         match self.subject {
             Subject::Campaigns => {
                 for (campaign, changed) in &news.campaigns {
-                    self.wait(Change::Campaign(*campaign), changed.created);
+                    self.wait(Change::Campaign(*campaign), how(changed.created));
                 }
             }
             Subject::Campaign(own) => {
                 if news.campaigns.contains_key(&own) {
-                    self.wait(Change::Campaign(own), false);
+                    self.wait(Change::Campaign(own), How::Updated);
                 }
             }
             Subject::Targets(own) => {
                 let changed = news.campaigns.get(&own).map(|changed| &changed.targets);
                 for device in changed.into_iter().flatten() {
-                    self.wait(Change::Target(own, *device), false);
+                    self.wait(Change::Target(own, *device), How::Updated);
                 }
             }
             Subject::Operations => {
                 for (campaign, changed) in &news.campaigns {
                     for device in &changed.targets {
                         let is_new = changed.started.contains(device);
-                        self.wait(Change::Target(*campaign, *device), is_new);
+                        self.wait(Change::Target(*campaign, *device), how(is_new));
                     }
                 }
                 for (operation, is_new) in &news.manual {
-                    self.wait(Change::Manual(*operation), *is_new);
+                    self.wait(Change::Manual(*operation), how(*is_new));
+                }
+            }
+            Subject::Things(kind) => {
+                let things = news.things.iter();
+                for (thing, how) in things.filter(|(thing, _)| Kind::of(**thing) == Some(kind)) {
+                    self.wait(Change::Thing(*thing), *how);
                 }
             }
             Subject::Nothing => {}
         }
     }
 
-    fn wait(&mut self, change: Change, is_new: bool) {
-        if is_new {
-            self.created.insert(change);
-        }
-        if self.waits.insert(change) {
-            // What somebody started by hand is what somebody looks at: it is not kept waiting behind
-            // a campaign.
-            if matches!(change, Change::Manual(_)) {
-                self.waiting.push_front(change);
-            } else {
-                self.waiting.push_back(change);
+    /// Has a change wait to be told. What is new may have changed since: who wants to be told of
+    /// changes is told how it stands, too.
+    fn wait(&mut self, change: Change, how: How) {
+        match how {
+            How::Created => {
+                if self.selected.created {
+                    self.put((change, How::Created));
+                }
+                if self.selected.updated {
+                    self.put((change, How::Updated));
+                }
             }
+            How::Updated if self.selected.updated => self.put((change, How::Updated)),
+            How::Removed if self.selected.destroyed => self.put((change, How::Removed)),
+            How::Updated | How::Removed => {}
+        }
+    }
+
+    fn put(&mut self, change: (Change, How)) {
+        if self.waits.insert(change) {
+            self.waiting.push_back(change);
         }
         while self.waiting.len() > WAITING {
-            let oldest = self.waiting.iter().position(|one| !matches!(one, Change::Manual(_)));
+            // What somebody started by hand is what somebody looks at.
+            let may_go = |change: &(Change, How)| !matches!(change.0, Change::Manual(_));
+            let oldest = self.waiting.iter().position(may_go);
             if let Some(gone) = self.waiting.remove(oldest.unwrap_or(0)) {
                 self.waits.remove(&gone);
-                self.created.remove(&gone);
             }
         }
     }
 
+    /// Takes what is to be told next: what somebody started by hand is not kept waiting behind a
+    /// campaign.
+    fn take(&mut self) -> Option<(Change, How)> {
+        let by_hand = |change: &(Change, How)| matches!(change.0, Change::Manual(_));
+        let next = self.waiting.iter().position(by_hand).unwrap_or(0);
+        let change = self.waiting.remove(next)?;
+        self.waits.remove(&change);
+        Some(change)
+    }
+
     /// How a thing stands that has changed; `None`: nothing is to be told of it.
-    async fn look(&mut self, change: Change) -> Result<Option<Told>, Failure> {
-        let is_new = self.created.remove(&change);
+    async fn look(&mut self, change: Change, how: How) -> Result<Option<Told>, Failure> {
+        if how == How::Removed {
+            let Change::Thing(thing) = change else { return Ok(None) };
+            let gone = id_of(thing).map(Answer::value);
+            return Ok(gone.map(|what| Told { how: "destroyed", what }));
+        }
         let ask = Arc::clone(&self.ask);
         let record: Object = match change {
+            Change::Thing(thing) => match types::thing(thing, &ask.fleet()) {
+                Some(record) => record,
+                // It is gone by now: that is told by itself.
+                None => return Ok(None),
+            },
             Change::Campaign(id) => {
                 let Some(entry) = ask.campaign(id).await? else { return Ok(None) };
-                if matches!(self.subject, Subject::Campaigns) && !self.shows_something_new(&entry) {
+                let is_listed = matches!(self.subject, Subject::Campaigns);
+                if is_listed && how == How::Updated && !self.shows_something_new(&entry) {
                     return Ok(None);
                 }
                 Arc::new(Campaign(entry))
@@ -283,8 +382,8 @@ impl Feed {
         if !self.filter.passes(&record, &ask).await? {
             return Ok(None);
         }
-        let how = if is_new { "created" } else { "updated" };
-        Ok(Some(Told { how, record }))
+        let how = if how == How::Created { "created" } else { "updated" };
+        Ok(Some(Told { how, what: Answer::Object(record) }))
     }
 
     /// Whether a list would show something else than before. That it cannot know of one that it has

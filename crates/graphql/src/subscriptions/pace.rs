@@ -46,15 +46,12 @@ mod tests {
         let (mut pace, begin) = (Pace::new(4), Instant::now());
         let (mut now, mut sent) = (begin, 0);
         while now <= begin + Duration::from_secs(10) {
-            match pace.wait_until(now) {
-                Some(until) => {
-                    assert!(until > now, "it goes on");
-                    now = until;
-                }
-                None => {
-                    pace.sent(now);
-                    sent += 1;
-                }
+            if let Some(until) = pace.wait_until(now) {
+                assert!(until > now, "it goes on");
+                now = until;
+            } else {
+                pace.sent(now);
+                sent += 1;
             }
         }
         assert!((43..=45).contains(&sent), "{sent}");

@@ -7,6 +7,7 @@ use futures::future::FutureExt;
 use hedgerow_core::{CampaignStatus, Outcome, TargetCounts, Timestamp, WhenRunning};
 use hedgerow_engine::view::{CampaignEntry, CampaignOrder, CampaignQuery};
 
+use super::catalogue::{Channel, Image};
 use super::plain::Plain;
 use super::target;
 use crate::connection::{self, Page, Wanted};
@@ -111,12 +112,20 @@ impl Record for Campaign {
     }
 }
 
-/// The channel as the campaign knows it.
-fn channel(entry: &CampaignEntry, _: &Ask) -> Answer {
-    let name = entry.definition.channel.name().as_str();
+/// The channel that the campaign names, as it is now, or was when it was removed. One that was made
+/// beside the catalogue has only its name.
+fn channel(entry: &CampaignEntry, ask: &Ask) -> Answer {
+    let (fleet, name) = (ask.fleet(), entry.definition.channel.name().as_str());
+    // A campaign that is scheduled may name what came after it.
+    let named = fleet.channel_called(name, entry.created_at);
+    let named = named.or_else(|| fleet.channel_called(name, ask.engine().now()));
+    if let Some(channel) = named {
+        let channel = fleet.channel(channel.id).unwrap_or(channel);
+        return Answer::object(Channel(Arc::clone(channel)));
+    }
     Answer::object(
         Plain::new("Channel")
-            .with("id", id::global("channel", name))
+            .with("id", id::global("channel", format!("~{name}")))
             .with("name", name)
             .with("handle", name),
     )
@@ -176,6 +185,14 @@ impl Campaign {
     }
 }
 
+/// The image that the campaign names, if it is still there.
+fn image(entry: &CampaignEntry, ask: &Ask) -> Option<Image> {
+    let (fleet, named) = (ask.fleet(), &entry.definition.base_image);
+    let called = |at| fleet.base_image_called(named.system_model.as_str(), &named.version, at);
+    let image = called(entry.created_at).or_else(|| called(ask.engine().now()))?;
+    fleet.base_image(image.id).map(|image| Image(Arc::clone(image)))
+}
+
 /// What a campaign does and within which limits.
 struct FirmwareUpgrade(Arc<CampaignEntry>);
 
@@ -184,7 +201,7 @@ impl Record for FirmwareUpgrade {
         "FirmwareUpgrade"
     }
 
-    fn at_hand(&self, field: &str, _: &Ask) -> Option<Answer> {
+    fn at_hand(&self, field: &str, ask: &Ask) -> Option<Answer> {
         let definition = &self.0.definition;
         let rollout = &definition.rollout;
         let (limits, operation) = (rollout.limits(), &rollout.limits().operation);
@@ -198,6 +215,11 @@ impl Record for FirmwareUpgrade {
             "maxInProgressOperations" => Answer::value(limits.max_pending_operations.get()),
             "requestRetries" => Answer::value(operation.request_retries),
             "requestTimeoutSeconds" => seconds(operation.request_timeout),
+            "baseImage" => Answer::maybe(image(&self.0, ask)),
+            "baseImageId" => {
+                let id = image(&self.0, ask).map(|image| image.0.id.number());
+                id.map_or(Answer::NULL, Answer::value)
+            }
             "version" => Answer::value(definition.base_image.version.to_string()),
             "systemModelHandle" => Answer::value(definition.base_image.system_model.as_str()),
             "startingVersionRequirement" => {

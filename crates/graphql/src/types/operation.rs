@@ -65,7 +65,6 @@ fn code(code: &StatusCode) -> Option<&'static str> {
 
 fn end_code(end: &OperationEnd) -> Option<&'static str> {
     match end {
-        OperationEnd::Succeeded(_) => None,
         OperationEnd::Refused => Some("UPDATE_ALREADY_IN_PROGRESS"),
         OperationEnd::Abandoned => Some("CANCELED"),
         OperationEnd::Failed(failure) => match failure {
@@ -166,15 +165,12 @@ impl Record for Operation {
 
 impl Operation {
     async fn url(&self, ask: &Arc<Ask>) -> Result<Answer, Failure> {
-        let url = match self.0.stream {
-            StreamId::Campaign(campaign) => {
-                let campaign = ask.campaign(campaign).await?;
-                campaign.map(|campaign| campaign.definition.base_image.url.clone())
-            }
-            _ => {
-                let update = ask.engine().manual_update(ask.tenant(), self.0.operation).await?;
-                update.map(|update| update.definition().url.clone())
-            }
+        let url = if let Some(campaign) = self.campaign() {
+            let campaign = ask.campaign(campaign).await?;
+            campaign.map(|campaign| campaign.definition.base_image.url.clone())
+        } else {
+            let update = ask.engine().manual_update(ask.tenant(), self.0.operation).await?;
+            update.map(|update| update.definition().url.clone())
         };
         // Of one whose campaign was archived and removed nobody knows it any more.
         Ok(Answer::value(url.map_or_else(String::new, |url| url.as_str().to_owned())))

@@ -23,12 +23,19 @@ pub(crate) struct Target {
     pub(crate) campaign: Arc<CampaignEntry>,
     pub(crate) entry: Arc<TargetEntry>,
     /// Why it waits, if that was looked up with others.
-    hold: Option<Option<Hold>>,
+    hold: LookedUp,
+}
+
+/// Whether something was looked up already, and what there was.
+#[derive(Clone, Copy)]
+enum LookedUp {
+    NotYet,
+    Found(Option<Hold>),
 }
 
 impl Target {
     pub(crate) fn new(campaign: Arc<CampaignEntry>, entry: TargetEntry) -> Self {
-        Self { campaign, entry: Arc::new(entry), hold: None }
+        Self { campaign, entry: Arc::new(entry), hold: LookedUp::NotYet }
     }
 }
 
@@ -119,7 +126,10 @@ impl Record for Target {
                 Answer::maybe(details.and_then(|details| details.failure.as_ref()).map(failure))
             }
             "hold" if entry.status != TargetStatus::Idle => Answer::NULL,
-            "hold" => Answer::maybe(self.hold?.map(held)),
+            "hold" => match self.hold {
+                LookedUp::Found(hold) => Answer::maybe(hold.map(held)),
+                LookedUp::NotYet => return None,
+            },
             "notBefore" => Answer::time(details.and_then(|details| details.not_before)),
             "fromVersion" => Answer::text(details.and_then(|of| of.from_version.as_deref())),
             "trouble" => Answer::text(details.and_then(|of| of.trouble.as_deref())),
@@ -284,7 +294,7 @@ async fn look_up_holds(
     }
     let whys = ask.engine().whys(ask.tenant(), campaign.campaign, &entries).await?;
     for (target, why) in idle.iter_mut().zip(whys) {
-        target.hold = Some(hold(why));
+        target.hold = LookedUp::Found(hold(why));
     }
     Ok(())
 }

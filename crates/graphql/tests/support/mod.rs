@@ -1,6 +1,6 @@
 //! A served API over a real loopback socket, with simulated devices behind it, and a client that
 //! speaks HTTP and Phoenix' frames.
-#![allow(dead_code, reason = "no test uses all of it")]
+#![allow(dead_code, unreachable_pub, reason = "no test uses all of it")]
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -9,12 +9,15 @@ use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt, ready};
 use futures::{SinkExt, StreamExt};
+use hedgerow_catalogue::files::{FileSettings, ImageFiles};
+use hedgerow_catalogue::{Catalogue, Connection, DeviceNews, SystemInfo};
 use hedgerow_core::*;
 use hedgerow_engine::ports::tokio_runtime::TokioRuntime;
 use hedgerow_engine::ports::{DeviceTransport, FleetDirectory};
+use hedgerow_engine::store::EventStore;
 use hedgerow_engine::store::memory::MemoryStore;
-use hedgerow_engine::view::MemoryViews;
-use hedgerow_engine::{Engine, EngineBuilder, Observation, Sighting};
+use hedgerow_engine::view::{MemoryViews, ViewStore};
+use hedgerow_engine::{Engine, EngineBuilder, Moment, Observation, Sighting};
 use hedgerow_graphql::auth::{Access, TenantAccess};
 use hedgerow_graphql::{Api, Limits, Origins};
 use serde_json::{Value, json};
@@ -111,18 +114,39 @@ fn online() -> Sighting {
 pub struct Served {
     pub address: SocketAddr,
     pub engine: Engine,
+    pub catalogue: Catalogue,
+    pub files: ImageFiles,
     pub devices: Arc<Devices>,
     pub tenant: TenantId,
+    /// Where uploads go, and a store may be.
+    pub folder: tempfile::TempDir,
 }
 
 /// Serves with those tenants beside the open one.
 pub async fn serve_with(tenants: Vec<(&str, TenantAccess)>, limits: Limits) -> Served {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, views) = (Arc::new(MemoryStore::new()), Arc::new(MemoryViews::default()));
+    serve_on(store, views, folder, tenants, limits).await
+}
+
+/// Serves on that store.
+pub async fn serve_on(
+    store: Arc<dyn EventStore>,
+    views: Arc<dyn ViewStore>,
+    folder: tempfile::TempDir,
+    tenants: Vec<(&str, TenantAccess)>,
+    limits: Limits,
+) -> Served {
     let devices = Arc::new(Devices::default());
     let runtime = Arc::new(TokioRuntime::new(tokio::runtime::Handle::current()));
-    let store = Arc::new(MemoryStore::new());
+    let catalogue = Catalogue::open(store.clone(), runtime.clone());
+    let images = folder.path().join("images");
+    std::fs::create_dir_all(&images).unwrap();
+    let files =
+        ImageFiles::in_folder(&images, "http://127.0.0.1/images", FileSettings::default()).unwrap();
     let engine =
         EngineBuilder::new(store, devices.clone(), devices.clone(), runtime.clone(), runtime)
-            .views(Arc::new(MemoryViews::default()))
+            .views(views)
             .start()
             .await
             .unwrap();
@@ -130,7 +154,14 @@ pub async fn serve_with(tenants: Vec<(&str, TenantAccess)>, limits: Limits) -> S
     let open = [(TENANT, TenantAccess::default())];
     let tenants = open.into_iter().chain(tenants);
     let access: Access = tenants.map(|(name, access)| (name.parse().unwrap(), access)).collect();
-    let api = Api { engine: engine.clone(), access, origins: Origins::Own, limits };
+    let api = Api {
+        engine: engine.clone(),
+        catalogue: catalogue.clone(),
+        files: Some(files.clone()),
+        access,
+        origins: Origins::Own,
+        limits,
+    };
     let router = api.router().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -138,7 +169,8 @@ pub async fn serve_with(tenants: Vec<(&str, TenantAccess)>, limits: Limits) -> S
         let service = router.into_make_service_with_connect_info::<SocketAddr>();
         axum::serve(listener, service).await.unwrap();
     });
-    Served { address, engine, devices, tenant: TENANT.parse().unwrap() }
+    let tenant = TENANT.parse().unwrap();
+    Served { address, engine, catalogue, files, devices, tenant, folder }
 }
 
 pub async fn serve() -> Served {
@@ -202,6 +234,48 @@ impl Served {
         let error = answer["errors"][0].take();
         assert!(error["fields"].is_array() && error["code"].is_string(), "{query}: {answer:#}");
         (error, answer["data"].take())
+    }
+
+    /// Makes so many devices known, all of one part number, and has them be a campaign's targets.
+    pub fn fleet(&self, count: u32, part_number: &str) {
+        self.devices.count.store(count, std::sync::atomic::Ordering::Relaxed);
+        let news = (0..count).map(|number| DeviceNews {
+            connection: Some(Connection {
+                online: true,
+                last_connection: Some(Timestamp::from_millis(1_700_000_000_000)),
+                ..Connection::default()
+            }),
+            system: Some(SystemInfo {
+                part_number: Some(part_number.to_owned()),
+                serial_number: Some(format!("SN-{number}")),
+            }),
+            ..DeviceNews::new(device(number), Moment::now())
+        });
+        self.catalogue.observe(&self.tenant, news);
+    }
+
+    /// Sends a form, and returns the whole answer. Parts with a file name are files.
+    pub async fn form(&self, parts: &[(&str, Option<&str>, &[u8])]) -> Answered {
+        let mut body = Vec::new();
+        for (name, file, content) in parts {
+            let file = file.map(|file| format!("; filename=\"{file}\"")).unwrap_or_default();
+            let head =
+                format!("--edge\r\nContent-Disposition: form-data; name=\"{name}\"{file}\r\n\r\n");
+            body.extend_from_slice(head.as_bytes());
+            body.extend_from_slice(content);
+            body.extend_from_slice(b"\r\n");
+        }
+        body.extend_from_slice(b"--edge--\r\n");
+        self.post(TENANT, "Content-Type: multipart/form-data; boundary=edge\r\n", &body).await
+    }
+
+    /// How many files there are in the store of files.
+    pub fn stored_files(&self) -> usize {
+        fn count(folder: &std::path::Path) -> usize {
+            let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+            entries.map(|path| if path.is_dir() { count(&path) } else { 1 }).sum()
+        }
+        count(&self.folder.path().join("images"))
     }
 
     /// Opens a socket as the dashboard does.

@@ -200,6 +200,19 @@ impl Catalogue {
         Ok(self.as_of_now(&tenant))
     }
 
+    /// The catalogue of a tenant as this process knows it, without asking the store whether others
+    /// have recorded anything, but for the first time.
+    ///
+    /// # Errors
+    /// [`CatalogueError`] if it cannot be read.
+    pub async fn at_hand(&self, tenant: &TenantId) -> Result<Arc<Fleet>, CatalogueError> {
+        let known = self.of(tenant);
+        if known.is_loaded.load(Ordering::Acquire) {
+            return Ok(self.as_of_now(&known));
+        }
+        self.tenant(tenant).await
+    }
+
     fn as_of_now(&self, tenant: &Tenant) -> Arc<Fleet> {
         let mut fleet = (*tenant.newest()).clone();
         fleet.now = self.shared.clock.wall();

@@ -62,6 +62,7 @@ impl Change {
             Event::SystemModelCreated(it) => (Thing::SystemModel(it.id), Created),
             Event::SystemModelChanged(it) => (Thing::SystemModel(it.id), Updated),
             Event::SystemModelRemoved(it) => (Thing::SystemModel(it.id), Removed),
+            Event::VersionMappingChanged(it) => (Thing::SystemModel(it.system_model), Updated),
             Event::BaseImageCollectionCreated(it) => (Thing::BaseImageCollection(it.id), Created),
             Event::BaseImageCollectionChanged(it) => (Thing::BaseImageCollection(it.id), Updated),
             Event::BaseImageCollectionRemoved(it) => (Thing::BaseImageCollection(it.id), Removed),

@@ -71,6 +71,14 @@ pub enum Command {
         /// The campaigns that have not finished.
         unfinished: Vec<UnfinishedCampaign>,
     },
+    /// Changes how versions that the devices of a system model report are read. What an unfinished
+    /// campaign has read already stays.
+    SetVersionMapping {
+        /// The system model.
+        system_model: SystemModelId,
+        /// The lines of the mapping, in order; without any, versions are read as they are.
+        lines: Vec<String>,
+    },
     /// Enters a base image collection.
     CreateBaseImageCollection(CreateBaseImageCollection),
     /// Changes a base image collection.

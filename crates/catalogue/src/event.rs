@@ -18,6 +18,7 @@ use crate::attribute::AttributeValue;
 use crate::id::{
     BaseImageCollectionId, BaseImageId, ChannelId, GroupId, HardwareTypeId, SystemModelId,
 };
+use crate::mapping::VersionMapping;
 use crate::selector::Selector;
 use crate::text::{AttributeKey, Handle, Name, PartNumber, Tag, excerpt};
 use crate::thing::{ImageFile, Localized, Picture};
@@ -179,6 +180,13 @@ events! {
     SystemModelRemoved = "system_model_removed", schema 1 {
         /// Its id.
         id: SystemModelId,
+    }
+    /// The versions that the devices of a system model report are read in another way from now on.
+    VersionMappingChanged = "version_mapping_changed", schema 1 {
+        /// The system model.
+        system_model: SystemModelId,
+        /// The lines of its mapping, in order; without any, versions are read as they are.
+        lines: VersionMapping,
     }
     /// A base image collection was entered.
     BaseImageCollectionCreated = "base_image_collection_created", schema 1 {

@@ -10,6 +10,7 @@ use crate::device::DeviceFacts;
 use crate::event::CatalogueEvent;
 use crate::fleet::{Fleet, image_key};
 use crate::id::{ChannelId, GroupId, SystemModelId};
+use crate::mapping::VersionMapping;
 use crate::text::{PartNumber, Tag};
 use crate::thing::{BaseImage, BaseImageCollection, Channel, Group, HardwareType, SystemModel};
 
@@ -72,6 +73,7 @@ impl Fleet {
                     part_numbers: it.part_numbers.clone(),
                     picture: it.picture.clone(),
                     descriptions: it.descriptions.clone(),
+                    version_mapping: VersionMapping::default(),
                     created_at: at,
                 };
                 known(self.system_models.add(it.id, it.handle.to_string(), at, thing))?;
@@ -96,6 +98,11 @@ impl Fleet {
             Event::SystemModelRemoved(it) => {
                 let removed = self.system_models.remove(it.id).ok_or(ABSENT)?;
                 self.parts_change(it.id, &removed.part_numbers, &BTreeSet::new());
+                Ok(())
+            }
+            Event::VersionMappingChanged(it) => {
+                let thing = self.system_models.change(it.system_model).ok_or(ABSENT)?;
+                thing.version_mapping = it.lines.clone();
                 Ok(())
             }
             Event::BaseImageCollectionCreated(it) => {

@@ -64,11 +64,13 @@ pub mod files;
 mod fleet;
 mod fold;
 mod id;
+mod mapping;
 pub mod selector;
 mod shards;
 mod text;
 mod thing;
 mod things;
+mod versions;
 
 pub use actor::Actor;
 pub use attribute::{AttributeError, AttributeValue};
@@ -86,9 +88,11 @@ pub use fleet::Fleet;
 pub use id::{
     BaseImageCollectionId, BaseImageId, ChannelId, GroupId, HardwareTypeId, SystemModelId,
 };
+pub use mapping::{MappingError, VersionMapping};
 pub use selector::{Selector, SelectorError};
 pub use text::{AttributeKey, Handle, LanguageTag, Name, PartNumber, Tag, TextError};
 pub use thing::{
     BaseImage, BaseImageCollection, Channel, Group, HardwareType, ImageFile, Localized, Picture,
     SystemModel,
 };
+pub use versions::MappedVersions;

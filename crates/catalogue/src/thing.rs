@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::id::{
     BaseImageCollectionId, BaseImageId, ChannelId, GroupId, HardwareTypeId, SystemModelId,
 };
+use crate::mapping::VersionMapping;
 use crate::selector::Selector;
 use crate::text::{Handle, LanguageTag, Name, PartNumber};
 
@@ -74,6 +75,8 @@ pub struct SystemModel {
     pub picture: Option<Picture>,
     /// What it is, by language.
     pub descriptions: Localized,
+    /// How versions that its devices report are read.
+    pub version_mapping: VersionMapping,
     /// When it was recorded.
     pub created_at: Timestamp,
 }

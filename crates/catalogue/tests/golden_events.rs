@@ -115,6 +115,11 @@ fn events() -> Vec<CatalogueEvent> {
         }
         .into(),
         SystemModelChanged { picture: Some(None), ..nothing }.into(),
+        VersionMappingChanged {
+            system_model,
+            lines: VersionMapping::new([r"v(?<major>\d+)\.(?<minor>\d+)".to_owned()]).unwrap(),
+        }
+        .into(),
         SystemModelRemoved { id: system_model }.into(),
         BaseImageCollectionCreated {
             id: collection,

@@ -7,7 +7,11 @@ use std::sync::Arc;
 use common::*;
 use futures::executor::block_on;
 use hedgerow_catalogue::*;
-use hedgerow_core::{CampaignId, StreamId, Timestamp, Version};
+use hedgerow_core::{
+    CampaignId, DeviceId, ImageUrl, OperationId, RequestAnswer, StreamId, TenantId, Timestamp,
+    TransportError, Version,
+};
+use hedgerow_engine::ports::{BoxFuture, DeviceTransport};
 use hedgerow_engine::store::EventStore;
 use hedgerow_engine::store::memory::MemoryStore;
 
@@ -316,5 +320,64 @@ fn news_of_a_device_that_are_older_than_what_is_known_are_passed_over() {
         assert_eq!(is_online().await, None, "that was before it was removed");
         desk.catalogue.observe(&tenant(), [online(Moment::now(), false)]);
         assert_eq!(is_online().await, Some(false));
+    });
+}
+
+/// Devices that report what no semantic version is.
+struct Odd;
+
+impl DeviceTransport for Odd {
+    fn send_update(
+        &self,
+        _: &TenantId,
+        _: DeviceId,
+        _: OperationId,
+        _: &ImageUrl,
+    ) -> BoxFuture<'static, RequestAnswer> {
+        Box::pin(std::future::ready(RequestAnswer::Accepted))
+    }
+
+    fn send_cancel(
+        &self,
+        _: &TenantId,
+        _: DeviceId,
+        _: OperationId,
+        _: &ImageUrl,
+    ) -> BoxFuture<'static, RequestAnswer> {
+        Box::pin(std::future::ready(RequestAnswer::Accepted))
+    }
+
+    fn base_image_version(
+        &self,
+        _: &TenantId,
+        device: DeviceId,
+    ) -> BoxFuture<'static, Result<Option<String>, TransportError>> {
+        let reported = (device != common::device(9)).then(|| "v1.4".to_owned());
+        Box::pin(std::future::ready(Ok(reported)))
+    }
+}
+
+#[test]
+fn versions_are_read_as_the_system_model_of_each_device_says() {
+    block_on(async {
+        let desk = desk();
+        let board = desk.hardware("board").await;
+        let model = desk.model("gateway", board).await;
+        let (gateway, other) = (desk.device(1, "gateway-1"), desk.device(2, "else"));
+        let set = |line: &str| Command::SetVersionMapping {
+            system_model: model,
+            lines: vec![line.to_owned()],
+        };
+        let refused = desk.refused(set("v.*")).await;
+        assert_eq!(refused.field(), "lines");
+        let transport = MappedVersions::new(desk.catalogue.clone(), Arc::new(Odd));
+        let read = async |device| transport.base_image_version(&tenant(), device).await;
+        assert_eq!(read(gateway).await, Ok(Some("v1.4".to_owned())));
+        let mapping = set(r"v(?<major>\d+)\.(?<minor>\d+)");
+        assert!(desk.done(mapping.clone()).await.change.is_some());
+        assert!(desk.done(mapping).await.change.is_none(), "it is so already");
+        assert_eq!(read(gateway).await, Ok(Some("1.4.0".to_owned())));
+        assert_eq!(read(other).await, Ok(Some("v1.4".to_owned())), "it has no system model");
+        assert_eq!(read(common::device(9)).await, Ok(None));
     });
 }

@@ -97,13 +97,21 @@ fn a_stream_is_read_as_it_is_shown() {
     for (stream, text) in [
         (StreamId::Campaign(CampaignId::from_uuid(uuid)), format!("campaign/{uuid}")),
         (StreamId::ManualUpdate(OperationId::from_uuid(uuid)), format!("manual/{uuid}")),
+        (StreamId::Catalogue, "catalogue".to_owned()),
     ] {
         assert_eq!(stream.to_string(), text);
         assert_eq!(String::from(stream), text);
         assert_eq!(text.parse(), Ok(stream));
         assert_eq!(StreamId::try_from(text), Ok(stream));
     }
-    for text in ["campaign", "campaign/7", "other/00000000-0000-0000-0000-000000000007"] {
+    for text in [
+        "campaign",
+        "campaign/7",
+        "other/00000000-0000-0000-0000-000000000007",
+        "catalogue/",
+        "Catalogue",
+        "",
+    ] {
         assert!(text.parse::<StreamId>().is_err(), "{text}");
     }
 }

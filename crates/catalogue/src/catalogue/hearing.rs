@@ -13,6 +13,8 @@ use crate::change::{Change, Changed, Thing};
 use crate::device::{DeviceNews, Interfaces};
 use crate::fleet::Fleet;
 
+/// So many removed devices are remembered, of which older news may still arrive.
+const MOST_REMOVED: usize = 100_000;
 /// So many sets of interfaces are known, to be shared by devices.
 const MOST_SETS: usize = 10_000;
 
@@ -150,6 +152,9 @@ impl Catalogue {
                 .collect();
             for device in gone {
                 fleet.known.change(device, None);
+                if removed.len() >= MOST_REMOVED {
+                    removed.clear();
+                }
                 removed.insert(device, as_of);
                 tenant.unkept().insert(device);
                 let thing = Thing::Device(device);

@@ -44,6 +44,9 @@ pub(crate) fn decide(fleet: &Fleet, command: &Command) -> Decided {
         Command::RemoveSystemModel { id, unfinished } => {
             models::remove_system_model(fleet, *id, unfinished)
         }
+        Command::SetVersionMapping { system_model, lines } => {
+            models::set_version_mapping(fleet, *system_model, lines)
+        }
         Command::CreateBaseImageCollection(it) => images::create_collection(fleet, it),
         Command::UpdateBaseImageCollection(it) => images::update_collection(fleet, it),
         Command::RemoveBaseImageCollection { id } => images::remove_collection(fleet, *id),

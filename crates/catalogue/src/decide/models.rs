@@ -13,10 +13,11 @@ use crate::command::{
 use crate::error::Refusal;
 use crate::event::{
     HardwareTypeChanged, HardwareTypeCreated, HardwareTypeRemoved, SystemModelChanged,
-    SystemModelCreated, SystemModelRemoved,
+    SystemModelCreated, SystemModelRemoved, VersionMappingChanged,
 };
 use crate::fleet::Fleet;
 use crate::id::{HardwareTypeId, SystemModelId};
+use crate::mapping::{MappingError, VersionMapping};
 use crate::text::{Handle, PartNumber};
 
 const PART_NUMBERS: &str = "part_numbers";
@@ -150,4 +151,17 @@ pub(super) fn remove_system_model(
     }
     is_unused("id", unfinished, |by| by.system_model == old.handle.as_str())?;
     Ok(Some(SystemModelRemoved { id }.into()))
+}
+
+pub(super) fn set_version_mapping(
+    fleet: &Fleet,
+    system_model: SystemModelId,
+    lines: &[String],
+) -> Decided {
+    let old = found(fleet.system_model(system_model), "id", "system model", system_model)?;
+    let invalid =
+        |error: MappingError| Refusal::Invalid { field: "lines", detail: error.to_string() };
+    let lines = VersionMapping::new(lines.iter().cloned()).map_err(invalid)?;
+    let is_other = lines != old.version_mapping;
+    Ok(is_other.then(|| VersionMappingChanged { system_model, lines }.into()))
 }

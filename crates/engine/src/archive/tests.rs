@@ -393,6 +393,20 @@ fn what_is_no_archive_is_told_apart_and_nothing_unpacks_without_bound() {
 }
 
 #[test]
+fn a_catalogue_is_in_no_archive_and_is_taken_from_none() {
+    let store = MemoryStore::new();
+    let of = StreamAppend { activity: Activity::Settled, ..append(stream(1), 0, vec![event(1)]) };
+    let catalogue = StreamAppend { stream: StreamId::Catalogue, ..of.clone() };
+    block_on(store.append(vec![of, catalogue])).expect("appended");
+    let (file, archived) = written(&store);
+    assert_eq!((archived.campaigns, archived.events, archived.left_out.len()), (1, 1, 0));
+    let text = unpacked(&file).replace(&stream(1).to_string(), "catalogue");
+    let error = indexed(&packed(&text)).map(|index| index.len());
+    let detail = "a catalogue never ends, and is in no archive".to_owned();
+    assert_eq!(error, Err(ArchiveError::Damaged { line: 2, detail }));
+}
+
+#[test]
 fn an_event_whose_line_could_not_be_read_is_not_written() {
     let store = MemoryStore::new();
     let large = NewEvent { data: vec![0xff; LONGEST / 2], ..event(1) };

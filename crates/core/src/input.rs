@@ -8,7 +8,7 @@ use crate::edit::CampaignEdit;
 use crate::id::{DeviceId, OperationId};
 use crate::operation::OperationReport;
 use crate::question::Question;
-use crate::rollout::DeviceFact;
+use crate::rollout::{DeviceFact, PolicyFact};
 use crate::time::Timestamp;
 
 /// Something that a campaign at work is told.
@@ -136,6 +136,13 @@ pub enum Command {
     Edit(Box<CampaignEdit>),
     /// Delete the scheduled campaign (D19).
     Delete,
+    /// Record what a policy of the rollout goes by, such as the answer of a device's user (P15).
+    Record {
+        /// The device that it is about.
+        device: DeviceId,
+        /// What.
+        fact: PolicyFact,
+    },
 }
 
 impl Command {
@@ -149,6 +156,7 @@ impl Command {
             Self::Supersede => "supersede",
             Self::Edit(_) => "edit",
             Self::Delete => "delete",
+            Self::Record { .. } => "record",
         }
     }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::reason::FailureReason;
+use crate::rollout::GivenUp;
 
 /// Where a campaign stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -182,6 +183,8 @@ pub enum Settlement {
     Failed(FailureReason),
     /// It was cancelled with its campaign (D17, D18).
     Cancelled,
+    /// A policy of the rollout has cancelled it.
+    GivenUp(GivenUp),
 }
 
 impl Settlement {
@@ -191,7 +194,7 @@ impl Settlement {
             Self::Open => None,
             Self::UpToDate | Self::Reported | Self::Confirmed => Some(TargetStatus::Successful),
             Self::Failed(_) => Some(TargetStatus::Failed),
-            Self::Cancelled => Some(TargetStatus::Cancelled),
+            Self::Cancelled | Self::GivenUp(_) => Some(TargetStatus::Cancelled),
         }
     }
 }

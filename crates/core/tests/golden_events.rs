@@ -66,6 +66,14 @@ fn campaign_events() -> Vec<CampaignEvent> {
         let (from_version, url) = ("1.4.0".into(), url.and_then(|url| url.parse().ok()));
         OperationStarted { device, operation: operation(), from_version, url }.into()
     };
+    let answered = |answer, by: Option<&str>| {
+        let fact = PolicyFact::Consent(Consent { answer, by: by.map(str::to_owned) });
+        PolicyFactRecorded { device: Some(device), fact }.into()
+    };
+    let over = |then| {
+        let fact = PolicyFact::ConsentOver(ConsentOver { then });
+        PolicyFactRecorded { device: None, fact }.into()
+    };
     let mut events: Vec<CampaignEvent> = vec![
         CampaignCreated { definition: definition().into(), scheduled_at: Some(at(60)) }.into(),
         CampaignEdited { definition: definition().into(), scheduled_at: None }.into(),
@@ -125,6 +133,10 @@ fn campaign_events() -> Vec<CampaignEvent> {
         OperationSucceeded { device, confirmation: Confirmation::BaseImage }.into(),
         CancelSent { device, refused: None }.into(),
         CancelSent { device, refused: Some("HTTP 404".into()) }.into(),
+        answered(ConsentAnswer::Granted, Some("owner@example.org")),
+        answered(ConsentAnswer::Declined, None),
+        over(AtDeadline::Force),
+        over(AtDeadline::GiveUp),
         LateReportReceived {
             device,
             operation: operation(),

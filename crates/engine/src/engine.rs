@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use futures::channel::oneshot;
 use hedgerow_core::{
-    Campaign, CampaignDefinition, CampaignEdit, CampaignId, Command, DeviceId, Input, LiveCampaign,
-    OperationReport, Presence, Reaction, RunningOperations, StreamId, TenantId, Timestamp,
-    WhenRunning,
+    Campaign, CampaignDefinition, CampaignEdit, CampaignId, Command, Consent, DeviceId, Input,
+    LiveCampaign, OperationReport, PolicyFact, Presence, Reaction, RunningOperations, StreamId,
+    TenantId, Timestamp, WhenRunning,
 };
 
 use crate::begin::Beginning;
@@ -154,6 +154,22 @@ impl Engine {
     /// As [`Engine::pause`].
     pub async fn delete(&self, tenant: &TenantId, id: CampaignId) -> Result<(), EngineError> {
         self.command(tenant, id, Command::Delete).await
+    }
+
+    /// Records what the user of a target's device has answered, in an optional rollout (P15). The last
+    /// answer counts until the target's operation starts; one that changes nothing is not recorded.
+    ///
+    /// # Errors
+    /// As [`Engine::pause`]; also if the device is no target, or the rollout asks nobody.
+    pub async fn consent(
+        &self,
+        tenant: &TenantId,
+        id: CampaignId,
+        device: DeviceId,
+        consent: Consent,
+    ) -> Result<(), EngineError> {
+        let fact = PolicyFact::Consent(consent);
+        self.command(tenant, id, Command::Record { device, fact }).await
     }
 
     async fn command(

@@ -19,7 +19,7 @@ use crate::store::{EventStore, StateSnapshot, StoreError};
 use crate::time::EngineTime;
 
 /// The format of the state snapshots of campaigns; another one is passed over.
-const SNAPSHOT_FORMAT: u32 = 5;
+const SNAPSHOT_FORMAT: u32 = 6;
 /// What the checksum of a state snapshot begins with.
 const SNAPSHOT: &[u8] = b"hedgerow state 1";
 /// The bytes of a checksum. A state snapshot is its own, that of the event it stands on, the state.

@@ -332,5 +332,5 @@ fn every_scenario_file_is_read() {
         }
         number += 1;
     }
-    assert_eq!(number, 74);
+    assert_eq!(number, 76);
 }

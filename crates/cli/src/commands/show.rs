@@ -141,6 +141,9 @@ fn print_why(
         Why::Settled { settlement: Settlement::Failed(reason) } => {
             format!("has failed: {}", reason.name())
         }
+        Why::Settled { settlement: Settlement::GivenUp(reason) } => {
+            format!("was cancelled: {}", reason.name())
+        }
         Why::Settled { .. } => {
             let target = campaign.target(device);
             format!("is {}", target.map_or("settled", |target| target.status.name()))
@@ -324,6 +327,7 @@ fn list(campaign: &Campaign, status: TargetStatus, out: &mut impl Write) -> std:
         let what = match (&target.operation, target.settlement) {
             (Some(operation), _) => format!("{} {}%", operation.phase.name(), operation.progress),
             (None, Settlement::Failed(reason)) => reason.name().to_owned(),
+            (None, Settlement::GivenUp(reason)) => reason.name().to_owned(),
             _ => String::new(),
         };
         writeln!(

@@ -81,8 +81,8 @@ fn list(args: &TargetsArgs) -> Result<(), ReadError> {
 
 fn line(entry: &TargetEntry, out: &mut dyn Write) -> std::io::Result<()> {
     let mut what = entry.status.name().to_owned();
-    if let Settlement::Failed(reason) = entry.settlement {
-        what = format!("{what}: {}", reason.name());
+    if let Some(reason) = reason_of(entry.settlement) {
+        what = format!("{what}: {reason}");
     }
     write!(out, "{}  {what}", entry.device)?;
     if let Some(details) = &entry.details {
@@ -104,6 +104,15 @@ fn line(entry: &TargetEntry, out: &mut dyn Write) -> std::io::Result<()> {
         write!(out, ", {} resends, at {}", details.retry_count, details.changed_at)?;
     }
     writeln!(out)
+}
+
+/// Why it failed, or was given up.
+fn reason_of(settlement: Settlement) -> Option<&'static str> {
+    match settlement {
+        Settlement::Failed(reason) => Some(reason.name()),
+        Settlement::GivenUp(reason) => Some(reason.name()),
+        _ => None,
+    }
 }
 
 /// What is known of a failure beyond its reason.
@@ -128,10 +137,7 @@ fn as_json(entry: &TargetEntry) -> Value {
         "place": entry.place,
         "device": entry.device,
         "status": entry.status,
-        "reason": match entry.settlement {
-            Settlement::Failed(reason) => Some(reason),
-            _ => None,
-        },
+        "reason": reason_of(entry.settlement),
         "details": entry.details.as_ref().map(details_as_json),
     })
 }

@@ -12,7 +12,7 @@
 //! | Asked of | Conditions |
 //! |---|---|
 //! | the campaign | it knows who is online; it is in progress (D16) |
-//! | the target | no delay (D10, D14), online (D4), device free (D14) |
+//! | the target | what its policies ask, such as a consent (P15); no delay (D10, D14), online (D4), device free (D14) |
 //! | the place | a slot (D7) |
 //! | the transport | it is not known to be down (D10): only before a version is read |
 
@@ -24,6 +24,7 @@ use crate::id::DeviceId;
 use crate::operation::at_work::Reach;
 use crate::operation::timer::Timer;
 use crate::operation::{Operation, Phase};
+use crate::rollout::PolicyHold;
 use crate::status::{CampaignStatus, Settlement, TargetStatus};
 use crate::time::Timestamp;
 
@@ -42,6 +43,10 @@ pub enum HoldReason {
     Paused,
     /// It has its outcome, or was deleted: nothing starts any more.
     Ended,
+    /// Its device's user has not answered yet (P15).
+    ConsentAwaited,
+    /// Its device's user has declined (P15).
+    ConsentDeclined,
     /// An earlier attempt failed, or the device turned it away: it waits for a while (D10, D14).
     BackingOff,
     /// Its device is offline (D4).
@@ -64,6 +69,8 @@ impl HoldReason {
             Self::Recovering => "recovering",
             Self::Paused => "paused",
             Self::Ended => "ended",
+            Self::ConsentAwaited => "consent_awaited",
+            Self::ConsentDeclined => "consent_declined",
             Self::BackingOff => "backing_off",
             Self::Offline => "offline",
             Self::DeviceBusy => "device_busy",
@@ -81,6 +88,8 @@ impl HoldReason {
             Self::Recovering => "the campaign was loaded again and does not know yet who is online",
             Self::Paused => "the campaign is paused: resume it",
             Self::Ended => "the campaign has ended: create another one",
+            Self::ConsentAwaited => "its device's user has not agreed yet",
+            Self::ConsentDeclined => "its device's user has declined",
             Self::BackingOff => {
                 "an earlier attempt failed or was turned away, and the next one waits"
             }
@@ -101,6 +110,16 @@ pub struct Hold {
     pub reason: HoldReason,
     /// When it ends by itself, if that is known: the first instant at which it does not hold.
     pub until: Option<Timestamp>,
+}
+
+impl From<PolicyHold> for Hold {
+    fn from(hold: PolicyHold) -> Self {
+        let (reason, until) = match hold {
+            PolicyHold::ConsentAwaited { until } => (HoldReason::ConsentAwaited, until),
+            PolicyHold::ConsentDeclined { until } => (HoldReason::ConsentDeclined, until),
+        };
+        Self { reason, until }
+    }
 }
 
 impl Hold {
@@ -144,7 +163,11 @@ impl Campaign {
             let held = self.is_in_progress().and_then(|()| {
                 // One whose device turned out to be updating goes on as soon as there is a slot.
                 let runs = self.operations.get(target).is_some_and(Operation::is_reported);
-                if runs { Ok(()) } else { backing_off(self.not_before.get(target).copied(), now) }
+                if runs {
+                    return Ok(());
+                }
+                self.of_policies(target)?;
+                backing_off(self.not_before.get(target).copied(), now)
             });
             held.and_then(|()| self.slot(0)).map_or_else(Why::Held, |()| Why::Free)
         }))
@@ -173,6 +196,12 @@ impl Campaign {
             CampaignStatus::Pausing | CampaignStatus::Paused => Err(Hold::new(HoldReason::Paused)),
             CampaignStatus::Finished | CampaignStatus::Deleted => Err(Hold::new(HoldReason::Ended)),
         }
+    }
+
+    /// What the policies of the rollout ask of a target. It ends for all targets at once, by something
+    /// that is recorded, so that none has a timer of its own for it (C2).
+    fn of_policies(&self, target: u32) -> Result<(), Hold> {
+        self.policies.hold(target, self.started_at).map_or(Ok(()), |hold| Err(hold.into()))
     }
 
     /// A slot for one more target, beside those in progress and so many places that are held (D7).
@@ -204,6 +233,23 @@ pub(super) struct Candidate<'a> {
 impl Candidate<'_> {
     /// What keeps it from starting, if it is idle, whatever the others do.
     pub(super) fn admit(&self) -> Result<(), Hold> {
+        self.campaign.of_policies(self.target)?;
+        self.admit_by_itself()
+    }
+
+    /// Whether it may start, as far as it goes by itself; if not, when it is to be asked again for what
+    /// ends by itself.
+    pub(super) fn readiness(&self) -> (bool, Option<Timestamp>) {
+        if self.campaign.of_policies(self.target).is_err() {
+            return (false, None);
+        }
+        match self.admit_by_itself() {
+            Ok(()) => (true, None),
+            Err(hold) => (false, hold.until),
+        }
+    }
+
+    fn admit_by_itself(&self) -> Result<(), Hold> {
         let Self { campaign, observations, target, now } = *self;
         let recorded = campaign.not_before.get(target).copied();
         let watch = observations.look(target);

@@ -15,6 +15,7 @@ use crate::event::{
 use crate::fleet::ImageUrl;
 use crate::id::{CampaignId, DeviceId, TenantId};
 use crate::operation::{Cancellation, Delivery, Operation, RecordedReport};
+use crate::rollout::{Change, PolicyState};
 use crate::status::{CampaignStatus, Outcome, Settlement, TargetStatus};
 use crate::time::Timestamp;
 
@@ -44,6 +45,8 @@ pub struct Campaign {
     pub(super) not_before: TargetMap<Timestamp>,
     /// What devices show that contradicts how their targets ended (D22).
     pub(super) contradictions: TargetMap<String>,
+    /// What the rollout's policies go by.
+    pub(super) policies: PolicyState,
 }
 
 type Impossible = &'static str;
@@ -84,6 +87,7 @@ impl Campaign {
             urls: TargetMap::default(),
             not_before: TargetMap::default(),
             contradictions: TargetMap::default(),
+            policies: PolicyState::of(&definition.rollout),
         })
     }
 
@@ -130,6 +134,7 @@ impl Campaign {
                     return Err("only a scheduled campaign can be changed");
                 }
                 self.definition = (*edited.definition).clone();
+                self.policies = PolicyState::of(&self.definition.rollout);
                 self.scheduled_at = edited.scheduled_at;
                 self.status = initial_status(edited.scheduled_at);
                 Ok(())
@@ -168,6 +173,16 @@ impl Campaign {
                     for operation in self.operations.values_mut() {
                         operation.cancellation = Cancellation::Wanted;
                     }
+                }
+                Ok(())
+            }
+            E::PolicyFactRecorded(e) => {
+                if !self.status.is_running() || e.device.is_some() != target.is_some() {
+                    return Err("the campaign does not run, or has no such target");
+                }
+                self.policies.fold(target, &e.fact)?;
+                if target.is_none() {
+                    self.give_up_idle_targets();
                 }
                 Ok(())
             }
@@ -299,6 +314,7 @@ impl Campaign {
         }
         self.targets.reserve(devices.len());
         for device in devices {
+            self.policies.changed(self.targets.len(), Change::Joined);
             if !self.targets.add(*device) {
                 return Err("a device is twice in the snapshot");
             }
@@ -324,6 +340,7 @@ impl Campaign {
             Some(_) => return Err("the device has another operation that has not ended"),
             None => {
                 self.operations.insert(target, Operation::started(event.operation, at, limits));
+                self.policies.changed(target, Change::Started);
                 if let Some(url) = &event.url {
                     self.urls.insert(target, url.clone());
                 }
@@ -402,6 +419,14 @@ impl Campaign {
         self.end_operation(target);
         self.not_before.remove(target);
         self.targets.settle(target, settlement);
+        let change = match settlement {
+            Settlement::Open => return,
+            Settlement::UpToDate => Change::UpToDate,
+            Settlement::Reported | Settlement::Confirmed => Change::Successful,
+            Settlement::Failed(_) => Change::Failed,
+            Settlement::Cancelled | Settlement::GivenUp(_) => Change::Cancelled,
+        };
+        self.policies.changed(target, change);
     }
 
     /// The campaign has its outcome: idle targets are cancelled with it, or stay as they are. Either
@@ -417,6 +442,17 @@ impl Campaign {
             } else {
                 self.end_operation(target);
                 self.not_before.remove(target);
+            }
+        }
+    }
+
+    /// What a policy has given up is cancelled (P15).
+    fn give_up_idle_targets(&mut self) {
+        for target in 0..self.targets.len() {
+            if self.targets.status(target) == TargetStatus::Idle
+                && let Some(reason) = self.policies.has_given_up(target)
+            {
+                self.settle(target, Settlement::GivenUp(reason));
             }
         }
     }

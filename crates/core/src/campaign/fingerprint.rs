@@ -31,6 +31,8 @@ impl Campaign {
         ahead(self.scheduled_at, now).hash(hasher);
         self.started_at.map_or(Some(self.version), |_| None).hash(hasher);
         self.targets.hash_order(hasher);
+        self.policies.hash(hasher);
+        ahead(self.policies.due_at(self.started_at), now).hash(hasher);
         let interval = self.limits().operation.progress_interval;
         for (target, operation) in self.operations.iter() {
             target.hash(hasher);

@@ -105,7 +105,8 @@ impl LiveCampaign {
         if !self.recovered {
             return None;
         }
-        [self.schedule.next_timer(), self.held_until()].into_iter().flatten().min()
+        let policies = self.campaign.policies_due_at();
+        [self.schedule.next_timer(), self.held_until(), policies].into_iter().flatten().min()
     }
 
     /// Whether the transport is known to be down: no target's turn comes until it is back (D10).

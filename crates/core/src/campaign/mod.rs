@@ -269,10 +269,16 @@ impl Campaign {
         let targets = self.targets.rebuild();
         let within = |all: &[u32]| all.last().is_none_or(|last| *last < self.targets.len());
         targets
+            && self.policies.is_of(self.targets.devices().len())
             && within(&self.operations.targets())
             && within(&self.urls.targets())
             && within(&self.not_before.targets())
             && within(&self.contradictions.targets())
+    }
+
+    /// When a policy of the rollout has something to record next, if the campaign still runs (P3).
+    fn policies_due_at(&self) -> Option<Timestamp> {
+        self.policies.due_at(self.started_at).filter(|_| self.status.is_running())
     }
 
     /// The URL that is sent for the target's operation (D23).

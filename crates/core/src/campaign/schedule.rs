@@ -126,9 +126,9 @@ impl Schedule {
         let is_reading = watch.is_some_and(|watch| watch.work.reading.is_some());
         let mut ready = false;
         let timer = if stage == Stage::Idle {
-            let held = Candidate { campaign, observations, target, now }.admit().err();
-            ready = !is_reading && held.is_none();
-            let until = held.and_then(|hold| hold.until);
+            let candidate = Candidate { campaign, observations, target, now };
+            let (admitted, until) = candidate.readiness();
+            ready = !is_reading && admitted;
             // Or it would be asked again and again at one time.
             debug_assert!(until.is_none_or(|at| at > now), "a hold that has ended holds");
             until

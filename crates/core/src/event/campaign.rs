@@ -9,7 +9,7 @@ use crate::envelope::{NewEvent, StoredEvent, StreamId};
 use crate::fleet::ImageUrl;
 use crate::id::{DeviceId, OperationId};
 use crate::operation::{Phase, ReportStatus, StatusCode};
-use crate::rollout::RolloutLimits;
+use crate::rollout::{PolicyFact, RolloutLimits};
 use crate::status::Outcome;
 use crate::stored_form;
 use crate::time::Timestamp;
@@ -207,6 +207,14 @@ events! {
         /// The version that it shows, cut after 256 characters.
         version: String,
     }
+    /// Something that a policy of the rollout goes by: about a device, or about the campaign as a whole.
+    PolicyFactRecorded = "policy_fact_recorded", schema PolicyFact::SCHEMA {
+        /// The device, if it is about one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        device: Option<DeviceId>,
+        /// What.
+        fact: PolicyFact,
+    }
     /// A report came for an operation that had ended: it changes no count (D11).
     LateReportReceived = "late_report_received", schema 1 {
         /// The device.
@@ -255,6 +263,7 @@ impl CampaignEvent {
             Self::CancelSent(e) => e.device,
             Self::ContradictionSeen(e) => e.device,
             Self::LateReportReceived(e) => e.device,
+            Self::PolicyFactRecorded(e) => return e.device,
         })
     }
 }

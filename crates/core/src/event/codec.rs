@@ -90,7 +90,7 @@ macro_rules! events {
         $(#[$enum_meta:meta])* $enum_name:ident;
         $(
             $(#[$meta:meta])*
-            $name:ident = $event_type:literal, schema $schema:literal {
+            $name:ident = $event_type:literal, schema $($schema:literal)? $($fact:ident :: SCHEMA)? {
                 $( $(#[$field_meta:meta])* $field:ident : $field_type:ty ),* $(,)?
             }
         )*
@@ -118,7 +118,7 @@ macro_rules! events {
 
         impl $enum_name {
             /// All event types with their newest schema version.
-            pub const TYPES: &[(&str, u16)] = &[ $( ($event_type, $schema) ),* ];
+            pub const TYPES: &[(&str, u16)] = &[ $( ($event_type, $($schema)? $($fact::SCHEMA)?) ),* ];
 
             /// The type under which the event is stored.
             #[must_use]
@@ -129,7 +129,7 @@ macro_rules! events {
             /// The version of the shape in which the event is stored.
             #[must_use]
             pub fn schema_version(&self) -> u16 {
-                match self { $( Self::$name(_) => $schema ),* }
+                match self { $( Self::$name(_) => $($schema)? $($fact::SCHEMA)? ),* }
             }
 
             /// The payload as JSON.
@@ -142,7 +142,7 @@ macro_rules! events {
 
             fn decode(event_type: &str, schema: u16, data: &[u8]) -> Result<Self, DecodeError> {
                 match event_type {
-                    $( $event_type => decode_payload(event_type, schema, $schema, data)
+                    $( $event_type => decode_payload(event_type, schema, $($schema)? $($fact::SCHEMA)?, data)
                         .map(Self::$name), )*
                     _ => Err(DecodeError::UnknownType),
                 }

@@ -9,7 +9,14 @@
 //! | [`RolloutLimits`], [`LimitsEdit`] and its `of` | what may be edited while the campaign runs (D19) |
 //! | [`RolloutError`], `validate` | its range |
 //! | [`DeviceFact`], [`DeviceFacts`] | what has to be known of a device for it |
+//! | [`PolicyFact`], [`PolicyState`] and its functions | what is recorded for it, and what follows from that |
+//! | [`PolicyHold`], [`GivenUp`] | for what its targets wait, and why it cancels some |
+//!
+//! What a policy records is carried by one event, `policy_fact_recorded`, whatever it is: its shape, its
+//! fold, its range, what it holds and when it is due are all here, and a campaign asks for them without
+//! knowing of which policy they are.
 
+mod consent;
 mod operation;
 
 use std::num::NonZeroU32;
@@ -17,10 +24,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use self::consent::Consents;
+pub use self::consent::{AtDeadline, Consent, ConsentAnswer, ConsentOver, ConsentPolicy};
 pub use self::operation::OperationLimits;
 use self::operation::optional_millis;
 use crate::gate::GatePolicy;
 use crate::percentage::Percentage;
+use crate::time::Timestamp;
 
 /// How a campaign proceeds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,53 +39,83 @@ use crate::percentage::Percentage;
 pub enum RolloutMechanism {
     /// The engine asks the devices to update (D7 to D13).
     Push(PushRollout),
+    /// The same, when the devices' users have agreed (P15).
+    Optional(OptionalRollout),
 }
 
 impl RolloutMechanism {
+    fn push(&self) -> &PushRollout {
+        match self {
+            Self::Push(push) | Self::Optional(OptionalRollout { push, .. }) => push,
+        }
+    }
+
+    fn push_mut(&mut self) -> &mut PushRollout {
+        match self {
+            Self::Push(push) | Self::Optional(OptionalRollout { push, .. }) => push,
+        }
+    }
+
     /// Its limits (D19).
     #[must_use]
     pub fn limits(&self) -> &RolloutLimits {
-        match self {
-            Self::Push(push) => &push.limits,
-        }
+        &self.push().limits
     }
 
     /// Its limits, to be changed before it begins.
     pub fn limits_mut(&mut self) -> &mut RolloutLimits {
-        match self {
-            Self::Push(push) => &mut push.limits,
-        }
+        &mut self.push_mut().limits
     }
 
     /// What the gates let pass (D5).
     #[must_use]
     pub fn gates(&self) -> GatePolicy {
-        match self {
-            Self::Push(push) => push.gates,
-        }
+        self.push().gates
     }
 
     /// What the gates let pass, to be changed before it begins.
     pub fn gates_mut(&mut self) -> &mut GatePolicy {
-        match self {
-            Self::Push(push) => &mut push.gates,
-        }
+        &mut self.push_mut().gates
     }
 
     /// How few targets are too few to begin with (D3).
     #[must_use]
     pub fn minimum_targets(&self) -> u32 {
-        match self {
-            Self::Push(push) => push.minimum_targets,
-        }
+        self.push().minimum_targets
     }
 
     /// How few targets are too few, to be changed before it begins.
     pub fn minimum_targets_mut(&mut self) -> &mut u32 {
+        &mut self.push_mut().minimum_targets
+    }
+
+    /// What is asked of the users of its devices, if they are asked (P15).
+    #[must_use]
+    pub fn consent(&self) -> Option<&ConsentPolicy> {
         match self {
-            Self::Push(push) => &mut push.minimum_targets,
+            Self::Push(_) => None,
+            Self::Optional(optional) => Some(&optional.consent),
         }
     }
+
+    /// Checks all of it against its ranges.
+    ///
+    /// # Errors
+    /// The first value that is outside its range, with the range.
+    pub fn validate(&self) -> Result<(), RolloutError> {
+        self.limits().validate()?;
+        self.consent().map_or(Ok(()), ConsentPolicy::validate)
+    }
+}
+
+/// A rollout to devices whose users are asked for their consent (P15).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OptionalRollout {
+    /// How it proceeds with those that may be updated.
+    pub push: PushRollout,
+    /// What is asked of their users.
+    pub consent: ConsentPolicy,
 }
 
 /// A push rollout: its limits, which may be changed while it runs, and what is fixed at its start.
@@ -191,6 +231,26 @@ pub enum RolloutError {
         /// What was given.
         given: u16,
     },
+    /// The time to answer is too short or too long (P15).
+    #[error("consent.deadline is {given:?}: give 1 s to 366 days")]
+    ConsentDeadline {
+        /// What was given.
+        given: Duration,
+    },
+    /// The name of who has answered is too long.
+    #[error("whoever has answered has a name of {bytes} bytes: give one of at most {most}")]
+    ConsentBy {
+        /// Its length.
+        bytes: usize,
+        /// The longest.
+        most: usize,
+    },
+    /// The rollout asks nobody, so there is nothing to answer (P15).
+    #[error("the campaign asks nobody for a consent: its rollout is not `optional`")]
+    NoConsentAsked,
+    /// The engine records this by itself.
+    #[error("nobody can tell this: the engine records it when its time has come")]
+    NotToBeTold,
 }
 
 impl RolloutLimits {
@@ -246,5 +306,145 @@ impl DeviceFacts {
             DeviceFact::Busy => self.is_busy = true,
             DeviceFact::Free => self.is_busy = false,
         }
+    }
+}
+
+/// Something that is recorded for a policy: about one device, or about the campaign as a whole. Events
+/// carry it whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum PolicyFact {
+    /// The user of a device has answered (P15).
+    Consent(Consent),
+    /// The time to answer is over (P15).
+    ConsentOver(ConsentOver),
+}
+
+impl PolicyFact {
+    /// The version of the shape of all of them: one higher with each that is added, so that an older
+    /// program says that it does not know it (E6). Older ones are read as they are.
+    pub const SCHEMA: u16 = 1;
+}
+
+/// For what an idle target of a policy waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PolicyHold {
+    /// Its user has not answered (P15).
+    ConsentAwaited { until: Option<Timestamp> },
+    /// Its user has declined (P15).
+    ConsentDeclined { until: Option<Timestamp> },
+}
+
+/// Why a policy has cancelled a target before its turn came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum GivenUp {
+    /// Its user had not agreed when the time to answer was over (P15).
+    NoConsent,
+}
+
+impl GivenUp {
+    /// All reasons.
+    pub const ALL: [Self; 1] = [Self::NoConsent];
+
+    /// The name, in snake case.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NoConsent => "no_consent",
+        }
+    }
+}
+
+/// What became of a target, for the policies that go by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// It is one of the snapshot.
+    Joined,
+    /// An operation of it has started.
+    Started,
+    /// It ran the image before its turn came.
+    UpToDate,
+    Successful,
+    Failed,
+    Cancelled,
+}
+
+/// What a campaign's policies have made of its events: part of its folded state (E1). Nothing of a
+/// campaign without policies.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct PolicyState {
+    consents: Option<Consents>,
+}
+
+impl PolicyState {
+    /// That of a campaign of which nothing is recorded yet.
+    pub(crate) fn of(rollout: &RolloutMechanism) -> Self {
+        Self { consents: rollout.consent().copied().map(Consents::new) }
+    }
+
+    /// Whether a state that was read back belongs to so many targets.
+    pub(crate) fn is_of(&self, targets: usize) -> bool {
+        self.consents.as_ref().is_none_or(|consents| consents.len() == targets)
+    }
+
+    /// Folds a fact, about a target or about all.
+    pub(crate) fn fold(
+        &mut self,
+        target: Option<u32>,
+        fact: &PolicyFact,
+    ) -> Result<(), &'static str> {
+        let consents = self.consents.as_mut().ok_or("its rollout asks for no consent")?;
+        match (fact, target) {
+            (PolicyFact::Consent(consent), Some(target)) => consents.answered(target, consent),
+            (PolicyFact::ConsentOver(_), None) => {
+                consents.over();
+                Ok(())
+            }
+            (PolicyFact::Consent(_), None) => Err("a consent is about a device"),
+            (PolicyFact::ConsentOver(_), Some(_)) => Err("it is about no device"),
+        }
+    }
+
+    /// Takes in what became of a target.
+    pub(crate) fn changed(&mut self, target: u32, change: Change) {
+        if let Some(consents) = &mut self.consents {
+            consents.changed(target, change);
+        }
+    }
+
+    /// Whether what somebody tells of a target may be recorded, and would change anything.
+    pub(crate) fn takes(&self, target: u32, fact: &PolicyFact) -> Result<bool, RolloutError> {
+        match fact {
+            PolicyFact::Consent(consent) => {
+                consent.validate()?;
+                let consents = self.consents.as_ref().ok_or(RolloutError::NoConsentAsked)?;
+                Ok(consents.is_changed_by(target, consent))
+            }
+            PolicyFact::ConsentOver(_) => Err(RolloutError::NotToBeTold),
+        }
+    }
+
+    /// For what an idle target waits.
+    pub(crate) fn hold(&self, target: u32, started_at: Option<Timestamp>) -> Option<PolicyHold> {
+        self.consents.as_ref()?.hold(target, started_at)
+    }
+
+    /// Why an idle target is cancelled, if a fact about all has made an end of it.
+    pub(crate) fn has_given_up(&self, target: u32) -> Option<GivenUp> {
+        self.consents.as_ref()?.has_given_up(target)
+    }
+
+    /// When there is something to be recorded next.
+    pub(crate) fn due_at(&self, started_at: Option<Timestamp>) -> Option<Timestamp> {
+        self.consents.as_ref()?.due_at(started_at?)
+    }
+
+    /// What is to be recorded at `now`.
+    pub(crate) fn due(&self, started_at: Option<Timestamp>, now: Timestamp) -> Option<PolicyFact> {
+        let is_due = self.due_at(started_at).is_some_and(|at| at <= now);
+        self.consents.as_ref().filter(|_| is_due).map(Consents::due)
     }
 }

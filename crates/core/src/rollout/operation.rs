@@ -82,7 +82,7 @@ impl OperationLimits {
 }
 
 /// Durations as whole milliseconds.
-mod millis {
+pub(super) mod millis {
     use std::time::Duration;
 
     use serde::{Deserialize, Deserializer, Serialize, Serializer};

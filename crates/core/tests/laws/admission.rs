@@ -1,19 +1,30 @@
 //! What targets wait for (P2): the answer to `why` is what really happens. It is asked of every target
 //! after every input.
 
+use hedgerow_core::event::CampaignEvent;
 use hedgerow_core::*;
 use proptest::prelude::*;
 
+use crate::consent::Consents;
 use crate::story::{Mix, story};
 use crate::support::cases;
-use crate::world::{Law, Reads, Step, play};
+use crate::world::{Law, Reads, Recorded, Step, play};
 
 #[derive(Default)]
 struct WhatItWaitsFor {
     reads: Reads,
+    consents: Consents,
 }
 
 impl Law for WhatItWaitsFor {
+    fn begun(&mut self, campaign: &Campaign, _: &CampaignEvent) {
+        self.consents.begun(campaign);
+    }
+
+    fn event(&mut self, seen: &Recorded<'_>) {
+        self.consents.event(seen.event);
+    }
+
     fn step(&mut self, seen: &Step<'_>) {
         self.reads.step(seen);
         let (now, live) = (seen.now, seen.live);
@@ -73,7 +84,10 @@ impl Law for WhatItWaitsFor {
                 HoldReason::Ended => {
                     matches!(status, CampaignStatus::Finished | CampaignStatus::Deleted)
                 }
-                HoldReason::BackingOff => !is_running,
+                HoldReason::ConsentAwaited | HoldReason::ConsentDeclined => {
+                    !is_running && !self.consents.admit(device)
+                }
+                HoldReason::BackingOff => !is_running && self.consents.admit(device),
                 // One whose device is at its update waits for a slot, and for nothing else (D10).
                 HoldReason::Offline => !is_running && !live.is_online(device),
                 HoldReason::TransportDown => !is_running && live.knows_of_outage(),

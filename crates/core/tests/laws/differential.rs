@@ -82,6 +82,9 @@ impl Compared {
             gates: rollout.gates(),
             limits: rollout.limits().clone(),
             minimum_targets: rollout.minimum_targets(),
+            started_at: now,
+            consent: rollout.consent().copied(),
+            consent_is_over: false,
             status: CampaignStatus::InProgress,
             outcome: None,
             devices: campaign.devices().to_vec(),
@@ -154,6 +157,7 @@ fn compare_states(reference: &Reference, seen: &Step<'_>) {
             Settlement::Confirmed => "confirmed",
             Settlement::Failed(reason) => reason.name(),
             Settlement::Cancelled => "cancelled",
+            Settlement::GivenUp(reason) => reason.name(),
         };
         assert_eq!((view.status, how), (target.status, target.how), "target {n} after {input:?}");
         assert_eq!(view.not_before, target.not_before, "target {n} after {input:?}");

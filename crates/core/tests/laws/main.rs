@@ -13,6 +13,7 @@
 //! | `limits` | D13, D19 |
 //! | `steering` | D16, D17, D18 |
 //! | `stored` | E6, state snapshots |
+//! | `consent` | P15 |
 //! | `urls` | D23 |
 //! | `manual` | D20, and of the others what concerns manual OTA updates |
 //! | `differential` | all of them: the campaign beside the `reference`, after every input |
@@ -20,6 +21,7 @@
 //! `HEDGEROW_CASES=100000 cargo test -p hedgerow-core --test laws` tries more.
 
 mod admission;
+mod consent;
 mod devices;
 mod differential;
 mod gates;

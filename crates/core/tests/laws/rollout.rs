@@ -6,6 +6,7 @@ use hedgerow_core::event::CampaignEvent;
 use hedgerow_core::*;
 use proptest::prelude::*;
 
+use crate::consent::Consents;
 use crate::story::{Mix, story};
 use crate::support::cases;
 use crate::world::{Law, Recorded, Step, play, play_to_the_end};
@@ -73,6 +74,7 @@ impl Law for Snapshot {
 #[derive(Default)]
 struct Order {
     targets: Vec<Candidate>,
+    consents: Consents,
     attempts: u32,
 }
 
@@ -99,7 +101,8 @@ impl Order {
     fn ready(&self, campaign: &Campaign, now: Timestamp) -> Vec<DeviceId> {
         let may_come = |target: &&Candidate| {
             let view = campaign.target(target.device).unwrap();
-            target.online
+            self.consents.admit(target.device)
+                && target.online
                 && !target.busy
                 && !target.reading
                 && !target.resting
@@ -115,7 +118,12 @@ impl Order {
 }
 
 impl Law for Order {
+    fn begun(&mut self, campaign: &Campaign, _: &CampaignEvent) {
+        self.consents.begun(campaign);
+    }
+
     fn event(&mut self, seen: &Recorded<'_>) {
+        self.consents.event(seen.event);
         match seen.event {
             CampaignEvent::SnapshotExtended(chunk) => {
                 self.targets.extend(chunk.devices.iter().map(|device| Candidate {

@@ -128,9 +128,11 @@ fn campaign_event() -> impl Strategy<Value = CampaignEvent> {
         (device(), time(), text()).prop_map(|(device, not_before, detail)| {
             AttemptDeferred { device, not_before, detail }.into()
         }),
-        (device(), operation(), text()).prop_map(|(device, operation, from_version)| {
-            OperationStarted { device, operation, from_version, url: None }.into()
-        }),
+        (device(), operation(), text(), prop::option::of(Just("https://images.example/x?key=%20")))
+            .prop_map(|(device, operation, from_version, url)| {
+                let url = url.map(|url| url.parse().unwrap());
+                OperationStarted { device, operation, from_version, url }.into()
+            }),
         device().prop_map(|device| RequestAccepted { device }.into()),
         (device(), time(), text()).prop_map(|(device, not_before, detail)| {
             OperationDeferred { device, not_before, detail }.into()
@@ -157,11 +159,23 @@ fn campaign_event() -> impl Strategy<Value = CampaignEvent> {
             .prop_map(|(device, reason)| OperationFailed { device, reason }.into()),
         (device(), prop::option::of(text()))
             .prop_map(|(device, refused)| { CancelSent { device, refused }.into() }),
+        policy_fact().prop_map(|(device, fact)| PolicyFactRecorded { device, fact }.into()),
         (device(), operation(), status(), code()).prop_map(|(device, operation, status, code)| {
             LateReportReceived { device, operation, status, code }.into()
         }),
     ];
     prop_oneof![of_campaign, of_target, of_operation]
+}
+
+fn policy_fact() -> impl Strategy<Value = (Option<DeviceId>, PolicyFact)> {
+    let answer = select(vec![ConsentAnswer::Granted, ConsentAnswer::Declined]);
+    prop_oneof![
+        (device(), answer, prop::option::of(text())).prop_map(|(device, answer, by)| {
+            (Some(device), PolicyFact::Consent(Consent { answer, by }))
+        }),
+        select(vec![AtDeadline::Force, AtDeadline::GiveUp])
+            .prop_map(|then| (None, PolicyFact::ConsentOver(ConsentOver { then }))),
+    ]
 }
 
 fn manual_event() -> impl Strategy<Value = ManualUpdateEvent> {
@@ -302,6 +316,8 @@ proptest! {
     #[test]
     fn e6_an_older_shape_means_what_it_meant(setup in setup(), edited in any::<bool>()) {
         let now = Timestamp::from_millis(0);
+        // There were no optional rollouts.
+        let setup = crate::story::Setup { consent: None, ..setup };
         let event = Campaign::create(setup.definition(), None, now).unwrap();
         let event_type = if edited { "campaign_edited" } else { "campaign_created" };
         let newest = serde_json::from_slice(&event.to_json()).unwrap();

@@ -52,6 +52,8 @@ pub(crate) struct Setup {
     pub(crate) minimum: u32,
     /// Whether operations get URLs of their own (D23).
     pub(crate) urls: bool,
+    /// Whether devices' users are asked: for how long, and whether they are given up then (P15).
+    pub(crate) consent: Option<(u64, bool)>,
 }
 
 /// Something that happens. Numbers are taken modulo what there is.
@@ -84,6 +86,8 @@ pub(crate) enum Act {
     Pass { seconds: u16 },
     /// It is the very instant of the next deadline, and what follows comes before the tick.
     Brink,
+    /// The user of a device answers.
+    Consent { device: u8, granted: bool },
     /// Somebody wants something.
     Wish(Wish),
     /// The engine dies: what waits is lost, and the state is folded from the log.
@@ -146,6 +150,7 @@ pub(crate) struct Mix {
     pub(crate) steer: u32,
     pub(crate) edit: u32,
     pub(crate) crash: u32,
+    pub(crate) consent: u32,
 }
 
 impl Mix {
@@ -162,6 +167,7 @@ impl Mix {
         steer: 1,
         edit: 1,
         crash: 1,
+        consent: 2,
     };
     /// Nobody interferes, and little goes wrong: operations go their way.
     pub(crate) const UNDISTURBED: Self =
@@ -215,6 +221,7 @@ pub(crate) fn setup() -> impl Strategy<Value = Setup> {
         prop::option::weighted(0.2, 1_u64..300),
         prop_oneof![12 => Just(0_u32), 1 => 1_u32..=8],
         prop::bool::weighted(0.25),
+        prop::option::weighted(0.25, (select(vec![60_u64, 600, 3_600]), any::<bool>())),
     )
         .prop_map(
             |(
@@ -229,6 +236,7 @@ pub(crate) fn setup() -> impl Strategy<Value = Setup> {
                 starts_in,
                 minimum,
                 urls,
+                consent,
             )| {
                 let (request_timeout, stall_timeout, reboot_timeout, progress_interval) = timeouts;
                 Setup {
@@ -246,6 +254,7 @@ pub(crate) fn setup() -> impl Strategy<Value = Setup> {
                     starts_in,
                     minimum,
                     urls,
+                    consent,
                 }
             },
         )
@@ -289,6 +298,12 @@ fn act(mix: Mix) -> impl Strategy<Value = Act> {
         (mix.steer, steer().prop_map(Act::Wish).boxed()),
         (mix.edit, edit().prop_map(Act::Wish).boxed()),
         (mix.crash, Just(Act::Crash).boxed()),
+        (
+            mix.consent,
+            (device(), prop::bool::weighted(0.7))
+                .prop_map(|(device, granted)| Act::Consent { device, granted })
+                .boxed(),
+        ),
     ];
     Union::new_weighted(acts.into_iter().filter(|(weight, _)| *weight > 0).collect())
 }
@@ -369,6 +384,7 @@ impl Setup {
             starts_in: None,
             minimum: 0,
             urls: false,
+            consent: None,
         }
     }
 
@@ -393,6 +409,15 @@ impl Setup {
         }
     }
 
+    fn rollout(&self, push: PushRollout) -> RolloutMechanism {
+        let Some((deadline, gives_up)) = self.consent else {
+            return RolloutMechanism::Push(push);
+        };
+        let then = if gives_up { AtDeadline::GiveUp } else { AtDeadline::Force };
+        let consent = ConsentPolicy { deadline: Duration::from_secs(deadline), then };
+        RolloutMechanism::Optional(OptionalRollout { push, consent })
+    }
+
     pub(crate) fn definition(&self) -> CampaignDefinition {
         let (force_downgrade, enforce_version_requirement) = self.gates;
         let gates = GatePolicy { force_downgrade, enforce_version_requirement };
@@ -405,7 +430,7 @@ impl Setup {
                 starting_version_requirement: self.image.1.map(|text| text.parse().unwrap()),
             },
             channel: Channel::new("c".parse().unwrap(), ["g".parse().unwrap()]).unwrap(),
-            rollout: RolloutMechanism::Push(PushRollout {
+            rollout: self.rollout(PushRollout {
                 limits: self.limits(),
                 gates,
                 minimum_targets: self.minimum,

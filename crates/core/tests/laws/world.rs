@@ -320,6 +320,12 @@ impl<'a> World<'a> {
             }
             Act::Pass { seconds } => self.pass(self.now + Duration::from_secs(seconds.into())),
             Act::Brink => self.go_to_the_brink(),
+            Act::Consent { device, granted } => {
+                let answer = if granted { ConsentAnswer::Granted } else { ConsentAnswer::Declined };
+                let fact = PolicyFact::Consent(Consent { answer, by: None });
+                let device = Setup::device(device);
+                self.tell(&Input::Command(Command::Record { device, fact }));
+            }
             Act::Wish(ref wish) => self.tell(&Input::Command(wish.command(self.now))),
             Act::Crash => self.crash(),
         }

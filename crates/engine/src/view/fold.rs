@@ -147,7 +147,7 @@ impl FollowedCampaign {
     /// The places of targets whose rows change with the event, and of which must be read first what
     /// is known.
     pub(super) fn wants(&self, own: Option<u32>, event: &CampaignEvent) -> Vec<u32> {
-        let ends = matches!(event, CampaignEvent::CampaignFinished(_)) && !self.knows_all;
+        let ends = may_end_many(event) && !self.knows_all;
         let at_end = ends.then(|| self.waiting()).into_iter().flatten();
         let is_unknown = |place: &u32| {
             let standing = self.campaign.standing_at(*place);
@@ -177,7 +177,7 @@ impl FollowedCampaign {
         event: &CampaignEvent,
         at: Timestamp,
     ) -> Result<(), ApplyError> {
-        let ends = matches!(event, CampaignEvent::CampaignFinished(_));
+        let ends = may_end_many(event);
         let waiting: Vec<u32> = if ends { self.waiting().collect() } else { Vec::new() };
         let counts = self.campaign.counts();
         let devices = self.campaign.devices().len();
@@ -412,4 +412,13 @@ pub(super) fn lists(tenant: &TenantId, entry: &CampaignEntry) -> BTreeSet<RowKey
 /// row would say so to whoever reads it.
 pub(super) fn json(row: &impl serde::Serialize) -> Vec<u8> {
     serde_json::to_vec(row).unwrap_or_default()
+}
+
+/// Whether an event about no device may have ended targets.
+fn may_end_many(event: &CampaignEvent) -> bool {
+    match event {
+        CampaignEvent::CampaignFinished(_) => true,
+        CampaignEvent::PolicyFactRecorded(fact) => fact.device.is_none(),
+        _ => false,
+    }
 }

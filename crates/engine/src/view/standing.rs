@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use hedgerow_core::{Campaign, FailureReason, Settlement, TargetStatus};
+use hedgerow_core::{Campaign, FailureReason, GivenUp, Settlement, TargetStatus};
 
 /// How many targets a chunk has.
 pub(super) const CHUNK: u32 = 4_096;
@@ -14,6 +14,8 @@ pub(super) const CHUNK: u32 = 4_096;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Standing(pub(super) u8);
 
+/// The byte of the first reason for which a policy gives a target up; each has its own.
+const GIVEN_UP: u8 = 6;
 /// The byte of the first failure; each reason has its own.
 pub(super) const FAILED: u8 = 16;
 
@@ -26,6 +28,10 @@ impl Standing {
             Settlement::Reported => 3,
             Settlement::Confirmed => 4,
             Settlement::Cancelled => 5,
+            Settlement::GivenUp(reason) => {
+                let place = GivenUp::ALL.iter().position(|one| *one == reason);
+                place.and_then(|place| u8::try_from(place).ok()).unwrap_or(0) + GIVEN_UP
+            }
             Settlement::Failed(reason) => {
                 let place = FailureReason::ALL.iter().position(|one| *one == reason);
                 FAILED
@@ -42,6 +48,10 @@ impl Standing {
             3 => (TargetStatus::Successful, Settlement::Reported),
             4 => (TargetStatus::Successful, Settlement::Confirmed),
             5 => (TargetStatus::Cancelled, Settlement::Cancelled),
+            given_up @ GIVEN_UP..FAILED => {
+                let place = usize::from(given_up - GIVEN_UP);
+                (TargetStatus::Cancelled, Settlement::GivenUp(*GivenUp::ALL.get(place)?))
+            }
             failed => {
                 let place = usize::from(failed.checked_sub(FAILED)?);
                 (TargetStatus::Failed, Settlement::Failed(*FailureReason::ALL.get(place)?))
@@ -83,6 +93,8 @@ mod tests {
         ];
         let failed = |reason: &FailureReason| (TargetStatus::Failed, Settlement::Failed(*reason));
         all.extend(FailureReason::ALL.iter().map(failed));
+        let given_up = |reason: &GivenUp| (TargetStatus::Cancelled, Settlement::GivenUp(*reason));
+        all.extend(GivenUp::ALL.iter().map(given_up));
         let mut bytes: Vec<u8> = Vec::new();
         for (status, settlement) in all {
             let standing = Standing::of(status, settlement);
@@ -91,6 +103,7 @@ mod tests {
         }
         bytes.sort_unstable();
         bytes.dedup();
-        assert_eq!(bytes.len(), 6 + FailureReason::ALL.len(), "each has a byte of its own");
+        let all = 6 + FailureReason::ALL.len() + GivenUp::ALL.len();
+        assert_eq!(bytes.len(), all, "each has a byte of its own");
     }
 }

@@ -56,7 +56,7 @@ fn settlement(settlement: Settlement) -> &'static str {
         Settlement::Reported => "REPORTED",
         Settlement::Confirmed => "CONFIRMED",
         Settlement::Failed(_) => "FAILED",
-        Settlement::Cancelled => "CANCELLED",
+        Settlement::Cancelled | Settlement::GivenUp(_) => "CANCELLED",
     }
 }
 

@@ -5,9 +5,9 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use hedgerow_core::{
-    BaseImage, CampaignDefinition, CampaignId, Channel, DeviceId, GatePolicy, GroupName,
-    OperationLimits, PushRollout, RolloutLimits, RolloutMechanism, SystemModelHandle, TenantId,
-    Timestamp, WhenRunning,
+    AtDeadline, BaseImage, CampaignDefinition, CampaignId, Channel, ConsentPolicy, DeviceId,
+    GatePolicy, GroupName, OperationLimits, OptionalRollout, PushRollout, RolloutLimits,
+    RolloutMechanism, SystemModelHandle, TenantId, Timestamp, WhenRunning,
 };
 use uuid::Uuid;
 
@@ -106,6 +106,24 @@ pub(super) fn installs(found: &str) -> Option<String> {
 /// Whether operations get URLs of their own, which happens in so many of a thousand runs.
 pub(super) fn gives_urls(seed: u64, rate: u16) -> bool {
     Random::for_device(seed, 5, 1 << 41).chance(rate)
+}
+
+/// A campaign as it is, or, for so many of a thousand, one that asks its devices' users first (P15).
+pub(super) fn asking_users(seed: u64, rate: u16, part: CampaignPart) -> (CampaignPart, bool) {
+    let number = part.id.as_uuid().as_u64_pair().1 ^ part.id.as_uuid().as_u64_pair().0;
+    let mut random = Random::for_device(seed ^ number, 6, 1 << 41);
+    if !random.chance(rate) {
+        return (part, false);
+    }
+    let RolloutMechanism::Push(push) = part.definition.rollout.clone() else {
+        return (part, false);
+    };
+    let deadline = Duration::from_secs(random.between(60..=1_200));
+    let then = if random.chance(500) { AtDeadline::Force } else { AtDeadline::GiveUp };
+    let consent = ConsentPolicy { deadline, then };
+    let rollout = RolloutMechanism::Optional(OptionalRollout { push, consent });
+    let definition = CampaignDefinition { rollout, ..part.definition };
+    (CampaignPart { definition, ..part }, true)
 }
 
 /// Whether everybody's presence is told anew once everything has healed, or only what the platform

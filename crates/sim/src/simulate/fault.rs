@@ -174,6 +174,8 @@ faults! {
         "Each operation of a campaign gets a URL of its own, which is asked for when it starts. Of the runs.";
     UrlFails = "url_fails", PerMille,
         "The URL of an operation cannot be had. Of the URLs.";
+    AsksUsers = "asks_users", PerMille,
+        "The users of a campaign's devices are asked for their consent; some agree, some decline, some change their minds or say nothing. Of the campaigns.";
 }
 
 /// The number of kinds.

@@ -104,6 +104,8 @@ invariants! {
         "The target of a removed device ends, and frees its slot.";
     Pause = "pause", "D16", Log,
         "No operation starts after a recorded pause, a pause ends when nothing is in progress, and a campaign goes only to a status that may follow.";
+    Consent = "consent", "P15", Log,
+        "In an optional rollout no operation starts before its device's user has agreed, or the deadline forces it; answers are recorded until then; at the deadline, once, those without are given up if they are to be, and nobody else.";
     Cancel = "cancel", "D17", Log,
         "No operation starts after the outcome, idle targets are cancelled, operations are stopped only if somebody asked for that, and after a recorded Cancel, which leaves, no Update is sent again.";
     Tenants = "tenants", "D21", World,

@@ -3,8 +3,8 @@
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use hedgerow_core::{
-    CampaignEdit, CampaignId, CampaignStatus, LimitsEdit, OperationId, RequestId,
-    RunningOperations, TenantId,
+    CampaignEdit, CampaignId, CampaignStatus, Consent, ConsentAnswer, DeviceId, LimitsEdit,
+    OperationId, RequestId, RunningOperations, TenantId,
 };
 use hedgerow_engine::{Engine, EngineError, ManualUpdateRequest};
 
@@ -102,6 +102,21 @@ pub(super) fn create(part: CampaignPart) -> Request {
         .boxed()
     });
     Request { tenant, asked, text, ask }
+}
+
+/// The user of a device answers (P15).
+pub(super) fn consent(
+    tenant: usize,
+    id: CampaignId,
+    device: DeviceId,
+    answer: ConsentAnswer,
+) -> Request {
+    let ask: Ask = Box::new(move |engine, tenant| {
+        let consent = Consent { answer, by: Some("its user".to_owned()) };
+        async move { engine.consent(&tenant, id, device, consent).await }.boxed()
+    });
+    let text = format!("the user of {device} has {answer:?} campaign {id}");
+    Request { tenant, asked: Asked::Consent(id, device, answer), text, ask }
 }
 
 fn pause(tenant: usize, id: CampaignId) -> Request {

@@ -140,6 +140,7 @@ impl Profile {
             (F::SecondTenant, 300),
             (F::SmallChunks, 300),
             (F::OwnUrls, 250),
+            (F::AsksUsers, 60),
             (F::UrlFails, 60),
             (F::PowerLoss, 60),
             (F::NetworkLoss, 120),

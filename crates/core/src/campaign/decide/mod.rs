@@ -10,6 +10,7 @@
 //! | `report` | what a device reports (D11, D14) |
 //! | `fact` | what has become of an operation (D8, D9, D12, D24) |
 //! | `reconcile` | what a device shows (D12), devices that are gone (D15) |
+//! | `policy` | what people tell of targets (P15) |
 //! | `finish` | outcome, pause completed (D13, D16) |
 //! | `claim` | the claims that go with an event (D14, D18, E5) |
 //!
@@ -29,6 +30,7 @@ pub(super) mod attempt;
 pub(super) mod claim;
 pub(super) mod fact;
 pub(super) mod finish;
+pub(super) mod policy;
 pub(super) mod reconcile;
 pub(super) mod report;
 pub(super) mod request;
@@ -67,9 +69,17 @@ pub enum Rejection {
         /// Where the campaign stands.
         status: CampaignStatus,
     },
-    /// A limit outside its range.
+    /// A limit outside its range, or something that the rollout does not go by.
     #[error(transparent)]
     Limits(#[from] RolloutError),
+    /// The device is none of the campaign's targets.
+    #[error("device {device} is no target of campaign {campaign}")]
+    NoTarget {
+        /// The campaign.
+        campaign: CampaignId,
+        /// The device.
+        device: DeviceId,
+    },
     /// The snapshot is larger than a campaign can hold.
     #[error(
         "the snapshot of campaign {campaign} has more than {most} devices: cancel it and use several channels"

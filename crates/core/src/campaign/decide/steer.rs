@@ -1,7 +1,7 @@
 //! What people want of a campaign: create, pause, resume, cancel, supersede, edit, delete
 //! (D16 to D19).
 
-use super::{CreateError, Rejection};
+use super::{CreateError, Rejection, policy};
 use crate::campaign::Campaign;
 use crate::definition::CampaignDefinition;
 use crate::edit::CampaignEdit;
@@ -26,19 +26,19 @@ impl Campaign {
         scheduled_at: Option<Timestamp>,
         now: Timestamp,
     ) -> Result<CampaignEvent, CreateError> {
-        definition.rollout.limits().validate()?;
+        definition.rollout.validate()?;
         let scheduled_at = scheduled_at.filter(|at| *at > now);
         Ok(CampaignCreated { definition: Box::new(definition), scheduled_at }.into())
     }
 }
 
-/// What a command leads to, or why it is refused.
+/// What a command leads to, nothing if it changes nothing; or why it is refused.
 pub(in crate::campaign) fn command(
     campaign: &Campaign,
     command: &Command,
     now: Timestamp,
-) -> Decided {
-    match command {
+) -> Result<Option<CampaignEvent>, Rejection> {
+    let event = match command {
         Command::Pause => pause(campaign),
         Command::Resume => resume(campaign),
         Command::Cancel { running } => {
@@ -48,7 +48,9 @@ pub(in crate::campaign) fn command(
         Command::Supersede => finish(campaign, "superseded", Outcome::Superseded, false),
         Command::Edit(edit) => self::edit(campaign, edit, now),
         Command::Delete => delete(campaign),
-    }
+        Command::Record { device, fact } => return policy::told(campaign, *device, fact),
+    };
+    event.map(Some)
 }
 
 fn refused(campaign: &Campaign, what: &'static str, hint: &'static str) -> Decided {
@@ -95,7 +97,7 @@ fn delete(campaign: &Campaign) -> Decided {
 
 fn edit(campaign: &Campaign, edit: &CampaignEdit, now: Timestamp) -> Decided {
     let definition = edit.of(&campaign.definition);
-    definition.rollout.limits().validate()?;
+    definition.rollout.validate()?;
     match campaign.status {
         CampaignStatus::Scheduled if campaign.targets.len() == 0 => {
             let scheduled_at = edit.scheduled_at.unwrap_or(campaign.scheduled_at);

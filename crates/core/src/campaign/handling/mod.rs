@@ -102,17 +102,22 @@ impl Handling<'_> {
             }
             self.sync(target);
         }
-        if matches!(event, CampaignEvent::LimitsChanged(_)) {
-            self.sync_idle();
+        match &event {
+            CampaignEvent::LimitsChanged(_) => self.sync_all(|status| status == TargetStatus::Idle),
+            // It may have ended some of them.
+            CampaignEvent::PolicyFactRecorded(fact) if fact.device.is_none() => {
+                self.sync_all(|status| status != TargetStatus::InProgress);
+            }
+            _ => {}
         }
         self.decision.events.push(event);
     }
 
     /// What holds any target may have changed: all that wait are asked again. That costs some 15 ns for
     /// each, so only what happens a few times in the life of a campaign may do it (C1).
-    fn sync_idle(&mut self) {
+    fn sync_all(&mut self, may_have_changed: impl Fn(TargetStatus) -> bool) {
         for target in 0..self.campaign().targets.len() {
-            if self.campaign().targets.status(target) == TargetStatus::Idle {
+            if may_have_changed(self.campaign().targets.status(target)) {
                 self.sync(target);
             }
         }
@@ -120,7 +125,10 @@ impl Handling<'_> {
 
     /// What a person wants.
     pub(in crate::campaign) fn command(&mut self, command: &Command) -> Result<(), Rejection> {
-        let event = decide::steer::command(self.campaign(), command, self.now)?;
+        let Some(event) = decide::steer::command(self.campaign(), command, self.now)? else {
+            self.decision.reaction = Reaction::Unchanged;
+            return Ok(());
+        };
         let ends_snapshot = matches!(
             event,
             CampaignEvent::CampaignEdited(_)
@@ -238,7 +246,7 @@ impl Handling<'_> {
 
     /// Records what follows from the counts, until nothing does.
     pub(in crate::campaign) fn follow_up(&mut self) {
-        while let Some(event) = decide::finish::follow_up(self.campaign()) {
+        while let Some(event) = decide::finish::follow_up(self.campaign(), self.now) {
             self.record(event);
         }
     }

@@ -29,6 +29,10 @@ pub(crate) struct Reference {
     pub(crate) gates: GatePolicy,
     pub(crate) limits: RolloutLimits,
     pub(crate) minimum_targets: u32,
+    pub(crate) started_at: Timestamp,
+    /// What is asked of users, and whether the time to answer is over (P15).
+    pub(crate) consent: Option<ConsentPolicy>,
+    pub(crate) consent_is_over: bool,
     pub(crate) status: CampaignStatus,
     pub(crate) outcome: Option<Outcome>,
     pub(crate) devices: Vec<DeviceId>,
@@ -111,7 +115,11 @@ impl Reference {
                 self.limits = if allowed { limits } else { self.limits.clone() };
                 allowed && self.recorded()
             }
-            Command::Delete => false,
+            Command::Record { device, fact: PolicyFact::Consent(consent) } => {
+                let place = self.devices.iter().position(|other| other == device);
+                self.status.is_running() && place.is_some_and(|n| self.consented(n, consent))
+            }
+            Command::Record { .. } | Command::Delete => false,
         }
     }
 
@@ -250,6 +258,41 @@ impl Reference {
         gate(version, &self.image.version.to_string(), requirement.as_deref(), self.gates)
     }
 
+    /// The user of a device has answered (P15).
+    fn consented(&mut self, n: usize, consent: &Consent) -> bool {
+        let target = &mut self.targets[n];
+        let waits = !target.started && !target.status.is_final();
+        if self.consent.is_some() && waits && target.consent != Some(consent.answer) {
+            target.consent = Some(consent.answer);
+            self.recorded();
+        }
+        self.consent.is_some()
+    }
+
+    /// Whether a target's turn may come, as far as its user goes.
+    fn agreed(&self, n: usize) -> bool {
+        let granted = self.targets[n].consent == Some(ConsentAnswer::Granted);
+        self.consent.is_none() || self.consent_is_over || granted
+    }
+
+    /// The time to answer is over, and somebody waits for that (P15).
+    fn ends_consent(&mut self) {
+        let Some(policy) = self.consent.filter(|_| !self.consent_is_over) else { return };
+        let waits = |target: &Target| !target.started && !target.status.is_final();
+        let is_due = self.now >= self.started_at + policy.deadline;
+        if !is_due || self.count(waits) == 0 {
+            return;
+        }
+        for n in 0..self.targets.len() {
+            let idle = self.targets[n].status == TargetStatus::Idle;
+            if policy.then == AtDeadline::GiveUp && idle && !self.agreed(n) {
+                self.targets[n].close(TargetStatus::Cancelled, "no_consent");
+            }
+        }
+        self.consent_is_over = true;
+        self.recorded();
+    }
+
     /// A target's turn (D5), with the operation of which the URL was asked for, if it was (D23).
     fn turn(&mut self, n: usize, version: Option<&str>, prepared: Option<OperationId>) -> bool {
         let next = self.id(n, self.targets[n].refusals);
@@ -257,7 +300,8 @@ impl Reference {
             return true;
         }
         let running = self.status == CampaignStatus::InProgress;
-        if !running || !self.targets[n].is_ready(self.now) || !self.has_place() {
+        let ready = self.targets[n].is_ready(self.now) && self.agreed(n);
+        if !running || !ready || !self.has_place() {
             return true;
         }
         let (now, limits) = (self.now, &self.limits.operation);
@@ -317,14 +361,20 @@ impl Reference {
     /// What the counts alone decide (D13, D16).
     fn follow_up(&mut self) {
         use TargetStatus::{Failed, Idle, InProgress};
-        let [failed, in_progress, idle] =
-            [Failed, InProgress, Idle].map(|status| self.count(|target| target.status == status));
+        let failed = self.count(|target| target.status == Failed);
         let limit = self.limits.max_failure_percentage.to_string();
         let running = self.status.is_running();
         let missed = self.count(|_| true) < self.minimum_targets;
         if running && (missed || is_exceeded(&limit, failed, self.count(|_| true))) {
             self.finish(Outcome::Failure, false);
-        } else if running && idle + in_progress == 0 {
+            return;
+        }
+        if running {
+            self.ends_consent();
+        }
+        let [in_progress, idle] =
+            [InProgress, Idle].map(|status| self.count(|target| target.status == status));
+        if running && idle + in_progress == 0 {
             self.finish(Outcome::Success, false);
         } else if self.status == CampaignStatus::Pausing && in_progress == 0 {
             self.move_to(CampaignStatus::Paused);
@@ -342,7 +392,8 @@ impl Reference {
                 self.recorded();
                 continue;
             }
-            let ready = |n: &usize| self.targets[*n].is_ready(self.now) && !self.down.1;
+            let ready =
+                |n: &usize| self.targets[*n].is_ready(self.now) && self.agreed(*n) && !self.down.1;
             let ready = (0..self.targets.len()).filter(ready);
             let Some(n) = ready.min_by_key(|n| (self.targets[*n].attempt, *n)) else { break };
             self.targets[n].volatile.reading = Some(ReadPurpose::Gate);

@@ -10,6 +10,9 @@ pub(crate) struct Target {
     pub(crate) how: &'static str,
     pub(crate) not_before: Option<Timestamp>,
     pub(crate) operation: Option<Sent>,
+    /// What its user has answered last, and whether an operation of it has ever started (P15).
+    pub(super) consent: Option<ConsentAnswer>,
+    pub(super) started: bool,
     pub(super) attempt: u32,
     pub(super) refusals: u16,
     pub(super) deferrals: u8,
@@ -47,6 +50,8 @@ impl Target {
             how: "",
             not_before: None,
             operation: None,
+            consent: None,
+            started: false,
             attempt: 0,
             refusals: 0,
             deferrals: 0,
@@ -75,6 +80,7 @@ impl Target {
 
     pub(super) fn starts(&mut self, attempt: u32) {
         (self.status, self.not_before) = (TargetStatus::InProgress, None);
+        self.started = true;
         (self.volatile.tries, self.volatile.rests) = (0, None);
         self.attempt = attempt;
     }

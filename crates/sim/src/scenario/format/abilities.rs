@@ -9,8 +9,9 @@ use serde_json::{Map, Value};
 use super::ScenarioError;
 
 /// The optional abilities that the runner has.
-const ABILITIES: [&str; 6] = [
+const ABILITIES: [&str; 7] = [
     "api_errors",
+    "consent",
     "crash_points",
     "device_identity",
     "multiple_campaigns",
@@ -53,7 +54,12 @@ fn first(of: &Value, list: &str, find: fn(&Value) -> Option<String>) -> Option<S
 }
 
 fn of_campaign(campaign: &Value) -> Option<String> {
-    let policy = set_key(campaign.get("policies"), None).map(|key| format!("policies.{key}"));
+    // Whether users are asked first is a matter of the mechanism, which the runner has.
+    let mut policies = campaign.get("policies").cloned().unwrap_or_default();
+    if let Some(object) = policies.as_object_mut() {
+        object.remove("mechanism");
+    }
+    let policy = set_key(Some(&policies), None).map(|key| format!("policies.{key}"));
     policy.or_else(|| {
         let floors = set_key(campaign.get("base_image"), Some(&["floors"]));
         floors.map(|key| format!("base_image.{key}"))

@@ -1,5 +1,6 @@
 //! What happens from outside during a scenario.
 
+use hedgerow_core::ConsentAnswer;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -63,6 +64,18 @@ pub enum Action {
         /// since values that no campaign can have are for the engine to refuse.
         set: Map<String, Value>,
     },
+    /// The user of a device answers.
+    Consent {
+        /// To which campaign.
+        campaign: String,
+        /// Of which device.
+        device: String,
+        /// What.
+        answer: ConsentAnswer,
+        /// Who it is.
+        #[serde(default)]
+        by: Option<String>,
+    },
     /// The world changes.
     Device {
         /// Which device.
@@ -121,6 +134,7 @@ impl Action {
             Self::DeleteCampaign { .. } => "delete_campaign",
             Self::Cancel { .. } => "cancel",
             Self::UpdateCampaign { .. } => "update_campaign",
+            Self::Consent { .. } => "consent",
             Self::Device { .. } => "device",
             Self::AddDevice { .. } => "add_device",
             Self::RemoveDevice { .. } => "remove_device",
@@ -140,7 +154,8 @@ impl Action {
             | Self::Resume { campaign }
             | Self::DeleteCampaign { campaign }
             | Self::Cancel { campaign, .. }
-            | Self::UpdateCampaign { campaign, .. } => Some(campaign),
+            | Self::UpdateCampaign { campaign, .. }
+            | Self::Consent { campaign, .. } => Some(campaign),
             _ => None,
         }
     }

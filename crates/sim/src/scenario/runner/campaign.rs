@@ -6,9 +6,9 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use hedgerow_core::{
-    BaseImage, CampaignDefinition, CampaignEdit, Channel, GatePolicy, LimitsEdit, Percentage,
-    PushRollout, RolloutError, RolloutLimits, RolloutMechanism, Timestamp, WhenRunning,
-    parse_version,
+    BaseImage, CampaignDefinition, CampaignEdit, Channel, ConsentPolicy, GatePolicy, LimitsEdit,
+    OptionalRollout, Percentage, PushRollout, RolloutError, RolloutLimits, RolloutMechanism,
+    Timestamp, WhenRunning, parse_version,
 };
 use serde_json::{Map, Value};
 
@@ -117,6 +117,7 @@ pub(super) fn limit_field(error: &RolloutError) -> &'static str {
         RolloutError::StallTimeout { .. } => "stall_timeout_seconds",
         RolloutError::RebootTimeout { .. } => "reboot_timeout_seconds",
         RolloutError::RequestRetries { .. } => "request_retries",
+        RolloutError::ConsentDeadline { .. } => "mechanism",
         _ => "rollout",
     }
 }
@@ -139,6 +140,26 @@ fn schedule(value: &Value) -> Read<Option<Timestamp>> {
     }
 }
 
+/// Whether devices' users are asked first (P15).
+fn mechanism_of(mechanism: Option<&Value>, push: PushRollout) -> Read<RolloutMechanism> {
+    let Some(Value::Object(mechanism)) = mechanism else {
+        return Ok(RolloutMechanism::Push(push));
+    };
+    match text(mechanism, "type").map_err(|_| refused("mechanism", "its type is expected"))? {
+        "push" => Ok(RolloutMechanism::Push(push)),
+        "optional" => {
+            // Without a deadline it needs an end, and there are none.
+            let deadline = mechanism.get("deadline_ms").unwrap_or(&Value::Null);
+            let deadline = Duration::from_millis(whole("mechanism", deadline)?);
+            let then = mechanism.get("then").cloned().unwrap_or_else(|| "force".into());
+            let then = serde_json::from_value(then).map_err(|error| refused("mechanism", error))?;
+            let consent = ConsentPolicy { deadline, then };
+            Ok(RolloutMechanism::Optional(OptionalRollout { push, consent }))
+        }
+        other => Err(refused("mechanism", format!("there is no {other:?}"))),
+    }
+}
+
 /// The definition and the schedule.
 pub(super) fn definition(
     campaign: &Map<String, Value>,
@@ -155,11 +176,14 @@ pub(super) fn definition(
     limits.validate().map_err(|error| refused(limit_field(&error), error))?;
     let minimum_targets = rollout.get("minimum_targets").map_or(Ok(0), minimum)?;
     let push = PushRollout { limits, gates: gates(rollout), minimum_targets };
+    let mechanism = campaign.get("policies").and_then(|policies| policies.get("mechanism"));
+    let rollout = mechanism_of(mechanism, push)?;
+    rollout.validate().map_err(|error| refused(limit_field(&error), error))?;
     let definition = CampaignDefinition {
         name: name(campaign.get("name").unwrap_or(&Value::Null))?,
         base_image: base_image(object(campaign, "base_image")?)?,
         channel: channel(object(campaign, "channel")?)?,
-        rollout: RolloutMechanism::Push(push),
+        rollout,
         when_running,
     };
     Ok((definition, schedule(campaign.get("schedule_at_ms").unwrap_or(&Value::Null))?))

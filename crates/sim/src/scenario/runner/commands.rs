@@ -2,11 +2,14 @@
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use hedgerow_core::{Command, Rejection, RunningOperations, TenantId, WhenRunning};
+use hedgerow_core::{
+    Command, Consent, PolicyFact, Rejection, RunningOperations, TenantId, WhenRunning,
+};
 use hedgerow_engine::{Engine, EngineError};
 use serde_json::{Map, Value, json};
 
 use super::campaign::{self, Refused};
+use super::world::device_id;
 use super::{Run, campaign_id};
 use crate::scenario::format::{Action, merge};
 use crate::simulate::check::Asked;
@@ -27,6 +30,11 @@ impl Run<'_> {
                     RunningOperations::Finish
                 };
                 self.ask(campaign, Command::Cancel { running })
+            }
+            Action::Consent { device, answer, by, .. } => {
+                let consent = Consent { answer: *answer, by: by.clone() };
+                let fact = PolicyFact::Consent(consent);
+                self.ask(campaign, Command::Record { device: device_id(device), fact })
             }
             Action::Pause { .. } => self.ask(campaign, Command::Pause),
             Action::Resume { .. } => self.ask(campaign, Command::Resume),
@@ -72,7 +80,10 @@ impl Run<'_> {
             Command::Resume => Asked::Resume(id),
             Command::Cancel { running } => Asked::Cancel(id, *running),
             Command::Edit(_) => Asked::Edit(id),
-            Command::Delete | Command::Supersede => Asked::Delete(id),
+            Command::Record { device, fact: PolicyFact::Consent(consent) } => {
+                Asked::Consent(id, *device, consent.answer)
+            }
+            _ => Asked::Delete(id),
         };
         self.answered(asked, move |engine, tenant| {
             async move {
@@ -81,7 +92,10 @@ impl Run<'_> {
                     Command::Resume => engine.resume(&tenant, id).await,
                     Command::Cancel { running } => engine.cancel(&tenant, id, running).await,
                     Command::Edit(edit) => engine.edit(&tenant, id, *edit).await,
-                    Command::Delete | Command::Supersede => engine.delete(&tenant, id).await,
+                    Command::Record { device, fact: PolicyFact::Consent(consent) } => {
+                        engine.consent(&tenant, id, device, consent).await
+                    }
+                    _ => engine.delete(&tenant, id).await,
                 }
             }
             .boxed()

@@ -1,10 +1,13 @@
 //! The log of a run: what became durable and which calls were made, in the words of the
 //! observation format. It also notices where a crash was asked for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hedgerow_core::event::{CampaignEvent, OperationFailure};
-use hedgerow_core::{CampaignId, DeviceId, OperationId, Outcome, StatusCode};
+use hedgerow_core::{
+    AtDeadline, CampaignId, ConsentAnswer, DeviceId, GivenUp, OperationId, Outcome, PolicyFact,
+    StatusCode,
+};
 use serde_json::{Map, Value, json};
 
 /// A crash that was asked for.
@@ -31,6 +34,8 @@ struct Shown {
     snapshot: Vec<DeviceId>,
     targets: BTreeMap<DeviceId, Target>,
     outcome: Option<Outcome>,
+    /// Whose users have agreed.
+    agreed: BTreeSet<DeviceId>,
 }
 
 #[derive(Default)]
@@ -208,6 +213,18 @@ impl Writer<'_> {
             }
             E::TargetUpToDate(e) => self.target(e.device, "successful", None),
             E::TargetFailed(e) => self.target(e.device, "failed", Some(e.reason.reason().name())),
+            E::PolicyFactRecorded(e) => match (&e.fact, e.device) {
+                (PolicyFact::Consent(consent), Some(device)) => {
+                    match consent.answer {
+                        ConsentAnswer::Granted => self.shown.agreed.insert(device),
+                        ConsentAnswer::Declined => self.shown.agreed.remove(&device),
+                    };
+                }
+                (PolicyFact::ConsentOver(over), _) if over.then == AtDeadline::GiveUp => {
+                    self.give_up();
+                }
+                _ => {}
+            },
             _ => self.operation_event(event),
         }
     }
@@ -218,6 +235,17 @@ impl Writer<'_> {
             let target = self.state(device);
             if !target.is_final && !target.in_progress {
                 self.target(device, "cancelled", None);
+            }
+        }
+    }
+
+    /// Those whose users have not agreed are cancelled (P15).
+    fn give_up(&mut self) {
+        for device in self.shown.snapshot.clone() {
+            let agreed = self.shown.agreed.contains(&device);
+            let target = self.state(device);
+            if !target.is_final && !target.in_progress && !agreed {
+                self.target(device, "cancelled", Some(GivenUp::NoConsent.name()));
             }
         }
     }

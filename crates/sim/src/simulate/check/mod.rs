@@ -307,8 +307,13 @@ impl Checker {
         let Some(model) = self.campaigns.get_mut(&id) else { return Ok(()) };
         model.minutes.insert(minute(at), model.fold.counts());
         let Some(model) = self.campaigns.get(&id) else { return Ok(()) };
-        if matches!(event, CampaignEvent::CampaignStarted(_)) {
+        let begins = matches!(event, CampaignEvent::CampaignStarted(_));
+        if begins {
             self.turns.started(model);
+        }
+        let of_all =
+            matches!(event, CampaignEvent::PolicyFactRecorded(fact) if fact.device.is_none());
+        if begins || of_all {
             for place in 0..model.targets.len() {
                 self.turns.refresh(model, place, &self.facts, moment);
             }

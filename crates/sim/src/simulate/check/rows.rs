@@ -303,7 +303,10 @@ fn same_target(entry: &TargetEntry, target: &TargetView) -> Same {
         same("the operation", &None, &target.operation)?;
         same("a wait until", &None, &target.not_before)?;
         same("a contradiction", &None, &target.contradiction)?;
-        let is_without = matches!(target.settlement, Settlement::Open | Settlement::Cancelled);
+        let is_without = matches!(
+            target.settlement,
+            Settlement::Open | Settlement::Cancelled | Settlement::GivenUp(_)
+        );
         return same("no details", &is_without, &true);
     };
     same("resends", &details.retry_count, &target.retry_count)?;

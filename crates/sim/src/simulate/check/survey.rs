@@ -14,6 +14,17 @@ use super::{Checker, Moment, Standing};
 use crate::simulate::invariant::Invariant;
 
 impl Checker {
+    /// The users who may be about to answer: those of idle targets of campaigns that ask them (P15).
+    pub(crate) fn asked_users(&self) -> Vec<(CampaignId, DeviceId)> {
+        let asking = self.campaigns.values().filter(|model| model.asks_users());
+        let of = |model: &Model| {
+            let id = model.id;
+            let idle = model.targets.iter().filter(|target| target.status == TargetStatus::Idle);
+            idle.map(|target| (id, target.device)).collect::<Vec<_>>()
+        };
+        asking.filter(|model| model.is_running()).flat_map(of).collect()
+    }
+
     /// At the end of a step: campaigns in which a target should have had its turn.
     pub(crate) fn passed_over(&mut self, moment: Moment) -> Vec<(CampaignId, DeviceId)> {
         if self.turns.is_calm_again(moment.now) {

@@ -2,8 +2,8 @@
 //! keeps.
 
 use hedgerow_core::{
-    CampaignId, DeviceId, OperationId, OperationLimits, Reaction, ReportStatus, RunningOperations,
-    StatusCode, StreamId, Timestamp,
+    CampaignId, ConsentAnswer, DeviceId, OperationId, OperationLimits, Reaction, ReportStatus,
+    RunningOperations, StatusCode, StreamId, Timestamp,
 };
 use hedgerow_engine::{EngineError, Observation};
 
@@ -52,6 +52,8 @@ pub(crate) enum Asked {
     Cancel(CampaignId, RunningOperations),
     Edit(CampaignId),
     Delete(CampaignId),
+    /// What the user of a device has answered.
+    Consent(CampaignId, DeviceId, ConsentAnswer),
     StartManual(OperationId, DeviceId),
     CancelManual(OperationId),
 }
@@ -202,7 +204,8 @@ impl Checker {
             | Asked::Resume(id)
             | Asked::Cancel(id, _)
             | Asked::Edit(id)
-            | Asked::Delete(id) => id,
+            | Asked::Delete(id)
+            | Asked::Consent(id, ..) => id,
             Asked::StartManual(id, _) | Asked::CancelManual(id) => {
                 let cancels = self.manuals.get(&id).map_or(0, |manual| manual.cancels);
                 return Before(Recorded::default(), cancels);
@@ -237,6 +240,12 @@ impl Checker {
             Asked::Cancel(id, _) => (now.finished > then.finished, StreamId::Campaign(id)),
             Asked::Edit(id) => (now.edited > then.edited, StreamId::Campaign(id)),
             Asked::Delete(id) => (now.deleted > then.deleted, StreamId::Campaign(id)),
+            Asked::Consent(id, device, answer) => {
+                let model = self.campaigns.get(&id);
+                let heard =
+                    model.and_then(|model| Some(model.has_heard(model.place(device)?, answer)));
+                (heard == Some(true), StreamId::Campaign(id))
+            }
             Asked::StartManual(id, _) => {
                 (self.manuals.contains_key(&id), StreamId::ManualUpdate(id))
             }

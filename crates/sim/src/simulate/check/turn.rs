@@ -200,6 +200,7 @@ impl Turns {
         let operation = target.operation.and_then(|id| facts.operations.get(&id));
         let own = target.operation;
         let settled = target.status == TargetStatus::Idle
+            && model.is_agreed(place)
             && operation.is_none_or(|operation| !operation.is_reported())
             && facts.holders.get(&device).is_none_or(|holder| Some(*holder) == own)
             && queue.known.get(&device) == Some(&true)

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use hedgerow_core::{CampaignId, CampaignStatus, DeviceId};
+use hedgerow_core::{CampaignId, CampaignStatus, ConsentAnswer, DeviceId};
 
 use super::{LATEST, Run};
 use crate::device::DeviceInput;
 use crate::simulate::SimulateError;
+use crate::simulate::cast;
 use crate::simulate::check::Checker;
 use crate::simulate::fault::{FaultKind, Unit};
 use crate::simulate::operator;
@@ -36,6 +37,25 @@ impl Run<'_> {
         }
     }
 
+    /// Users who are asked answer, or change their minds, or say nothing (P15).
+    pub(super) fn users_answer(&mut self) {
+        let mut answers = Vec::new();
+        for tenant in 0..self.castings.len() {
+            let asked = self.world.inner().judges.of(tenant).asked_users();
+            for (id, device) in asked {
+                if self.users.chance(150) {
+                    let granted = self.users.chance(600);
+                    let answer =
+                        if granted { ConsentAnswer::Granted } else { ConsentAnswer::Declined };
+                    answers.push(operator::consent(tenant, id, device, answer));
+                }
+            }
+        }
+        for answer in answers {
+            self.ask(answer, false);
+        }
+    }
+
     pub(super) fn fault(&mut self, kind: FaultKind) -> Result<(), SimulateError> {
         use FaultKind as F;
         match kind {
@@ -44,6 +64,10 @@ impl Run<'_> {
                 let now = self.now();
                 let part = self.castings[tenant].campaign(self.created[tenant], now);
                 self.created[tenant] += 1;
+                let rate = self.setup.profile.rates()[F::AsksUsers as usize];
+                let (changed, asks) = cast::asking_users(self.setup.seed, rate, part.clone());
+                let asks = asks && self.world.inner().faults.inject(F::AsksUsers);
+                let part = if asks { changed } else { part };
                 if self.world.inner().faults.inject(kind) {
                     self.mark(kind, None);
                     self.ask(operator::create(part), false);

@@ -65,6 +65,8 @@ pub(super) struct Run<'a> {
     chunk: usize,
     /// Whether operations get URLs of their own (D23).
     gives_urls: bool,
+    /// What users say, and when (P15).
+    users: Random,
     /// How many manual updates each tenant has started.
     manuals: Vec<u32>,
     world: World,
@@ -111,6 +113,13 @@ impl<'a> Run<'a> {
         }
         let tenants: Vec<TenantId> = (0..castings.len()).map(cast::tenant).collect();
         let calls = concurrent_calls(setup.seed);
+        for part in &mut campaigns {
+            let rate = faults.rate(FaultKind::AsksUsers);
+            let (changed, asks) = cast::asking_users(setup.seed, rate, part.clone());
+            if asks && faults.inject(FaultKind::AsksUsers) {
+                *part = changed;
+            }
+        }
         let gives_urls = cast::gives_urls(setup.seed, faults.rate(FaultKind::OwnUrls))
             && faults.inject(FaultKind::OwnUrls);
         let mut judges = Judges::new(&tenants, calls);
@@ -131,6 +140,7 @@ impl<'a> Run<'a> {
             calls,
             chunk: if small { SMALL_CHUNK } else { CHUNK },
             gives_urls,
+            users: Random::for_device(setup.seed, 7, 1 << 41),
             campaigns,
             world,
             clock: VirtualClock::new(BEGINNING),
@@ -267,7 +277,10 @@ impl<'a> Run<'a> {
 
     fn happen(&mut self, happening: Happening) -> Result<(), SimulateError> {
         match happening {
-            Happening::Minute => self.minute(),
+            Happening::Minute => {
+                self.minute();
+                self.users_answer();
+            }
             Happening::Fault(kind) => self.fault(kind)?,
             Happening::Tell(tenant, observation) => self.tell(tenant, observation),
             Happening::TellAgain(slot, tenant, observation) => {

@@ -1,6 +1,7 @@
 //! A campaign, as naive bookkeeping sees it: its targets and their counts from the events alone,
 //! with every rule about an event looked at when it is recorded.
 
+mod consent;
 mod operations;
 mod outcome;
 
@@ -14,6 +15,7 @@ use hedgerow_core::{
 };
 use uuid::Uuid;
 
+use self::consent::Consents;
 use crate::simulate::check::facts::{Facts, Witness};
 use crate::simulate::check::gate::{Expected, Gates, Stated, expected};
 use crate::simulate::invariant::{Checked, Invariant, ensure};
@@ -80,6 +82,8 @@ pub(super) struct Model {
     reboot_timeouts: (Duration, Duration),
     /// The core's own fold of the same events (E1).
     pub(super) fold: Campaign,
+    /// Whose users have agreed.
+    consents: Consents,
     /// What its targets came to in each minute in which anything was recorded.
     pub(super) minutes: BTreeMap<i64, TargetCounts>,
 }
@@ -115,6 +119,7 @@ impl Model {
             limits_changed: false,
             waits_since: at,
             reboot_timeouts: (reboot_timeout, reboot_timeout),
+            consents: Consents::of(&definition),
             definition,
             status: fold.status(),
             outcome: None,
@@ -305,6 +310,7 @@ impl Model {
                 let timeout = self.limits().operation.reboot_timeout;
                 self.reboot_timeouts = (timeout, timeout);
                 self.image = self.definition.base_image.version.to_string();
+                self.consents = Consents::of(&self.definition);
                 self.named = None;
                 self.scheduled_at = edited.scheduled_at;
                 self.waits_since = at;
@@ -326,6 +332,7 @@ impl Model {
             E::CampaignStarted(started) => {
                 self.is_time(at)?;
                 self.start(started.targets)?;
+                self.consents.started_at = Some(at);
             }
             E::CampaignPausing(_) => {
                 self.status = CampaignStatus::Pausing;
@@ -378,9 +385,11 @@ impl Model {
                 let place = self.turn(e.device, at)?;
                 let stated = Stated::Version(&e.from_version);
                 self.gate(e.device, at, facts, &Expected::Start, stated)?;
+                self.starts_agreed(place)?;
                 let own_url = e.url.as_ref().map(ImageUrl::as_str);
                 self.start_operation(place, e.operation, own_url, at, facts)?;
             }
+            E::PolicyFactRecorded(recorded) => self.take_policy_fact(recorded, at)?,
             _ => self.take_operation(event, at, facts)?,
         }
         Ok(())

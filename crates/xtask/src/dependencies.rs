@@ -65,7 +65,7 @@ const TABLE: &[Row] = &[
     Row {
         package: "hedgerow-catalogue",
         inside: Inside::Only(&["hedgerow-engine", "hedgerow-core"]),
-        inside_tests: &["hedgerow-sqlite"],
+        inside_tests: &["hedgerow-sim", "hedgerow-sqlite"],
         outside: None,
     },
     Row {

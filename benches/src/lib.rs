@@ -7,11 +7,13 @@
 //! | `ready` | a part of that loop: whose turn it is |
 //! | `bare` | the same rows in a file of bare `rusqlite` |
 //! | `log` | the campaign's events in a store |
+//! | `campaigns` | the events of many campaigns in a store |
 //! | `no_fleet` | a fleet that is offline |
 //! | `measure` | taking turns, medians, rates |
 
 pub mod bare;
 mod by_hand;
+pub mod campaigns;
 pub mod log;
 pub mod measure;
 mod no_fleet;

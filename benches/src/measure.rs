@@ -80,3 +80,23 @@ pub fn thousands(number: usize) -> String {
     }
     text
 }
+
+/// How many pages are read of each kind.
+pub const PAGES: u32 = 1_000;
+
+/// Tells how long the work takes, and how much processor time of all threads: what others do on the
+/// machine plays a smaller part in that.
+pub fn told(what: &str, events: usize, work: impl FnOnce()) {
+    let (time, (spent, ())) = timed(|| worked(work));
+    let rate = thousands(whole(rate(events, time)));
+    let nanos = spent.as_nanos() / events.max(1) as u128;
+    println!("| {what} | {:.2} s | {rate} | {nanos} ns |", time.as_secs_f64());
+}
+
+/// Tells how long pages take: the middle one, the one that 99 of 100 do not exceed, the slowest.
+pub fn pages(what: &str, mut page: impl FnMut(u32)) {
+    let mut times: Vec<_> = (0..PAGES).map(|place| timed(|| page(place)).0).collect();
+    times.sort_unstable();
+    let at = |share: usize| times[times.len() * share / 1_000].as_micros();
+    println!("| {what} | {} µs | {} µs | {} µs |", at(500), at(990), at(999));
+}

@@ -268,7 +268,7 @@ impl Views {
         let next = rows.last().filter(|_| has_more).map(|(key, _)| Cursor(key.clone()));
         let mut entries = Vec::with_capacity(rows.len());
         for (key, row) in &rows {
-            match read(row)? {
+            match OperationPlace::read(row)? {
                 OperationPlace::Manual(entry) => entries.push(entry),
                 OperationPlace::Target(id, place) => {
                     let row = self.rows.get(vec![key::target(tenant, id, place)]).await?;

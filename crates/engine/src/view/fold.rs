@@ -308,7 +308,7 @@ impl FollowedCampaign {
             rows.push((key::target(&tenant, id, *place), Some(kept::row(&touched.details))));
             let gone = std::mem::take(&mut touched.gone);
             for key in touched.begun.drain(..).filter(|key| !gone.contains(key)) {
-                rows.push((key, Some(json(&OperationPlace::Target(id, *place)))));
+                rows.push((key, Some(OperationPlace::Target(id, *place).row())));
             }
             rows.extend(gone.into_iter().map(|key| (key, None)));
             // What may still change is kept; a final target is read again if it ever does.

@@ -29,13 +29,13 @@ use crate::store::{EventStore, StoreError};
 use crate::time::growing_pause;
 
 /// The form of keys and rows. Another one makes all rows anew.
-pub(super) const FORMAT: u32 = 3;
+pub(super) const FORMAT: u32 = 4;
 
 /// Events read at once: one of a snapshot can be a quarter of a megabyte.
 const PAGE: usize = 1_000;
 
 /// With so many events a step is written although more could be read.
-const STEP: usize = 400_000;
+const STEP: usize = 800_000;
 
 /// How long it rests after a failure, at first and at most.
 pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(250);

@@ -325,6 +325,9 @@ fn every_value_of_a_row_is_in_the_agreed_form() {
         write!(text, "{byte} {}", held(&reason)).unwrap();
     }
     let id = CampaignId::from_uuid(Uuid::from_bytes([0xC1; 16]));
-    text += &held(&OperationPlace::Target(id, 4_711));
+    let place = OperationPlace::Target(id, 4_711);
+    assert_eq!(OperationPlace::read(&place.row()), Ok(place.clone()));
+    text += &readable(&place.row());
+    text += "\n";
     golden!("values", text);
 }

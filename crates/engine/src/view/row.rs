@@ -10,6 +10,10 @@ use hedgerow_core::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::fold::json;
+use super::store::ViewError;
+use super::stream::read;
+
 /// A campaign as a list shows it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -213,11 +217,37 @@ impl OperationEntry {
 }
 
 /// Where an operation is found: in what its target has been through, or, of a manual update, here.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum OperationPlace {
     /// A campaign, and the target's place in its snapshot.
     Target(CampaignId, u32),
     /// The operation itself.
     Manual(OperationEntry),
+}
+
+/// What the row of a place among targets begins with; that of a manual update is JSON.
+const AMONG_TARGETS: u8 = 1;
+
+impl OperationPlace {
+    /// Its row. There are as many as operations, all over the store, so those of targets are short.
+    pub(super) fn row(&self) -> Vec<u8> {
+        match self {
+            Self::Target(id, place) => {
+                [&[AMONG_TARGETS][..], id.as_uuid().as_bytes(), &place.to_be_bytes()].concat()
+            }
+            Self::Manual(entry) => json(entry),
+        }
+    }
+
+    /// What a row says.
+    pub(super) fn read(row: &[u8]) -> Result<Self, ViewError> {
+        let Some((&AMONG_TARGETS, rest)) = row.split_first() else {
+            return read(row).map(Self::Manual);
+        };
+        let place = rest.split_first_chunk::<16>().and_then(|(id, place)| {
+            let id = CampaignId::from_uuid(uuid::Uuid::from_bytes(*id));
+            Some(Self::Target(id, u32::from_be_bytes(place.try_into().ok()?)))
+        });
+        place.ok_or_else(|| ViewError::Damaged { detail: "a place has another length".to_owned() })
+    }
 }

@@ -3,7 +3,7 @@
 use hedgerow_core::event::ManualUpdateEvent;
 use hedgerow_core::{ApplyError, ManualStatus, ManualUpdate, Timestamp};
 
-use super::fold::{Changed, json};
+use super::fold::Changed;
 use super::key;
 use super::row::{OperationEnd, OperationEntry, OperationPlace};
 use super::store::RowKey;
@@ -71,7 +71,7 @@ impl FollowedUpdate {
         if !std::mem::take(&mut self.is_changed) {
             return;
         }
-        let row = json(&OperationPlace::Manual(self.entry.clone()));
+        let row = OperationPlace::Manual(self.entry.clone()).row();
         rows.push((update_key(&self.update), Some(row)));
     }
 }

@@ -119,7 +119,7 @@ pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     // In pages: what is found by its device lies all over the file, and the more of it is folded in
     // at once the more shares a page.
-    connection.pragma_update(None, "wal_autocheckpoint", 16_000)?;
+    connection.pragma_update(None, "wal_autocheckpoint", 32_000)?;
     connection.set_prepared_statement_cache_capacity(8);
     Ok(connection)
 }

@@ -107,6 +107,7 @@ const CREATE: &str =
     "mutation ($input: CreateCampaignInput!) { createCampaign(input: $input) { result { id } } }";
 
 /// A campaign from its form to its end, watched as the pages watch it.
+#[expect(clippy::too_many_lines, reason = "one story, told in its order")]
 async fn a_rollout_from_the_first_form_to_the_last_count(served: &Served) {
     served.fleet(4, "GW-1");
     let (channel, image) = enter(served).await;
@@ -359,7 +360,7 @@ async fn what_a_form_gets_wrong_is_told_by_its_field() {
         variables
     };
     let mechanism = |input: &mut Value, field: &str, value: Value| {
-        input["campaignMechanism"]["firmwareUpgrade"][field] = value
+        input["campaignMechanism"]["firmwareUpgrade"][field] = value;
     };
     for (variables, code, field) in [
         (with(&|input| input["name"] = json!(" ")), "invalid_attribute", "name"),
@@ -517,6 +518,7 @@ async fn lists_go_on_page_by_page_and_miss_nothing() {
 }
 
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one page after the other")]
 async fn channels_groups_and_devices_have_their_pages_and_are_told_of() {
     let served = serve().await;
     served.fleet(3, "GW-1");

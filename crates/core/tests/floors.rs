@@ -27,6 +27,11 @@ const SPELLED_ONCE: [(&str, &str); 7] = [
     ("pub struct Campaign {", "campaign/apply.rs"),
 ];
 
+/// Policies that record something, each by the word that stands for it in the code: beside
+/// `rollout/<policy>.rs` it is known to these files alone.
+const POLICIES: [&str; 1] = ["consent"];
+const KNOW_POLICIES: [&str; 2] = ["rollout/mod.rs", "campaign/admission.rs"];
+
 /// What each top-level module imports, with a file that does it.
 type Graph = BTreeMap<String, BTreeMap<String, String>>;
 
@@ -152,6 +157,22 @@ fn scattered(sources: &[(String, String)]) -> Vec<String> {
         faults.extend(found.map(|(path, _)| format!("{path}: `{what}` belongs in {place} alone")));
     }
     faults
+}
+
+#[test]
+fn a_policy_that_records_something_is_known_to_three_files() {
+    let mut all = Vec::new();
+    sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), "", &mut all);
+    for policy in POLICIES {
+        let own = format!("rollout/{policy}.rs");
+        let knows = all.iter().filter(|(_, code)| code.to_lowercase().contains(policy));
+        let mut files: Vec<&str> = knows.map(|(path, _)| path.as_str()).collect();
+        files.sort_unstable();
+        let mut expected = vec![own.as_str()];
+        expected.extend(KNOW_POLICIES);
+        expected.sort_unstable();
+        assert_eq!(files, expected, "the place of {policy} is `rollout/`");
+    }
 }
 
 #[test]

@@ -14,12 +14,14 @@ use crate::commands::client::{
     campaign::{CampaignArgs, campaign},
     fleet::{ChannelArgs, GroupArgs, channel, group},
     image::{ImageArgs, image},
+    token::{TokenArgs, token},
 };
 #[cfg(not(feature = "astarte"))]
 use crate::commands::left_out::astarte;
 #[cfg(not(feature = "serve"))]
 use crate::commands::left_out::serve::{
-    self, CampaignArgs, ChannelArgs, GroupArgs, ImageArgs, campaign, channel, group, image,
+    self, CampaignArgs, ChannelArgs, GroupArgs, ImageArgs, TokenArgs, campaign, channel, group,
+    image, token,
 };
 #[cfg(feature = "serve")]
 use crate::commands::serve;
@@ -59,6 +61,7 @@ enum Command {
     Image(ImageArgs),
     Group(GroupArgs),
     Channel(ChannelArgs),
+    Token(TokenArgs),
 }
 
 fn main() -> ExitCode {
@@ -84,5 +87,6 @@ fn main() -> ExitCode {
         Command::Image(args) => image(&args),
         Command::Group(args) => group(&args),
         Command::Channel(args) => channel(&args),
+        Command::Token(args) => token(&args),
     }
 }

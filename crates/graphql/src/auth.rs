@@ -166,7 +166,9 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Whether it surely comes from this machine.
+    /// Whether it comes from this machine, as far as can be seen. A proxy or a tunnel on this machine
+    /// that says nothing of itself cannot be told from a program on it: whoever serves a tenant without
+    /// keys takes care that there is none, and leaves the peer out of what cannot be trusted.
     #[must_use]
     pub fn is_this_machine(&self) -> bool {
         !self.forwarded && self.peer.is_some_and(|peer| peer.to_canonical().is_loopback())

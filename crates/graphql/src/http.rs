@@ -50,7 +50,14 @@ impl IntoResponse for Refusal {
 /// From where a request comes.
 fn origin(headers: &HeaderMap, extensions: &Extensions) -> Origin {
     let peer = extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
-    let forwarded = ["forwarded", "x-forwarded-for", "x-real-ip", "via"];
+    let forwarded = [
+        "forwarded",
+        "via",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-forwarded-proto",
+        "x-real-ip",
+    ];
     Origin { peer, forwarded: forwarded.iter().any(|name| headers.contains_key(*name)) }
 }
 

@@ -54,6 +54,9 @@ pub struct HttpConfig {
     pub certificate: Option<PathBuf>,
     /// The key of that certificate, in PEM.
     pub private_key: Option<PathBuf>,
+    /// How many connections there may be at once; half of the files that the process may open, unless
+    /// given.
+    pub connections: Option<usize>,
     /// How long requests that are under way may take to end once the service is told to stop.
     pub stop_seconds: u64,
 }
@@ -67,6 +70,7 @@ impl Default for HttpConfig {
             metrics_listen: None,
             certificate: None,
             private_key: None,
+            connections: None,
             stop_seconds: 20,
         }
     }
@@ -190,10 +194,12 @@ impl Default for AstarteConfig {
 pub struct TenantConfig {
     /// Its name, which is that of its Astarte realm and the slug in addresses.
     pub name: String,
-    /// The public keys, in PEM, that tokens for this tenant are signed with. None: only this machine
-    /// may ask, and may do everything.
+    /// The public keys, in PEM, that tokens for this tenant are signed with.
     #[serde(default)]
     pub keys: Vec<PathBuf>,
+    /// In place of keys: whoever asks from this machine may do everything, and nobody else anything.
+    #[serde(default)]
+    pub open_to_this_machine: bool,
     /// Whether tokens made for Edgehog, which have the claim `e_tga`, are taken as an admin's.
     #[serde(default)]
     pub edgehog_tokens: bool,

@@ -210,6 +210,12 @@ impl Feed {
     ) -> Result<(), ApiError> {
         let appengine = self.shared.astarte.appengine(tenant)?;
         let mut news = DeviceNews::new(status.id, Moment::now());
+        // What a device does not declare any more it does not show any more. One that declares nothing
+        // at all has not connected yet, and may have shown something before it was reset.
+        if !status.introspection.is_empty() {
+            news.system = Some(SystemInfo::default());
+            news.base_image = Some(BaseImageInfo::default());
+        }
         if status.introspection.contains_key(SYSTEM_INFO) {
             let mut shown = appengine.properties(status.id, SYSTEM_INFO).await?;
             news.system = Some(SystemInfo {

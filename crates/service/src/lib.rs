@@ -11,6 +11,7 @@ mod config;
 mod directory;
 mod feed;
 mod health;
+mod hurry;
 mod images;
 mod listen;
 pub mod logs;

@@ -1,16 +1,16 @@
 //! What an operator watches, as Prometheus reads it: `/metrics`.
 
 use std::fmt::{Display, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use axum::Router;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
 use hedgerow_astarte::TriggerReceiver;
 use hedgerow_core::TenantId;
 use hedgerow_engine::{Engine, EngineStats};
@@ -65,17 +65,25 @@ pub(crate) fn own_router(metrics: Metrics) -> Router {
 
 async fn own(
     State(metrics): State<Metrics>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    peer: Option<Extension<ConnectInfo<SocketAddr>>>,
     headers: HeaderMap,
 ) -> Response {
-    let was_handed_on = ["forwarded", "x-forwarded-for", "x-real-ip"]
-        .iter()
-        .any(|name| headers.contains_key(*name));
-    if was_handed_on || !peer.ip().to_canonical().is_loopback() {
+    // Without a peer, somebody handed the request on.
+    let is_own = peer.is_some_and(|Extension(peer)| peer.0.ip().to_canonical().is_loopback());
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    // A name that leads here and is not this machine's is one that a page has made up.
+    if !is_own || !host.is_some_and(is_this_machine) {
         let hint = "metrics are given to this machine only: set http.metrics_listen to open a port for them";
         return (StatusCode::FORBIDDEN, hint).into_response();
     }
     text(&metrics)
+}
+
+/// A host that surely is this machine, with or without a port.
+fn is_this_machine(host: &str) -> bool {
+    let parsed = |text: &str| text.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    name.eq_ignore_ascii_case("localhost") || parsed(name.trim_matches(['[', ']'])) || parsed(host)
 }
 
 fn text(metrics: &Metrics) -> Response {

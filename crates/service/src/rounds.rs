@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use hedgerow_catalogue::files::{FileError, FileKey, ImageFiles};
 use hedgerow_catalogue::{Catalogue, CatalogueError};
-use hedgerow_core::TenantId;
+use hedgerow_core::{CampaignStatus, ImageUrl, StreamId, TenantId};
+use hedgerow_engine::view::CampaignQuery;
+use hedgerow_engine::{Engine, EngineError};
 
 use crate::metrics::Counters;
 
@@ -19,6 +21,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(3_600);
 pub(crate) struct Rounds {
     pub(crate) files: ImageFiles,
     pub(crate) catalogue: Catalogue,
+    pub(crate) engine: Engine,
     pub(crate) tenants: Vec<TenantId>,
     pub(crate) counters: Arc<Counters>,
     /// For how long a file that nothing names is kept.
@@ -32,6 +35,8 @@ enum RoundError {
     Files(#[from] FileError),
     #[error(transparent)]
     Catalogue(#[from] CatalogueError),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
 }
 
 impl Rounds {
@@ -39,6 +44,8 @@ impl Rounds {
     pub(crate) async fn run(self) {
         let pause = (self.keep_unnamed / 4).clamp(Duration::from_secs(1), LONGEST_PAUSE);
         loop {
+            // Not at once: what is at work is still being loaded.
+            tokio::time::sleep(pause).await;
             match self.files.remove_broken_off(self.keep_unnamed).await {
                 Ok(0) => {}
                 Ok(count) => tracing::info!(count, "removed what was left of uploads"),
@@ -52,7 +59,6 @@ impl Rounds {
                 }
             }
             self.counters.files_missing.store(missing, Ordering::Relaxed);
-            tokio::time::sleep(pause).await;
         }
     }
 
@@ -63,7 +69,7 @@ impl Rounds {
 
     /// One round over the files of a tenant; how many are named and not there.
     async fn round(&self, tenant: &TenantId) -> Result<u64, RoundError> {
-        let unnamed = async |keys: Vec<FileKey>| match self.named(tenant).await {
+        let unnamed = async |keys: Vec<FileKey>| match self.needed(tenant).await {
             Ok(named) => keys.into_iter().filter(|key| !named.contains(key)).collect(),
             Err(error) => {
                 // What is named is not known: nothing is removed.
@@ -93,4 +99,51 @@ impl Rounds {
         // A key that is none of ours cannot be one of the files that are asked about.
         Ok(fleet.file_keys().filter_map(|key| key.parse().ok()).collect())
     }
+
+    /// The files that something needs now: those that the catalogue names, and those that devices are
+    /// told to fetch or may be told to, whatever became of their images.
+    async fn needed(&self, tenant: &TenantId) -> Result<BTreeSet<FileKey>, RoundError> {
+        let mut needed = self.named(tenant).await?;
+        let mut take = |url: &ImageUrl| needed.extend(self.files.key_of(url));
+        for status in UNFINISHED {
+            let mut query =
+                CampaignQuery { status: Some(status), limit: PAGE, ..CampaignQuery::default() };
+            loop {
+                let page = self.engine.campaigns(tenant, &query).await?;
+                page.entries.iter().for_each(|entry| take(&entry.definition.base_image.url));
+                match page.next {
+                    Some(next) => query.after = Some(next),
+                    None => break,
+                }
+            }
+        }
+        // Also of campaigns that have ended, and of manual updates.
+        let in_progress = self.engine.operations_in_progress(tenant).await?;
+        let streams: BTreeSet<_> = in_progress.iter().map(|operation| operation.stream).collect();
+        for stream in streams {
+            match stream {
+                StreamId::Campaign(id) => {
+                    let definition = self.engine.definition(tenant, id).await?;
+                    definition.iter().for_each(|it| take(&it.base_image.url));
+                }
+                StreamId::ManualUpdate(id) => {
+                    let update = self.engine.manual_update(tenant, id).await?;
+                    update.iter().for_each(|it| take(&it.definition().url));
+                }
+                StreamId::Catalogue => {}
+            }
+        }
+        Ok(needed)
+    }
 }
+
+/// Campaigns that may still send requests.
+const UNFINISHED: [CampaignStatus; 5] = [
+    CampaignStatus::Scheduled,
+    CampaignStatus::Idle,
+    CampaignStatus::InProgress,
+    CampaignStatus::Pausing,
+    CampaignStatus::Paused,
+];
+/// Campaigns that are asked for at once.
+const PAGE: usize = 500;

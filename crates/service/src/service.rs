@@ -9,13 +9,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use hedgerow_astarte::triggers::TriggerSettings;
 use hedgerow_astarte::{
     Astarte, AstarteFleet, Realm, Reconciler, SettingsError, SystemModelSource, TriggerReceiver,
 };
 use hedgerow_catalogue::files::{FileError, ImageFiles};
-use hedgerow_catalogue::{Catalogue, CatalogueDirectory};
+use hedgerow_catalogue::{Catalogue, CatalogueDirectory, MappedVersions};
 use hedgerow_engine::ports::tokio_runtime::TokioRuntime;
 use hedgerow_engine::store::StoreError;
 use hedgerow_engine::view::ViewError;
@@ -28,6 +28,7 @@ use tokio::task::JoinSet;
 use crate::directory::Directory;
 use crate::feed::{Fed, Feed};
 use crate::health::{self, Health};
+use crate::hurry::hurry;
 use crate::images;
 use crate::listen::{ListenError, Port, serve};
 use crate::metrics::{self, Counters, Metrics};
@@ -98,9 +99,9 @@ impl Service {
     /// [`StartError`].
     pub async fn start(setup: Setup) -> Result<Self, StartError> {
         // First of all, as the most frequent mistake is that it runs already.
-        let port = Port::open(setup.listen, setup.tls.clone()).await?;
+        let port = Port::open(setup.listen, setup.tls.clone(), setup.connections_at_once).await?;
         let metrics_port = match setup.metrics_listen {
-            Some(address) => Some(Port::open(address, None).await?),
+            Some(address) => Some(Port::open(address, None, METRICS_CONNECTIONS).await?),
             None => None,
         };
         let files = setup.image_files()?;
@@ -134,7 +135,7 @@ impl Service {
         };
         let mut builder = EngineBuilder::new(
             store.clone(),
-            Arc::new(astarte.clone()),
+            Arc::new(MappedVersions::new(catalogue.clone(), Arc::new(astarte.clone()))),
             Arc::new(directory),
             clock,
             runtime,
@@ -167,6 +168,7 @@ impl Service {
         let rounds = Rounds {
             files: files.clone(),
             catalogue: catalogue.clone(),
+            engine: engine.clone(),
             tenants: tenants.clone(),
             counters: Arc::clone(&counters),
             keep_unnamed: setup.keep_unnamed,
@@ -186,7 +188,12 @@ impl Service {
             none if none.is_empty() => Origins::Own,
             origins => Origins::These(origins),
         };
-        let limits = Limits { upload_bytes: setup.largest_image_bytes, ..Limits::default() };
+        let limits = Limits {
+            upload_bytes: setup.largest_image_bytes,
+            // Questions have room beside them.
+            sockets: (setup.connections_at_once / 4 * 3).max(1),
+            ..Limits::default()
+        };
         let api = Api {
             engine: engine.clone(),
             catalogue: catalogue.clone(),
@@ -200,6 +207,7 @@ impl Service {
             router = router.merge(images::router(files.clone()));
         }
         let router = router
+            .layer(from_fn(hurry))
             .layer(from_fn_with_state(counters, metrics::count))
             .merge(health::router(health.clone()))
             .merge(metrics::own_router(metrics.clone()));
@@ -275,6 +283,8 @@ impl Service {
     }
 }
 
+/// Connections of those who want metrics.
+const METRICS_CONNECTIONS: usize = 64;
 /// How often what was heard of devices is kept.
 const KEEP: Duration = Duration::from_secs(5);
 

@@ -68,6 +68,8 @@ pub struct Setup {
     pub metrics_listen: Option<SocketAddr>,
     /// TLS; without it, whatever is in front brings it.
     pub tls: Option<Arc<rustls::ServerConfig>>,
+    /// How many connections there may be at once.
+    pub connections_at_once: usize,
     /// How long requests may take to end once the service is told to stop.
     pub stop_within: Duration,
     /// Where the files of base images are.
@@ -158,6 +160,7 @@ impl Setup {
             allowed_origins: Vec::new(),
             metrics_listen: None,
             tls: None,
+            connections_at_once: half_of_all_files(),
             stop_within: Duration::from_secs(20),
             images,
             largest_image_bytes: FileSettings::default().largest_bytes,
@@ -215,6 +218,16 @@ impl Config {
     }
 }
 
+/// Half of the files that this process may open: the store and images need some, too.
+fn half_of_all_files() -> usize {
+    /// Where the system does not say.
+    const ELSEWHERE: usize = 512;
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+    let most = line.and_then(|line| line.split_whitespace().next()?.parse::<usize>().ok());
+    most.map_or(ELSEWHERE, |most| (most / 2).clamp(16, 65_536))
+}
+
 /// A look at a configuration, and what was found.
 struct Checking {
     files: Files,
@@ -241,6 +254,9 @@ impl Checking {
             let text = "this is http.listen: give another port, or leave it out";
             self.problem("http.metrics_listen", text);
         }
+        if config.http.connections == Some(0) {
+            self.problem("http.connections", "give at least 1");
+        }
         let images = self.images(config);
         let connections = self.connections(config);
         let triggers_secret = self.triggers_secret(config);
@@ -254,6 +270,7 @@ impl Checking {
             allowed_origins,
             metrics_listen: config.http.metrics_listen,
             tls: tls?,
+            connections_at_once: config.http.connections.unwrap_or_else(half_of_all_files),
             stop_within: Duration::from_secs(config.http.stop_seconds),
             largest_image_bytes: config.images.largest_mib.saturating_mul(1024 * 1024),
             keep_unnamed: Duration::from_secs(
@@ -435,9 +452,18 @@ impl Checking {
             if !names.insert(&tenant.name) {
                 self.problem(format!("{place}.name"), format!("{:?} is there twice", tenant.name));
             }
-            let is_open = tenant.keys.is_empty() && !config.http.listen.ip().is_loopback();
-            if is_open {
-                let text = "without a key only this machine may ask, and http.listen is open to others: name the public keys that tokens are signed with, or listen on 127.0.0.1";
+            let (keys, is_open) = (tenant.keys.len(), tenant.open_to_this_machine);
+            let text = match (keys, is_open, config.http.listen.ip().is_loopback()) {
+                (0, false, _) => {
+                    "name the public keys that tokens are signed with; or set open_to_this_machine = true, and let nothing hand requests on to this service"
+                }
+                (0, true, false) => {
+                    "without a key only this machine may ask, and http.listen is open to others: name the public keys that tokens are signed with, or listen on 127.0.0.1"
+                }
+                (1.., true, _) => "give keys or open_to_this_machine, and not both",
+                _ => "",
+            };
+            if !text.is_empty() {
                 self.problem(format!("{place}.keys"), text);
             }
             setups.extend(self.tenant(&place, tenant, connections));

@@ -158,7 +158,25 @@ fn each_mistake_is_named_with_its_place_and_what_to_do() -> Outcome {
         ),
         ("name = \"gardens\"", "name = \"the gardens\"", "tenants[0].name", "is not a tenant"),
         ("name = \"gardens\"", "name = \"Gardens\"", "tenants[0].astarte", "realm"),
-        ("keys = [\"public.pem\"]", "", "tenants[0].keys", "only this machine may ask"),
+        ("keys = [\"public.pem\"]", "", "tenants[0].keys", "open_to_this_machine = true"),
+        (
+            "keys = [\"public.pem\"]",
+            "open_to_this_machine = true",
+            "tenants[0].keys",
+            "only this machine may ask",
+        ),
+        (
+            "keys = [\"public.pem\"]",
+            "keys = [\"public.pem\"]\nopen_to_this_machine = true",
+            "tenants[0].keys",
+            "not both",
+        ),
+        (
+            "certificate = \"tls.pem\"\n",
+            "certificate = \"tls.pem\"\nconnections = 0\n",
+            "http.connections",
+            "at least 1",
+        ),
         ("keys = [\"public.pem\"]", "keys = [\"private.pem\"]", "tenants[0].keys[0]", "public key"),
         (
             "keys = [\"public.pem\"]",

@@ -109,6 +109,14 @@ async fn it_says_that_it_is_there_and_ready_and_counts_for_this_machine_alone() 
     assert_eq!(names.len(), count);
     let handed_on = client.get(running.url("/metrics")).header("x-forwarded-for", "127.0.0.1");
     assert_eq!(handed_on.send().await?.status(), StatusCode::FORBIDDEN);
+    let rebound = client.get(running.url("/metrics")).header("host", "evil.example:4080");
+    assert_eq!(rebound.send().await?.status(), StatusCode::FORBIDDEN);
+    let api = running.url("/tenants/gardens/api");
+    let question = serde_json::json!({"query": "{ tenantInfo { slug } }"});
+    assert_eq!(client.post(&api).json(&question).send().await?.status(), StatusCode::OK);
+    // A proxy that says nothing of itself, as nginx is without any setting.
+    let plain = client.post(&api).version(reqwest::Version::HTTP_10).json(&question);
+    assert_eq!(plain.send().await?.status(), StatusCode::FORBIDDEN);
 
     // The folder is gone: it lives, and is not ready.
     std::fs::remove_dir_all(folder.path().join("images"))?;
@@ -226,6 +234,28 @@ async fn what_does_not_end_is_broken_off_after_the_time_that_was_given() -> Outc
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn more_connections_than_there_may_be_wait_and_a_silent_one_is_closed() -> Outcome {
+    let folder = tempfile::tempdir()?;
+    let mut setup = setup(folder.path())?;
+    setup.connections_at_once = 2;
+    let running = run(Service::start(setup).await?);
+    let silent = tokio::net::TcpStream::connect(running.address).await?;
+    let other = tokio::net::TcpStream::connect(running.address).await?;
+    let url = running.url("/health");
+    let asked = tokio::spawn(async move { Client::new().get(url).send().await });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!asked.is_finished(), "there is no room");
+    drop(other);
+    assert_eq!(asked.await??.status(), StatusCode::OK);
+    // Nothing is said on it for longer than the head of a request may take.
+    let mut silent = silent;
+    let mut nothing = [0; 1];
+    let read = tokio::io::AsyncReadExt::read(&mut silent, &mut nothing);
+    assert_eq!(tokio::time::timeout(Duration::from_secs(60), read).await??, 0, "it is closed");
+    running.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn tls_is_served_and_whoever_does_not_speak_it_holds_nobody_up() -> Outcome {
     let folder = tempfile::tempdir()?;
     let own = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
@@ -243,6 +273,7 @@ async fn tls_is_served_and_whoever_does_not_speak_it_holds_nobody_up() -> Outcom
         private_key = "tls.key"
         [[tenants]]
         name = "gardens"
+        open_to_this_machine = true
         astarte = { url = "http://127.0.0.1:9", private_key = "realm.pem" }
     "#;
     std::fs::write(&file, text)?;

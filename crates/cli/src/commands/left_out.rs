@@ -89,6 +89,8 @@ pub(crate) mod serve {
         GroupArgs, group;
         /// The channels of a running service: not in this build, which says how to have it
         ChannelArgs, channel;
+        /// Sign tokens for a service: not in this build, which says how to have it
+        TokenArgs, token;
     }
 }
 

@@ -4,6 +4,7 @@
 pub(crate) mod campaign;
 pub(crate) mod fleet;
 pub(crate) mod image;
+pub(crate) mod token;
 
 use std::io;
 use std::path::PathBuf;

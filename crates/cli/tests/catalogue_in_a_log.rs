@@ -38,11 +38,11 @@ fn printed(args: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
-/// Enters a hardware type.
-fn enter(path: &Path, handle: &str) {
+/// Enters a hardware type in the catalogue of a tenant.
+fn enter(path: &Path, tenant: &str, handle: &str) {
     let store = Arc::new(SqliteStore::open(path).expect("it opens"));
     let catalogue = Catalogue::open(store.clone(), Arc::new(Noon));
-    let (tenant, who) = ("hedge".parse().expect("a tenant"), "ada".parse().expect("an actor"));
+    let (tenant, who) = (tenant.parse().expect("a tenant"), "ada".parse().expect("an actor"));
     let command = hedgerow_catalogue::Command::CreateHardwareType(CreateHardwareType {
         handle: handle.into(),
         name: handle.into(),
@@ -60,8 +60,8 @@ fn path_in(folder: &tempfile::TempDir, name: &str) -> PathBuf {
 fn a_log_of_nothing_but_a_catalogue_is_printed_audited_shown_and_copied() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = path_in(&folder, "hedgerow.db");
-    enter(&path, "board");
-    enter(&path, "panel");
+    enter(&path, "hedge", "board");
+    enter(&path, "hedge", "panel");
     let file = path.to_str().expect("UTF-8");
     let people = printed(&["log", file]);
     let first = people.lines().next().expect("a line");
@@ -97,7 +97,8 @@ fn a_catalogue_beside_a_campaign_is_left_out_of_what_tells_of_campaigns() {
     let file = path.to_str().expect("UTF-8");
     printed(&["demo", "--devices", "20", "--json", "--db", file]);
     let before = ["show", "campaigns"].map(|command| printed(&[command, file, "--json"]));
-    enter(&path, "board");
+    // The tenant of the demo.
+    enter(&path, "demo", "board");
     let after = ["show", "campaigns"].map(|command| printed(&[command, file, "--json"]));
     assert_eq!(before, after);
     let audit: Value = serde_json::from_str(&printed(&["audit", file, "--json"])).expect("JSON");

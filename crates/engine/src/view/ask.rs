@@ -266,13 +266,23 @@ impl Views {
         let has_more = rows.len() > limit;
         rows.truncate(limit);
         let next = rows.last().filter(|_| has_more).map(|(key, _)| Cursor(key.clone()));
+        let mut places = Vec::with_capacity(rows.len());
+        for (_, row) in &rows {
+            places.push(OperationPlace::read(row)?);
+        }
+        // What is known of the targets, all of it at once.
+        let target = |place: &OperationPlace| match place {
+            OperationPlace::Target(id, place) => Some(key::target(tenant, *id, *place)),
+            OperationPlace::Manual(_) => None,
+        };
+        let keys = places.iter().filter_map(target).collect();
+        let mut targets = self.rows.get(keys).await?.into_iter();
         let mut entries = Vec::with_capacity(rows.len());
-        for (key, row) in &rows {
-            match OperationPlace::read(row)? {
+        for ((key, _), place) in rows.iter().zip(places) {
+            match place {
                 OperationPlace::Manual(entry) => entries.push(entry),
-                OperationPlace::Target(id, place) => {
-                    let row = self.rows.get(vec![key::target(tenant, id, place)]).await?;
-                    let Some(row) = row.into_iter().next().flatten() else { continue };
+                OperationPlace::Target(id, _) => {
+                    let Some(row) = targets.next().flatten() else { continue };
                     let details = kept::details(&row, StreamId::Campaign(id))?;
                     let named = key::operation_of(key);
                     let is_named = |entry: &OperationEntry| Some(entry.operation) == named;

@@ -183,12 +183,11 @@ impl World<'_> {
             Act::Brink => {
                 self.now = self.live.next_deadline().unwrap_or(self.now).max(self.now);
             }
-            Act::Consent { .. } => {} // nobody is asked
             Act::Wish(Wish::Cancel { .. }) => {
                 let running = RunningOperations::Stop;
                 self.tell(&Input::Command(Command::Cancel { running }));
             }
-            Act::Freed { .. } | Act::Wish(_) => {}
+            Act::Freed { .. } | Act::Consent { .. } | Act::Wish(_) => {}
             Act::Crash => self.crash(),
         }
     }

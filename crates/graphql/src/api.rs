@@ -87,7 +87,12 @@ pub(crate) struct Shared {
     pub(crate) live: Live,
     pub(crate) feeds: Feeds,
     pub(crate) sockets: Arc<Semaphore>,
+    /// Places for sockets whose client has not said yet who it is.
+    pub(crate) strangers: Arc<Semaphore>,
 }
+
+/// How many sockets may be open whose client has not said yet who it is.
+const STRANGERS: usize = 256;
 
 impl Api {
     /// The API's routes: `POST /tenants/{slug}/api`, `GET /socket/websocket` for Phoenix' frames and
@@ -103,6 +108,7 @@ impl Api {
         let live = Live::of(self.engine.clone(), self.catalogue.clone());
         let Self { engine, catalogue, files, access, origins, limits } = self;
         let sockets = Arc::new(Semaphore::new(limits.sockets.min(Semaphore::MAX_PERMITS)));
+        let strangers = Arc::new(Semaphore::new(STRANGERS));
         let feeds = Feeds::default();
         let shared = Arc::new(Shared {
             engine,
@@ -115,6 +121,7 @@ impl Api {
             live,
             feeds,
             sockets,
+            strangers,
         });
         Ok(http::router(shared))
     }

@@ -13,6 +13,9 @@ use crate::record::{Answer, Ask, Call, Input, Object, Record, text};
 /// The most edges of a page; also so many if nobody says how many. More is not refused, but cut.
 pub(crate) const LONGEST_PAGE: usize = 250;
 
+/// After so many records others get their turn.
+const AT_ONCE: usize = 1_000;
+
 /// A page of a list.
 pub(crate) struct Page {
     /// The edges: of each its cursor and its record.
@@ -136,6 +139,11 @@ impl Wanted {
         })
     }
 
+    /// Whether it begins or ends at a record.
+    pub(crate) fn has_cursor(&self) -> bool {
+        self.after.is_some() || self.before.is_some()
+    }
+
     /// Whether a list in its own order, read forwards, has it.
     pub(crate) fn is_forwards(&self) -> bool {
         self.sort.is_empty() && self.before.is_none() && !self.from_end
@@ -190,18 +198,18 @@ pub(crate) async fn cut(
     call: Call<'_>,
 ) -> Result<Answer, Failure> {
     let ask = call.ask;
+    // What a cursor names may pass the filter no more: its place in the order is there all the same.
+    let all = records.clone();
     let records = filtered_and_sorted(records, &wanted.filter, &wanted.sort, ask).await?;
-    let place = |cursor: &Option<String>, name: &str| match cursor {
-        None => Ok(None),
-        Some(cursor) => {
-            let place = records.iter().position(|record| id(record, ask) == *cursor);
-            place.map(Some).ok_or_else(|| {
-                Failure::new("invalid_keyset", "the list has no such place: begin it anew").of(name)
-            })
-        }
-    };
-    let from = place(&wanted.after, "after")?.map_or(0, |place| place + 1);
-    let until = place(&wanted.before, "before")?.unwrap_or(records.len()).max(from);
+    let after = place(&all, wanted.after.as_deref(), "after", wanted, ask).await?;
+    let from = after.map_or(0, |after| {
+        records.partition_point(|one| in_order(&wanted.sort, one, &after).is_le())
+    });
+    let before = place(&all, wanted.before.as_deref(), "before", wanted, ask).await?;
+    let until = before.map_or(records.len(), |before| {
+        records.partition_point(|one| in_order(&wanted.sort, one, &before).is_lt())
+    });
+    let until = until.max(from);
     let (from, until) = if wanted.from_end {
         (until.saturating_sub(wanted.most).max(from), until)
     } else {
@@ -214,7 +222,7 @@ pub(crate) async fn cut(
         count: call.selects(&["count"]).then_some(records.len()),
         edges: records[from..until]
             .iter()
-            .map(|record| (id(record, ask), record.clone()))
+            .map(|(_, _, record)| (id(record, ask), record.clone()))
             .collect(),
     }))
 }
@@ -229,45 +237,81 @@ pub(crate) async fn plain(
     let size = |name| Ok::<_, Failure>(call.input.integer::<u32>(name)?.map(|size| size as usize));
     let (limit, offset) = (size("limit")?.unwrap_or(usize::MAX), size("offset")?.unwrap_or(0));
     let records = filtered_and_sorted(records, &filter, &sort, call.ask).await?;
-    let records: Vec<_> = records.into_iter().skip(offset).take(limit).collect();
+    let records: Vec<_> =
+        records.into_iter().skip(offset).take(limit).map(|(_, _, record)| record).collect();
     call.ask.take(records.len())?;
     Ok(Answer::Objects(records))
 }
 
+/// A record with what it is sorted by: the values of fields, and where it was before.
+type Sorted = (Vec<Value>, usize, Object);
+
 async fn filtered_and_sorted(
-    mut records: Vec<Object>,
+    records: Vec<Object>,
     filter: &Filter,
     sort: &[(String, Order)],
     ask: &Arc<Ask>,
-) -> Result<Vec<Object>, Failure> {
+) -> Result<Vec<Sorted>, Failure> {
     if !filter.is_none() {
         ask.take(records.len())?;
-        let mut passed = Vec::new();
-        for record in records {
-            if filter.passes(&record, ask).await? {
-                passed.push(record);
-            }
+    }
+    let mut passed = Vec::new();
+    for (number, record) in records.into_iter().enumerate() {
+        if number % AT_ONCE == AT_ONCE - 1 {
+            tokio::task::yield_now().await;
         }
-        records = passed;
-    }
-    if sort.is_empty() {
-        return Ok(records);
-    }
-    ask.take(records.len())?;
-    let mut keyed = Vec::with_capacity(records.len());
-    for record in records {
-        let mut keys = Vec::with_capacity(sort.len());
-        for (field, _) in sort {
-            keys.push(value(&record, field, ask).await?);
+        if filter.is_none() || filter.passes(&record, ask).await? {
+            passed.push((keys(&record, sort, ask).await?, number, record));
         }
-        keyed.push((keys, record));
     }
-    keyed.sort_by(|(left, _), (right, _)| {
-        let orders = sort.iter().zip(left.iter().zip(right));
-        let orders = orders.map(|((_, order), (left, right))| ordered(*order, left, right));
-        orders.fold(Ordering::Equal, Ordering::then)
-    });
-    Ok(keyed.into_iter().map(|(_, record)| record).collect())
+    if !sort.is_empty() {
+        ask.take(passed.len())?;
+        passed.sort_by(|left, right| in_order(sort, left, right));
+    }
+    Ok(passed)
+}
+
+/// The values that a record is sorted by.
+async fn keys(
+    record: &Object,
+    sort: &[(String, Order)],
+    ask: &Arc<Ask>,
+) -> Result<Vec<Value>, Failure> {
+    let mut keys = Vec::with_capacity(sort.len());
+    for (field, _) in sort {
+        let key = value(record, field, ask).await?;
+        keys.push(if field == "id" { number_of(key) } else { key });
+    }
+    Ok(keys)
+}
+
+/// An id as what is in it, so that the tenth comes after the second.
+fn number_of(id: Value) -> Value {
+    let Some((_, key)) = text(&id).and_then(crate::id::parse) else { return id };
+    key.parse::<u64>().map_or_else(|_| Value::from(key), Value::from)
+}
+
+/// The place of the record that a cursor names.
+async fn place(
+    all: &[Object],
+    cursor: Option<&str>,
+    name: &str,
+    wanted: &Wanted,
+    ask: &Arc<Ask>,
+) -> Result<Option<Sorted>, Failure> {
+    let Some(cursor) = cursor else { return Ok(None) };
+    let Some(number) = all.iter().position(|record| id(record, ask) == cursor) else {
+        let why = "the list has no such place: begin it anew";
+        return Err(Failure::new("invalid_keyset", why).of(name));
+    };
+    let record = all[number].clone();
+    Ok(Some((keys(&record, &wanted.sort, ask).await?, number, record)))
+}
+
+fn in_order(sort: &[(String, Order)], left: &Sorted, right: &Sorted) -> Ordering {
+    let orders = sort.iter().zip(left.0.iter().zip(&right.0));
+    let orders = orders.map(|((_, order), (left, right))| ordered(*order, left, right));
+    orders.fold(Ordering::Equal, Ordering::then).then(left.1.cmp(&right.1))
 }
 
 fn ordered(order: Order, left: &Value, right: &Value) -> Ordering {
@@ -301,6 +345,15 @@ mod tests {
     fn sort_fields_are_named_as_the_fields() {
         assert_eq!(camel_case("ID"), "id");
         assert_eq!(camel_case("IN_PROGRESS_TARGET_COUNT"), "inProgressTargetCount");
+    }
+
+    #[test]
+    fn ids_are_sorted_by_the_numbers_in_them() {
+        let key = |id: &str| number_of(Value::from(id));
+        let (second, tenth) = (crate::id::global("channel", 2), crate::id::global("channel", 10));
+        assert_eq!(compare(&key(&second), &key(&tenth)), Some(Ordering::Less));
+        assert_eq!(key("no id"), Value::from("no id"));
+        assert_eq!(key(&crate::id::global("tag", "a")), Value::from("a"));
     }
 
     #[test]

@@ -15,6 +15,12 @@ use crate::record::{Answer, Ask, Call, Input, Object, Related, text};
 /// How deep filters may be nested.
 const DEEPEST: usize = 16;
 
+/// How many tests a filter may have, each value of an `in` being one: as many as a page has records.
+const MOST_TESTS: usize = 250;
+
+/// The longest text that a filter looks for, in bytes.
+const LONGEST_TEXT: usize = 1_024;
+
 /// A filter, read.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Filter {
@@ -32,6 +38,16 @@ pub(crate) enum Test {
     In(Vec<Value>),
     Compared(Compared, Value),
     Text(TextTest, String),
+    /// A pattern, and whether it makes no difference between upper and lower case.
+    Like(Vec<Part>, bool),
+}
+
+/// A part of a pattern.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Any,
+    One,
+    Letter(char),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,8 +67,6 @@ pub(crate) enum TextTest {
     Contains,
     StartsWith,
     EndsWith,
-    Like,
-    ILike,
 }
 
 impl Filter {
@@ -61,7 +75,27 @@ impl Filter {
 
     /// The filter among the arguments of a list of that type.
     pub(crate) fn of(of: &str, input: Input<'_>) -> Result<Self, Failure> {
-        input.object("filter")?.map_or(Ok(Self::NONE), |input| Self::read(of, input, 0))
+        let filter =
+            input.object("filter")?.map_or(Ok(Self::NONE), |input| Self::read(of, input, 0))?;
+        if filter.tests() > MOST_TESTS {
+            let why = format!("has more than {MOST_TESTS} tests: ask in several parts");
+            return Err(Failure::invalid_argument("filter", why));
+        }
+        Ok(filter)
+    }
+
+    fn tests(&self) -> usize {
+        match self {
+            Self::All(all) | Self::Any(all) => all.iter().map(Self::tests).sum::<usize>() + 1,
+            Self::Not(filter) | Self::Relation(_, filter) => filter.tests(),
+            Self::Field(_, tests) => {
+                let values = tests.iter().map(|test| match test {
+                    Test::In(values) => values.len().max(1),
+                    _ => 1,
+                });
+                values.sum::<usize>().max(1)
+            }
+        }
     }
 
     pub(crate) fn is_none(&self) -> bool {
@@ -137,42 +171,61 @@ impl Filter {
     }
 
     /// Whether a record passes.
-    pub(crate) fn passes<'a>(
+    pub(crate) async fn passes(&self, record: &Object, ask: &Arc<Ask>) -> Result<bool, Failure> {
+        Ok(self.asked(record, ask).await? == Some(true))
+    }
+
+    /// Whether a record passes; `None`: that is not known, as what is asked about is null.
+    fn asked<'a>(
         &'a self,
         record: &'a Object,
         ask: &'a Arc<Ask>,
-    ) -> BoxFuture<'a, Result<bool, Failure>> {
+    ) -> BoxFuture<'a, Result<Option<bool>, Failure>> {
         async move {
             match self {
                 Self::All(all) => {
+                    let mut passes = Some(true);
                     for filter in all {
-                        if !filter.passes(record, ask).await? {
-                            return Ok(false);
+                        match filter.asked(record, ask).await? {
+                            Some(false) => return Ok(Some(false)),
+                            None => passes = None,
+                            Some(true) => {}
                         }
                     }
-                    Ok(true)
+                    Ok(passes)
                 }
                 Self::Any(any) => {
+                    // Of nothing, nothing is asked.
+                    let mut passes = Some(any.is_empty());
                     for filter in any {
-                        if filter.passes(record, ask).await? {
-                            return Ok(true);
+                        match filter.asked(record, ask).await? {
+                            Some(true) => return Ok(Some(true)),
+                            None => passes = None,
+                            Some(false) => {}
                         }
                     }
-                    // Of nothing, nothing is asked.
-                    Ok(any.is_empty())
+                    Ok(passes)
                 }
-                Self::Not(filter) => Ok(!filter.passes(record, ask).await?),
+                Self::Not(filter) => Ok(filter.asked(record, ask).await?.map(|passes| !passes)),
                 Self::Field(name, tests) => {
                     let value = value(record, name, ask).await?;
-                    Ok(tests.iter().all(|test| test.passes(&value)))
+                    let mut passes = Some(true);
+                    for test in tests {
+                        match test.passes(&value) {
+                            Some(false) => return Ok(Some(false)),
+                            None => passes = None,
+                            Some(true) => {}
+                        }
+                    }
+                    Ok(passes)
                 }
                 Self::Relation(name, filter) => {
                     for record in related(record, name, ask).await? {
                         if filter.passes(&record, ask).await? {
-                            return Ok(true);
+                            return Ok(Some(true));
                         }
                     }
-                    Ok(false)
+                    Ok(Some(false))
                 }
             }
         }
@@ -219,12 +272,18 @@ fn tests(input: Input<'_>) -> Result<Vec<Test>, Failure> {
             continue;
         }
         let compared = |how| Test::Compared(how, value.clone());
-        let wording = |how| {
-            let given = text(value).map(str::to_owned);
-            given
-                .map(|given| Test::Text(how, given))
-                .ok_or_else(|| Failure::invalid_argument("filter", format!("{name} takes a text")))
+        let given = || {
+            let given = text(value)
+                .ok_or_else(|| Failure::invalid_argument("filter", format!("{name} takes a text")));
+            given.and_then(|given| {
+                if given.len() <= LONGEST_TEXT {
+                    return Ok(given);
+                }
+                let why = format!("{name} takes a text of at most {LONGEST_TEXT} bytes");
+                Err(Failure::invalid_argument("filter", why))
+            })
         };
+        let wording = |how| given().map(|given| Test::Text(how, given.to_owned()));
         all.push(match name.as_str() {
             "isNil" => Test::IsNil(*value == Value::Boolean(true)),
             "in" => Test::In(match value {
@@ -242,8 +301,8 @@ fn tests(input: Input<'_>) -> Result<Vec<Test>, Failure> {
             "contains" => wording(TextTest::Contains)?,
             "stringStartsWith" => wording(TextTest::StartsWith)?,
             "stringEndsWith" => wording(TextTest::EndsWith)?,
-            "like" => wording(TextTest::Like)?,
-            "ilike" => wording(TextTest::ILike)?,
+            "like" => Test::Like(pattern(given()?), false),
+            "ilike" => Test::Like(pattern(&given()?.to_lowercase()), true),
             other => {
                 return Err(Failure::invalid_argument("filter", format!("{other} is no test")));
             }
@@ -253,33 +312,46 @@ fn tests(input: Input<'_>) -> Result<Vec<Test>, Failure> {
 }
 
 impl Test {
-    fn passes(&self, value: &Value) -> bool {
+    /// Whether a value passes; `None`: there is none, so that nobody knows.
+    fn passes(&self, value: &Value) -> Option<bool> {
         match self {
-            Self::IsNil(wanted) => (*value == Value::Null) == *wanted,
+            Self::IsNil(wanted) => return Some((*value == Value::Null) == *wanted),
+            Self::Compared(Compared::Distinct, other) => {
+                return Some(compare(value, other) != Some(Ordering::Equal));
+            }
+            Self::Compared(Compared::NotDistinct, other) => {
+                return Some(compare(value, other) == Some(Ordering::Equal));
+            }
+            _ if *value == Value::Null => return None,
+            _ => {}
+        }
+        Some(match self {
             Self::In(values) => {
                 values.iter().any(|one| compare(value, one) == Some(Ordering::Equal))
             }
             Self::Compared(how, other) => {
                 let order = compare(value, other);
                 match how {
-                    Compared::Equal | Compared::NotDistinct => order == Some(Ordering::Equal),
-                    // What is not known is neither equal nor unequal.
+                    Compared::Equal => order == Some(Ordering::Equal),
                     Compared::Unequal => order.is_some_and(Ordering::is_ne),
                     Compared::Less => order.is_some_and(Ordering::is_lt),
                     Compared::Greater => order.is_some_and(Ordering::is_gt),
                     Compared::LessOrEqual => order.is_some_and(Ordering::is_le),
                     Compared::GreaterOrEqual => order.is_some_and(Ordering::is_ge),
-                    Compared::Distinct => order != Some(Ordering::Equal),
+                    Compared::Distinct | Compared::NotDistinct => false,
                 }
             }
             Self::Text(how, given) => text(value).is_some_and(|text| match how {
                 TextTest::Contains => text.contains(given.as_str()),
                 TextTest::StartsWith => text.starts_with(given.as_str()),
                 TextTest::EndsWith => text.ends_with(given.as_str()),
-                TextTest::Like => like(text, given),
-                TextTest::ILike => like(&text.to_lowercase(), &given.to_lowercase()),
             }),
-        }
+            Self::Like(parts, false) => text(value).is_some_and(|text| like(text, parts)),
+            Self::Like(parts, true) => {
+                text(value).is_some_and(|text| like(&text.to_lowercase(), parts))
+            }
+            Self::IsNil(_) => false,
+        })
     }
 }
 
@@ -307,17 +379,11 @@ pub(crate) fn compare(left: &Value, right: &Value) -> Option<Ordering> {
     }
 }
 
-/// Whether a text fits a pattern, in which `%` is any run of characters, `_` any one, and a backslash
-/// takes the meaning from what follows.
-fn like(text: &str, pattern: &str) -> bool {
-    #[derive(PartialEq)]
-    enum Part {
-        Any,
-        One,
-        Letter(char),
-    }
+/// A pattern, in which `%` is any run of characters, `_` any one, and a backslash takes the meaning
+/// from what follows.
+fn pattern(given: &str) -> Vec<Part> {
     let mut parts = Vec::new();
-    let mut letters = pattern.chars();
+    let mut letters = given.chars();
     while let Some(letter) = letters.next() {
         parts.push(match letter {
             '%' if parts.last() == Some(&Part::Any) => continue,
@@ -327,6 +393,11 @@ fn like(text: &str, pattern: &str) -> bool {
             letter => Part::Letter(letter),
         });
     }
+    parts
+}
+
+/// Whether a text fits a pattern.
+fn like(text: &str, parts: &[Part]) -> bool {
     let text: Vec<char> = text.chars().collect();
     // One place to come back to is enough, as a later `%` can do all that an earlier one can.
     let (mut at, mut part, mut back) = (0, 0, None);
@@ -374,10 +445,12 @@ mod tests {
             ("ababac", "%abac", true),
             ("äö", "__", true),
         ] {
-            assert_eq!(like(text, pattern), fits, "{text:?} like {pattern:?}");
+            assert_eq!(like(text, &super::pattern(pattern)), fits, "{text:?} like {pattern:?}");
         }
-        let ilike = Test::Text(TextTest::ILike, "%WAY%".to_owned());
-        assert!(ilike.passes(&value!("gateway")));
+        let Filter::Field(_, ilike) = read(&value!({"name": {"ilike": "%WAY%"}})).unwrap() else {
+            unreachable!()
+        };
+        assert_eq!(ilike[0].passes(&value!("gateWay")), Some(true));
     }
 
     #[test]
@@ -404,6 +477,44 @@ mod tests {
             (value!("2026-11-30T12:00:00Z"), value!("2026-11-30T13:00:00.000+01:00"));
         assert_eq!(compare(&left, &right), Some(Ordering::Equal));
         assert_eq!(compare(&value!(null), &right), None);
+    }
+
+    #[test]
+    fn of_what_is_null_only_that_is_known() {
+        let passes = |test: Value, given: &Value| {
+            let Filter::Field(_, tests) = read(&value!({"outcome": test})).unwrap() else {
+                unreachable!()
+            };
+            tests[0].passes(given)
+        };
+        let (null, success) = (value!(null), value!("SUCCESS"));
+        for test in [
+            value!({"eq": "SUCCESS"}),
+            value!({"notEq": "SUCCESS"}),
+            value!({"in": ["SUCCESS"]}),
+            value!({"ilike": "%"}),
+            value!({"lessThan": "SUCCESS"}),
+        ] {
+            assert_eq!(passes(test.clone(), &null), None, "{test}");
+            assert!(passes(test, &success).is_some());
+        }
+        assert_eq!(passes(value!({"isNil": true}), &null), Some(true));
+        assert_eq!(passes(value!({"isDistinctFrom": "SUCCESS"}), &null), Some(true));
+    }
+
+    #[test]
+    fn a_filter_has_only_so_many_tests_and_so_long_texts() {
+        let values = |count: usize| Value::List(vec![value!("a"); count]);
+        assert!(read(&value!({"name": {"in": values(MOST_TESTS)}})).is_ok());
+        let many = vec![value!({"name": {"eq": "a"}}); MOST_TESTS + 1];
+        for filter in [
+            value!({"name": {"in": values(MOST_TESTS + 1)}}),
+            value!({"or": many.clone()}),
+            value!({"and": many}),
+            value!({"name": {"ilike": "%".repeat(LONGEST_TEXT + 1)}}),
+        ] {
+            assert_eq!(read(&filter).unwrap_err().code, "invalid_argument");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use futures::future::{BoxFuture, FutureExt};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::api::Shared;
@@ -19,6 +20,9 @@ use crate::socket::{self, Closing, Conversation, Protocol};
 
 /// So soon must a client have begun to speak.
 const BEGIN: Duration = Duration::from_secs(10);
+
+/// The longest message of a client that had no token when it came, in bytes.
+const LONGEST_FRAME: usize = 64 * 1024;
 
 #[derive(Deserialize)]
 pub(crate) struct Asked {
@@ -41,20 +45,28 @@ pub(crate) async fn socket(
         Err(Refusal(Refused::NoToken)) => None,
         Err(refusal) => return refusal.into_response(),
     };
-    let Ok(place) = Arc::clone(&shared.sockets).try_acquire_owned() else {
+    // Strangers have few places and short messages, so that they take nothing from anybody else.
+    let (places, most) = match caller {
+        Some(_) => (&shared.sockets, shared.limits.request_bytes),
+        None => (&shared.strangers, shared.limits.request_bytes.min(LONGEST_FRAME)),
+    };
+    let Ok(place) = Arc::clone(places).try_acquire_owned() else {
         return (StatusCode::SERVICE_UNAVAILABLE, "there are too many sockets").into_response();
     };
     let upgrade = upgrade.protocols(["graphql-transport-ws"]);
-    upgrade.max_message_size(shared.limits.request_bytes).on_upgrade(move |socket| async move {
-        let _place = place;
+    // As much as a frame says that it has is kept free for it.
+    let upgrade = upgrade.max_message_size(most).max_frame_size(most);
+    upgrade.on_upgrade(move |socket| async move {
         let conversation = Conversation::new(shared, caller);
         let begin_until = Some(Instant::now() + BEGIN);
-        let spoken = Spoken { tenant, headers, extensions, begin_until };
+        let spoken = Spoken { tenant, headers, extensions, begin_until, place };
         socket::run(socket, conversation, spoken).await;
     })
 }
 
 struct Spoken {
+    /// Where it sits: among strangers until it is known who it is.
+    place: OwnedSemaphorePermit,
     tenant: String,
     headers: HeaderMap,
     extensions: Extensions,
@@ -97,6 +109,8 @@ impl Spoken {
                 Refused::NoToken => Closing(4401, "Unauthorized"),
                 Refused::Forbidden => Closing(4403, "Forbidden"),
             })?);
+            let place = Arc::clone(&conversation.shared.sockets).try_acquire_owned();
+            self.place = place.map_err(|_| Closing(1013, "there are too many sockets"))?;
         }
         conversation.replies.push(json!({"type": "connection_ack"}).to_string());
         Ok(())
@@ -152,10 +166,6 @@ impl Protocol for Spoken {
     fn answer(&self, id: &str, answer: &str) -> String {
         let id = Value::from(id);
         format!(r#"{{"type":"next","id":{id},"payload":{answer}}}"#)
-    }
-
-    fn end(&self, id: &str) -> Option<String> {
-        Some(json!({"type": "complete", "id": id}).to_string())
     }
 
     fn due(&self) -> Option<(Instant, Closing)> {

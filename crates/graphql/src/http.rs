@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::api::Shared;
 use crate::auth::{Caller, Origin, Refused};
+use crate::document::{self, Checked};
 use crate::errors::{self, Failure};
 use crate::record::Ask;
 use crate::{graphql_ws, multipart, phoenix};
@@ -107,10 +108,18 @@ async fn api(
     answer
 }
 
+/// Looks a question through and answers it, in Edgehog's shape.
+async fn answered(ask: &Arc<Ask>, question: Question) -> Value {
+    match document::checked(question, &ask.api.limits) {
+        Ok(checked) => executed(ask, checked).await,
+        Err(refused) => errors::answer(refused),
+    }
+}
+
 /// Answers a question, in Edgehog's shape.
-pub(crate) async fn answered(ask: &Arc<Ask>, question: Question) -> Value {
-    let response = ask.api.schema.execute(question.data(Arc::clone(ask))).await;
-    errors::answer(response)
+pub(crate) async fn executed(ask: &Arc<Ask>, checked: Checked) -> Value {
+    let question = checked.question.data(Arc::clone(ask));
+    errors::answer(ask.api.schema.execute(question).await)
 }
 
 async fn read(ask: &Arc<Ask>, request: Request<Body>) -> Result<Question, (StatusCode, Failure)> {
@@ -119,9 +128,11 @@ async fn read(ask: &Arc<Ask>, request: Request<Body>) -> Result<Question, (Statu
     let content = content.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     match content.as_str() {
         "multipart/form-data" => {
+            let ahead = multipart::Ahead::default();
+            let request = request.map(|body| ahead.watch(body));
             let parts = Multipart::from_request(request, &()).await;
             let parts = parts.map_err(|error| (StatusCode::BAD_REQUEST, unreadable(&error)))?;
-            multipart::read(ask, parts).await
+            multipart::read(ask, parts, &ahead).await
         }
         "application/json" | "application/graphql-response+json" => {
             let body = to_bytes(request.into_body(), ask.api.limits.request_bytes).await;

@@ -9,6 +9,7 @@
 //! | [`auth`] | who asks: tokens and roles, also for other parts of a service |
 //! | `api` | what the API is put together from, its limits |
 //! | `http`, `multipart`, `socket`, `phoenix`, `graphql_ws`, `origins` | requests and sockets |
+//! | `document` | documents are looked through before anything walks them |
 //! | `schema`, `lists`, `record` | the schema from its text, and what its fields are answered from |
 //! | `connection`, `filter` | pages of lists |
 //! | `queries`, `mutations`, `subscriptions`, `feeds` | the three roots |
@@ -20,6 +21,7 @@
 mod api;
 pub mod auth;
 mod connection;
+mod document;
 mod errors;
 mod feeds;
 mod filter;

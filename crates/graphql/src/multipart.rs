@@ -4,13 +4,17 @@
 //! memory.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use async_graphql::Request as Question;
+use axum::body::Body;
 use axum::extract::Multipart;
 use axum::extract::multipart::Field;
 use axum::http::StatusCode;
 use bytes::Bytes;
+use futures::stream::{self, StreamExt};
 use serde_json::{Map, Value};
 use tokio::time::timeout;
 
@@ -21,6 +25,13 @@ use crate::record::Ask;
 
 /// The most files of one request.
 const MOST_FILES: usize = 8;
+
+/// The most parts that are no files: `query`, `variables`, `operations`, `map` and what else there is.
+const MOST_TEXTS: usize = 16;
+
+/// The most bytes that are read ahead of what has been taken in: of the head of a part, or of what is
+/// between parts.
+const READ_AHEAD: usize = 2 * 1024 * 1024;
 
 /// A client that sends nothing for so long has given up.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -35,23 +46,65 @@ fn invalid(message: impl Into<String>) -> Failure {
     Failure::new("invalid_query", message)
 }
 
-/// Reads the parts of a request.
-pub(crate) async fn read(ask: &Arc<Ask>, mut parts: Multipart) -> Result<Question, Refused> {
+/// How many bytes were read since anything came of them.
+#[derive(Clone, Default)]
+pub(crate) struct Ahead(Arc<AtomicUsize>);
+
+impl Ahead {
+    /// A body that ends with an error where too much of it is read and nothing comes of it. Whoever
+    /// reads it gets one piece at a time, and looks at that first.
+    pub(crate) fn watch(&self, body: Body) -> Body {
+        let (mut pieces, ahead) = (body.into_data_stream(), Arc::clone(&self.0));
+        let mut rests = false;
+        Body::from_stream(stream::poll_fn(move |context| {
+            rests = !rests;
+            if !rests {
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            let piece = ready!(pieces.poll_next_unpin(context));
+            Poll::Ready(piece.map(|piece| {
+                let piece = piece.map_err(|error| error.to_string())?;
+                if ahead.fetch_add(piece.len(), Ordering::Relaxed) > READ_AHEAD {
+                    return Err(format!("the head of a part is longer than {READ_AHEAD} bytes"));
+                }
+                Ok::<_, String>(piece)
+            }))
+        }))
+    }
+
+    fn has_come(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+}
+
+/// Reads the parts of a request, whose body is watched by `ahead`.
+pub(crate) async fn read(
+    ask: &Arc<Ask>,
+    mut parts: Multipart,
+    ahead: &Ahead,
+) -> Result<Question, Refused> {
     let (mut texts, mut files) = (Map::new(), Vec::new());
-    let mut left = ask.api.limits.request_bytes;
+    let (mut left, mut count) = (ask.api.limits.request_bytes, 0);
     loop {
         let part = timeout(PATIENCE, parts.next_field()).await.map_err(|_| late())?;
         let Some(mut part) = part.map_err(|error| bad(unreadable(&error)))? else { break };
+        ahead.has_come();
         let name = part.name().unwrap_or_default().to_owned();
         if let Some(file) = part.file_name().map(str::to_owned) {
             if files.len() == MOST_FILES {
                 return Err(bad(invalid(format!("a request has at most {MOST_FILES} files"))));
             }
-            files.push((name, take_file(ask, part, &file).await?));
+            files.push((name, take_file(ask, part, &file, ahead).await?));
             continue;
         }
+        count += 1;
+        if count > MOST_TEXTS {
+            let why = format!("a request has at most {MOST_TEXTS} parts that are no files");
+            return Err(bad(invalid(why)));
+        }
         let mut text = Vec::new();
-        while let Some(bytes) = chunk(&mut part).await? {
+        while let Some(bytes) = chunk(&mut part, ahead).await? {
             left = left.checked_sub(bytes.len()).ok_or_else(|| {
                 let most = ask.api.limits.request_bytes;
                 let failure =
@@ -70,13 +123,19 @@ fn late() -> Refused {
     (StatusCode::REQUEST_TIMEOUT, invalid("nothing more came of the request"))
 }
 
-async fn chunk(part: &mut Field<'_>) -> Result<Option<Bytes>, Refused> {
+async fn chunk(part: &mut Field<'_>, ahead: &Ahead) -> Result<Option<Bytes>, Refused> {
     let chunk = timeout(PATIENCE, part.chunk()).await.map_err(|_| late())?;
+    ahead.has_come();
     chunk.map_err(|error| bad(unreadable(&error)))
 }
 
 /// Streams a file to where files are kept, and returns what a variable names it by.
-async fn take_file(ask: &Arc<Ask>, mut part: Field<'_>, name: &str) -> Result<String, Refused> {
+async fn take_file(
+    ask: &Arc<Ask>,
+    mut part: Field<'_>,
+    name: &str,
+    ahead: &Ahead,
+) -> Result<String, Refused> {
     let refused = |failure| (StatusCode::FORBIDDEN, failure);
     ask.needs(Role::Operator).map_err(refused)?;
     let Some(files) = &ask.api.files else {
@@ -91,7 +150,7 @@ async fn take_file(ask: &Arc<Ask>, mut part: Field<'_>, name: &str) -> Result<St
         (status, Failure::new("invalid_argument", format!("failed to upload: {error}")))
     };
     let mut upload = files.upload(ask.tenant(), name).await.map_err(failed)?;
-    while let Some(bytes) = chunk(&mut part).await? {
+    while let Some(bytes) = chunk(&mut part, ahead).await? {
         let most = ask.api.limits.upload_bytes;
         if upload.size_bytes() + bytes.len() as u64 > most {
             upload.abort().await;

@@ -51,7 +51,10 @@ pub(crate) async fn socket(
     let Ok(place) = Arc::clone(&shared.sockets).try_acquire_owned() else {
         return (StatusCode::SERVICE_UNAVAILABLE, "there are too many sockets").into_response();
     };
-    upgrade.max_message_size(shared.limits.request_bytes).on_upgrade(move |socket| async move {
+    // As much as a frame says that it has is kept free for it.
+    let most = shared.limits.request_bytes;
+    let upgrade = upgrade.max_message_size(most).max_frame_size(most);
+    upgrade.on_upgrade(move |socket| async move {
         let _place = place;
         socket::run(socket, Conversation::new(shared, Some(caller)), Phoenix).await;
     })
@@ -110,10 +113,6 @@ impl Protocol for Phoenix {
         format!(
             r#"[null,null,"{id}","subscription:data",{{"result":{answer},"subscriptionId":"{id}"}}]"#
         )
-    }
-
-    fn end(&self, _: &str) -> Option<String> {
-        None
     }
 
     fn due(&self) -> Option<(Instant, Closing)> {

@@ -22,6 +22,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Closing(pub(crate) u16, pub(crate) &'static str);
 
+/// What was subscribed to is not told any more.
+const ENDED: Closing = Closing(1013, "a subscription has ended: open it again");
+
 /// What is said on a socket.
 pub(crate) trait Protocol: Send {
     /// Hears a text. What is to be said at once is put into `replies`.
@@ -33,9 +36,6 @@ pub(crate) trait Protocol: Send {
 
     /// An answer of a subscription.
     fn answer(&self, id: &str, answer: &str) -> String;
-
-    /// A subscription has ended by itself; `None`: nothing is said about that.
-    fn end(&self, id: &str) -> Option<String>;
 
     /// Until when the client must have said who it is; `None`: it has.
     fn due(&self) -> Option<(Instant, Closing)>;
@@ -145,15 +145,11 @@ async fn converse(
                 }
             }
             Some((id, answer)) = conversation.feeds.next(), if !conversation.feeds.is_empty() => {
-                let text = if let Some(answer) = answer {
-                    Some(protocol.answer(&id, &answer))
-                } else {
-                    conversation.handles.remove(&id);
-                    protocol.end(&id)
-                };
-                if let Some(text) = text {
-                    send(socket, Message::Text(text.into())).await?;
-                }
+                // Subscriptions are for ever: a client whose own has ended without its doing misses what
+                // happens, and is to come again.
+                let answer = answer.ok_or(ENDED)?;
+                let text = protocol.answer(&id, &answer);
+                send(socket, Message::Text(text.into())).await?;
             }
             () = sleep_until(ping.min(heard + silence)) => {
                 if heard.elapsed() >= silence {

@@ -165,7 +165,9 @@ pub(super) async fn update(call: Call<'_>) -> Result<Object, Failure> {
     let minimum = input.integer("minimumTargetCount")?;
     edit.minimum_targets = minimum.filter(|minimum| *minimum != was.rollout.minimum_targets());
     if let Some(at) = input.time("scheduledAtTimestamp")? {
-        edit.scheduled_at = Some(Some(at)).filter(|at| *at != entry.scheduled_at);
+        // One that was never scheduled is shown with the time at which it was created.
+        let shown = entry.scheduled_at.or(Some(entry.created_at));
+        edit.scheduled_at = Some(Some(at)).filter(|at| *at != shown);
     } else if input.is_null("scheduledAtTimestamp") {
         edit.scheduled_at = Some(None).filter(|_| entry.scheduled_at.is_some());
     }

@@ -32,6 +32,8 @@ pub(crate) struct News {
     pub(super) manual: BTreeMap<OperationId, bool>,
     /// Things of the catalogue, and what became of them.
     pub(super) things: BTreeMap<Thing, How>,
+    /// The last event's position in the log.
+    pub(super) position: u64,
 }
 
 /// What has changed of a campaign.
@@ -62,6 +64,7 @@ impl News {
     }
 
     fn note(&mut self, stored: &StoredEvent) {
+        self.position = self.position.max(stored.position);
         let kind = stored.event.event_type.as_str();
         match stored.stream {
             StreamId::Campaign(campaign) => {
@@ -183,7 +186,8 @@ async fn follow(
             }
         }
     }
-    // The engine stops. All feeds end as this sender and the kept one are dropped.
+    // The engine stops, or its log cannot be followed. All feeds end as this sender and the kept one
+    // are dropped, and sockets with them: whoever comes again has the log followed anew.
     tenants.lock().await.remove(&tenant);
 }
 

@@ -4,16 +4,18 @@
 
 mod live;
 mod pace;
+mod waiting;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures::stream::{self, BoxStream, StreamExt};
 use hedgerow_catalogue::{Changed as How, Thing};
 use hedgerow_core::{CampaignId, CampaignStatus, DeviceId, OperationId, Outcome, Timestamp};
 use tokio::sync::broadcast::{self, error::RecvError, error::TryRecvError};
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 pub(crate) use live::Live;
 
@@ -27,10 +29,13 @@ use crate::types::operation::{self, Operation};
 use crate::types::target::Target;
 use live::News;
 use pace::Pace;
+use waiting::Waiting;
 
-/// How many changes wait to be sent. Where more happens the oldest are not sent: who looks at a hundred
-/// thousand targets looks at the counts, and at what happens now.
-const WAITING: usize = 128;
+/// After so long it is looked again how far rows are.
+const AGAIN: Duration = Duration::from_millis(100);
+
+/// After so long what could not be read is read again.
+const LATER: Duration = Duration::from_secs(1);
 
 /// How many campaigns a feed remembers as it has shown them.
 const REMEMBERED: usize = 10_000;
@@ -155,9 +160,9 @@ struct Feed {
     filter: Filter,
     news: broadcast::Receiver<Arc<News>>,
     selected: Selected,
-    waiting: VecDeque<(Change, How)>,
-    /// The same, to find whether one waits already.
-    waits: HashSet<(Change, How)>,
+    waiting: Waiting,
+    /// Something was missed.
+    has_missed: bool,
     shown: HashMap<CampaignId, Shown>,
     pace: Pace,
 }
@@ -190,14 +195,21 @@ pub(crate) async fn open(
     };
     let filter = Filter::of(of, input)?;
     let news = ask.api.live.news(ask.tenant()).await?;
+    let mut waiting = Waiting::default();
+    if let Subject::Campaign(own) = subject
+        && selected.updated
+    {
+        // It may have changed since the client asked for it.
+        waiting.put((Change::Campaign(own), How::Updated), 0);
+    }
     let feed = Feed {
         ask: Arc::clone(ask),
         subject,
         filter,
         news,
         selected,
-        waiting: VecDeque::new(),
-        waits: HashSet::new(),
+        waiting,
+        has_missed: false,
         shown: HashMap::new(),
         pace: Pace::new(ask.api.limits.messages_per_second),
     };
@@ -219,8 +231,7 @@ impl Feed {
             loop {
                 match self.news.try_recv() {
                     Ok(news) => self.note(&news),
-                    // How things stand is looked at when they are sent: what was missed is in that.
-                    Err(TryRecvError::Lagged(_)) => {}
+                    Err(TryRecvError::Lagged(_)) => self.miss()?,
                     // If there will be no more, that is seen when nothing waits any more.
                     Err(TryRecvError::Empty | TryRecvError::Closed) => break,
                 }
@@ -228,7 +239,7 @@ impl Feed {
             if self.waiting.is_empty() {
                 match self.news.recv().await {
                     Ok(news) => self.note(&news),
-                    Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Lagged(_)) => self.miss()?,
                     Err(RecvError::Closed) => return None,
                 }
                 continue;
@@ -237,56 +248,79 @@ impl Feed {
                 sleep_until(at).await;
                 continue;
             }
-            let Some(change) = self.take() else { continue };
-            if let Err(failure) = self.ask.refresh().await {
-                return Some(Err(failure));
-            }
-            match self.look(change.0, change.1).await {
-                Ok(Some(told)) => {
-                    self.pace.sent(Instant::now());
-                    return Some(Ok(told));
+            // Before rows show a change nothing is told of it: nothing might come after it.
+            let reached = self.ask.engine().stats().rows.map_or(u64::MAX, |rows| rows.position);
+            let Some((change, until)) = self.waiting.take(reached) else {
+                sleep(AGAIN).await;
+                continue;
+            };
+            let told = match self.ask.refresh().await {
+                Ok(()) => self.look(change.0, change.1).await,
+                Err(failure) => Err(failure),
+            };
+            match told {
+                Err(failure) if failure.code == "try_again" => {
+                    self.waiting.put_back(change, until);
+                    sleep(LATER).await;
                 }
-                Ok(None) => {}
                 Err(failure) => return Some(Err(failure)),
+                Ok(told) => {
+                    if until > reached && change.1 == How::Updated {
+                        self.waiting.put(change, until);
+                    }
+                    if let Some(told) = told {
+                        self.pace.sent(Instant::now());
+                        return Some(Ok(told));
+                    }
+                }
             }
         }
+    }
+
+    /// Something was missed: one campaign is looked at again; of many things nobody knows which, so that
+    /// it ends, and the client begins anew.
+    fn miss(&mut self) -> Option<()> {
+        self.has_missed = true;
+        matches!(self.subject, Subject::Campaign(_) | Subject::Nothing).then_some(())
     }
 
     /// Takes in what changed, as far as it belongs here.
     fn note(&mut self, news: &News) {
         let how = |is_new| if is_new { How::Created } else { How::Updated };
+        let at = news.position;
+        let has_missed = std::mem::take(&mut self.has_missed);
         match self.subject {
             Subject::Campaigns => {
                 for (campaign, changed) in &news.campaigns {
-                    self.wait(Change::Campaign(*campaign), how(changed.created));
+                    self.wait(Change::Campaign(*campaign), how(changed.created), at);
                 }
             }
             Subject::Campaign(own) => {
-                if news.campaigns.contains_key(&own) {
-                    self.wait(Change::Campaign(own), How::Updated);
+                if has_missed || news.campaigns.contains_key(&own) {
+                    self.wait(Change::Campaign(own), How::Updated, at);
                 }
             }
             Subject::Targets(own) => {
                 let changed = news.campaigns.get(&own).map(|changed| &changed.targets);
                 for device in changed.into_iter().flatten() {
-                    self.wait(Change::Target(own, *device), How::Updated);
+                    self.wait(Change::Target(own, *device), How::Updated, at);
                 }
             }
             Subject::Operations => {
                 for (campaign, changed) in &news.campaigns {
                     for device in &changed.targets {
                         let is_new = changed.started.contains(device);
-                        self.wait(Change::Target(*campaign, *device), how(is_new));
+                        self.wait(Change::Target(*campaign, *device), how(is_new), at);
                     }
                 }
                 for (operation, is_new) in &news.manual {
-                    self.wait(Change::Manual(*operation), how(*is_new));
+                    self.wait(Change::Manual(*operation), how(*is_new), at);
                 }
             }
             Subject::Things(kind) => {
                 let things = news.things.iter();
                 for (thing, how) in things.filter(|(thing, _)| Kind::of(**thing) == Some(kind)) {
-                    self.wait(Change::Thing(*thing), *how);
+                    self.wait(Change::Thing(*thing), *how, 0);
                 }
             }
             Subject::Nothing => {}
@@ -295,44 +329,20 @@ impl Feed {
 
     /// Has a change wait to be told. What is new may have changed since: who wants to be told of
     /// changes is told how it stands, too.
-    fn wait(&mut self, change: Change, how: How) {
+    fn wait(&mut self, change: Change, how: How, at: u64) {
         match how {
             How::Created => {
                 if self.selected.created {
-                    self.put((change, How::Created));
+                    self.waiting.put((change, How::Created), at);
                 }
                 if self.selected.updated {
-                    self.put((change, How::Updated));
+                    self.waiting.put((change, How::Updated), at);
                 }
             }
-            How::Updated if self.selected.updated => self.put((change, How::Updated)),
-            How::Removed if self.selected.destroyed => self.put((change, How::Removed)),
+            How::Updated if self.selected.updated => self.waiting.put((change, How::Updated), at),
+            How::Removed if self.selected.destroyed => self.waiting.put((change, How::Removed), at),
             How::Updated | How::Removed => {}
         }
-    }
-
-    fn put(&mut self, change: (Change, How)) {
-        if self.waits.insert(change) {
-            self.waiting.push_back(change);
-        }
-        while self.waiting.len() > WAITING {
-            // What somebody started by hand is what somebody looks at.
-            let may_go = |change: &(Change, How)| !matches!(change.0, Change::Manual(_));
-            let oldest = self.waiting.iter().position(may_go);
-            if let Some(gone) = self.waiting.remove(oldest.unwrap_or(0)) {
-                self.waits.remove(&gone);
-            }
-        }
-    }
-
-    /// Takes what is to be told next: what somebody started by hand is not kept waiting behind a
-    /// campaign.
-    fn take(&mut self) -> Option<(Change, How)> {
-        let by_hand = |change: &(Change, How)| matches!(change.0, Change::Manual(_));
-        let next = self.waiting.iter().position(by_hand).unwrap_or(0);
-        let change = self.waiting.remove(next)?;
-        self.waits.remove(&change);
-        Some(change)
     }
 
     /// How a thing stands that has changed; `None`: nothing is to be told of it.

@@ -241,6 +241,10 @@ pub(crate) async fn page(mut query: CampaignQuery, call: Call<'_>) -> Result<Ans
     let wanted = Wanted::read("Campaign", call.input)?;
     let ask = call.ask;
     query.order = CampaignOrder::Newest;
+    if !wanted.is_forwards() && wanted.has_cursor() {
+        // What a cursor names may have another status by now.
+        return connection::cut(collected(&query, ask).await?, &wanted, call).await;
+    }
     let (statuses, rest) = wanted.filter.clone().split("status");
     let statuses = statuses.map(|names| names.iter().filter_map(|name| named(name)).collect());
     let one: Option<Vec<CampaignStatus>> = statuses;

@@ -233,10 +233,16 @@ pub(crate) async fn page(campaign: &Arc<CampaignEntry>, call: Call<'_>) -> Resul
     let ask = call.ask;
     let wanted = Wanted::read("CampaignTarget", call.input)?;
     let (statuses, rest) = wanted.filter.clone().split("status");
+    let selects_count = call.selects(&["count"]);
+    let is_cut = !wanted.is_forwards() || (selects_count && !rest.is_none());
+    if is_cut && wanted.has_cursor() {
+        // What a cursor names may have another status by now.
+        let all = collected(&Reader::new(campaign, ask, None)).await?;
+        return connection::cut(all, &wanted, call).await;
+    }
     let wanted = Wanted { filter: rest, ..wanted };
     let reader = Reader::new(campaign, ask, statuses.as_deref());
-    let selects_count = call.selects(&["count"]);
-    if !wanted.is_forwards() || (selects_count && !wanted.filter.is_none()) {
+    if is_cut {
         let all = collected(&reader).await?;
         return connection::cut(all, &wanted, call).await;
     }

@@ -36,9 +36,9 @@ pub(crate) struct Checked {
 }
 
 /// Looks a question's document through; what is refused is the answer.
-pub(crate) fn checked(mut question: Question, limits: &Limits) -> Result<Checked, Response> {
+pub(crate) fn checked(mut question: Question, limits: &Limits) -> Result<Checked, Box<Response>> {
     let document = read(&question.query, limits);
-    let document = document.map_err(|error| Response::from_errors(vec![error]))?;
+    let document = document.map_err(|error| Box::new(Response::from_errors(vec![error])))?;
     let wanted = wanted(&document, question.operation_name.as_deref());
     let is_subscription =
         wanted.is_some_and(|operation| operation.ty == OperationType::Subscription);
@@ -254,7 +254,7 @@ mod tests {
                 format!("{{ a(x: [\"\"\" \\\"\"\" \"\"\" {}", "[".repeat(depth)),
             ] {
                 let why = refused(text.clone()).unwrap();
-                assert!(why.contains("nested deeper"), "{:.60}: {why}", text);
+                assert!(why.contains("nested deeper"), "{text:.60}: {why}");
             }
         }
     }
@@ -275,12 +275,13 @@ mod tests {
 
     /// A document whose fragments spread the next one twice.
     fn doubling(depth: usize) -> String {
-        let mut text = "{ ...f0 }".to_owned();
-        for n in 0..depth {
+        let fragments = (0..depth).map(|n| {
             let next = n + 1;
-            text += &format!(" fragment f{n} on RootQueryType {{ ...f{next} ...f{next} }}");
-        }
-        text + &format!(" fragment f{depth} on RootQueryType {{ __typename }}")
+            format!("fragment f{n} on RootQueryType {{ ...f{next} ...f{next} }}")
+        });
+        let last = format!("fragment f{depth} on RootQueryType {{ __typename }}");
+        let all = ["{ ...f0 }".to_owned()].into_iter().chain(fragments).chain([last]);
+        all.collect::<Vec<_>>().join(" ")
     }
 
     #[test]

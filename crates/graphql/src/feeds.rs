@@ -100,7 +100,7 @@ pub(crate) async fn begin(shared: &Arc<Shared>, caller: &Caller, body: Value) ->
     };
     let checked = match checked {
         Ok(checked) => checked,
-        Err(response) => return Begun::Answered(errors::answer(response)),
+        Err(response) => return Begun::Answered(errors::answer(*response)),
     };
     let ask = match Ask::begin(Arc::clone(shared), caller.clone()).await {
         Ok(ask) => Arc::new(ask),

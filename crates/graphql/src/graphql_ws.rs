@@ -59,7 +59,7 @@ pub(crate) async fn socket(
     upgrade.on_upgrade(move |socket| async move {
         let conversation = Conversation::new(shared, caller);
         let begin_until = Some(Instant::now() + BEGIN);
-        let spoken = Spoken { tenant, headers, extensions, begin_until, place };
+        let spoken = Spoken { place, tenant, headers, extensions, begin_until };
         socket::run(socket, conversation, spoken).await;
     })
 }

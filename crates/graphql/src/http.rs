@@ -112,7 +112,7 @@ async fn api(
 async fn answered(ask: &Arc<Ask>, question: Question) -> Value {
     match document::checked(question, &ask.api.limits) {
         Ok(checked) => executed(ask, checked).await,
-        Err(refused) => errors::answer(refused),
+        Err(refused) => errors::answer(*refused),
     }
 }
 

@@ -21,12 +21,13 @@ use tokio::net::TcpStream;
 
 /// A document whose fragments spread the next one twice.
 fn doubling(depth: usize) -> String {
-    let mut text = "{ ...f0 }".to_owned();
-    for n in 0..depth {
+    let fragments = (0..depth).map(|n| {
         let next = n + 1;
-        text += &format!(" fragment f{n} on RootQueryType {{ ...f{next} ...f{next} }}");
-    }
-    text + &format!(" fragment f{depth} on RootQueryType {{ __typename }}")
+        format!("fragment f{n} on RootQueryType {{ ...f{next} ...f{next} }}")
+    });
+    let last = format!("fragment f{depth} on RootQueryType {{ __typename }}");
+    let all = ["{ ...f0 }".to_owned()].into_iter().chain(fragments).chain([last]);
+    all.collect::<Vec<_>>().join(" ")
 }
 
 #[tokio::test]

@@ -31,7 +31,7 @@ const ROUND: Duration = Duration::from_secs(30);
 pub(super) async fn run(args: &ServeArgs) -> Result<(), ServeError> {
     let mut log = LogConfig::default();
     log.format = LogFormat::Text;
-    log.filter = std::env::var("HEDGEROW_LOG").unwrap_or_else(|_| "warn".to_owned());
+    log.filter = std::env::var("HEDGEROW_LOG").unwrap_or_else(|_| "error".to_owned());
     logs::begin(&log)?;
     if !args.listen.ip().is_loopback() {
         return Err(ServeError::NotLoopback(args.listen));

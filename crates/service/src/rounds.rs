@@ -110,7 +110,9 @@ impl Rounds {
                 CampaignQuery { status: Some(status), limit: PAGE, ..CampaignQuery::default() };
             loop {
                 let page = self.engine.campaigns(tenant, &query).await?;
-                page.entries.iter().for_each(|entry| take(&entry.definition.base_image.url));
+                for entry in &page.entries {
+                    take(&entry.definition.base_image.url);
+                }
                 match page.next {
                     Some(next) => query.after = Some(next),
                     None => break,
@@ -124,11 +126,15 @@ impl Rounds {
             match stream {
                 StreamId::Campaign(id) => {
                     let definition = self.engine.definition(tenant, id).await?;
-                    definition.iter().for_each(|it| take(&it.base_image.url));
+                    if let Some(definition) = &definition {
+                        take(&definition.base_image.url);
+                    }
                 }
                 StreamId::ManualUpdate(id) => {
                     let update = self.engine.manual_update(tenant, id).await?;
-                    update.iter().for_each(|it| take(&it.definition().url));
+                    if let Some(update) = &update {
+                        take(&update.definition().url);
+                    }
                 }
                 StreamId::Catalogue => {}
             }

@@ -97,6 +97,8 @@ impl Service {
     ///
     /// # Errors
     /// [`StartError`].
+    // One step after the other, in the order that matters.
+    #[allow(clippy::too_many_lines, clippy::similar_names)]
     pub async fn start(setup: Setup) -> Result<Self, StartError> {
         // First of all, as the most frequent mistake is that it runs already.
         let port = Port::open(setup.listen, setup.tls.clone(), setup.connections_at_once).await?;

@@ -337,6 +337,7 @@ impl Checking {
     }
 
     /// `Some(None)`: no TLS is wanted.
+    #[allow(clippy::option_option)]
     fn tls(&mut self, config: &Config) -> Option<Option<Arc<rustls::ServerConfig>>> {
         let (certificate, key) = match (&config.http.certificate, &config.http.private_key) {
             (None, None) => return Some(None),
@@ -420,6 +421,7 @@ impl Checking {
     }
 
     /// `Some(None)`: none is wanted.
+    #[allow(clippy::option_option)]
     fn triggers_secret(&mut self, config: &Config) -> Option<Option<(HeaderName, HeaderValue)>> {
         let Some(path) = &config.astarte.triggers_secret_file else { return Some(None) };
         let secret = self.taken("astarte.triggers_secret_file", self.files.text(path));
@@ -478,8 +480,7 @@ impl Checking {
         connections: Option<&HttpConnections>,
     ) -> Option<TenantSetup> {
         let name: Option<TenantId> = self.taken(&format!("{place}.name"), tenant.name.parse());
-        let mut access = TenantAccess::default();
-        access.edgehog_tokens = tenant.edgehog_tokens;
+        let mut access = TenantAccess { keys: Vec::new(), edgehog_tokens: tenant.edgehog_tokens };
         for (index, path) in tenant.keys.iter().enumerate() {
             let place = format!("{place}.keys[{index}]");
             let Some(text) = self.taken(&place, self.files.text(path)) else { continue };

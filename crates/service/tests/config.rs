@@ -67,6 +67,7 @@ fn a_good_configuration_is_taken_and_paths_are_beside_it() -> Outcome {
 }
 
 #[test]
+#[allow(clippy::format_collect)]
 fn the_example_is_right_but_for_the_files_and_folders_that_it_names() -> Outcome {
     let example = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("hedgerow.example.toml");
     let config = Config::read(&example)?;

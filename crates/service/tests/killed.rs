@@ -202,6 +202,7 @@ struct Acknowledged {
 }
 
 /// An image that no other is.
+#[allow(clippy::cast_possible_truncation)]
 fn image(connection: usize, number: usize) -> Vec<u8> {
     let seed = connection * 1_000 + number;
     (0..200_000_usize).map(|at| (at.wrapping_mul(31).wrapping_add(seed) % 251) as u8).collect()
@@ -217,7 +218,7 @@ async fn work(
 ) {
     let query = "mutation ($input: CreateDeviceGroupInput!) { createDeviceGroup(input: $input) { result { handle } } }";
     for number in 0.. {
-        if (number + connection) % 4 == 0 {
+        if (number + connection).is_multiple_of(4) {
             let image = image(connection, number);
             let version = format!("{}.{connection}.{number}", round + 1);
             let Ok(url) = api.upload(&collection, &version, image.clone()).await else { return };

@@ -35,7 +35,7 @@ fn setup(folder: &Path) -> Result<Setup, Box<dyn Error>> {
     let connections = HttpConnections::new(&HttpSettings::default())?;
     let mut setup =
         Setup::new(folder.join("hedgerow.db"), listen, images, connections, vec![tenant]);
-    setup.public_url = "https://updates.example".to_owned();
+    "https://updates.example".clone_into(&mut setup.public_url);
     Ok(setup)
 }
 

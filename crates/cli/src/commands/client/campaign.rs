@@ -165,6 +165,7 @@ async fn one(client: &Client, id: &str) -> Result<Value, ClientError> {
 }
 
 /// Shows how campaigns go, a line whenever something has changed, until all have finished.
+#[allow(clippy::single_match_else)]
 async fn watch(client: &Client, id: Option<&str>, as_json: bool) -> Result<(), ClientError> {
     let pause = Duration::from_millis(if std::io::stdout().is_terminal() { 500 } else { 1_000 });
     let mut shown: BTreeMap<String, Value> = BTreeMap::new();

@@ -21,6 +21,8 @@ const LARGEST_ANSWER: usize = 64 * 1024 * 1024;
 
 /// Where the service is, and who asks.
 #[derive(clap::Args)]
+// What is written here is what the help says.
+#[allow(clippy::doc_markdown, rustdoc::bare_urls)]
 pub(crate) struct Connection {
     /// Where the service is [default: HEDGEROW_URL, or http://127.0.0.1:4080]
     #[arg(long, value_name = "URL", global = true)]

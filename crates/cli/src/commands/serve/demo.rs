@@ -164,7 +164,7 @@ fn version_in(url: &str) -> Option<String> {
     let name = url.rsplit('/').next()?;
     let parts = name.split(|c: char| !c.is_ascii_digit() && c != '.');
     let versions = parts.map(|part| part.trim_matches('.'));
-    versions.filter(|part| part.split('.').count() == 3).last().map(str::to_owned)
+    versions.filter(|part| part.split('.').count() == 3).next_back().map(str::to_owned)
 }
 
 fn say_what(args: &ServeArgs, service: &Service, emulator: &Emulator) {

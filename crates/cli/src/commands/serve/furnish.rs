@@ -54,7 +54,7 @@ impl Kind {
 
 /// Where a device is.
 pub(super) fn site(number: u32) -> &'static str {
-    if number % 6 == 0 { "greenhouse" } else { "orchard" }
+    if number.is_multiple_of(6) { "greenhouse" } else { "orchard" }
 }
 
 /// Reads a text of this program.

@@ -34,9 +34,11 @@ pub struct DeviceSettings {
     pub speed: u32,
 }
 
+type Look = dyn Fn(&str) -> Option<String> + Send + Sync;
+
 /// Which version the image at a URL has, if there is one. Clones share everything.
 #[derive(Clone)]
-pub struct Images(Arc<dyn Fn(&str) -> Option<String> + Send + Sync>);
+pub struct Images(Arc<Look>);
 
 impl Images {
     /// Looked up whenever a device is asked to install one.

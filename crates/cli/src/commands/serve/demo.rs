@@ -163,8 +163,8 @@ fn images(catalogue: Catalogue, tenant: TenantId) -> Images {
 fn version_in(url: &str) -> Option<String> {
     let name = url.rsplit('/').next()?;
     let parts = name.split(|c: char| !c.is_ascii_digit() && c != '.');
-    let versions = parts.map(|part| part.trim_matches('.'));
-    versions.filter(|part| part.split('.').count() == 3).next_back().map(str::to_owned)
+    let mut versions = parts.map(|part| part.trim_matches('.'));
+    versions.rfind(|part| part.split('.').count() == 3).map(str::to_owned)
 }
 
 fn say_what(args: &ServeArgs, service: &Service, emulator: &Emulator) {

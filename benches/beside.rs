@@ -77,7 +77,7 @@ fn round(mut logs: Vec<Log>, events: usize, every: Duration, is_followed: bool) 
     let open: Mutex<VecDeque<(u64, Instant)>> = Mutex::default();
     let has_ended = AtomicBool::new(false);
     let (appends, total, spent, all, behind) = std::thread::scope(|scope| {
-        let watching = scope.spawn(|| watch(&*rows, &open, &has_ended, is_followed));
+        let watching = scope.spawn(|| watch(&rows, &open, &has_ended, is_followed));
         let (mut appends, mut position, mut spent) = (0_u32, 0, Duration::ZERO);
         let began = Instant::now();
         while began.elapsed() < LONGEST && !logs.iter().any(Log::is_empty) {

@@ -134,7 +134,7 @@ fn tag(number: u32) -> String {
 
 fn news(number: u32) -> DeviceNews {
     DeviceNews {
-        connection: Some(Connection { online: number % 2 == 0, ..Connection::default() }),
+        connection: Some(Connection { online: number.is_multiple_of(2), ..Connection::default() }),
         system: Some(SystemInfo {
             serial_number: Some(format!("SN-{number}")),
             part_number: Some("GG-1".to_owned()),

@@ -154,7 +154,7 @@ fn the_log_of_a_demo_keeps_every_rule() {
     let text = String::from_utf8(output.stdout).expect("UTF-8");
     assert_eq!(output.status.code(), Some(0), "{text}");
     assert!(text.contains(": 1 campaign, 0 manual updates, "), "{text}");
-    assert!(text.ends_with("all 20 invariants that a log can show hold\n"), "{text}");
+    assert!(text.ends_with("all 21 invariants that a log can show hold\n"), "{text}");
     let (code, audit) = audit(&db);
     assert_eq!(code, Some(0));
     assert_eq!(audit["holds"], true);
@@ -514,7 +514,7 @@ fn save_changed(
     hash.update(event.as_bytes());
     hash.update(&state);
     let data = [&hash.finalize()[..], event.as_bytes(), &state].concat();
-    let mut snapshot = StateSnapshot { version: 100, format: 4, data };
+    let mut snapshot = StateSnapshot { version: 100, format: 6, data };
     damage(&mut snapshot);
     wait(store.save_snapshot(&stream.tenant, stream.stream, snapshot)).expect("it is saved");
 }

@@ -215,7 +215,9 @@ impl Catalogue {
 
     fn as_of_now(&self, tenant: &Tenant) -> Arc<Fleet> {
         let mut fleet = (*tenant.newest()).clone();
-        fleet.now = self.shared.clock.wall();
+        // What is recorded already has happened, also where the wall clock was put back (E12): who has a
+        // handle is asked as of this.
+        fleet.now = fleet.now.max(self.shared.clock.wall());
         Arc::new(fleet)
     }
 

@@ -74,6 +74,34 @@ fn a_campaign_is_for_the_devices_of_its_groups_that_have_its_model_each_once() {
     });
 }
 
+#[test]
+fn a_handle_that_was_given_anew_is_the_newer_groups_also_after_the_clock_was_put_back() {
+    block_on(async {
+        let desk = Desk::on(Arc::new(MemoryStore::new()));
+        desk.clock.at(1_000);
+        let [first, ..] = gardens(&desk).await;
+        desk.clock.at(2_000);
+        let rename = UpdateGroup {
+            id: GroupId::new(1),
+            handle: Some("parks".into()),
+            name: Some("parks".into()),
+            selector: None,
+            unfinished: vec![],
+        };
+        desk.done(Command::UpdateGroup(rename)).await;
+        desk.clock.at(3_000);
+        desk.group("gardens", r#""nothing" in tags"#).await;
+        desk.clock.at(1_500);
+        let directory = CatalogueDirectory::new(desk.catalogue.clone());
+        let found = async |group| {
+            let found = directory.targets(&tenant(), &channel_of(&[group]), &gateway()).await;
+            found.expect("the group is there").into_iter().map(|(device, _)| device).collect()
+        };
+        assert_eq!(found("gardens").await, Vec::<DeviceId>::new());
+        assert_eq!(found("parks").await, vec![first]);
+    });
+}
+
 /// A directory that says of every device that it is offline, as of now.
 struct Offline;
 

@@ -95,9 +95,10 @@ fn a_handle_that_was_given_anew_is_the_newer_groups_also_after_the_clock_was_put
         let directory = CatalogueDirectory::new(desk.catalogue.clone());
         let found = async |group| {
             let found = directory.targets(&tenant(), &channel_of(&[group]), &gateway()).await;
-            found.expect("the group is there").into_iter().map(|(device, _)| device).collect()
+            let found = found.expect("the group is there").into_iter();
+            found.map(|(device, _)| device).collect::<Vec<DeviceId>>()
         };
-        assert_eq!(found("gardens").await, Vec::<DeviceId>::new());
+        assert_eq!(found("gardens").await, vec![]);
         assert_eq!(found("parks").await, vec![first]);
     });
 }

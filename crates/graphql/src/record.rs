@@ -63,6 +63,7 @@ impl Related<'_> {
 }
 
 /// What a field has.
+#[derive(Clone)]
 pub(crate) enum Answer {
     Value(Value),
     Object(Object),

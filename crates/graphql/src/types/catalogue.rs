@@ -247,33 +247,33 @@ impl Record for Model {
 
     fn related<'a>(&'a self, field: &'a str, _: &'a Arc<Ask>) -> Related<'a> {
         match field {
-            "partNumbers" => Related::now(
-                self.0
-                    .part_numbers
-                    .iter()
-                    .map(|number| ModelPart(Arc::clone(&self.0), number.clone())),
-            ),
+            "partNumbers" => {
+                let owner = ("systemModel", Answer::object(Self(Arc::clone(&self.0))));
+                parts(
+                    "SystemModelPartNumber",
+                    "system_model_part_number",
+                    &self.0.part_numbers,
+                    owner,
+                )
+            }
             _ => Related::NotThis,
         }
     }
 }
 
-/// A part number of a system model.
-struct ModelPart(Arc<catalogue::SystemModel>, PartNumber);
-
-impl Record for ModelPart {
-    fn type_name(&self) -> &'static str {
-        "SystemModelPartNumber"
-    }
-
-    fn at_hand(&self, field: &str, _: &Ask) -> Option<Answer> {
-        Some(match field {
-            "id" => Answer::id("system_model_part_number", &self.1),
-            "partNumber" => Answer::value(self.1.as_str()),
-            "systemModel" => Answer::object(Model(Arc::clone(&self.0))),
-            _ => return None,
-        })
-    }
+/// The part numbers of a system model or a hardware type, which each of them leads back to.
+fn parts<'a>(
+    type_name: &'static str,
+    kind: &str,
+    numbers: impl IntoIterator<Item = &'a PartNumber>,
+    (field, owner): (&'static str, Answer),
+) -> Related<'static> {
+    Related::now(numbers.into_iter().map(|number| {
+        Plain::new(type_name)
+            .with("id", crate::id::global(kind, number))
+            .with("partNumber", number.as_str())
+            .answering(field, owner.clone())
+    }))
 }
 
 /// A hardware type.
@@ -295,32 +295,17 @@ impl Record for Hardware {
 
     fn related<'a>(&'a self, field: &'a str, _: &'a Arc<Ask>) -> Related<'a> {
         match field {
-            "partNumbers" => Related::now(
-                self.0
-                    .part_numbers
-                    .iter()
-                    .map(|number| HardwarePart(Arc::clone(&self.0), number.clone())),
-            ),
+            "partNumbers" => {
+                let owner = ("hardwareType", Answer::object(Self(Arc::clone(&self.0))));
+                parts(
+                    "HardwareTypePartNumber",
+                    "hardware_type_part_number",
+                    &self.0.part_numbers,
+                    owner,
+                )
+            }
             _ => Related::NotThis,
         }
-    }
-}
-
-/// A part number of a hardware type.
-struct HardwarePart(Arc<catalogue::HardwareType>, PartNumber);
-
-impl Record for HardwarePart {
-    fn type_name(&self) -> &'static str {
-        "HardwareTypePartNumber"
-    }
-
-    fn at_hand(&self, field: &str, _: &Ask) -> Option<Answer> {
-        Some(match field {
-            "id" => Answer::id("hardware_type_part_number", &self.1),
-            "partNumber" => Answer::value(self.1.as_str()),
-            "hardwareType" => Answer::object(Hardware(Arc::clone(&self.0))),
-            _ => return None,
-        })
     }
 }
 

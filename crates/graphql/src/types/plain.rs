@@ -1,13 +1,13 @@
-//! Objects that are only a few values: made where they are needed, with nothing to look up.
+//! Objects whose few fields are at hand where they are made: there is nothing to look up.
 
 use async_graphql::Value;
 
 use crate::record::{Answer, Ask, Record};
 
-/// An object of values that are at hand.
+/// An object of what is at hand.
 pub(crate) struct Plain {
     type_name: &'static str,
-    fields: Vec<(&'static str, Value)>,
+    fields: Vec<(&'static str, Answer)>,
 }
 
 impl Plain {
@@ -16,17 +16,14 @@ impl Plain {
     }
 
     /// With a field of that value.
-    pub(crate) fn with(mut self, name: &'static str, value: impl Into<Value>) -> Self {
-        self.fields.push((name, value.into()));
-        self
+    pub(crate) fn with(self, name: &'static str, value: impl Into<Value>) -> Self {
+        self.answering(name, Answer::value(value))
     }
 
     /// With a field that was answered already.
-    pub(crate) fn answering(self, name: &'static str, answer: Answer) -> Self {
-        match answer {
-            Answer::Value(value) => self.with(name, value),
-            Answer::Object(_) | Answer::Objects(_) => self,
-        }
+    pub(crate) fn answering(mut self, name: &'static str, answer: Answer) -> Self {
+        self.fields.push((name, answer));
+        self
     }
 }
 
@@ -36,7 +33,7 @@ impl Record for Plain {
     }
 
     fn at_hand(&self, field: &str, _: &Ask) -> Option<Answer> {
-        let value = self.fields.iter().find(|(name, _)| *name == field);
-        value.map(|(_, value)| Answer::Value(value.clone()))
+        let found = self.fields.iter().find(|(name, _)| *name == field);
+        found.map(|(_, answer)| answer.clone())
     }
 }

@@ -45,6 +45,11 @@ const DEEPEST: usize = 64;
 const MOST_FILTERS: usize = 1_000;
 /// The most regular expressions.
 const MOST_REGEXES: usize = 16;
+/// How large a compiled regular expression may be, in bytes, when somebody enters it.
+const LARGEST_REGEX: usize = 256 * 1024;
+/// The same in what was recorded: what an expression takes compiled is the affair of a library, and
+/// another version of it must not make a log unreadable (E6).
+const LARGEST_RECORDED_REGEX: usize = 16 * LARGEST_REGEX;
 
 /// A selector: which devices are in a group. Two are equal if their texts are.
 #[derive(Clone)]
@@ -104,6 +109,11 @@ pub trait Subject {
 }
 
 impl Selector {
+    fn read(text: &str, largest_regex: usize) -> Result<Self, SelectorError> {
+        let root = parse::parse(text, largest_regex)?;
+        Ok(Self { text: text.into(), root: Arc::new(root) })
+    }
+
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -120,8 +130,7 @@ impl FromStr for Selector {
     type Err = SelectorError;
 
     fn from_str(text: &str) -> Result<Self, SelectorError> {
-        let root = parse::parse(text)?;
-        Ok(Self { text: text.into(), root: Arc::new(root) })
+        Self::read(text, LARGEST_REGEX)
     }
 }
 
@@ -151,8 +160,10 @@ impl Serialize for Selector {
     }
 }
 
+/// From what was recorded; what people enter is parsed by [`FromStr`].
 impl<'de> Deserialize<'de> for Selector {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        let text = String::deserialize(deserializer)?;
+        Self::read(&text, LARGEST_RECORDED_REGEX).map_err(serde::de::Error::custom)
     }
 }

@@ -26,13 +26,13 @@ const COMPARISONS: [(&str, Comparison); 6] = [
 
 type Parsed<T> = Result<T, SelectorError>;
 
-/// Reads a whole text.
-pub(super) fn parse(text: &str) -> Parsed<Expression> {
+/// Reads a whole text, with compiled regular expressions of at most so many bytes each.
+pub(super) fn parse(text: &str, largest_regex: usize) -> Parsed<Expression> {
     if text.len() > LONGEST {
         let problem = format!("a selector of {} bytes: give at most {LONGEST}", text.len());
         return Err(SelectorError::at(text, floor(text, LONGEST), problem));
     }
-    let mut parser = Parser { text, at: 0, depth: 0, filters: 0, regexes: 0 };
+    let mut parser = Parser { text, at: 0, depth: 0, filters: 0, regexes: 0, largest_regex };
     let expression = parser.any()?;
     if parser.rest().is_empty() {
         return Ok(expression);
@@ -66,6 +66,7 @@ struct Parser<'a> {
     depth: usize,
     filters: usize,
     regexes: usize,
+    largest_regex: usize,
 }
 
 impl<'a> Parser<'a> {
@@ -287,7 +288,8 @@ impl<'a> Parser<'a> {
         }
         self.regexes += 1;
         let text = self.quoted('/', |escaped| escaped == '/')?;
-        Pattern::regex(&text).map_err(|problem| SelectorError::at(self.text, begin, problem))
+        Pattern::regex(&text, self.largest_regex)
+            .map_err(|problem| SelectorError::at(self.text, begin, problem))
     }
 
     /// What stands between two quotes, a backslash taken from before what it may escape.

@@ -2,9 +2,6 @@
 
 use regex::{Regex, RegexBuilder};
 
-/// How large a compiled regular expression may be, in bytes, and what looks for it.
-const LARGEST: usize = 256 * 1024;
-
 #[derive(Debug)]
 pub(super) enum Pattern {
     /// Over the whole tag: `*` is any run of characters, `?` is one.
@@ -19,10 +16,11 @@ impl Pattern {
     }
 
     /// A regular expression, on an engine that takes time linear in the tag; or what is wrong.
-    pub(super) fn regex(text: &str) -> Result<Self, String> {
+    /// `largest` is how many bytes it may have when it is compiled, and what looks for it.
+    pub(super) fn regex(text: &str, largest: usize) -> Result<Self, String> {
         let built = RegexBuilder::new(text)
-            .size_limit(LARGEST)
-            .dfa_size_limit(LARGEST)
+            .size_limit(largest)
+            .dfa_size_limit(largest)
             .nest_limit(50)
             .build();
         built.map(Self::Regex).map_err(|error| match error {

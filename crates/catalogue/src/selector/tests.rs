@@ -132,6 +132,16 @@ fn an_error_says_where_and_what_to_write() {
 }
 
 #[test]
+fn what_was_recorded_is_read_also_if_it_would_be_too_large_to_enter_now() {
+    let text = r"/^\pL{20}$/ ~= tags";
+    let refused = text.parse::<Selector>().expect_err("it is too large");
+    assert!(refused.to_string().contains("too large"), "{refused}");
+    let recorded = serde_json::to_value(text).expect("a text");
+    let selector: Selector = serde_json::from_value(recorded).expect("it was recorded");
+    assert_eq!(selector.as_str(), text);
+}
+
+#[test]
 fn what_is_too_large_is_refused() {
     let deep = |depth| format!("{}\"a\" in tags{}", "(".repeat(depth), ")".repeat(depth));
     assert!(deep(DEEPEST).parse::<Selector>().is_ok());

@@ -184,7 +184,14 @@ impl Upload {
         let writing = self.writing.take().ok_or_else(over)?;
         writing.finish().await.map_err(|error| FileError::store(&error))?;
         match &self.files.shared.kind {
-            Kind::Folder(folder) => folder.sync(&self.held.key).await?,
+            Kind::Folder(folder) => {
+                if let Err(error) = folder.sync(&self.held.key).await {
+                    if let Err(error) = self.files.remove(&self.held.key).await {
+                        tracing::warn!(key = %self.held.key, %error, "a file that nobody names stays behind");
+                    }
+                    return Err(error);
+                }
+            }
             // What a bucket acknowledges is durable.
             #[cfg(feature = "s3")]
             Kind::Bucket(_) => {}

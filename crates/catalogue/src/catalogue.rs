@@ -297,12 +297,22 @@ impl Catalogue {
             Err(AppendError::Store(error)) => {
                 // It may have been written all the same.
                 let stream = StreamId::Catalogue;
-                let page = store.read_stream(&tenant.name, stream, expected_version, 1).await;
-                let is_there = page.is_ok_and(|page| {
-                    page.first().is_some_and(|stored| stored.event.causation_id == cause)
-                });
-                if !is_there {
-                    return Err(error.into());
+                match store.read_stream(&tenant.name, stream, expected_version, 1).await {
+                    Ok(page) => {
+                        if page.first().is_none_or(|stored| stored.event.causation_id != cause) {
+                            return Err(error.into());
+                        }
+                    }
+                    Err(_) => {
+                        let why = match error {
+                            StoreError::Unavailable { detail } => detail,
+                            other => other.to_string(),
+                        };
+                        let detail = format!(
+                            "{why}; it may have been recorded all the same: look before you enter it again"
+                        );
+                        return Err(StoreError::Unavailable { detail }.into());
+                    }
                 }
             }
             Err(error @ (AppendError::ClaimConflict { .. } | AppendError::Removed { .. })) => {

@@ -63,6 +63,10 @@ fn of_device_key(key: &[u8]) -> Option<(TenantId, DeviceId)> {
     Some((tenant, DeviceId::from_bytes(*device)))
 }
 
+fn interfaces_key(mark: &Mark) -> RowKey {
+    [&[INTERFACES][..], mark].concat()
+}
+
 fn mark_of(row: &[u8]) -> Mark {
     Sha256::digest(row).into()
 }
@@ -78,7 +82,8 @@ fn unknown(error: &StepError) -> ViewError {
 }
 
 impl Cache {
-    /// Opens the rows, and gives what they hold. Rows that cannot be read are passed over.
+    /// Opens the rows, and gives what they hold. Rows that cannot be read are passed over, and sets of
+    /// interfaces that no device has any more are removed.
     pub(crate) async fn open(
         views: Arc<dyn ViewStore>,
     ) -> Result<(Self, Vec<(TenantId, DeviceId, KnownDevice)>), ViewError> {
@@ -102,13 +107,16 @@ impl Cache {
                 Some(())
             })
             .await?;
-        let mut devices = Vec::new();
+        let (mut devices, mut named) = (Vec::new(), HashSet::new());
         cache
             .each(DEVICE, |key, row| {
                 let (tenant, device) = of_device_key(key)?;
                 let row: DeviceRow = serde_json::from_slice(row).ok()?;
                 let interfaces = match row.interfaces {
-                    Some(mark) => Arc::clone(sets.get(&mark)?),
+                    Some(mark) => {
+                        named.insert(mark);
+                        Arc::clone(sets.get(&mark)?)
+                    }
                     None => Arc::default(),
                 };
                 let known = KnownDevice {
@@ -123,7 +131,13 @@ impl Cache {
                 Some(())
             })
             .await?;
-        cache.written().extend(sets.keys().copied());
+        let (in_use, left): (Vec<Mark>, Vec<Mark>) =
+            sets.keys().copied().partition(|mark| named.contains(mark));
+        cache.written().extend(in_use);
+        for marks in left.chunks(PAGE) {
+            let rows = marks.iter().map(|mark| (interfaces_key(mark), None)).collect();
+            cache.write(rows).await?;
+        }
         Ok((cache, devices))
     }
 
@@ -162,7 +176,7 @@ impl Cache {
                         let row = json(&*known.interfaces);
                         let mark = mark_of(&row);
                         if !self.written().contains(&mark) && new.insert(mark) {
-                            rows.insert([&[INTERFACES][..], &mark].concat(), Some(row));
+                            rows.insert(interfaces_key(&mark), Some(row));
                         }
                         mark
                     });

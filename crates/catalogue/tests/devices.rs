@@ -265,6 +265,38 @@ fn rows_that_are_damaged_or_of_another_form_are_passed_over() {
 }
 
 #[test]
+fn sets_of_interfaces_that_no_device_has_any_more_are_let_go() {
+    block_on(async {
+        let views = MemoryViews::new();
+        let open = async || {
+            let desk = Desk::on(Arc::new(MemoryStore::new()));
+            desk.catalogue.with_cache(Arc::new(views.clone())).await.unwrap()
+        };
+        let catalogue = open().await;
+        let mut sets = Vec::new();
+        for minor in 0..64 {
+            let set = [("com.example.Odd".to_owned(), InterfaceVersion { major: 0, minor })];
+            let news = DeviceNews {
+                interfaces: Some(set.into()),
+                ..DeviceNews::new(device(1), Moment::now())
+            };
+            catalogue.observe(&tenant(), [news]);
+            catalogue.keep_heard().await.unwrap();
+            let fleet = catalogue.heard(&tenant());
+            sets.push(Arc::downgrade(&fleet.device(device(1)).unwrap().known().interfaces));
+        }
+        let in_memory = sets.iter().filter(|set| set.upgrade().is_some()).count();
+        assert!(in_memory < 8, "{in_memory} of 64 sets are still in memory");
+        let rows = async || views.scan(vec![0]..vec![255], Direction::Forwards, 99).await.unwrap();
+        assert_eq!(rows().await.len(), 65);
+        let again = open().await;
+        assert_eq!(rows().await.len(), 2, "the device, and the set that it has");
+        let fleet = again.tenant(&tenant()).await.unwrap();
+        assert_eq!(fleet.device(device(1)).unwrap().known().interfaces.len(), 1);
+    });
+}
+
+#[test]
 fn a_watcher_is_told_what_changes_and_that_it_was_too_slow() {
     block_on(async {
         let desk = Desk::on(Arc::new(MemoryStore::new()));

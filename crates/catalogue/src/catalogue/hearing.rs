@@ -25,6 +25,25 @@ impl Tenant {
     }
 }
 
+/// Devices that are just being kept. Those that were not, as that failed or was given up halfway, are
+/// kept the next time.
+struct Unkept<'a> {
+    tenant: &'a Tenant,
+    devices: BTreeSet<DeviceId>,
+}
+
+impl<'a> Unkept<'a> {
+    fn of(tenant: &'a Tenant) -> Self {
+        Self { tenant, devices: std::mem::take(&mut *tenant.unkept()) }
+    }
+}
+
+impl Drop for Unkept<'_> {
+    fn drop(&mut self) {
+        self.tenant.unkept().append(&mut self.devices);
+    }
+}
+
 impl Catalogue {
     /// Takes over what was heard of devices before, and keeps it there from now on, as often as
     /// [`Catalogue::keep_heard`] is called. The rows are for nothing else; they may be thrown away.
@@ -56,7 +75,7 @@ impl Catalogue {
     /// every few seconds, and before the process ends.
     ///
     /// # Errors
-    /// [`ViewError`]; the next call tries again.
+    /// [`ViewError`]; the next call tries again, also if this one was given up halfway.
     pub async fn keep_heard(&self) -> Result<usize, ViewError> {
         let Some(cache) = self.shared.cache.get() else { return Ok(0) };
         let tenants: Vec<_> = {
@@ -64,15 +83,13 @@ impl Catalogue {
             tenants.values().cloned().collect()
         };
         let mut kept = 0;
-        for tenant in tenants {
-            let unkept = std::mem::take(&mut *tenant.unkept());
+        for tenant in &tenants {
+            let mut unkept = Unkept::of(tenant);
             let fleet = tenant.newest();
             let of = |device: &DeviceId| (*device, fleet.known.get(*device).cloned());
-            let devices: Vec<Kept> = unkept.iter().map(of).collect();
-            if let Err(error) = cache.keep(&tenant.name, &devices).await {
-                tenant.unkept().extend(unkept);
-                return Err(error);
-            }
+            let devices: Vec<Kept> = unkept.devices.iter().map(of).collect();
+            cache.keep(&tenant.name, &devices).await?;
+            unkept.devices.clear();
             kept += devices.len();
         }
         Ok(kept)
@@ -93,6 +110,10 @@ impl Catalogue {
         let mut known = self.shared.interfaces.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(same) = known.get(&interfaces) {
             return Arc::clone(same);
+        }
+        // A device that goes on showing other interfaces leaves sets behind that nobody has any more.
+        if known.len().is_power_of_two() {
+            known.retain(|set| Arc::strong_count(set) > 1);
         }
         if known.len() >= MOST_SETS {
             known.clear();

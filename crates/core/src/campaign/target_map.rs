@@ -38,10 +38,6 @@ impl<T> TargetMap<T> {
     }
 
     pub(crate) fn remove(&mut self, target: u32) -> Option<T> {
-        // Most campaigns have some of these maps empty for all their life.
-        if self.0.is_empty() {
-            return None;
-        }
         let entry = self.0.find_entry(hash(target), |(key, _)| *key == target).ok()?;
         Some(entry.remove().0.1)
     }

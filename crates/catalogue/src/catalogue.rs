@@ -297,22 +297,19 @@ impl Catalogue {
             Err(AppendError::Store(error)) => {
                 // It may have been written all the same.
                 let stream = StreamId::Catalogue;
-                match store.read_stream(&tenant.name, stream, expected_version, 1).await {
-                    Ok(page) => {
-                        if page.first().is_none_or(|stored| stored.event.causation_id != cause) {
-                            return Err(error.into());
-                        }
-                    }
-                    Err(_) => {
-                        let why = match error {
-                            StoreError::Unavailable { detail } => detail,
-                            other => other.to_string(),
-                        };
-                        let detail = format!(
-                            "{why}; it may have been recorded all the same: look before you enter it again"
-                        );
-                        return Err(StoreError::Unavailable { detail }.into());
-                    }
+                let page = store.read_stream(&tenant.name, stream, expected_version, 1).await;
+                let Ok(page) = page else {
+                    let why = match error {
+                        StoreError::Unavailable { detail } => detail,
+                        other => other.to_string(),
+                    };
+                    let detail = format!(
+                        "{why}; it may have been recorded all the same: look before you enter it again"
+                    );
+                    return Err(StoreError::Unavailable { detail }.into());
+                };
+                if page.first().is_none_or(|stored| stored.event.causation_id != cause) {
+                    return Err(error.into());
                 }
             }
             Err(error @ (AppendError::ClaimConflict { .. } | AppendError::Removed { .. })) => {

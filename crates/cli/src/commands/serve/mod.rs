@@ -34,9 +34,10 @@ key with what it means. SIGTERM and Ctrl-C stop the service when what is under w
 
 Exit status: 0 stopped, or --check-config found nothing wrong, 2 wrong usage or a configuration that
 cannot be used, 3 the service could not be started.")]
+#[command(group = clap::ArgGroup::new("what").args(["config", "demo"]).required(true))]
 pub(crate) struct ServeArgs {
     /// The configuration file
-    #[arg(long, value_name = "FILE", required_unless_present = "demo", conflicts_with = "demo")]
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Look at everything in the configuration file, and start nothing
     #[arg(long, requires = "config")]

@@ -36,8 +36,9 @@ type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 /// The threads, each with a connection, and the ways to them: one writes, the others read meanwhile.
 struct Workers {
     writer: Sender<Job>,
+    writing: JoinHandle<()>,
     readers: Sender<Job>,
-    threads: Vec<JoinHandle<()>>,
+    reading: Vec<JoinHandle<()>>,
 }
 
 /// Rows in one SQLite file.
@@ -97,12 +98,15 @@ impl SqliteViews {
 
     /// Finishes what was asked for and closes the file. Dropping it does the same.
     pub fn close(&self) {
-        let Some(Workers { writer, readers, threads }) = self.workers().take() else { return };
-        drop((writer, readers));
-        for thread in threads {
-            // A thread that panicked has nothing left to finish.
-            drop(thread.join());
-        }
+        let Some(workers) = self.workers().take() else { return };
+        let Workers { writer, writing, readers, reading } = workers;
+        drop(readers);
+        // A thread that panicked has nothing left to finish.
+        reading.into_iter().for_each(|thread| drop(thread.join()));
+        // The writer goes last and alone: of two that close at the same time SQLite may take neither
+        // for the last, and then what was written stays in the file's write-ahead log.
+        drop(writer);
+        drop(writing.join());
     }
 
     fn workers(&self) -> MutexGuard<'_, Option<Workers>> {
@@ -166,13 +170,14 @@ fn only_rows(error: StepError) -> ViewError {
 
 fn workers(writer: Connection, readers: Vec<Connection>) -> std::io::Result<Workers> {
     let (to_writer, queue) = channel::<Job>();
-    let mut threads = vec![worker(writer, Arc::new(Mutex::new(queue)))?];
+    let writing = worker(writer, Arc::new(Mutex::new(queue)))?;
     let (to_readers, queue) = channel::<Job>();
     let queue = Arc::new(Mutex::new(queue));
-    for reader in readers {
-        threads.push(worker(reader, Arc::clone(&queue))?);
-    }
-    Ok(Workers { writer: to_writer, readers: to_readers, threads })
+    let reading = readers
+        .into_iter()
+        .map(|reader| worker(reader, Arc::clone(&queue)))
+        .collect::<std::io::Result<_>>()?;
+    Ok(Workers { writer: to_writer, writing, readers: to_readers, reading })
 }
 
 fn worker(

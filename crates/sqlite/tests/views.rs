@@ -38,6 +38,14 @@ fn rows_are_there_after_the_file_was_closed() {
 }
 
 #[test]
+fn a_closed_file_has_everything_in_itself() {
+    for _ in 0..200 {
+        let (path, _folder) = written();
+        assert!(!path.with_extension("views-wal").exists(), "all connections had closed");
+    }
+}
+
+#[test]
 fn two_that_have_the_file_open_see_each_others_steps() {
     let (path, _folder) = written();
     let [one, other] = [&path; 2].map(|path| SqliteViews::open(path).expect("opened"));

@@ -15,7 +15,7 @@ use crate::event::{
 use crate::fleet::ImageUrl;
 use crate::id::{CampaignId, DeviceId, TenantId};
 use crate::operation::{Cancellation, Delivery, Operation, RecordedReport};
-use crate::rollout::{Change, PolicyState};
+use crate::rollout::{Change, PolicyFact, PolicyState};
 use crate::status::{CampaignStatus, Outcome, Settlement, TargetStatus};
 use crate::time::Timestamp;
 
@@ -123,6 +123,14 @@ impl Campaign {
         event: &CampaignEvent,
         at: Timestamp,
     ) -> Result<(), Impossible> {
+        match target {
+            Some(target) => self.fold_target(target, event, at),
+            None => self.fold_campaign(event, at),
+        }
+    }
+
+    /// What is about the campaign, or about all of its targets.
+    fn fold_campaign(&mut self, event: &CampaignEvent, at: Timestamp) -> Result<(), Impossible> {
         use CampaignEvent as E;
         match event {
             E::CampaignCreated(_) => Err("the campaign exists already"),
@@ -176,21 +184,20 @@ impl Campaign {
                 }
                 Ok(())
             }
-            E::PolicyFactRecorded(e) => {
-                if !self.status.is_running() || e.device.is_some() != target.is_some() {
-                    return Err("the campaign does not run, or has no such target");
-                }
-                self.policies.fold(target, &e.fact)?;
-                if target.is_none() {
-                    self.give_up_idle_targets();
-                }
+            E::PolicyFactRecorded(e) if e.device.is_none() => {
+                self.fold_fact(None, &e.fact)?;
+                self.give_up_idle_targets();
                 Ok(())
             }
-            _ => {
-                let target = target.ok_or("the device is not in the snapshot")?;
-                self.fold_target(target, event, at)
-            }
+            _ => Err("the device is not in the snapshot"),
         }
+    }
+
+    fn fold_fact(&mut self, target: Option<u32>, fact: &PolicyFact) -> Result<(), Impossible> {
+        if !self.status.is_running() {
+            return Err("the campaign does not run");
+        }
+        self.policies.fold(target, fact)
     }
 
     fn fold_target(
@@ -293,6 +300,7 @@ impl Campaign {
                 self.operation(target)?;
                 self.settle(target, Settlement::Failed(e.reason.reason()));
             }
+            E::PolicyFactRecorded(e) => self.fold_fact(Some(target), &e.fact)?,
             E::CancelSent(_) => self.operation(target)?.cancellation = Cancellation::Sent,
             E::LateReportReceived(_) => {}
             _ => return Err("it is no event of a target"),
@@ -410,15 +418,21 @@ impl Campaign {
         self.not_before.insert(target, not_before);
     }
 
+    #[inline]
     fn end_operation(&mut self, target: u32) {
         self.operations.remove(target);
-        self.urls.remove(target);
+        if !self.urls.is_empty() {
+            self.urls.remove(target);
+        }
     }
 
     fn settle(&mut self, target: u32, settlement: Settlement) {
         self.end_operation(target);
         self.not_before.remove(target);
         self.targets.settle(target, settlement);
+        if !self.policies.follow_targets() {
+            return;
+        }
         let change = match settlement {
             Settlement::Open => return,
             Settlement::UpToDate => Change::UpToDate,

@@ -25,6 +25,10 @@ impl<T> TargetMap<T> {
         self.0.find_mut(hash(target), |(key, _)| *key == target).map(|(_, value)| value)
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(crate) fn contains(&self, target: u32) -> bool {
         self.get(target).is_some()
     }

@@ -408,6 +408,11 @@ impl PolicyState {
         }
     }
 
+    /// Whether anything depends on what becomes of single targets.
+    pub(crate) fn follow_targets(&self) -> bool {
+        self.consents.is_some()
+    }
+
     /// Takes in what became of a target.
     pub(crate) fn changed(&mut self, target: u32, change: Change) {
         if let Some(consents) = &mut self.consents {

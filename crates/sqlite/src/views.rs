@@ -101,8 +101,10 @@ impl SqliteViews {
         let Some(workers) = self.workers().take() else { return };
         let Workers { writer, writing, readers, reading } = workers;
         drop(readers);
-        // A thread that panicked has nothing left to finish.
-        reading.into_iter().for_each(|thread| drop(thread.join()));
+        for thread in reading {
+            // One that panicked has nothing left to finish.
+            drop(thread.join());
+        }
         // The writer goes last and alone: of two that close at the same time SQLite may take neither
         // for the last, and then what was written stays in the file's write-ahead log.
         drop(writer);

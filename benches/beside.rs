@@ -20,7 +20,7 @@ use hedgerow_sqlite::{SqliteStore, SqliteViews};
 const TARGETS: u32 = 5_000;
 const ROUNDS: usize = 3;
 const LONGEST: Duration = Duration::from_secs(4);
-const REST: Duration = Duration::from_millis(20);
+const REST: Duration = Duration::from_millis(50);
 
 /// What a round came to.
 struct Round {
@@ -30,6 +30,10 @@ struct Round {
     /// The longest that an append was in no row.
     behind: Duration,
 }
+
+/// As in the `hedgerow` command.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
     println!(

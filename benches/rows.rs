@@ -26,6 +26,10 @@ const CAMPAIGNS: u32 = 100;
 const TARGETS: u32 = 1_250;
 const AT_ONCE: usize = 100;
 
+/// As in the `hedgerow` command.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     let campaigns = std::env::args().find_map(|word| word.parse().ok()).unwrap_or(CAMPAIGNS);
     let folder = tempfile::tempdir().expect("a temporary folder");

@@ -23,6 +23,10 @@ use uuid::Uuid;
 const TARGETS: u32 = 1_000_000;
 const CAMPAIGNS: u32 = 100_000;
 
+/// As in the `hedgerow` command.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() {
     let script = Script::new(TARGETS, TARGETS, MAX_PENDING);
     let folder = tempfile::tempdir().expect("a temporary folder");

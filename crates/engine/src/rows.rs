@@ -22,7 +22,7 @@ use crate::view::{FIRST_PAUSE, FollowError, Follower, LONGEST_PAUSE, ViewStore, 
 
 /// So long the follower rests between two steps, unless somebody asks: what is recorded meanwhile is
 /// one step, not many.
-const REST: Duration = Duration::from_millis(20);
+const REST: Duration = Duration::from_millis(50);
 /// So long a question waits for what the engine had recorded before.
 const OWN_WAIT: Duration = Duration::from_secs(1);
 /// So long an engine that stops goes on making rows.

@@ -208,6 +208,7 @@ impl Campaign {
     ) -> Result<(), Impossible> {
         use CampaignEvent as E;
         match event {
+            E::PolicyFactRecorded(e) => self.fold_fact(Some(target), &e.fact)?,
             E::TargetUpToDate(_) => {
                 self.require(target, TargetStatus::Idle)?;
                 self.settle(target, Settlement::UpToDate);
@@ -300,7 +301,6 @@ impl Campaign {
                 self.operation(target)?;
                 self.settle(target, Settlement::Failed(e.reason.reason()));
             }
-            E::PolicyFactRecorded(e) => self.fold_fact(Some(target), &e.fact)?,
             E::CancelSent(_) => self.operation(target)?.cancellation = Cancellation::Sent,
             E::LateReportReceived(_) => {}
             _ => return Err("it is no event of a target"),

@@ -16,6 +16,7 @@ mod public_api;
 mod python_device;
 mod real_processes;
 mod report;
+mod s3;
 mod sabotage;
 mod simulate;
 mod step;
@@ -64,6 +65,8 @@ enum ProjectCommand {
     Tests,
     /// Try a device on the Python SDK, which is installed into target/ the first time
     PythonDevice,
+    /// Try images in buckets on an S3 server, which is installed into target/ the first time
+    S3,
     /// Build the documentation; warnings are errors
     Docs,
     /// Build the book in docs/ into target/book and check its links
@@ -158,6 +161,7 @@ impl ProjectCommand {
             Self::Clippy => &[Step::Clippy],
             Self::Tests => &[Step::Tests],
             Self::PythonDevice => &[Step::PythonDevice],
+            Self::S3 => &[Step::S3],
             Self::Docs => &[Step::Docs],
             Self::Book { .. } => &[Step::Book],
             Self::Api { .. } => &[Step::Api],

@@ -16,6 +16,7 @@ use crate::packages::{self, PackageError};
 use crate::public_api::{self, PublicApiError};
 use crate::python_device::{self, PythonError};
 use crate::report;
+use crate::s3::{self, S3Error};
 use crate::sabotage::{self, SabotageError};
 use crate::simulate;
 use crate::usage;
@@ -40,6 +41,7 @@ pub(crate) enum Step {
     Clippy,
     Tests,
     PythonDevice,
+    S3,
     Docs,
     Book,
     Api,
@@ -71,6 +73,8 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Python(#[from] PythonError),
     #[error(transparent)]
+    S3(#[from] S3Error),
+    #[error(transparent)]
     Fuzz(#[from] FuzzError),
     #[error(transparent)]
     Guarantees(#[from] GuaranteesError),
@@ -84,7 +88,7 @@ pub(crate) enum Failure {
 
 impl Step {
     /// In the order of running: what is fast or fails most often comes first.
-    pub(crate) const ALL: [Self; 17] = [
+    pub(crate) const ALL: [Self; 18] = [
         Self::Format,
         Self::Dependencies,
         Self::Msrv,
@@ -92,6 +96,7 @@ impl Step {
         Self::Clippy,
         Self::Tests,
         Self::PythonDevice,
+        Self::S3,
         Self::Docs,
         Self::Book,
         Self::Api,
@@ -114,6 +119,7 @@ impl Step {
             Self::Clippy => "clippy",
             Self::Tests => "tests",
             Self::PythonDevice => "python-device",
+            Self::S3 => "s3",
             Self::Docs => "docs",
             Self::Book => "book",
             Self::Api => "api",
@@ -136,6 +142,7 @@ impl Step {
             Self::Clippy => "No lint has anything to say",
             Self::Tests => "The tests pass",
             Self::PythonDevice => "A device on the published Python SDK works with the emulator",
+            Self::S3 => "Images in a bucket work with an S3 server",
             Self::Docs => "The documentation builds without warnings",
             Self::Book => "The book builds, and what it refers to is there",
             Self::Api => "The public API is as listed",
@@ -179,6 +186,7 @@ impl Step {
                 External::cargo(["test", "--workspace", "--features", "hedgerow/full"])
                     .arguments(["--bin", "hedgerow"])
                     .arguments(["--test", "astarte_install_command", "--test", "simulate_command"])
+                    .arguments(["--test", "serve_command"])
                     .directory(root)
                     .run()?;
                 // Its locks are others, so that nothing else can be built with it.
@@ -188,6 +196,7 @@ impl Step {
                     .run()?;
             }
             Self::PythonDevice => python_device::check(root)?,
+            Self::S3 => s3::check(root)?,
             Self::Docs => External::cargo(["doc", "--workspace", "--no-deps", "--all-features"])
                 .environment("RUSTDOCFLAGS", "-D warnings")
                 .directory(root)

@@ -51,7 +51,8 @@ impl LiveDevice {
             let mut output = Vec::new();
             let wake = self.next_wake();
             let request = if let Some(session) = &self.session {
-                let next = session.next_request(&self.settings);
+                let shown = self.registered.device.published_version();
+                let next = session.next_request(&self.settings, shown);
                 tokio::select! {
                     biased;
                     request = next => Some(request),

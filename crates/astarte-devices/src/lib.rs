@@ -34,27 +34,29 @@ pub struct DeviceSettings {
     pub speed: u32,
 }
 
-type Look = dyn Fn(&str) -> Option<String> + Send + Sync;
+type Look = dyn Fn(&str, &str) -> Option<String> + Send + Sync;
 
-/// Which version the image at a URL has, if there is one. Clones share everything.
+/// Which version a device runs once it has installed what is at a URL; none, if there is nothing that
+/// it can install. Clones share everything.
 #[derive(Clone)]
 pub struct Images(Arc<Look>);
 
 impl Images {
-    /// Looked up whenever a device is asked to install one.
+    /// Looked up whenever a device is asked to install one: by its URL, and the version that the
+    /// device shows now, which is the answer for what leaves the version as it is.
     #[must_use]
-    pub fn looked_up(look: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
+    pub fn looked_up(look: impl Fn(&str, &str) -> Option<String> + Send + Sync + 'static) -> Self {
         Self(Arc::new(look))
     }
 
-    pub(crate) fn version(&self, url: &str) -> Option<String> {
-        (self.0)(url)
+    pub(crate) fn version(&self, url: &str, shown: &str) -> Option<String> {
+        (self.0)(url, shown)
     }
 }
 
 impl From<BTreeMap<String, String>> for Images {
     fn from(versions: BTreeMap<String, String>) -> Self {
-        Self::looked_up(move |url| versions.get(url).cloned())
+        Self::looked_up(move |url, _| versions.get(url).cloned())
     }
 }
 

@@ -80,14 +80,18 @@ impl Session {
         Ok(Self { client, connection })
     }
 
-    /// The next request; `None` if the connection has ended.
-    pub(crate) async fn next_request(&self, settings: &DeviceSettings) -> Option<DeviceInput> {
+    /// The next request to a device that shows that version; `None` if the connection has ended.
+    pub(crate) async fn next_request(
+        &self,
+        settings: &DeviceSettings,
+        shown: &str,
+    ) -> Option<DeviceInput> {
         loop {
             let event = self.client.recv().await?;
             if event.interface == OTA_REQUEST
                 && let Value::Object { data, .. } = event.data
             {
-                return Some(read_request(settings, &data));
+                return Some(read_request(settings, shown, &data));
             }
         }
     }
@@ -147,7 +151,7 @@ fn keeping_reports(interface: &str, flavour: Flavour) -> serde_json::Result<Stri
     Ok(interface.to_string())
 }
 
-fn read_request(settings: &DeviceSettings, data: &AstarteObject) -> DeviceInput {
+fn read_request(settings: &DeviceSettings, shown: &str, data: &AstarteObject) -> DeviceInput {
     let text = |key: &str| match data.get(key) {
         Some(AstarteData::String(text)) => Some(text.clone()),
         _ => None,
@@ -155,7 +159,7 @@ fn read_request(settings: &DeviceSettings, data: &AstarteObject) -> DeviceInput 
     let operation = text("uuid").and_then(|uuid| uuid.parse().ok());
     match (text("operation").as_deref(), operation, text("url")) {
         (Some("Update"), Some(operation), Some(url)) => {
-            let installs = settings.images.version(&url);
+            let installs = settings.images.version(&url, shown);
             DeviceInput::Update { operation, url, installs }
         }
         (Some("Cancel"), Some(operation), url) => DeviceInput::Cancel { operation, url },

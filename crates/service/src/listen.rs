@@ -40,7 +40,7 @@ const HANDED_ON: [&str; 6] =
 /// Why nothing is listened to.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{address} cannot be listened on ({source}): is it used already, or an address of another machine?"
+    "{address} cannot be listened on ({source}): stop what uses it, or choose another address or port of this machine"
 )]
 pub struct ListenError {
     /// The address.

@@ -99,9 +99,10 @@ impl Service {
     /// [`StartError`].
     // One step after the other, in the order that matters.
     #[allow(clippy::too_many_lines, clippy::similar_names)]
-    pub async fn start(setup: Setup) -> Result<Self, StartError> {
+    pub async fn start(mut setup: Setup) -> Result<Self, StartError> {
         // First of all, as the most frequent mistake is that it runs already.
         let port = Port::open(setup.listen, setup.tls.clone(), setup.connections_at_once).await?;
+        setup.listens_on(port.address());
         let metrics_port = match setup.metrics_listen {
             Some(address) => Some(Port::open(address, None, METRICS_CONNECTIONS).await?),
             None => None,

@@ -156,7 +156,7 @@ impl Setup {
         Self {
             store,
             listen,
-            public_url: format!("http://{listen}"),
+            public_url: own_url(false, listen),
             allowed_origins: Vec::new(),
             metrics_listen: None,
             tls: None,
@@ -170,6 +170,15 @@ impl Setup {
             round: Duration::from_secs(600),
             tenants,
         }
+    }
+
+    /// With port 0 the system has chosen one: what is reached by the address alone is reached there.
+    pub(crate) fn listens_on(&mut self, address: SocketAddr) {
+        let own = |at: SocketAddr| own_url(self.tls.is_some(), at);
+        if self.public_url == own(self.listen) {
+            self.public_url = own(address);
+        }
+        self.listen = address;
     }
 
     /// The image files that this says.
@@ -216,6 +225,12 @@ impl Config {
             _ => Err(ConfigError { file: file.to_owned(), problems: checking.problems }),
         }
     }
+}
+
+/// What a service is reached by that nothing stands in front of.
+fn own_url(has_tls: bool, listen: SocketAddr) -> String {
+    let scheme = if has_tls { "https" } else { "http" };
+    format!("{scheme}://{listen}")
 }
 
 /// Half of the files that this process may open: the store and images need some, too.
@@ -298,14 +313,13 @@ impl Checking {
 
     fn public_url(&mut self, config: &Config) -> Option<String> {
         let http = &config.http;
-        let scheme = if http.certificate.is_some() { "https" } else { "http" };
         let Some(url) = &http.public_url else {
             if http.listen.ip().is_unspecified() {
                 let text = "give what browsers and devices reach this service by, such as https://updates.example: http.listen does not say";
                 self.problem("http.public_url", text);
                 return None;
             }
-            return Some(format!("{scheme}://{}", http.listen));
+            return Some(own_url(http.certificate.is_some(), http.listen));
         };
         let is_plain = url.parse::<ImageUrl>().is_ok_and(|parsed| parsed.without_query() == url);
         if !is_plain {

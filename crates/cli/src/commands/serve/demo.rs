@@ -1,7 +1,7 @@
 //! `hedgerow serve --demo`: the service with an Astarte and devices in the same process.
 
 use std::io::Write;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -50,19 +50,19 @@ pub(super) async fn run(args: &ServeArgs) -> Result<(), ServeError> {
     let keys = emulator.realm_keys(realm)?;
     let with_key = || Credentials::private_key(keys.private_key_pem().unwrap_or_default());
     let connections = HttpConnections::new(&HttpSettings::default())?;
-    let listen = chosen(args.listen)?;
-
-    let settings = InstallSettings::new(&format!("http://{listen}/triggers"))?.with_system_info();
-    let installation = Installation::new(&settings);
-    let client = RealmClient::new(&connections, emulator.base_url(), realm, with_key()?)?;
-    let management = RealmManagement::new(client);
-    installation.plan(&management).await?.apply(&management).await?;
     let owner = Credentials::token(&keys.all_access_token()?)?;
     let owner = RealmClient::new(&connections, emulator.base_url(), realm, owner)?;
     let devices = register(args, &emulator, &AppEngine::new(owner), realm).await?;
 
-    let service =
-        Service::start(setup(folder, listen, &emulator, connections, with_key()?)).await?;
+    let setup = setup(folder, args.listen, &emulator, connections.clone(), with_key()?);
+    let service = Service::start(setup).await?;
+    // Where triggers are delivered to is known only now, if the system chose the port.
+    let triggers_url = format!("http://{}/triggers", service.address());
+    let settings = InstallSettings::new(&triggers_url)?.with_system_info();
+    let installation = Installation::new(&settings);
+    let client = RealmClient::new(&connections, emulator.base_url(), realm, with_key()?)?;
+    let management = RealmManagement::new(client);
+    installation.plan(&management).await?.apply(&management).await?;
     let ids: Vec<_> = devices.iter().map(|registered| registered.device.id()).collect();
     furnish::furnish(service.catalogue(), service.files(), &tenant, &ids).await?;
     let settings = DeviceSettings {
@@ -89,14 +89,6 @@ pub(super) async fn run(args: &ServeArgs) -> Result<(), ServeError> {
     fleet.stop().await;
     emulator.shutdown().await;
     Ok(())
-}
-
-/// The port is told to Astarte before anything listens.
-fn chosen(listen: SocketAddr) -> std::io::Result<SocketAddr> {
-    if listen.port() != 0 {
-        return Ok(listen);
-    }
-    TcpListener::bind(listen)?.local_addr()
 }
 
 fn setup(
@@ -150,21 +142,27 @@ fn device_id(seed: u64, number: u32) -> DeviceId {
     DeviceId::from_bytes(*Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes()).as_bytes())
 }
 
-/// An image has the version that the catalogue says, also one that is uploaded later; a file that was
-/// uploaded for one device alone has the one in its name.
+/// An image has the version that the catalogue says, also one that is uploaded later. Firmware finds
+/// the version of what it installs inside; of a file that was uploaded for one device alone, and of
+/// one that lies elsewhere, there is only the name to go by. Without a version in that the device
+/// installs it, and shows the version that it had.
 fn images(catalogue: Catalogue, tenant: TenantId) -> Images {
-    Images::looked_up(move |url| {
+    Images::looked_up(move |url, shown| {
         let fleet = catalogue.heard(&tenant);
         let recorded = fleet.base_images().find(|image| image.file.url.as_str() == url);
-        recorded.map(|image| image.version.to_string()).or_else(|| version_in(url))
+        let recorded = recorded.map(|image| image.version.to_string());
+        Some(recorded.or_else(|| version_in(url)).unwrap_or_else(|| shown.to_owned()))
     })
 }
 
+/// The last version in the name of a file.
 fn version_in(url: &str) -> Option<String> {
-    let name = url.rsplit('/').next()?;
+    let path = url.split(['?', '#']).next()?;
+    let name = path.rsplit('/').next()?;
     let parts = name.split(|c: char| !c.is_ascii_digit() && c != '.');
     let mut versions = parts.map(|part| part.trim_matches('.'));
-    versions.rfind(|part| part.split('.').count() == 3).map(str::to_owned)
+    let found = versions.rfind(|part| hedgerow_core::parse_version(part).is_ok())?;
+    Some(found.to_owned())
 }
 
 fn say_what(args: &ServeArgs, service: &Service, emulator: &Emulator) {
@@ -173,7 +171,8 @@ fn say_what(args: &ServeArgs, service: &Service, emulator: &Emulator) {
         Some(folder) => format!("what is recorded is in {}", to_paste(folder)),
         None => "what is recorded is removed at the end".to_owned(),
     };
-    let more = if address.port() == 4080 { "" } else { " --url ..." };
+    let more =
+        if address.port() == 4080 { String::new() } else { format!(" --url http://{address}") };
     let _ = writeln!(
         std::io::stderr(),
         "GraphQL is at http://{address}/tenants/demo/api, metrics at http://{address}/metrics\n\
@@ -193,6 +192,8 @@ mod tests {
         let at = |name: &str| version_in(&format!("http://x/images/demo/5f0c7a0e-3d0b/{name}"));
         assert_eq!(at("gateway-3.1.0.bin").as_deref(), Some("3.1.0"));
         assert_eq!(at("v2_10.0.7").as_deref(), Some("10.0.7"));
+        assert_eq!(at("gateway-3.1.0.bin?signed=1.2.3").as_deref(), Some("3.1.0"));
         assert_eq!(at("image.bin"), None);
+        assert_eq!(at("photo-2024.01.02.bin"), None, "no version begins with a 0");
     }
 }

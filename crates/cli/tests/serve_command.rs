@@ -1,0 +1,265 @@
+//! `hedgerow serve` as a process, and the commands that ask it: the demonstration rolls its first
+//! campaign out to devices on the real SDK, an image is uploaded and rolled out, a configuration is
+//! looked at and served, and a signal ends it.
+
+// Signals as they are there.
+#![cfg(all(target_os = "linux", feature = "serve"))]
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use hedgerow_astarte_emulator::RealmKeys;
+use serde_json::Value;
+
+/// No wait takes longer, however slow the machine.
+const PATIENCE: Duration = Duration::from_secs(240);
+
+fn hedgerow() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hedgerow"));
+    for variable in ["HEDGEROW_URL", "HEDGEROW_TENANT", "HEDGEROW_TOKEN", "HEDGEROW_LOG"] {
+        command.env_remove(variable);
+    }
+    command
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A service as a process, which is killed should a test fail.
+struct Running {
+    child: Child,
+    url: String,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It has ended already, if all went well.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Running {
+    fn start(arguments: &[&str]) -> Self {
+        let mut command = hedgerow();
+        let mut child = command.args(arguments).stdout(Stdio::piped()).spawn().expect("it starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+        let address = lines
+            .find_map(|line| Some(line.ok()?.strip_prefix("listening on ")?.to_owned()))
+            .expect("it listens");
+        Self { child, url: format!("http://{address}") }
+    }
+
+    fn ask(&self, arguments: &[&str]) -> Output {
+        let output = hedgerow().args(arguments).args(["--url", &self.url]).output();
+        output.expect("the command runs")
+    }
+
+    fn told(&self, arguments: &[&str]) -> String {
+        let output = self.ask(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", said(&output));
+        String::from_utf8(output.stdout).expect("UTF-8")
+    }
+
+    fn json(&self, arguments: &[&str]) -> Value {
+        serde_json::from_str(&self.told(&[arguments, &["--json"]].concat())).expect("JSON")
+    }
+
+    fn refused(&self, arguments: &[&str], code: i32, says: &str) {
+        let output = self.ask(arguments);
+        let said = said(&output);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
+        assert!(said.contains(says), "{arguments:?}: {said}");
+    }
+
+    /// Tells it to end, and waits until it has.
+    fn terminate(&mut self) -> ExitStatus {
+        let kill = format!("kill -TERM {}", self.child.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().expect("a shell").success());
+        wait("it ends", || self.child.try_wait().expect("it is a child"))
+    }
+}
+
+/// Asks until it is so.
+fn wait<T>(what: &str, mut is_so: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(so) = is_so() {
+            return so;
+        }
+        assert!(began.elapsed() < PATIENCE, "{what}");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+#[test]
+fn the_demonstration_rolls_out_what_is_uploaded_and_ends_when_it_is_told_to() {
+    let mut demo =
+        Running::start(&["serve", "--demo", "--listen", "127.0.0.1:0", "--devices", "8"]);
+    let devices = wait("all devices say what they are", || {
+        let devices = demo.json(&["device", "list"]);
+        let known = devices.as_array()?.iter().all(|it| it["systemModel"]["handle"].is_string());
+        known.then_some(devices)
+    });
+    assert_eq!(devices.as_array().map(Vec::len), Some(8));
+    let campaign = wait("there is a campaign", || {
+        demo.json(&["campaign", "list"]).as_array()?.first().cloned()
+    });
+    assert_eq!(campaign["name"], "Gateways to 2.0.0");
+
+    // Some of a demonstration's devices may fail, and that the campaign says then.
+    let watched = demo.ask(&["campaign", "watch", campaign["id"].as_str().expect("an id")]);
+    let lines = String::from_utf8_lossy(&watched.stdout).into_owned();
+    assert!(matches!(watched.status.code(), Some(0 | 1)), "{lines}{}", said(&watched));
+    assert!(lines.contains("FINISHED"), "{lines}");
+    let ended = demo.json(&["campaign", "list"])[0].clone();
+    assert_eq!(ended["totalTargetCount"], 4, "{ended}");
+    assert_eq!(watched.status.success(), ended["outcome"] == "SUCCESS");
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("pump 3.0.0.bin");
+    std::fs::write(&file, vec![7; 3_000_000]).expect("written");
+    let file = file.to_str().expect("UTF-8");
+    let upload = ["image", "upload", file, "--model", "pump-controller", "--version", "3.0.0"];
+    let image = demo.json(&upload);
+    assert_eq!(image["sizeBytes"], 3_000_000);
+    assert!(image["url"].as_str().is_some_and(|url| url.starts_with(&demo.url)), "{image}");
+    demo.refused(&upload, 1, "version");
+    assert!(demo.told(&["image", "list"]).contains("pump-controller@3.0.0"));
+
+    let pump = devices.as_array().into_iter().flatten();
+    let mut pump = pump.filter(|it| it["systemModel"]["handle"] == "pump-controller");
+    let pump = pump.next().and_then(|it| it["deviceId"].as_str()).expect("a pump").to_owned();
+    demo.told(&["device", "tag", &pump, "chosen"]);
+    demo.told(&["group", "create", "chosen", "--selector", "\"chosen\" in tags"]);
+    demo.refused(&["group", "create", "x", "--selector", "tags ="], 1, "selector");
+    demo.told(&["channel", "create", "chosen", "--groups", "chosen"]);
+    let create = ["campaign", "create", "Pump to 3.0.0", "--channel", "chosen", "--at-once", "1"];
+    let image = |image: &'static str| [&create[..], &["--image", image]].concat();
+    let created = demo.json(&image("pump-controller@3.0.0"));
+    wait("the pump has ended", || {
+        let all = demo.json(&["campaign", "list"]);
+        let found = all.as_array()?.iter().find(|it| it["id"] == created["id"])?.clone();
+        (found["status"] == "FINISHED" && found["totalTargetCount"] == 1).then_some(())
+    });
+    demo.refused(&image("none@1.0.0"), 1, "`hedgerow image list`");
+
+    assert!(demo.terminate().success());
+    demo.refused(&["campaign", "list"], 3, "is the service running there?");
+}
+
+#[test]
+fn wrong_usage_is_refused_before_anything_starts() {
+    for (arguments, says) in [
+        (&["serve"][..], "--config"),
+        (&["serve", "--demo", "--listen", "0.0.0.0:4080"], "127.0.0.1"),
+        (&["serve", "--config", "/nowhere/hedgerow.toml"], "cannot be read"),
+        (&["serve", "--demo", "--config", "x"], "cannot be used with"),
+        (&["serve", "--check-config"], "--config"),
+    ] {
+        let output = hedgerow().args(arguments).output().expect("the command runs");
+        let said = said(&output);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        assert!(said.contains(says), "{arguments:?}: {said}");
+    }
+}
+
+const CONFIG: &str = r#"
+    store = "hedgerow.db"
+    images.folder = "images"
+    http.listen = "127.0.0.1:0"
+    log.filter = "error"
+    [[tenants]]
+    name = "gardens"
+    keys = ["own-public.pem"]
+    astarte = { url = "http://127.0.0.1:9", private_key = "other.pem" }
+"#;
+
+/// A configuration with keys, of which only one's tokens are to be taken, and tokens of both.
+fn configured(folder: &Path) -> String {
+    let at = |name: &str| folder.join(name).to_str().expect("UTF-8").to_owned();
+    for name in ["own", "other"] {
+        let keys = RealmKeys::generate().expect("keys");
+        let private = at(&format!("{name}.pem"));
+        std::fs::write(&private, keys.private_key_pem().expect("generated")).expect("written");
+        let public = at(&format!("{name}-public.pem"));
+        std::fs::write(public, keys.public_key_pem()).expect("written");
+        for role in ["viewer", "admin"] {
+            let token = hedgerow().args(["token", "--key", &private, "--role", role]).output();
+            let token = token.expect("the command runs");
+            assert!(token.status.success(), "{}", said(&token));
+            std::fs::write(at(&format!("{name}-{role}")), token.stdout).expect("written");
+        }
+    }
+    let file = at("hedgerow.toml");
+    std::fs::write(&file, CONFIG).expect("written");
+    file
+}
+
+#[test]
+fn a_configuration_is_looked_at_and_each_mistake_is_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = configured(folder.path());
+    let check = |text: &str| {
+        std::fs::write(&file, text).expect("written");
+        let check = hedgerow().args(["serve", "--check-config", "--config", &file]).output();
+        let check = check.expect("the command runs");
+        (check.status.code(), said(&check), String::from_utf8_lossy(&check.stdout).into_owned())
+    };
+    let (code, said, printed) = check(CONFIG);
+    assert_eq!((code, said.as_str()), (Some(0), ""));
+    assert!(printed.contains("can be used"), "{printed}");
+    assert!(!folder.path().join("hedgerow.db").exists(), "nothing is started");
+    for (from, to, says) in [
+        ("store =", "stor =", "unknown field `stor`"),
+        ("store = \"hedgerow.db\"", "store = hedgerow.db", "line 2"),
+        ("own-public.pem", "gone.pem", "gone.pem cannot be read"),
+        ("127.0.0.1:0", "localhost", "http.listen"),
+        ("hedgerow.db", "gone/hedgerow.db", "create it"),
+    ] {
+        let (code, said, printed) = check(&CONFIG.replacen(from, to, 1));
+        assert_eq!((code, printed.as_str()), (Some(2), ""), "{to}");
+        assert!(said.contains(&file) && said.contains(says), "{to}: {said}");
+    }
+}
+
+fn with<'a>(token: &'a str, words: &[&'a str]) -> Vec<&'a str> {
+    [words, &["--tenant", "gardens", "--token-file", token]].concat()
+}
+
+#[test]
+fn what_a_configuration_says_is_served_to_whom_it_says_and_is_there_after_a_restart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = configured(folder.path());
+    let at = |name: &str| folder.path().join(name).to_str().expect("UTF-8").to_owned();
+    let (viewer, admin, stranger) = (at("own-viewer"), at("own-admin"), at("other-admin"));
+    let create = ["group", "create", "early", "--selector", "\"early\" in tags"];
+
+    let mut service = Running::start(&["serve", "--config", &file]);
+    assert_eq!(service.told(&with(&viewer, &["campaign", "list"])), "");
+    service.refused(&["group", "list", "--tenant", "gardens"], 2, "asks for a token");
+    service.refused(&with(&stranger, &["group", "list"]), 2, "refuses");
+    service.refused(&with(&viewer, &create), 1, "");
+    service.told(&with(&admin, &create));
+    service.refused(&with(&admin, &create), 1, "handle");
+
+    // The store is in use, and so is the port.
+    let again = hedgerow().args(["serve", "--config", &file]).output().expect("the command runs");
+    assert_eq!(again.status.code(), Some(3));
+    assert!(said(&again).contains("stop that one first"), "{}", said(&again));
+    let address = service.url.strip_prefix("http://").expect("an address");
+    let other = at("other.toml");
+    let text = CONFIG.replace("127.0.0.1:0", address).replace("hedgerow.db", "other.db");
+    std::fs::write(&other, text).expect("written");
+    let again = hedgerow().args(["serve", "--config", &other]).output().expect("the command runs");
+    assert_eq!(again.status.code(), Some(3));
+    assert!(said(&again).contains(address) && said(&again).contains("choose another"));
+
+    assert!(service.terminate().success());
+    let mut service = Running::start(&["serve", "--config", &file]);
+    assert!(service.told(&with(&viewer, &["group", "list"])).starts_with("early"));
+    assert!(service.terminate().success());
+}

@@ -14,14 +14,15 @@ use crate::commands::client::{
     campaign::{CampaignArgs, campaign},
     fleet::{ChannelArgs, GroupArgs, channel, group},
     image::{ImageArgs, image},
+    model::{ModelArgs, model},
     token::{TokenArgs, token},
 };
 #[cfg(not(feature = "astarte"))]
 use crate::commands::left_out::astarte;
 #[cfg(not(feature = "serve"))]
 use crate::commands::left_out::serve::{
-    self, CampaignArgs, ChannelArgs, GroupArgs, ImageArgs, TokenArgs, campaign, channel, group,
-    image, token,
+    self, CampaignArgs, ChannelArgs, GroupArgs, ImageArgs, ModelArgs, TokenArgs, campaign, channel,
+    group, image, model, token,
 };
 #[cfg(feature = "serve")]
 use crate::commands::serve;
@@ -58,6 +59,7 @@ enum Command {
     Astarte(astarte::AstarteArgs),
     Serve(serve::ServeArgs),
     Campaign(CampaignArgs),
+    Model(ModelArgs),
     Image(ImageArgs),
     Group(GroupArgs),
     Channel(ChannelArgs),
@@ -89,6 +91,7 @@ fn main() -> ExitCode {
         Command::Astarte(args) => astarte::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Campaign(args) => campaign(&args),
+        Command::Model(args) => model(&args),
         Command::Image(args) => image(&args),
         Command::Group(args) => group(&args),
         Command::Channel(args) => channel(&args),

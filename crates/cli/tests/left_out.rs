@@ -21,6 +21,7 @@ fn what_was_left_out_says_how_to_have_it() {
         ("serve", &["serve", "--demo"]),
         ("serve", &["campaign", "watch", "--json"]),
         ("serve", &["image", "upload", "--help"]),
+        ("serve", &["model", "list"]),
         ("serve", &["group", "list"]),
         ("serve", &["channel", "list"]),
         ("plot", &["simulate", "--seed", "7", "--plot", "rollout.svg"]),

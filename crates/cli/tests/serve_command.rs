@@ -5,13 +5,15 @@
 // Signals as they are there.
 #![cfg(all(target_os = "linux", feature = "serve"))]
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use hedgerow_astarte_emulator::RealmKeys;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// No wait takes longer, however slow the machine.
 const PATIENCE: Duration = Duration::from_secs(240);
@@ -83,6 +85,45 @@ impl Running {
     }
 }
 
+/// Stands between a command and a service, and breaks every connection when it is told to.
+struct Between {
+    url: String,
+    open: Arc<Mutex<Vec<TcpStream>>>,
+}
+
+impl Between {
+    fn new(service: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let service = service.strip_prefix("http://").expect("an address").to_owned();
+        let open = Arc::new(Mutex::new(Vec::new()));
+        let opened = Arc::clone(&open);
+        std::thread::spawn(move || {
+            for near in listener.incoming() {
+                // The service ends before this process does.
+                let (Ok(near), Ok(far)) = (near, TcpStream::connect(&service)) else { continue };
+                let copy = |from: &TcpStream, to: &TcpStream| {
+                    let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+                    std::thread::spawn(move || {
+                        let _ = std::io::copy(&mut from, &mut to);
+                        let _ = to.shutdown(Shutdown::Both);
+                    });
+                };
+                copy(&near, &far);
+                copy(&far, &near);
+                opened.lock().unwrap().extend([near, far]);
+            }
+        });
+        Self { url, open }
+    }
+
+    fn break_all(&self) {
+        for stream in self.open.lock().unwrap().drain(..) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+}
+
 /// Asks until it is so.
 fn wait<T>(what: &str, mut is_so: impl FnMut() -> Option<T>) -> T {
     let began = Instant::now();
@@ -97,8 +138,9 @@ fn wait<T>(what: &str, mut is_so: impl FnMut() -> Option<T>) -> T {
 
 #[test]
 fn the_demonstration_rolls_out_what_is_uploaded_and_ends_when_it_is_told_to() {
-    let mut demo =
-        Running::start(&["serve", "--demo", "--listen", "127.0.0.1:0", "--devices", "8"]);
+    let listen = ["--listen", "127.0.0.1:0"];
+    let serve = ["serve", "--demo", "--devices", "8", "--no-faults"];
+    let mut demo = Running::start(&[&serve[..], &listen].concat());
     let devices = wait("all devices say what they are", || {
         let devices = demo.json(&["device", "list"]);
         let known = devices.as_array()?.iter().all(|it| it["systemModel"]["handle"].is_string());
@@ -110,14 +152,27 @@ fn the_demonstration_rolls_out_what_is_uploaded_and_ends_when_it_is_told_to() {
     });
     assert_eq!(campaign["name"], "Gateways to 2.0.0");
 
-    // Some of a demonstration's devices may fail, and that the campaign says then.
-    let watched = demo.ask(&["campaign", "watch", campaign["id"].as_str().expect("an id")]);
-    let lines = String::from_utf8_lossy(&watched.stdout).into_owned();
-    assert!(matches!(watched.status.code(), Some(0 | 1)), "{lines}{}", said(&watched));
-    assert!(lines.contains("FINISHED"), "{lines}");
+    // The connection breaks while it is watched, and what happens then is shown all the same.
+    let between = Between::new(&demo.url);
+    let mut watching = hedgerow()
+        .args(["campaign", "watch", "Gateways to 2.0.0", "--url", &between.url])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut shown = BufReader::new(watching.stdout.take().expect("piped"));
+    let mut lines = String::new();
+    shown.read_line(&mut lines).expect("how it stands");
+    between.break_all();
+    shown.read_to_string(&mut lines).expect("how it ends");
+    let watched = watching.wait_with_output().expect("it ends");
+    assert!(watched.status.success(), "{lines}{}", said(&watched));
+    assert!(lines.contains("FINISHED, SUCCESS"), "{lines}");
+    assert!(said(&watched).contains("trying again"), "{}", said(&watched));
+    demo.refused(&["campaign", "watch", "x"], 1, "there is no campaign \"x\"");
     let ended = demo.json(&["campaign", "list"])[0].clone();
     assert_eq!(ended["totalTargetCount"], 4, "{ended}");
-    assert_eq!(watched.status.success(), ended["outcome"] == "SUCCESS");
+    assert_eq!(ended["successfulTargetCount"], 4, "{ended}");
 
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("pump 3.0.0.bin");
@@ -140,12 +195,39 @@ fn the_demonstration_rolls_out_what_is_uploaded_and_ends_when_it_is_told_to() {
     let create = ["campaign", "create", "Pump to 3.0.0", "--channel", "chosen", "--at-once", "1"];
     let image = |image: &'static str| [&create[..], &["--image", image]].concat();
     let created = demo.json(&image("pump-controller@3.0.0"));
-    wait("the pump has ended", || {
-        let all = demo.json(&["campaign", "list"]);
-        let found = all.as_array()?.iter().find(|it| it["id"] == created["id"])?.clone();
-        (found["status"] == "FINISHED" && found["totalTargetCount"] == 1).then_some(())
-    });
+    let id = created["id"].as_str().expect("an id");
+    let watched = demo.told(&["campaign", "watch", id, "--json"]);
+    let last: Value = serde_json::from_str(watched.lines().last().expect("a line")).expect("JSON");
+    assert_eq!((&last["outcome"], &last["totalTargetCount"]), (&json!("SUCCESS"), &json!(1)));
     demo.refused(&image("none@1.0.0"), 1, "`hedgerow image list`");
+    demo.refused(&["device", "update", &pump, "nowhere.bin"], 2, "cannot be read");
+    demo.refused(&["device", "update", "none", file], 1, "`hedgerow device list`");
+    // It installs a file of which nothing says the version, and shows the one that it had.
+    wait("the pump shows what it runs", || {
+        let shown = demo.json(&["device", "show", &pump]);
+        (shown["baseImage"]["version"] == "3.0.0").then_some(())
+    });
+    let plain = folder.path().join("plain");
+    std::fs::write(&plain, "firmware").expect("written");
+    let started = demo.json(&["device", "update", &pump, plain.to_str().expect("UTF-8")]);
+    let shown = wait("the update has ended", || {
+        let shown = demo.json(&["device", "show", &pump]);
+        let newest = &shown["otaOperations"]["edges"][0]["node"];
+        assert_eq!(newest["id"], started["id"]);
+        newest["endedAt"].is_string().then_some(shown)
+    });
+    let ended = &shown["otaOperations"]["edges"][0]["node"];
+    assert_eq!(ended["status"], "SUCCESS", "{ended}");
+    assert_eq!(shown["baseImage"]["version"], "3.0.0");
+
+    demo.refused(&["device", "cancel", &pump], 1, "no update under way");
+
+    let create = ["model", "create", "valve", "--part-numbers", "V-1,V-2"];
+    demo.told(&create);
+    demo.refused(&create, 1, "already");
+    demo.refused(&["model", "create", "pipe", "--part-numbers", "V-2"], 1, "part");
+    assert!(demo.told(&["model", "list"]).contains("valve  valve: part numbers V-1, V-2; valve"));
+    demo.told(&["image", "upload", file, "--model", "valve", "--version", "1.0.0"]);
 
     assert!(demo.terminate().success());
     demo.refused(&["campaign", "list"], 3, "is the service running there?");

@@ -27,7 +27,7 @@ Exit status: 0 printed, 1 the log is empty or has no such tenant, 2 wrong usage,
 pub(crate) struct DeviceArgs {
     #[cfg(feature = "serve")]
     #[command(subcommand)]
-    of_a_service: Option<super::client::fleet::DeviceAction>,
+    of_a_service: Option<super::client::devices::DeviceAction>,
     /// The file of the log
     #[arg(required = true)]
     file: Option<PathBuf>,
@@ -53,7 +53,7 @@ pub(crate) struct DeviceArgs {
 pub(crate) fn device(args: &DeviceArgs) -> ExitCode {
     #[cfg(feature = "serve")]
     if let Some(action) = &args.of_a_service {
-        return super::client::fleet::device(action);
+        return super::client::devices::device(action);
     }
     // The parser asks for both.
     match (&args.file, args.device) {

@@ -83,6 +83,8 @@ pub(crate) mod serve {
         ServeArgs, run;
         /// Steer the campaigns of a running service: not in this build, which says how to have it
         CampaignArgs, campaign;
+        /// The system models of a running service: not in this build, which says how to have it
+        ModelArgs, model;
         /// Upload images to a running service: not in this build, which says how to have it
         ImageArgs, image;
         /// The groups of a running service: not in this build, which says how to have it

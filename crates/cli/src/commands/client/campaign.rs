@@ -1,18 +1,16 @@
 //! `hedgerow campaign`: creates, steers and watches campaigns of a running service.
 
-use std::collections::BTreeMap;
-use std::io::IsTerminal;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::image::find_image;
+use super::watch::watch;
 use super::{Client, ClientError, Connection, nodes, print, run, text};
 
 /// What of a campaign is shown.
-const FIELDS: &str = "id name status outcome scheduledAtTimestamp totalTargetCount idleTargetCount \
+pub(super) const FIELDS: &str = "id name status outcome scheduledAtTimestamp totalTargetCount idleTargetCount \
     inProgressTargetCount failedTargetCount successfulTargetCount channel { handle } \
     campaignMechanism { ... on FirmwareUpgrade { baseImage { version \
     baseImageCollection { systemModel { handle } } } } }";
@@ -25,7 +23,7 @@ Examples:
   hedgerow campaign create 'Gateways to 2.1.0' --image garden-gateway@2.1.0 --channel stable \\
       --at-once 10 --max-failures 5
   hedgerow campaign watch
-  hedgerow campaign pause ID
+  hedgerow campaign pause 'Gateways to 2.1.0'
 
 Exit status: 0 done, 1 the service refused, or with watch: a campaign failed, 2 wrong usage, or no
 right to ask, 3 the service cannot be reached.")]
@@ -42,29 +40,29 @@ enum Action {
     List,
     /// Follow a campaign, or all that have not finished, to the end
     Watch {
-        /// The campaign; all that have not finished, if left out
+        /// The id or the name of the campaign; all that have not finished, if left out
         id: Option<String>,
     },
     /// Create a campaign
     Create(Create),
     /// Pause a campaign: nothing new begins
     Pause {
-        /// The campaign
+        /// Its id or its name
         id: String,
     },
     /// Go on with a paused campaign
     Resume {
-        /// The campaign
+        /// Its id or its name
         id: String,
     },
     /// End a campaign at once
     Cancel {
-        /// The campaign
+        /// Its id or its name
         id: String,
     },
     /// Delete a campaign that has not started
     Delete {
-        /// The campaign
+        /// Its id or its name
         id: String,
     },
 }
@@ -113,7 +111,8 @@ pub(crate) fn campaign(args: &CampaignArgs) -> ExitCode {
     })
 }
 
-fn line(campaign: &Value) -> String {
+/// A campaign in a line.
+pub(super) fn line(campaign: &Value) -> String {
     let count = |key: &str| campaign[key].as_u64().unwrap_or(0);
     let image = &campaign["campaignMechanism"]["baseImage"];
     let outcome = campaign["outcome"].as_str().map(|outcome| format!(", {outcome}"));
@@ -135,10 +134,14 @@ fn line(campaign: &Value) -> String {
 }
 
 /// All campaigns, page by page.
-async fn all(client: &Client, filter: &Value) -> Result<Vec<Value>, ClientError> {
+pub(super) async fn all(
+    client: &Client,
+    fields: &str,
+    filter: &Value,
+) -> Result<Vec<Value>, ClientError> {
     let query = format!(
         "query ($after: String, $filter: CampaignFilterInput) {{ updateCampaigns(first: 100, after: $after, filter: $filter) {{ \
-         edges {{ node {{ {FIELDS} }} }} pageInfo {{ hasNextPage endCursor }} }} }}"
+         edges {{ node {{ {fields} }} }} pageInfo {{ hasNextPage endCursor }} }} }}"
     );
     let (mut found, mut after) = (Vec::new(), Value::Null);
     loop {
@@ -153,70 +156,36 @@ async fn all(client: &Client, filter: &Value) -> Result<Vec<Value>, ClientError>
 }
 
 async fn list(client: &Client, as_json: bool) -> Result<(), ClientError> {
-    let found = all(client, &Value::Null).await?;
+    let found = all(client, FIELDS, &Value::Null).await?;
     print(as_json, &json!(found), |out| {
         found.iter().try_for_each(|campaign| writeln!(out, "{}", line(campaign)))
     })
 }
 
-async fn one(client: &Client, id: &str) -> Result<Value, ClientError> {
-    let query = format!("query ($id: ID!) {{ campaign(id: $id) {{ {FIELDS} }} }}");
+/// How a campaign stands.
+pub(super) async fn one(client: &Client, id: &str, fields: &str) -> Result<Value, ClientError> {
+    let query = format!("query ($id: ID!) {{ campaign(id: $id) {{ {fields} }} }}");
     Ok(client.ask(&query, json!({"id": id})).await?["campaign"].take())
 }
 
-/// Shows how campaigns go, a line whenever something has changed, until all have finished.
-#[allow(clippy::single_match_else)]
-async fn watch(client: &Client, id: Option<&str>, as_json: bool) -> Result<(), ClientError> {
-    let pause = Duration::from_millis(if std::io::stdout().is_terminal() { 500 } else { 1_000 });
-    let mut shown: BTreeMap<String, Value> = BTreeMap::new();
-    let mut has_said = false;
-    loop {
-        let now = match id {
-            Some(id) => vec![one(client, id).await?],
-            None => {
-                let unfinished = json!({"status": {"notEq": "FINISHED"}});
-                let mut now = all(client, &unfinished).await?;
-                // What was shown and is not among these any more has finished.
-                for id in shown.keys() {
-                    if !now.iter().any(|campaign| text(campaign, "id") == id) {
-                        now.push(one(client, id).await?);
-                    }
-                }
-                now
+/// The id of a campaign that is given by its name, or by that id.
+pub(super) async fn find_campaign(client: &Client, named: &str) -> Result<String, ClientError> {
+    let query = "query ($name: String!) { updateCampaigns(first: 2, filter: {name: {eq: $name}}) \
+        { edges { node { id } } } }";
+    let answer = client.ask(query, json!({"name": named})).await?;
+    let found: Vec<_> = nodes(&answer["updateCampaigns"]).map(|it| text(it, "id")).collect();
+    match found[..] {
+        [] => match one(client, named, "id").await {
+            Ok(found) if found["id"].is_string() => Ok(named.to_owned()),
+            Ok(_) | Err(ClientError::NotFound(_) | ClientError::Refused(_)) => {
+                Err(ClientError::Absent("campaign", named.to_owned(), "campaign list"))
             }
-        };
-        for campaign in &now {
-            let id = text(campaign, "id").to_owned();
-            if shown.get(&id) != Some(campaign) {
-                let as_line = json!(campaign);
-                print(false, &Value::Null, |out| {
-                    if as_json {
-                        writeln!(out, "{as_line}")
-                    } else {
-                        writeln!(out, "{}", line(campaign))
-                    }
-                })?;
-                shown.insert(id, campaign.clone());
-            }
-        }
-        let has_ended = |campaign: &Value| {
-            campaign["status"] == "FINISHED" && campaign["inProgressTargetCount"] == 0
-        };
-        if !shown.is_empty() && shown.values().all(has_ended) {
-            let failed = shown.values().filter(|campaign| campaign["outcome"] != "SUCCESS").count();
-            if failed == 0 {
-                return Ok(());
-            }
-            return Err(ClientError::Refused(format!(
-                "{failed} of {} did not succeed",
-                shown.len()
-            )));
-        }
-        if shown.is_empty() && !has_said {
-            eprintln!("no campaign is at work; waiting for one");
-            has_said = true;
-        }
-        tokio::time::sleep(pause).await;
+            Err(error) => Err(error),
+        },
+        [id] => Ok(id.to_owned()),
+        _ => Err(ClientError::Refused(format!(
+            "several campaigns are called {named:?}: give the id, which `hedgerow campaign list` shows"
+        ))),
     }
 }
 
@@ -249,9 +218,10 @@ async fn create(client: &Client, create: &Create, as_json: bool) -> Result<(), C
 async fn steer(
     client: &Client,
     mutation: &str,
-    id: &str,
+    named: &str,
     as_json: bool,
 ) -> Result<(), ClientError> {
+    let id = find_campaign(client, named).await?;
     let query = format!(
         "mutation ($id: ID!) {{ {mutation}(id: $id) {{ result {{ id name status outcome }} }} }}"
     );

@@ -1,5 +1,4 @@
-//! `hedgerow group`, `hedgerow channel`, and `hedgerow device` with a word behind it: which devices
-//! there are in a running service, and how they are put together.
+//! `hedgerow group` and `hedgerow channel`: how the devices of a running service are put together.
 
 use std::process::ExitCode;
 
@@ -75,45 +74,6 @@ enum ChannelAction {
     Delete {
         /// Its handle
         handle: String,
-    },
-}
-
-/// What is asked of the devices of a running service.
-#[derive(Subcommand)]
-pub(crate) enum DeviceAction {
-    /// List the devices of a running service
-    List {
-        #[command(flatten)]
-        connection: Connection,
-    },
-    /// Give a device of a running service a name
-    Name {
-        /// The device
-        device: String,
-        /// Its name
-        name: String,
-        #[command(flatten)]
-        connection: Connection,
-    },
-    /// Put tags on a device of a running service
-    Tag {
-        /// The device
-        device: String,
-        /// The tags
-        #[arg(required = true)]
-        tags: Vec<String>,
-        #[command(flatten)]
-        connection: Connection,
-    },
-    /// Take tags off a device of a running service
-    Untag {
-        /// The device
-        device: String,
-        /// The tags
-        #[arg(required = true)]
-        tags: Vec<String>,
-        #[command(flatten)]
-        connection: Connection,
     },
 }
 
@@ -193,107 +153,6 @@ pub(crate) fn channel(args: &ChannelArgs) -> ExitCode {
             delete(&client, "deleteChannel", &id, handle, as_json).await
         }
     })
-}
-
-/// Runs `hedgerow device` with a word behind it.
-pub(crate) fn device(action: &DeviceAction) -> ExitCode {
-    match action {
-        DeviceAction::List { connection } => {
-            run(connection, async |client: Client| list_devices(&client, connection.json).await)
-        }
-        DeviceAction::Name { device, name, connection } => {
-            run(connection, async |client: Client| {
-                let query = "mutation ($id: ID!, $input: UpdateDeviceInput) { updateDevice(id: $id, input: $input) { result { id name } } }";
-                change(
-                    &client,
-                    query,
-                    "updateDevice",
-                    device,
-                    &json!({"name": name}),
-                    connection.json,
-                )
-                .await
-            })
-        }
-        DeviceAction::Tag { device, tags, connection } => {
-            run(connection, async |client: Client| {
-                let query = "mutation ($id: ID!, $input: AddDeviceTagsInput!) { addDeviceTags(id: $id, input: $input) { result { id name } } }";
-                change(
-                    &client,
-                    query,
-                    "addDeviceTags",
-                    device,
-                    &json!({"tags": tags}),
-                    connection.json,
-                )
-                .await
-            })
-        }
-        DeviceAction::Untag { device, tags, connection } => {
-            run(connection, async |client: Client| {
-                let query = "mutation ($id: ID!, $input: RemoveDeviceTagsInput!) { removeDeviceTags(id: $id, input: $input) { result { id name } } }";
-                change(
-                    &client,
-                    query,
-                    "removeDeviceTags",
-                    device,
-                    &json!({"tags": tags}),
-                    connection.json,
-                )
-                .await
-            })
-        }
-    }
-}
-
-async fn list_devices(client: &Client, as_json: bool) -> Result<(), ClientError> {
-    let query = "query ($after: String) { devices(first: 250, after: $after) { edges { node { id deviceId name online \
-        serialNumber systemModel { handle } baseImage { version } tags { edges { node { name } } } } } \
-        pageInfo { hasNextPage endCursor } } }";
-    let (mut devices, mut after) = (Vec::new(), Value::Null);
-    loop {
-        let answer = client.ask(query, json!({"after": after})).await?;
-        let page = &answer["devices"];
-        devices.extend(nodes(page).cloned());
-        after = page["pageInfo"]["endCursor"].clone();
-        if page["pageInfo"]["hasNextPage"] != true {
-            break;
-        }
-    }
-    print(as_json, &json!(devices), |out| {
-        devices.iter().try_for_each(|device| {
-            let tags: Vec<_> = nodes(&device["tags"]).map(|tag| text(tag, "name")).collect();
-            let online = if device["online"] == true { "online" } else { "offline" };
-            writeln!(
-                out,
-                "{}  {:<16} {online:<8} {} {}  {}",
-                text(device, "deviceId"),
-                text(device, "name"),
-                device["systemModel"]["handle"].as_str().unwrap_or("no system model"),
-                text(&device["baseImage"], "version"),
-                tags.join(", "),
-            )
-        })
-    })
-}
-
-/// Changes a device that is given by its Astarte id.
-async fn change(
-    client: &Client,
-    query: &str,
-    mutation: &str,
-    device: &str,
-    input: &Value,
-    as_json: bool,
-) -> Result<(), ClientError> {
-    let find = "query ($id: String!) { devices(first: 1, filter: {deviceId: {eq: $id}}) { edges { node { id } } } }";
-    let found = client.ask(find, json!({"id": device})).await?;
-    let id = nodes(&found["devices"]).next().map(|device| device["id"].clone());
-    let absent = || ClientError::Absent("device", device.to_owned(), "device list");
-    let id = id.ok_or_else(absent)?;
-    let answer = client.ask(query, json!({"id": id, "input": input})).await?;
-    let changed = &answer[mutation]["result"];
-    print(as_json, changed, |out| writeln!(out, "{device}  {}", text(changed, "name")))
 }
 
 /// The id of a channel.

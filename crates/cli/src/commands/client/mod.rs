@@ -1,10 +1,14 @@
-//! The commands that ask a running service over GraphQL: `hedgerow campaign`, `image`, `group`,
-//! `channel`, and `device` with a word behind it.
+//! The commands that ask a running service over GraphQL: `hedgerow campaign`, `model`, `image`,
+//! `group`, `channel`, and `device` with a word behind it.
 
 pub(crate) mod campaign;
+pub(crate) mod devices;
 pub(crate) mod fleet;
 pub(crate) mod image;
+pub(crate) mod model;
+mod socket;
 pub(crate) mod token;
+mod watch;
 
 use std::io;
 use std::path::PathBuf;
@@ -50,6 +54,12 @@ pub(super) enum ClientError {
     Forbidden(String),
     #[error("{0}")]
     Refused(String),
+    #[error("{0}")]
+    NotFound(String),
+    #[error(
+        "the service answers, but opens no socket ({0}): let what stands between here and there hand websockets on"
+    )]
+    NoSocket(String),
     #[error("the service answered {0}, which is none of GraphQL: is another service there?")]
     Unreadable(String),
     #[error("{} cannot be read: {error}", file.display())]
@@ -65,7 +75,7 @@ pub(super) enum ClientError {
 impl ClientError {
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Refused(_) | Self::Absent(..) => 1,
+            Self::Refused(_) | Self::NotFound(_) | Self::Absent(..) => 1,
             Self::NoToken | Self::Forbidden(_) | Self::File { .. } => 2,
             _ => 3,
         }
@@ -75,6 +85,8 @@ impl ClientError {
 /// A service that is asked.
 pub(super) struct Client {
     http: reqwest::Client,
+    /// Of HTTP/1.1 alone, as sockets are.
+    sockets: reqwest::Client,
     address: String,
     tenant: String,
     token: Option<String>,
@@ -94,14 +106,17 @@ impl Client {
                 .map_err(|error| ClientError::File { file: file.clone(), error })?,
             None => setting(None, "HEDGEROW_TOKEN", ""),
         };
-        let http = reqwest::Client::builder()
-            .no_proxy()
-            .connect_timeout(Duration::from_secs(10))
-            .user_agent(concat!("hedgerow/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| ClientError::Unreachable(address.clone(), error.to_string()))?;
+        let builder = || {
+            reqwest::Client::builder()
+                .no_proxy()
+                .connect_timeout(Duration::from_secs(10))
+                .user_agent(concat!("hedgerow/", env!("CARGO_PKG_VERSION")))
+        };
+        let unusable =
+            |error: reqwest::Error| ClientError::Unreachable(address.clone(), error.to_string());
         Ok(Self {
-            http,
+            http: builder().build().map_err(unusable)?,
+            sockets: builder().http1_only().build().map_err(unusable)?,
             address: address.trim_end_matches('/').to_owned(),
             tenant: setting(connection.tenant.as_ref(), "HEDGEROW_TENANT", "demo"),
             token: Some(token.trim().to_owned()).filter(|token| !token.is_empty()),
@@ -156,13 +171,22 @@ impl Client {
         self.answer(post).await
     }
 
+    fn unreachable(&self, cause: &str) -> ClientError {
+        ClientError::Unreachable(self.address.clone(), cause.to_owned())
+    }
+
+    /// With the innermost cause, which is what the system said.
+    fn broken(&self, error: reqwest::Error) -> ClientError {
+        let error = error.without_url();
+        let mut cause: &dyn std::error::Error = &error;
+        while let Some(inner) = cause.source() {
+            cause = inner;
+        }
+        self.unreachable(&cause.to_string())
+    }
+
     async fn answer(&self, post: RequestBuilder) -> Result<Value, ClientError> {
-        let unreachable = |error: reqwest::Error| {
-            let error = error.without_url();
-            let cause = std::error::Error::source(&error).map(ToString::to_string);
-            ClientError::Unreachable(self.address.clone(), cause.unwrap_or(error.to_string()))
-        };
-        let mut answer = post.send().await.map_err(unreachable)?;
+        let mut answer = post.send().await.map_err(|error| self.broken(error))?;
         let status = answer.status();
         match status {
             StatusCode::UNAUTHORIZED => return Err(ClientError::NoToken),
@@ -170,7 +194,7 @@ impl Client {
             _ => {}
         }
         let mut body = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(unreachable)? {
+        while let Some(chunk) = answer.chunk().await.map_err(|error| self.broken(error))? {
             if body.len() + chunk.len() > LARGEST_ANSWER {
                 return Err(ClientError::Unreadable("more than 64 MiB".to_owned()));
             }
@@ -179,15 +203,23 @@ impl Client {
         let Ok(mut read) = serde_json::from_slice::<Value>(&body) else {
             return Err(ClientError::Unreadable(status.to_string()));
         };
-        if let Some(errors) = read["errors"].as_array().filter(|errors| !errors.is_empty()) {
-            let said: Vec<_> = errors.iter().map(sentence).collect();
-            return Err(ClientError::Refused(said.join("; ")));
+        if let Some(said) = sentences(&read["errors"]) {
+            let mut errors = read["errors"].as_array().into_iter().flatten();
+            let is_absent = errors.all(|error| error["code"] == "not_found");
+            let kind = if is_absent { ClientError::NotFound } else { ClientError::Refused };
+            return Err(kind(said));
         }
         match read["data"].take() {
             Value::Null => Err(ClientError::Unreadable(status.to_string())),
             data => Ok(data),
         }
     }
+}
+
+/// What errors of GraphQL say; `None` if there are none.
+fn sentences(errors: &Value) -> Option<String> {
+    let said: Vec<_> = errors.as_array()?.iter().map(sentence).collect();
+    Some(said.join("; ")).filter(|_| !said.is_empty())
 }
 
 /// An error of GraphQL, with the fields that it is about.

@@ -35,6 +35,8 @@ key with what it means. SIGTERM and Ctrl-C stop the service when what is under w
 Exit status: 0 stopped, or --check-config found nothing wrong, 2 wrong usage or a configuration that
 cannot be used, 3 the service could not be started.")]
 #[command(group = clap::ArgGroup::new("what").args(["config", "demo"]).required(true))]
+// Each is a word of the command line.
+#[allow(clippy::struct_excessive_bools)]
 pub(crate) struct ServeArgs {
     /// The configuration file
     #[arg(long, value_name = "FILE")]
@@ -57,6 +59,9 @@ pub(crate) struct ServeArgs {
     /// Another seed makes other devices
     #[arg(long, value_name = "N", default_value_t = 1, requires = "demo")]
     seed: u64,
+    /// Let every update of the demonstration go well; a few in a hundred fail otherwise, as they do
+    #[arg(long, requires = "demo")]
+    no_faults: bool,
     /// Let the demonstration begin without a campaign
     #[arg(long, requires = "demo")]
     no_campaign: bool,

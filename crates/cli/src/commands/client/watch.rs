@@ -1,0 +1,310 @@
+//! `hedgerow campaign watch`: shows how campaigns go while they do, to their end. What happens is
+//! told over a socket; who looks at a terminal sees a bar, everybody else lines.
+
+use std::collections::BTreeMap;
+use std::io::{self, ErrorKind, IsTerminal, Write};
+use std::time::Duration;
+
+use indicatif::ProgressBar;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::campaign::{FIELDS, all, find_campaign, line, one};
+use super::{Client, ClientError, text};
+use crate::commands::bar::{self, clock};
+
+/// What of a campaign is shown, and how fast it goes.
+const PACE: &str = "pace { targetsPerMinute }";
+/// Before a connection that broke is tried again.
+const PAUSE: Duration = Duration::from_secs(1);
+/// For how long that is tried.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// That a campaign was deleted is told to nobody: so often it is looked whether all are there.
+const LOOK: Duration = Duration::from_secs(60);
+
+/// Why nothing more is shown for now.
+enum Left {
+    /// Every campaign has ended, or nobody reads.
+    Done,
+    /// The connection broke.
+    Lost,
+}
+
+/// Shows how campaigns go until all have finished: one, or all that have not finished.
+pub(super) async fn watch(
+    client: &Client,
+    named: Option<&str>,
+    as_json: bool,
+) -> Result<(), ClientError> {
+    let id = match named {
+        Some(named) => Some(find_campaign(client, named).await?),
+        None => None,
+    };
+    let mut screen = Screen::new(as_json);
+    let mut lost: Option<Instant> = None;
+    loop {
+        match follow(client, id.as_deref(), &mut screen, &mut lost).await {
+            Ok(Left::Done) => return screen.result(),
+            Ok(Left::Lost) => {}
+            Err(ClientError::Unreachable(..)) if lost.is_some_and(|at| at.elapsed() < PATIENCE) => {
+            }
+            Err(error) => {
+                screen.clear();
+                return Err(error);
+            }
+        }
+        if lost.is_none() {
+            screen.say("the connection broke; trying again");
+            lost = Some(Instant::now());
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+/// Shows what is told until there is no more to tell. `lost` says since when nothing could be.
+async fn follow(
+    client: &Client,
+    id: Option<&str>,
+    screen: &mut Screen,
+    lost: &mut Option<Instant>,
+) -> Result<Left, ClientError> {
+    let fields = format!("{FIELDS} {PACE}");
+    let (field, query) = match id {
+        Some(_) => (
+            "campaign",
+            format!("subscription ($id: ID!) {{ campaign(id: $id) {{ updated {{ {fields} }} }} }}"),
+        ),
+        None => (
+            "updateCampaigns",
+            format!(
+                "subscription {{ updateCampaigns {{ created {{ {fields} }} updated {{ {fields} }} }} }}"
+            ),
+        ),
+    };
+    let variables = id.map_or(json!({}), |id| json!({"id": id}));
+    let mut subscription = client.subscribe(&query, variables).await?;
+    *lost = None;
+    loop {
+        // What was told before this answer is shown after it, and may be older: it is told again then.
+        look(client, id, &fields, screen).await?;
+        let next_look = Instant::now() + LOOK;
+        loop {
+            if screen.is_done() {
+                return Ok(Left::Done);
+            }
+            screen.say_if_nothing();
+            let Ok(told) = timeout_at(next_look, subscription.next()).await else { break };
+            let Some(told) = told? else { return Ok(Left::Lost) };
+            for how in ["created", "updated"] {
+                let campaign = &told[field][how];
+                // One that has ended long ago is nobody's business.
+                if campaign.is_object() && (screen.has(campaign) || !has_ended(campaign)) {
+                    screen.show(campaign)?;
+                }
+            }
+        }
+    }
+}
+
+/// Asks how things stand.
+async fn look(
+    client: &Client,
+    id: Option<&str>,
+    fields: &str,
+    screen: &mut Screen,
+) -> Result<(), ClientError> {
+    let mut now = Vec::new();
+    if id.is_none() {
+        now = all(client, fields, &json!({"status": {"notEq": "FINISHED"}})).await?;
+    }
+    // What was shown and is not among these has finished meanwhile, or was deleted.
+    let rest: Vec<_> = match id {
+        Some(id) => vec![id.to_owned()],
+        None => screen
+            .shown
+            .keys()
+            .filter(|id| !now.iter().any(|it| text(it, "id") == *id))
+            .cloned()
+            .collect(),
+    };
+    for id in rest {
+        match one(client, &id, fields).await {
+            Ok(campaign) if campaign.is_object() => now.push(campaign),
+            Ok(_) | Err(ClientError::NotFound(_)) => screen.forget(&id),
+            Err(error) => return Err(error),
+        }
+    }
+    now.iter().try_for_each(|campaign| screen.show(campaign))
+}
+
+/// Whether nothing happens in it any more.
+fn has_ended(campaign: &Value) -> bool {
+    campaign["status"] == "FINISHED" && campaign["inProgressTargetCount"] == 0
+}
+
+/// What is shown of which campaigns.
+struct Screen {
+    as_json: bool,
+    bar: Option<ProgressBar>,
+    /// By id.
+    shown: BTreeMap<String, Value>,
+    /// What was printed last of each.
+    printed: BTreeMap<String, String>,
+    deleted: usize,
+    has_said: bool,
+    is_read: bool,
+}
+
+impl Screen {
+    fn new(as_json: bool) -> Self {
+        let is_terminal = io::stdout().is_terminal() && io::stderr().is_terminal();
+        Self {
+            as_json,
+            bar: (is_terminal && !as_json).then(|| bar::of(0)),
+            shown: BTreeMap::new(),
+            printed: BTreeMap::new(),
+            deleted: 0,
+            has_said: false,
+            is_read: true,
+        }
+    }
+
+    fn has(&self, campaign: &Value) -> bool {
+        self.shown.contains_key(text(campaign, "id"))
+    }
+
+    fn is_done(&self) -> bool {
+        let all = !self.shown.is_empty() || self.deleted > 0;
+        !self.is_read || (all && self.shown.values().all(has_ended))
+    }
+
+    /// Says something to whoever looks.
+    fn say(&self, what: &str) {
+        let say = || {
+            // Nobody may listen.
+            let _ = writeln!(io::stderr(), "{what}");
+        };
+        match &self.bar {
+            Some(bar) => bar.suspend(say),
+            None => say(),
+        }
+    }
+
+    fn say_if_nothing(&mut self) {
+        if self.shown.is_empty() && !std::mem::replace(&mut self.has_said, true) {
+            self.say("no campaign is at work; waiting for one");
+        }
+    }
+
+    fn forget(&mut self, id: &str) {
+        self.deleted += 1;
+        let name = self.shown.remove(id).map(|campaign| text(&campaign, "name").to_owned());
+        self.say(&format!("{}: it was deleted", name.as_deref().unwrap_or(id)));
+    }
+
+    /// Shows how a campaign stands now.
+    fn show(&mut self, campaign: &Value) -> Result<(), ClientError> {
+        let id = text(campaign, "id").to_owned();
+        self.shown.insert(id.clone(), campaign.clone());
+        // Where there is a bar, it has the counts.
+        let sign = match &self.bar {
+            Some(_) => format!("{} {}", campaign["status"], campaign["outcome"]),
+            None if self.as_json => campaign.to_string(),
+            None => line(campaign),
+        };
+        if self.printed.get(&id) != Some(&sign) {
+            let text = if self.as_json { campaign.to_string() } else { line(campaign) };
+            self.print(&text)?;
+            self.printed.insert(id, sign);
+        }
+        if let Some(bar) = &self.bar {
+            let (done, total, message) = summary(self.shown.values());
+            bar.set_length(total);
+            bar.set_position(done);
+            bar.set_message(message);
+        }
+        Ok(())
+    }
+
+    fn print(&mut self, text: &str) -> Result<(), ClientError> {
+        let print = || {
+            let mut out = io::stdout().lock();
+            writeln!(out, "{text}").and_then(|()| out.flush())
+        };
+        let printed = self.bar.as_ref().map_or_else(print, |bar| bar.suspend(print));
+        match printed {
+            // Whoever reads has seen enough.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => self.is_read = false,
+            printed => printed.map_err(ClientError::Output)?,
+        }
+        Ok(())
+    }
+
+    fn clear(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+
+    /// Whether all went well.
+    fn result(&self) -> Result<(), ClientError> {
+        self.clear();
+        let all = self.shown.len() + self.deleted;
+        let succeeded = self.shown.values().filter(|it| it["outcome"] == "SUCCESS").count();
+        if !self.is_read || succeeded == all {
+            return Ok(());
+        }
+        Err(ClientError::Refused(format!("{} of {all} did not succeed", all - succeeded)))
+    }
+}
+
+/// How many targets are final, how many there are, and the rest in words.
+fn summary<'a>(campaigns: impl Iterator<Item = &'a Value>) -> (u64, u64, String) {
+    let (mut campaign_count, mut sums, mut per_minute) = (0, [0; 5], 0.0);
+    for campaign in campaigns {
+        let counts = ["total", "successful", "failed", "inProgress", "idle"];
+        for (sum, key) in sums.iter_mut().zip(counts) {
+            *sum += campaign[format!("{key}TargetCount")].as_u64().unwrap_or(0);
+        }
+        per_minute += campaign["pace"]["targetsPerMinute"].as_f64().unwrap_or(0.0);
+        campaign_count += 1;
+    }
+    let [total, ok, failed, in_progress, idle] = sums;
+    let mut message =
+        format!("{ok} ok, {failed} failed, {in_progress} in progress, {idle} waiting");
+    if campaign_count > 1 {
+        message = format!("{campaign_count} campaigns: {message}");
+    }
+    let left = total.saturating_sub(ok + failed);
+    if left > 0 && per_minute > 0.0 {
+        #[allow(clippy::cast_precision_loss)]
+        let seconds = (left as f64 / per_minute * 60.0).min(1e9);
+        message = format!("{message}, {} left", clock(Duration::from_secs_f64(seconds)));
+    }
+    (ok + failed, total, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn campaign(ok: u64, failed: u64, idle: u64) -> Value {
+        json!({
+            "totalTargetCount": ok + failed + idle + 1, "successfulTargetCount": ok,
+            "failedTargetCount": failed, "inProgressTargetCount": 1, "idleTargetCount": idle,
+            "pace": {"targetsPerMinute": 4.0},
+        })
+    }
+
+    #[test]
+    fn a_bar_sums_up_all_campaigns_and_says_for_how_long_they_will_go_on() {
+        let one = campaign(5, 1, 3);
+        let said = "5 ok, 1 failed, 1 in progress, 3 waiting, 1:00 left".to_owned();
+        assert_eq!(summary([&one].into_iter()), (6, 10, said));
+        let other = campaign(1, 0, 15);
+        let said = "2 campaigns: 6 ok, 1 failed, 2 in progress, 18 waiting, 2:30 left".to_owned();
+        assert_eq!(summary([&one, &other].into_iter()), (7, 27, said));
+        let said = "0 ok, 0 failed, 0 in progress, 0 waiting".to_owned();
+        assert_eq!(summary([&Value::Null].into_iter()), (0, 0, said));
+    }
+}

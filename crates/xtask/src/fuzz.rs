@@ -25,7 +25,7 @@ struct Target {
     more_inputs: Option<&'static str>,
 }
 
-const TARGETS: [Target; 11] = [
+const TARGETS: [Target; 12] = [
     Target { name: "version", runs: 300_000, longest: "-max_len=512", more_inputs: None },
     Target { name: "device_id", runs: 500_000, longest: "-max_len=512", more_inputs: None },
     Target { name: "event", runs: 200_000, longest: "-max_len=4096", more_inputs: None },
@@ -35,6 +35,7 @@ const TARGETS: [Target; 11] = [
     Target { name: "trigger", runs: 300_000, longest: "-max_len=4096", more_inputs: None },
     Target { name: "selector", runs: 100_000, longest: "-max_len=1024", more_inputs: None },
     Target { name: "outside", runs: 100_000, longest: "-max_len=4096", more_inputs: None },
+    Target { name: "archive", runs: 20_000, longest: "-max_len=16384", more_inputs: None },
     Target { name: "profile", runs: 200_000, longest: "-max_len=4096", more_inputs: None },
     Target {
         name: "scenario",

@@ -1,26 +1,35 @@
-//! Registers devices in a realm and runs them until it is interrupted. `docs/astarte.md` uses it.
+//! Registers devices in a realm and runs them until it is interrupted. `docs/astarte.md` and
+//! `docs/serving.md` use it.
 //!
 //! ```text
-//! fleet BASE_URL REALM TOKEN_FILE INTERFACES_DIRECTORY DEVICES [IMAGE_URL VERSION]...
+//! fleet [--part-number PART] BASE_URL REALM TOKEN_FILE INTERFACES_DIRECTORY DEVICES \
+//!     [IMAGE_URL VERSION]...
 //! ```
 //!
 //! The token must allow to register devices. Each device runs 1.0.0, and installs VERSION from
-//! `IMAGE_URL`; at any other URL it finds no image.
+//! `IMAGE_URL`; at any other URL it finds the version that the name of the file has, or no image. With
+//! a part number it shows that, and a serial number; the realm has to have `SystemInfo` then.
 
 use std::collections::BTreeMap;
 
-use hedgerow_astarte_devices::{DeviceSettings, Devices, RegisteredDevice};
+use hedgerow_astarte_devices::{
+    DeviceSettings, Devices, Images, RegisteredDevice, SystemInfo, version_in_name,
+};
 use hedgerow_core::DeviceId;
 use hedgerow_sim::device::{DeviceProfile, Flavour, SimulatedDevice};
 use serde_json::{Value, json};
 
 type Error = Box<dyn std::error::Error>;
 
-const USAGE: &str = "give BASE_URL REALM TOKEN_FILE INTERFACES_DIRECTORY DEVICES, and IMAGE_URL VERSION for each image";
+const USAGE: &str = "give [--part-number PART] BASE_URL REALM TOKEN_FILE INTERFACES_DIRECTORY DEVICES, and IMAGE_URL VERSION for each image";
 
 fn main() -> Result<(), Error> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [base_url, realm, token_file, interfaces, devices, images @ ..] = &arguments[..] else {
+    let (part_number, arguments) = match &arguments[..] {
+        [option, part, rest @ ..] if option == "--part-number" => (Some(part), rest),
+        all => (None, all),
+    };
+    let [base_url, realm, token_file, interfaces, devices, images @ ..] = arguments else {
         return Err(USAGE.into());
     };
     let (images, []) = images.as_chunks::<2>() else { return Err(USAGE.into()) };
@@ -37,7 +46,10 @@ fn main() -> Result<(), Error> {
         realm: realm.clone(),
         pairing_url: format!("{base_url}/pairing"),
         interfaces: definitions,
-        images: images.into(),
+        images: Images::looked_up(move |url, _| {
+            let given = images.get(url).map(String::as_str);
+            given.or_else(|| version_in_name(url)).map(str::to_owned)
+        }),
         speed: 10,
     };
     let token = std::fs::read_to_string(token_file)?;
@@ -51,7 +63,11 @@ fn main() -> Result<(), Error> {
             let flavour = if number % 2 == 0 { Flavour::LinuxRuntime013 } else { Flavour::Esp32 };
             let profile = DeviceProfile::flawless();
             let device = SimulatedDevice::new(1, number, id, flavour, "1.0.0", profile);
-            registered.push(RegisteredDevice { system_info: None, device, credentials_secret });
+            let system_info = part_number.map(|part_number| SystemInfo {
+                serial_number: format!("SN-{number:05}"),
+                part_number: part_number.clone(),
+            });
+            registered.push(RegisteredDevice { system_info, device, credentials_secret });
             println!("{id}");
         }
         let devices = Devices::start(settings, registered);

@@ -15,6 +15,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use futures::future::join_all;
+use hedgerow_core::parse_version;
 use hedgerow_sim::device::SimulatedDevice;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -52,6 +53,16 @@ impl Images {
     pub(crate) fn version(&self, url: &str, shown: &str) -> Option<String> {
         (self.0)(url, shown)
     }
+}
+
+/// The last version in the name of the file at a URL, as in `firmware-2.3.0.bin`: what there is to go
+/// by where nothing else says which version a file has.
+#[must_use]
+pub fn version_in_name(url: &str) -> Option<&str> {
+    let path = url.split(['?', '#']).next()?;
+    let name = path.rsplit('/').next()?;
+    let parts = name.split(|c: char| !c.is_ascii_digit() && c != '.');
+    parts.map(|part| part.trim_matches('.')).rfind(|part| parse_version(part).is_ok())
 }
 
 impl From<BTreeMap<String, String>> for Images {
@@ -148,6 +159,27 @@ impl Drop for Devices {
     fn drop(&mut self) {
         for task in &self.tasks {
             task.abort();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::version_in_name;
+
+    #[test]
+    fn a_file_has_the_last_version_in_its_name() {
+        let at = |name: &str| format!("http://x/images/demo/5f0c7a0e-3d0b-1.2.3/{name}");
+        for (name, version) in [
+            ("gateway-3.1.0.bin", Some("3.1.0")),
+            ("v2_10.0.7", Some("10.0.7")),
+            ("from-1.0.0-to-2.0.0.bin", Some("2.0.0")),
+            ("gateway-3.1.0.bin?signed=1.2.3", Some("3.1.0")),
+            ("image.bin", None),
+            // No number of a version begins with a 0.
+            ("photo-2024.01.02.bin", None),
+        ] {
+            assert_eq!(version_in_name(&at(name)), version, "{name}");
         }
     }
 }

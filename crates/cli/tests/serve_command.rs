@@ -155,7 +155,7 @@ fn the_demonstration_rolls_out_what_is_uploaded_and_ends_when_it_is_told_to() {
     // The connection breaks while it is watched, and what happens then is shown all the same.
     let between = Between::new(&demo.url);
     let mut watching = hedgerow()
-        .args(["campaign", "watch", "Gateways to 2.0.0", "--url", &between.url])
+        .args(["campaign", "watch", "--url", &between.url])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -195,8 +195,8 @@ fn the_demonstration_rolls_out_what_is_uploaded_and_ends_when_it_is_told_to() {
     let create = ["campaign", "create", "Pump to 3.0.0", "--channel", "chosen", "--at-once", "1"];
     let image = |image: &'static str| [&create[..], &["--image", image]].concat();
     let created = demo.json(&image("pump-controller@3.0.0"));
-    let id = created["id"].as_str().expect("an id");
-    let watched = demo.told(&["campaign", "watch", id, "--json"]);
+    assert!(created["id"].is_string());
+    let watched = demo.told(&["campaign", "watch", "Pump to 3.0.0", "--json"]);
     let last: Value = serde_json::from_str(watched.lines().last().expect("a line")).expect("JSON");
     assert_eq!((&last["outcome"], &last["totalTargetCount"]), (&json!("SUCCESS"), &json!(1)));
     demo.refused(&image("none@1.0.0"), 1, "`hedgerow image list`");
@@ -295,11 +295,16 @@ fn a_configuration_is_looked_at_and_each_mistake_is_told() {
     assert_eq!((code, said.as_str()), (Some(0), ""));
     assert!(printed.contains("can be used"), "{printed}");
     assert!(!folder.path().join("hedgerow.db").exists(), "nothing is started");
+    let example = hedgerow().args(["serve", "--example"]).output().expect("the command runs");
+    let example = String::from_utf8_lossy(&example.stdout).replace("/var/lib/hedgerow/", "");
+    let (code, said, _) = check(&example);
+    assert_eq!(code, Some(2), "it names files that are not here: {said}");
+    assert!(!said.contains("TOML") && said.contains("gardens-public.pem cannot be read"), "{said}");
     for (from, to, says) in [
         ("store =", "stor =", "unknown field `stor`"),
         ("store = \"hedgerow.db\"", "store = hedgerow.db", "line 2"),
         ("own-public.pem", "gone.pem", "gone.pem cannot be read"),
-        ("127.0.0.1:0", "localhost", "http.listen"),
+        ("127.0.0.1:0", "localhost", "`hedgerow serve --example`"),
         ("hedgerow.db", "gone/hedgerow.db", "create it"),
     ] {
         let (code, said, printed) = check(&CONFIG.replacen(from, to, 1));
@@ -325,6 +330,11 @@ fn what_a_configuration_says_is_served_to_whom_it_says_and_is_there_after_a_rest
     service.refused(&["group", "list", "--tenant", "gardens"], 2, "asks for a token");
     service.refused(&with(&stranger, &["group", "list"]), 2, "refuses");
     service.refused(&with(&viewer, &create), 1, "");
+    service.refused(&with(&file, &["group", "list"]), 2, "hedgerow token");
+    let elsewhere = hedgerow().args(["group", "list", "--url", "127.0.0.1:4080"]).output();
+    let elsewhere = elsewhere.expect("the command runs");
+    assert_eq!(elsewhere.status.code(), Some(2));
+    assert!(said(&elsewhere).contains("such as http://127.0.0.1:4080"), "{}", said(&elsewhere));
     service.told(&with(&admin, &create));
     service.refused(&with(&admin, &create), 1, "handle");
 

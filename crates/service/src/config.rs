@@ -7,13 +7,15 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de};
+
+/// The commented example of a configuration file, which has every key with what it means.
+pub const EXAMPLE: &str = include_str!("../hedgerow.example.toml");
 
 /// What is served unless that is given.
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 4080);
 
-/// A configuration file. `hedgerow.example.toml`, beside this crate, has every key with what it
-/// means.
+/// A configuration file. [`EXAMPLE`] has every key with what it means.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
@@ -42,6 +44,7 @@ pub struct Config {
 #[non_exhaustive]
 pub struct HttpConfig {
     /// The address and port of everything.
+    #[serde(deserialize_with = "address")]
     pub listen: SocketAddr,
     /// What browsers and devices reach this service by; `http://` and the address unless given.
     pub public_url: Option<String>,
@@ -49,6 +52,7 @@ pub struct HttpConfig {
     pub allowed_origins: Vec<String>,
     /// An address of its own for `/metrics`, `/health` and `/ready`, without any check of who asks.
     /// Without it, `/metrics` is given to this machine only.
+    #[serde(deserialize_with = "some_address")]
     pub metrics_listen: Option<SocketAddr>,
     /// The certificate for TLS, in PEM, with those that lead to its authority behind it.
     pub certificate: Option<PathBuf>,
@@ -59,6 +63,19 @@ pub struct HttpConfig {
     pub connections: Option<usize>,
     /// How long requests that are under way may take to end once the service is told to stop.
     pub stop_seconds: u64,
+}
+
+/// An address, or what to write in its place.
+fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    let read = String::deserialize(deserializer).ok().and_then(|text| text.parse().ok());
+    let wrong = "give an address and a port, in quotes, such as \"127.0.0.1:4080\"";
+    read.ok_or_else(|| de::Error::custom(wrong))
+}
+
+fn some_address<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<SocketAddr>, D::Error> {
+    address(deserializer).map(Some)
 }
 
 impl Default for HttpConfig {

@@ -23,7 +23,7 @@ mod setup;
 mod urls;
 
 pub use config::{
-    AstarteConfig, BucketConfig, Config, HttpConfig, ImagesConfig, LogConfig, LogFormat,
+    AstarteConfig, BucketConfig, Config, EXAMPLE, HttpConfig, ImagesConfig, LogConfig, LogFormat,
     TenantAstarteConfig, TenantConfig,
 };
 pub use listen::ListenError;

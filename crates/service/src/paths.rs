@@ -1,6 +1,6 @@
 //! The files that a configuration names: where they are, and what is in them.
 
-use std::fs::File;
+use std::fs::{self, File, OpenOptions};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -45,4 +45,20 @@ pub(crate) fn read_text(path: &Path, largest: u64) -> Result<String, String> {
     }
     String::from_utf8(bytes)
         .map_err(|_| format!("{shown} is not text: give keys and certificates in PEM, not in DER"))
+}
+
+/// Whether a file can be written that may be there already, and others beside it. What is in it stays
+/// as it is.
+pub(crate) fn check_writable(path: &Path) -> Result<(), String> {
+    let shown = path.display();
+    let refused = |error: std::io::Error| {
+        format!("{shown} cannot be written ({error}): let this user write it, and its folder")
+    };
+    match fs::metadata(path) {
+        Ok(found) if found.is_dir() => return Err(format!("{shown} is a folder: name a file")),
+        Ok(_) => drop(OpenOptions::new().write(true).open(path).map_err(refused)?),
+        Err(_) => {}
+    }
+    let beside = PathBuf::from(format!("{shown}.{}.probe", std::process::id()));
+    File::create_new(&beside).and_then(|_| fs::remove_file(&beside)).map_err(refused)
 }

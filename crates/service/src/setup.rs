@@ -19,6 +19,8 @@ use crate::config::{BucketConfig, Config, TenantConfig};
 use crate::listen;
 use crate::paths::Files;
 
+/// For whoever does not know which keys there are.
+const HELP: &str = "`hedgerow serve --example` prints a file that has every key with what it means";
 /// A configuration file is small.
 const LARGEST_FILE: u64 = 1024 * 1024;
 
@@ -209,8 +211,11 @@ impl Config {
             ConfigError { file: file.to_owned(), problems }
         };
         let text = crate::paths::read_text(file, LARGEST_FILE).map_err(refused)?;
-        // What the library says has the line, and marks the place.
-        toml::from_str(&text).map_err(|error| refused(error.to_string().replace('\n', "\n  ")))
+        toml::from_str(&text).map_err(|error| {
+            // What the library says has the line, and marks the place.
+            let said = error.to_string().trim_end().replace('\n', "\n  ");
+            refused(format!("{said}\n  {HELP}"))
+        })
     }
 
     /// Looks at every value, reads every file that is named, and makes the folder of images.
@@ -308,6 +313,7 @@ impl Checking {
             self.problem("store", text);
             return None;
         }
+        self.taken("store", crate::paths::check_writable(&path))?;
         Some(path)
     }
 

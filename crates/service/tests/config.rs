@@ -115,7 +115,9 @@ fn each_mistake_is_named_with_its_place_and_what_to_do() -> Outcome {
     let folder = folder()?;
     for (from, to, place, says) in [
         ("store = \"hedgerow.db\"", "store = \"none/h.db\"", "store", "create it"),
-        ("0.0.0.0:4080", "127.0.0.1", "", "invalid socket address"),
+        ("store = \"hedgerow.db\"", "store = \".\"", "store", "is a folder"),
+        ("0.0.0.0:4080", "127.0.0.1", "", "such as \"127.0.0.1:4080\""),
+        ("\"0.0.0.0:4080\"", "4080", "", "such as \"127.0.0.1:4080\""),
         ("public_url = \"https://updates.example/\"", "", "http.public_url", "give what browsers"),
         ("https://updates.example/", "updates.example", "http.public_url", "is not an address"),
         (

@@ -9,8 +9,7 @@ use serde_json::{Value, json};
 use super::{Client, ClientError, Connection, nodes, print, run, text};
 
 /// What of an operation is shown.
-const OPERATION: &str = "id status statusProgress statusCode message createdAt endedAt fromVersion \
-    version baseImageUrl failure { reason description }";
+const OPERATION: &str = "id status statusProgress statusCode message createdAt endedAt version baseImageUrl failure { reason description }";
 
 /// What is asked of the devices of a running service.
 #[derive(Subcommand)]
@@ -91,6 +90,12 @@ pub(crate) struct Update {
     /// loses its last report, as some do, and another version counts as failed
     #[arg(long, value_name = "VERSION")]
     expect: Option<String>,
+    /// How often a request is sent again that the device does not answer
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    retries: u32,
+    /// After how many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    timeout: u32,
     #[command(flatten)]
     connection: Connection,
 }
@@ -186,15 +191,16 @@ async fn show(client: &Client, which: &Which, as_json: bool) -> Result<(), Clien
 }
 
 fn operation_line(operation: &Value) -> String {
-    let from = operation["fromVersion"].as_str().unwrap_or("?");
-    let to = operation["version"].as_str().unwrap_or("?");
     let (failure, message) =
         (text(&operation["failure"], "description"), text(operation, "message"));
     let mut why: Vec<_> = [failure, message].into_iter().filter(|said| !said.is_empty()).collect();
     why.dedup();
     let why = if why.is_empty() { String::new() } else { format!("  {}", why.join(": ")) };
+    // What a file that was given by hand makes of a device nobody knows.
+    let file = text(operation, "baseImageUrl").rsplit('/').next().unwrap_or_default();
+    let to = operation["version"].as_str().unwrap_or(file);
     format!(
-        "{}  {from} to {to}  {} {} %{why}",
+        "{}  to {to}: {} {} %{why}",
         text(operation, "createdAt"),
         text(operation, "status"),
         operation["statusProgress"],
@@ -207,7 +213,12 @@ async fn update(client: &Client, args: &Update) -> Result<(), ClientError> {
         "mutation ($input: CreateManualOtaOperationInput!) {{ createManualOtaOperation(input: $input) \
          {{ result {{ {OPERATION} }} }} }}"
     );
-    let mut input = json!({"deviceId": device["id"], "expectedVersion": args.expect});
+    let mut input = json!({
+        "deviceId": device["id"],
+        "expectedVersion": args.expect,
+        "requestRetries": args.retries,
+        "requestTimeoutSeconds": args.timeout,
+    });
     let answer = if let Some(file) = &args.file {
         input["baseImageFile"] = Value::Null;
         let asked = (&*query, json!({"input": input}));

@@ -62,6 +62,10 @@ pub(super) enum ClientError {
     NoSocket(String),
     #[error("the service answered {0}, which is none of GraphQL: is another service there?")]
     Unreadable(String),
+    #[error("{0:?} is no address of a service: give one such as http://127.0.0.1:4080")]
+    Address(String),
+    #[error("{0} holds no token: give what `hedgerow token` prints, and nothing else")]
+    Token(String),
     #[error("{} cannot be read: {error}", file.display())]
     File { file: PathBuf, error: io::Error },
     #[error("there is no {0} {1:?}: `hedgerow {2}` lists those that there are")]
@@ -76,7 +80,11 @@ impl ClientError {
     fn exit_code(&self) -> u8 {
         match self {
             Self::Refused(_) | Self::NotFound(_) | Self::Absent(..) => 1,
-            Self::NoToken | Self::Forbidden(_) | Self::File { .. } => 2,
+            Self::NoToken
+            | Self::Forbidden(_)
+            | Self::Address(_)
+            | Self::Token(_)
+            | Self::File { .. } => 2,
             _ => 3,
         }
     }
@@ -106,6 +114,15 @@ impl Client {
                 .map_err(|error| ClientError::File { file: file.clone(), error })?,
             None => setting(None, "HEDGEROW_TOKEN", ""),
         };
+        let is_address = reqwest::Url::parse(&address)
+            .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        if !is_address {
+            return Err(ClientError::Address(address));
+        }
+        if !token.trim().bytes().all(|byte| byte.is_ascii_graphic()) {
+            let file = connection.token_file.as_ref().map(|file| file.display().to_string());
+            return Err(ClientError::Token(file.unwrap_or_else(|| "HEDGEROW_TOKEN".to_owned())));
+        }
         let builder = || {
             reqwest::Client::builder()
                 .no_proxy()

@@ -16,8 +16,6 @@ use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 use super::{Client, ClientError, LARGEST_ANSWER, sentences};
 
 const PROTOCOL: &str = "graphql-transport-ws";
-/// The id of the one subscription that a socket has here.
-const ID: &str = "1";
 /// How long the service may take to answer, or to take a message.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// After so long without a word the service is asked for one; it sends pings more often than that.
@@ -32,42 +30,35 @@ enum Heard {
     Ended(Option<(u16, String)>),
 }
 
-/// A subscription that is open.
-pub(super) struct Subscription {
+/// A socket that is open.
+pub(super) struct Socket {
     stream: WebSocketStream<Upgraded>,
     address: String,
     tenant: String,
     /// Told, and not asked for yet.
     told: VecDeque<Value>,
+    /// How many subscriptions there have been.
+    subscriptions: u64,
     /// When the service said something last, and whether it was asked to since.
     heard: Instant,
     was_asked: bool,
 }
 
 impl Client {
-    /// Subscribes. What happens after this has returned is told.
-    pub(super) async fn subscribe(
-        &self,
-        query: &str,
-        variables: Value,
-    ) -> Result<Subscription, ClientError> {
+    /// Opens a socket.
+    pub(super) async fn socket(&self) -> Result<Socket, ClientError> {
         let opening = async {
-            let stream = self.socket().await?;
-            let mut opened = Subscription {
-                stream,
+            let mut opened = Socket {
+                stream: self.upgraded().await?,
                 address: self.address.clone(),
                 tenant: self.tenant.clone(),
                 told: VecDeque::new(),
+                subscriptions: 0,
                 heard: Instant::now(),
                 was_asked: false,
             };
             opened.say(&json!({"type": "connection_init"})).await?;
             opened.wait_for("connection_ack").await?;
-            let payload = json!({"query": query, "variables": variables});
-            opened.say(&json!({"type": "subscribe", "id": ID, "payload": payload})).await?;
-            // Messages are heard one after the other: what answers this has subscribed.
-            opened.say(&json!({"type": "ping"})).await?;
-            opened.wait_for("pong").await?;
             Ok(opened)
         };
         let late = || self.unreachable("it takes too long");
@@ -75,7 +66,7 @@ impl Client {
     }
 
     /// A socket on which nothing was said yet.
-    async fn socket(&self) -> Result<WebSocketStream<Upgraded>, ClientError> {
+    async fn upgraded(&self) -> Result<WebSocketStream<Upgraded>, ClientError> {
         let key = generate_key();
         let address = format!("{}/tenants/{}/socket", self.address, self.tenant);
         let mut get = self
@@ -112,7 +103,29 @@ impl Client {
     }
 }
 
-impl Subscription {
+impl Socket {
+    /// Subscribes, and gives the subscription's id. What happens after this has returned is told.
+    pub(super) async fn subscribe(
+        &mut self,
+        query: &str,
+        variables: Value,
+    ) -> Result<String, ClientError> {
+        self.subscriptions += 1;
+        let id = self.subscriptions.to_string();
+        let payload = json!({"query": query, "variables": variables});
+        self.say(&json!({"type": "subscribe", "id": id, "payload": payload})).await?;
+        // Messages are heard one after the other: what answers this has subscribed.
+        self.say(&json!({"type": "ping"})).await?;
+        let lost = self.lost();
+        timeout(PATIENCE, self.wait_for("pong")).await.map_err(|_| lost)??;
+        Ok(id)
+    }
+
+    /// Wants to be told no more of that.
+    pub(super) async fn unsubscribe(&mut self, id: &str) -> Result<(), ClientError> {
+        self.say(&json!({"type": "complete", "id": id})).await
+    }
+
     /// What is told next; `None`: the connection has ended, and what happens until it is opened again
     /// is missed. Nothing is lost if this is given up halfway.
     pub(super) async fn next(&mut self) -> Result<Option<Value>, ClientError> {

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::campaign::{FIELDS, all, find_campaign, line, one};
+use super::socket::Socket;
 use super::{Client, ClientError, text};
 use crate::commands::bar::{self, clock};
 
@@ -21,6 +22,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(120);
 /// That a campaign was deleted is told to nobody: so often it is looked whether all are there.
 const LOOK: Duration = Duration::from_secs(60);
+
+/// A socket has 64 subscriptions. Of more campaigns only the statuses are told.
+const MOST_FOLLOWED: usize = 60;
 
 /// Why nothing more is shown for now.
 enum Left {
@@ -41,49 +45,59 @@ pub(super) async fn watch(
         None => None,
     };
     let mut screen = Screen::new(as_json);
-    let mut lost: Option<Instant> = None;
+    let mut reach = Reach::default();
     loop {
-        match follow(client, id.as_deref(), &mut screen, &mut lost).await {
+        match follow(client, id.as_deref(), &mut screen, &mut reach).await {
             Ok(Left::Done) => return screen.result(),
             Ok(Left::Lost) => {}
-            Err(ClientError::Unreachable(..)) if lost.is_some_and(|at| at.elapsed() < PATIENCE) => {
-            }
+            Err(ClientError::Unreachable(..)) if reach.may_come_back() => {}
             Err(error) => {
                 screen.clear();
                 return Err(error);
             }
         }
-        if lost.is_none() {
+        if reach.lost.is_none() {
             screen.say("the connection broke; trying again");
-            lost = Some(Instant::now());
+            reach.lost = Some(Instant::now());
         }
         sleep(PAUSE).await;
     }
 }
 
-/// Shows what is told until there is no more to tell. `lost` says since when nothing could be.
+/// Whether the service can be reached.
+#[derive(Default)]
+struct Reach {
+    /// It could be, once.
+    was_open: bool,
+    /// Since when it cannot be.
+    lost: Option<Instant>,
+}
+
+impl Reach {
+    fn may_come_back(&self) -> bool {
+        self.was_open && self.lost.is_none_or(|lost| lost.elapsed() < PATIENCE)
+    }
+}
+
+/// Shows what is told until there is no more to tell.
 async fn follow(
     client: &Client,
     id: Option<&str>,
     screen: &mut Screen,
-    lost: &mut Option<Instant>,
+    reach: &mut Reach,
 ) -> Result<Left, ClientError> {
     let fields = format!("{FIELDS} {PACE}");
-    let (field, query) = match id {
-        Some(_) => (
-            "campaign",
-            format!("subscription ($id: ID!) {{ campaign(id: $id) {{ updated {{ {fields} }} }} }}"),
-        ),
-        None => (
-            "updateCampaigns",
-            format!(
-                "subscription {{ updateCampaigns {{ created {{ {fields} }} updated {{ {fields} }} }} }}"
-            ),
-        ),
-    };
-    let variables = id.map_or(json!({}), |id| json!({"id": id}));
-    let mut subscription = client.subscribe(&query, variables).await?;
-    *lost = None;
+    let mut socket = client.socket().await?;
+    let mut followed = Followed::default();
+    if id.is_none() {
+        let query = format!(
+            "subscription {{ updateCampaigns {{ created {{ {fields} }} updated {{ {fields} }} }} }}"
+        );
+        socket.subscribe(&query, json!({})).await?;
+    } else {
+        followed.take(&mut socket, id, &fields).await?;
+    }
+    *reach = Reach { was_open: true, lost: None };
     loop {
         // What was told before this answer is shown after it, and may be older: it is told again then.
         look(client, id, &fields, screen).await?;
@@ -93,16 +107,59 @@ async fn follow(
                 return Ok(Left::Done);
             }
             screen.say_if_nothing();
-            let Ok(told) = timeout_at(next_look, subscription.next()).await else { break };
+            followed.drop_ended(&mut socket, screen).await?;
+            followed.take(&mut socket, screen.unfinished(), &fields).await?;
+            let Ok(told) = timeout_at(next_look, socket.next()).await else { break };
             let Some(told) = told? else { return Ok(Left::Lost) };
-            for how in ["created", "updated"] {
-                let campaign = &told[field][how];
+            let told = told.as_object().into_iter().flat_map(|told| told.values());
+            for campaign in told.flat_map(|how| [&how["created"], &how["updated"]]) {
                 // One that has ended long ago is nobody's business.
                 if campaign.is_object() && (screen.has(campaign) || !has_ended(campaign)) {
                     screen.show(campaign)?;
                 }
             }
         }
+    }
+}
+
+/// The campaigns whose counts are told, each with its subscription: lists of campaigns are told of
+/// their statuses alone.
+#[derive(Default)]
+struct Followed(BTreeMap<String, String>);
+
+impl Followed {
+    async fn take(
+        &mut self,
+        socket: &mut Socket,
+        ids: impl IntoIterator<Item = &str>,
+        fields: &str,
+    ) -> Result<(), ClientError> {
+        for id in ids {
+            if self.0.contains_key(id) || self.0.len() >= MOST_FOLLOWED {
+                continue;
+            }
+            let query = format!(
+                "subscription ($id: ID!) {{ campaign(id: $id) {{ updated {{ {fields} }} }} }}"
+            );
+            let subscription = socket.subscribe(&query, json!({"id": id})).await?;
+            self.0.insert(id.to_owned(), subscription);
+        }
+        Ok(())
+    }
+
+    async fn drop_ended(
+        &mut self,
+        socket: &mut Socket,
+        screen: &Screen,
+    ) -> Result<(), ClientError> {
+        let has_ended = |id: &str| screen.shown.get(id).is_none_or(has_ended);
+        let ended: Vec<_> = self.0.keys().filter(|id| has_ended(id)).cloned().collect();
+        for id in ended {
+            if let Some(subscription) = self.0.remove(&id) {
+                socket.unsubscribe(&subscription).await?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -171,6 +228,11 @@ impl Screen {
 
     fn has(&self, campaign: &Value) -> bool {
         self.shown.contains_key(text(campaign, "id"))
+    }
+
+    fn unfinished(&self) -> impl Iterator<Item = &str> {
+        let unfinished = self.shown.iter().filter(|(_, campaign)| !has_ended(campaign));
+        unfinished.map(|(id, _)| id.as_str())
     }
 
     fn is_done(&self) -> bool {

@@ -9,7 +9,9 @@ use hedgerow_astarte::provisioning::{InstallSettings, Installation};
 use hedgerow_astarte::{
     AppEngine, Credentials, HttpConnections, HttpSettings, RealmClient, RealmManagement,
 };
-use hedgerow_astarte_devices::{DeviceSettings, Devices, Images, RegisteredDevice, SystemInfo};
+use hedgerow_astarte_devices::{
+    DeviceSettings, Devices, Images, RegisteredDevice, SystemInfo, version_in_name,
+};
 use hedgerow_astarte_emulator::{Emulator, RealmKeys};
 use hedgerow_catalogue::Catalogue;
 use hedgerow_core::{DeviceId, TenantId};
@@ -153,18 +155,8 @@ fn images(catalogue: Catalogue, tenant: TenantId) -> Images {
         let fleet = catalogue.heard(&tenant);
         let recorded = fleet.base_images().find(|image| image.file.url.as_str() == url);
         let recorded = recorded.map(|image| image.version.to_string());
-        Some(recorded.or_else(|| version_in(url)).unwrap_or_else(|| shown.to_owned()))
+        Some(recorded.unwrap_or_else(|| version_in_name(url).unwrap_or(shown).to_owned()))
     })
-}
-
-/// The last version in the name of a file.
-fn version_in(url: &str) -> Option<String> {
-    let path = url.split(['?', '#']).next()?;
-    let name = path.rsplit('/').next()?;
-    let parts = name.split(|c: char| !c.is_ascii_digit() && c != '.');
-    let mut versions = parts.map(|part| part.trim_matches('.'));
-    let found = versions.rfind(|part| hedgerow_core::parse_version(part).is_ok())?;
-    Some(found.to_owned())
 }
 
 fn say_what(args: &ServeArgs, service: &Service, emulator: &Emulator) {
@@ -183,19 +175,4 @@ fn say_what(args: &ServeArgs, service: &Service, emulator: &Emulator) {
         args.devices,
         emulator.base_url(),
     );
-}
-
-#[cfg(test)]
-mod tests {
-    use super::version_in;
-
-    #[test]
-    fn a_file_for_one_device_has_the_version_in_its_name() {
-        let at = |name: &str| version_in(&format!("http://x/images/demo/5f0c7a0e-3d0b/{name}"));
-        assert_eq!(at("gateway-3.1.0.bin").as_deref(), Some("3.1.0"));
-        assert_eq!(at("v2_10.0.7").as_deref(), Some("10.0.7"));
-        assert_eq!(at("gateway-3.1.0.bin?signed=1.2.3").as_deref(), Some("3.1.0"));
-        assert_eq!(at("image.bin"), None);
-        assert_eq!(at("photo-2024.01.02.bin"), None, "no version begins with a 0");
-    }
 }

@@ -19,22 +19,25 @@ use hedgerow_service::logs::{self, LogError};
 use hedgerow_service::{Config, ConfigError, Service, StartError};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::commands::output;
+
 /// Serve campaigns, images and devices over GraphQL: a service, or a demonstration of one
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
   hedgerow serve --demo
+  hedgerow serve --example > hedgerow.toml
   hedgerow serve --config hedgerow.toml --check-config
   hedgerow serve --config hedgerow.toml
 
 --demo runs an Astarte emulator and devices on the real device SDK in this process, on this machine
 alone, and forgets them when it ends. Look at it with `hedgerow campaign watch`, in another terminal.
-The configuration file that comes with the project, crates/service/hedgerow.example.toml, has every
-key with what it means. SIGTERM and Ctrl-C stop the service when what is under way has ended.
+SIGTERM and Ctrl-C stop the service when
+what is under way has ended.
 
 Exit status: 0 stopped, or --check-config found nothing wrong, 2 wrong usage or a configuration that
 cannot be used, 3 the service could not be started.")]
-#[command(group = clap::ArgGroup::new("what").args(["config", "demo"]).required(true))]
+#[command(group = clap::ArgGroup::new("what").args(["config", "demo", "example"]).required(true))]
 // Each is a word of the command line.
 #[allow(clippy::struct_excessive_bools)]
 pub(crate) struct ServeArgs {
@@ -47,6 +50,9 @@ pub(crate) struct ServeArgs {
     /// A small world to try things out in
     #[arg(long)]
     demo: bool,
+    /// Print a configuration file that has every key with what it means
+    #[arg(long)]
+    example: bool,
     /// How many devices the demonstration has
     #[arg(long, value_name = "N", default_value_t = 36, requires = "demo", value_parser = clap::value_parser!(u32).range(1..=500))]
     devices: u32,
@@ -127,6 +133,9 @@ pub(crate) fn run(args: &ServeArgs) -> ExitCode {
 
 fn serve(args: &ServeArgs) -> Result<(), ServeError> {
     let runtime = || tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    if args.example {
+        return Ok(output::print(|out| out.write_all(hedgerow_service::EXAMPLE.as_bytes()))?);
+    }
     let Some(file) = &args.config else { return runtime()?.block_on(demo::run(args)) };
     let config = Config::read(file)?;
     let setup = config.check(file)?;

@@ -1,6 +1,7 @@
 //! The rows of an engine: made by a task of its own that follows the log, woken by what the engine
 //! records, and waited for by whoever asks after a command.
 
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -50,7 +51,8 @@ pub struct RowStats {
 /// What an engine has to answer from.
 pub(crate) struct Rows {
     pub(crate) views: Views,
-    /// How many appends of the engine are in the rows.
+    /// How many appends of the engine are in the rows, and one more; 0: rows have never been at the
+    /// log's end, so that they may lack what was recorded before the engine started.
     followed: Signal,
     /// How often somebody waited for rows.
     wanted: Signal,
@@ -80,7 +82,7 @@ impl Rows {
     }
 
     pub(crate) fn stats(&self, appends: u64, now: Timestamp) -> RowStats {
-        let followed = self.followed.number();
+        let followed = self.followed.number().saturating_sub(1);
         let standing = self.standing();
         let behind = standing.behind_since.map_or(0, |since| millis(now.since(since)));
         RowStats {
@@ -91,15 +93,15 @@ impl Rows {
         }
     }
 
-    /// Waits until rows show what the engine had recorded when this was called, for so long and no
-    /// longer.
+    /// Waits until rows show what the log had when the engine started, and what the engine had recorded
+    /// when this was called, for so long and no longer.
     async fn show_own(&self, shared: &Shared) {
         let appends = shared.appends.number();
-        if self.followed.number() >= appends {
+        if self.followed.number() > appends {
             return;
         }
         self.wanted.raise();
-        let shown = pin!(self.followed.beyond(appends - 1));
+        let shown = pin!(self.followed.beyond(appends));
         select(shown, shared.clock.sleep(OWN_WAIT)).await;
     }
 
@@ -114,7 +116,7 @@ impl Rows {
     }
 
     fn begins(&self, appends: u64, now: Timestamp) {
-        if self.followed.number() < appends {
+        if self.followed.number() <= appends {
             self.standing().behind_since.get_or_insert(now);
         }
     }
@@ -136,7 +138,7 @@ impl Rows {
             }
         }
         if follower.is_at_end() {
-            self.followed.raise_to(appends);
+            self.followed.raise_to(appends + 1);
         }
     }
 }
@@ -160,7 +162,6 @@ impl Shared {
     pub(crate) fn follow(shared: &Arc<Self>, rows: Arc<dyn ViewStore>) {
         let (until_the_end, ended) = oneshot::channel();
         shared.background().push(ended);
-        let follower = Follower::new(Arc::clone(&shared.store), rows);
         let follows = Arc::clone(shared);
         // Also one that is never polled.
         let lost = Arc::clone(shared);
@@ -174,7 +175,7 @@ impl Shared {
             }
         });
         let task = async move {
-            keep_up(&follows, follower).await;
+            keep_up_in_spite_of_panics(&follows, &rows).await;
             following.ended();
             if let Some(rows) = &follows.rows {
                 // Nobody waits for what comes no more.
@@ -184,6 +185,25 @@ impl Shared {
             let _: Result<(), ()> = until_the_end.send(());
         };
         shared.spawner.spawn(task.boxed());
+    }
+}
+
+/// Whatever panics, such as a store of somebody else's, is begun anew after a pause: nobody but this task
+/// makes rows, and subscribers of the whole service are told by them.
+async fn keep_up_in_spite_of_panics(shared: &Shared, rows: &Arc<dyn ViewStore>) {
+    let mut panics = 0_u32;
+    loop {
+        let follower = Follower::new(Arc::clone(&shared.store), Arc::clone(rows));
+        // What a panic left half done is in that follower alone.
+        if AssertUnwindSafe(keep_up(shared, follower)).catch_unwind().await.is_ok() {
+            return;
+        }
+        tracing::error!(panics, "making rows panicked: it is begun anew after a pause");
+        if let Some(rows) = &shared.rows {
+            rows.standing().stats.failures += 1;
+        }
+        shared.rest_after(panics, FIRST_PAUSE, LONGEST_PAUSE).await;
+        panics = panics.saturating_add(1);
     }
 }
 

@@ -32,6 +32,8 @@ fn start(rig: &mut Rig) -> (Engine, Arc<MemoryViews>) {
 struct Refusing {
     rows: MemoryViews,
     refuses: AtomicBool,
+    /// Panics instead.
+    panics: AtomicBool,
 }
 
 impl ViewLayer for Refusing {
@@ -40,6 +42,7 @@ impl ViewLayer for Refusing {
     }
 
     fn write(&self, step: Step) -> BoxFuture<'_, Result<(), StepError>> {
+        assert!(!self.panics.load(Ordering::SeqCst), "the store of rows has a mistake");
         if self.refuses.load(Ordering::SeqCst) {
             let detail = "the disk went away".to_owned();
             return ready(Err(ViewError::Unavailable { detail }.into())).boxed();
@@ -268,6 +271,39 @@ fn an_engine_that_stops_has_made_rows_of_its_last_append() {
     let views = Views::new(rows);
     let campaign = rig.run(async move { views.campaign(&tenant(), campaign_id(1)).await });
     assert_eq!(campaign.unwrap().unwrap().outcome, Some(Outcome::Success));
+}
+
+#[test]
+fn rows_are_made_on_when_what_panicked_works_again() {
+    let mut rig = Rig::new(1);
+    let rows: Arc<Refusing> = Arc::default();
+    let kept = Arc::clone(&rows);
+    let engine = rig.start_with(|builder| builder.views(kept));
+    rig.create(&engine, 1, definition(1));
+    rows.panics.store(true, Ordering::SeqCst);
+    rig.report(&engine, 1, operation(1, 1), ReportStatus::Success).unwrap();
+    rig.pass(seconds(10));
+    let stats = engine.stats().rows.expect("there are rows");
+    assert!(stats.failures > 1 && stats.appends_behind > 0, "{stats:?}");
+    rows.panics.store(false, Ordering::SeqCst);
+    rig.pass(seconds(120));
+    let asked = engine.clone();
+    let found = rig.run(async move { asked.campaign(&tenant(), campaign_id(1)).await });
+    let found = found.expect("an answer").expect("a campaign");
+    assert_eq!(found.outcome, Some(Outcome::Success));
+    assert_eq!(engine.stats().rows.expect("there are rows").appends_behind, 0);
+}
+
+#[test]
+fn the_first_question_after_a_start_waits_for_what_was_recorded_before() {
+    let mut rig = Rig::new(1);
+    let before = rig.start();
+    rig.create(&before, 1, definition(1));
+    rig.run(async move { before.shutdown().await });
+    let (engine, _) = start(&mut rig);
+    let asked = engine.clone();
+    let page = rig.run(async move { asked.campaigns(&tenant(), &CampaignQuery::default()).await });
+    assert_eq!(page.expect("an answer").entries.len(), 1);
 }
 
 #[test]

@@ -213,8 +213,11 @@ fn a_store_in_use_is_archived_pruned_imported_and_backed_up() {
         let copy = folder.path().join(format!("{rounds}.db"));
         json(&["backup", path(&db), path(&copy), "--json"]);
         copies.push(copy);
+        // Killed, it may have removed the campaign, and is called again all the same.
+        kill(start(&prune(&db, &archive)), Duration::from_micros(random.below(30_000)));
+        holds(&db);
         let gone = pruned(&db, &archive);
-        assert_eq!((&gone["removed"], &gone["refused"]), (&1.into(), &0.into()), "{gone}");
+        assert!(gone["removed"].as_u64() <= Some(1) && gone["refused"] == 0, "{gone}");
         holds(&db);
         let after = Duration::from_micros(random.below(30_000));
         kill(start(&words(&["import", path(&db), path(&archive)])), after);

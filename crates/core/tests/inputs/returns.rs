@@ -97,6 +97,27 @@ fn d12_a_report_that_says_nothing_new_does_not_end_the_wait_for_what_a_reboot_sh
 }
 
 #[test]
+fn d12_progress_that_comes_too_soon_to_be_recorded_does_not_end_the_wait_for_what_a_reboot_shows() {
+    let rebooting = Given::acknowledged().after(report(1, ReportStatus::Rebooting));
+    let mut back = offline(rebooting).online(1).later(10).after(Input::Tick);
+    let read = back.read(1, "1.0.0");
+    let back = back.after(read);
+    let judged = back.live().next_deadline();
+    let Input::Report(again) = report(1, ReportStatus::Rebooting) else { unreachable!() };
+    let further = Input::Report(OperationReport { progress: 40, ..again });
+    assert_eq!(back.after(further).live().next_deadline(), judged);
+}
+
+#[test]
+fn d22_a_device_that_was_removed_is_not_looked_at() {
+    let successful = Given::acknowledged().after(report(1, ReportStatus::Success));
+    let changed = successful.after(Input::BaseImageChanged { device: device(1) });
+    let removed = changed.after(Input::DeviceRemoved { device: device(1) }).later(10);
+    let told = removed.told("time has passed", Input::Tick);
+    assert!(!told.contains("effect"), "{told}");
+}
+
+#[test]
 fn d10_a_request_that_left_once_more_after_a_restart_and_fails_is_the_only_one_but_for_a_cancel() {
     let restarted = |given: Given| {
         let mut given = given.loaded_again().after(Input::Recovered).online(1).later(10);

@@ -11,8 +11,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use hedgerow_catalogue::files::{ByteRange, FileError, FileKey, ImageFiles};
 
-/// A router that serves every file at `/images/{key}`.
-pub(crate) fn router(files: ImageFiles) -> Router {
+/// A router that serves every file at `/images/{key}`: whole, in ranges, and only where it changed.
+/// It is for files in a folder, whose URLs lead here; a bucket serves its files itself.
+pub fn router(files: ImageFiles) -> Router {
     Router::new().route("/images/{tenant}/{id}/{name}", get(serve)).with_state(files)
 }
 

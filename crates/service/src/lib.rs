@@ -26,6 +26,7 @@ pub use config::{
     AstarteConfig, BucketConfig, Config, EXAMPLE, HttpConfig, ImagesConfig, LogConfig, LogFormat,
     TenantAstarteConfig, TenantConfig,
 };
+pub use images::router as image_router;
 pub use listen::ListenError;
 pub use service::{Service, StartError};
 pub use setup::{ConfigError, ImagePlace, Problem, Setup, TenantSetup};

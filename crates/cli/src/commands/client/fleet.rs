@@ -87,10 +87,10 @@ pub(crate) fn group(args: &GroupArgs) -> ExitCode {
             let groups: Vec<_> = nodes(&answer["deviceGroups"]).collect();
             print(as_json, &json!(groups), |out| {
                 groups.iter().try_for_each(|group| {
-                    let (count, selector) = (&group["deviceCount"], text(group, "selector"));
+                    let (count, selector) = (devices(group), text(group, "selector"));
                     writeln!(
                         out,
-                        "{}  {}: {count} devices  {selector}",
+                        "{}  {}: {count}  {selector}",
                         text(group, "handle"),
                         text(group, "name")
                     )
@@ -103,13 +103,21 @@ pub(crate) fn group(args: &GroupArgs) -> ExitCode {
             let input = json!({"input": {"handle": handle, "name": name, "selector": selector}});
             let answer = client.ask(query, input).await?;
             let group = &answer["createDeviceGroup"]["result"];
-            print(as_json, group, |out| writeln!(out, "{handle}: {} devices", group["deviceCount"]))
+            print(as_json, group, |out| writeln!(out, "{handle}: {}", devices(group)))
         }
         GroupAction::Delete { handle } => {
             let id = find(&client, "deviceGroups", handle, ("group", "group list")).await?;
             delete(&client, "deleteDeviceGroup", &id, handle, as_json).await
         }
     })
+}
+
+/// How many devices are in a group.
+fn devices(group: &Value) -> String {
+    match &group["deviceCount"] {
+        count if *count == 1 => "1 device".to_owned(),
+        count => format!("{count} devices"),
+    }
 }
 
 /// Runs `hedgerow channel`.

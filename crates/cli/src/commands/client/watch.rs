@@ -14,8 +14,6 @@ use super::socket::Socket;
 use super::{Client, ClientError, text};
 use crate::commands::bar::{self, clock};
 
-/// What of a campaign is shown, and how fast it goes.
-const PACE: &str = "pace { targetsPerMinute }";
 /// Before a connection that broke is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
 /// For how long that is tried.
@@ -86,21 +84,20 @@ async fn follow(
     screen: &mut Screen,
     reach: &mut Reach,
 ) -> Result<Left, ClientError> {
-    let fields = format!("{FIELDS} {PACE}");
     let mut socket = client.socket().await?;
     let mut followed = Followed::default();
     if id.is_none() {
         let query = format!(
-            "subscription {{ updateCampaigns {{ created {{ {fields} }} updated {{ {fields} }} }} }}"
+            "subscription {{ updateCampaigns {{ created {{ {FIELDS} }} updated {{ {FIELDS} }} }} }}"
         );
         socket.subscribe(&query, json!({})).await?;
     } else {
-        followed.take(&mut socket, id, &fields).await?;
+        followed.take(&mut socket, id).await?;
     }
     *reach = Reach { was_open: true, lost: None };
     loop {
         // What was told before this answer is shown after it, and may be older: it is told again then.
-        look(client, id, &fields, screen).await?;
+        look(client, id, screen).await?;
         let next_look = Instant::now() + LOOK;
         loop {
             if screen.is_done() {
@@ -108,7 +105,7 @@ async fn follow(
             }
             screen.say_if_nothing();
             followed.drop_ended(&mut socket, screen).await?;
-            followed.take(&mut socket, screen.unfinished(), &fields).await?;
+            followed.take(&mut socket, screen.unfinished()).await?;
             let Ok(told) = timeout_at(next_look, socket.next()).await else { break };
             let Some(told) = told? else { return Ok(Left::Lost) };
             let told = told.as_object().into_iter().flat_map(|told| told.values());
@@ -132,14 +129,13 @@ impl Followed {
         &mut self,
         socket: &mut Socket,
         ids: impl IntoIterator<Item = &str>,
-        fields: &str,
     ) -> Result<(), ClientError> {
         for id in ids {
             if self.0.contains_key(id) || self.0.len() >= MOST_FOLLOWED {
                 continue;
             }
             let query = format!(
-                "subscription ($id: ID!) {{ campaign(id: $id) {{ updated {{ {fields} }} }} }}"
+                "subscription ($id: ID!) {{ campaign(id: $id) {{ updated {{ {FIELDS} }} }} }}"
             );
             let subscription = socket.subscribe(&query, json!({"id": id})).await?;
             self.0.insert(id.to_owned(), subscription);
@@ -164,15 +160,10 @@ impl Followed {
 }
 
 /// Asks how things stand.
-async fn look(
-    client: &Client,
-    id: Option<&str>,
-    fields: &str,
-    screen: &mut Screen,
-) -> Result<(), ClientError> {
+async fn look(client: &Client, id: Option<&str>, screen: &mut Screen) -> Result<(), ClientError> {
     let mut now = Vec::new();
     if id.is_none() {
-        now = all(client, fields, &json!({"status": {"notEq": "FINISHED"}})).await?;
+        now = all(client, FIELDS, &json!({"status": {"notEq": "FINISHED"}})).await?;
     }
     // What was shown and is not among these has finished meanwhile, or was deleted.
     let rest: Vec<_> = match id {
@@ -185,7 +176,7 @@ async fn look(
             .collect(),
     };
     for id in rest {
-        match one(client, &id, fields).await {
+        match one(client, &id, FIELDS).await {
             Ok(campaign) if campaign.is_object() => now.push(campaign),
             Ok(_) | Err(ClientError::NotFound(_)) => screen.forget(&id),
             Err(error) => return Err(error),
@@ -203,6 +194,8 @@ fn has_ended(campaign: &Value) -> bool {
 struct Screen {
     as_json: bool,
     bar: Option<ProgressBar>,
+    /// When something was shown for the first time, and how many targets were final then.
+    began: Option<(Instant, u64)>,
     /// By id.
     shown: BTreeMap<String, Value>,
     /// What was printed last of each.
@@ -218,6 +211,7 @@ impl Screen {
         Self {
             as_json,
             bar: (is_terminal && !as_json).then(|| bar::of(0)),
+            began: None,
             shown: BTreeMap::new(),
             printed: BTreeMap::new(),
             deleted: 0,
@@ -280,10 +274,12 @@ impl Screen {
             self.printed.insert(id, sign);
         }
         if let Some(bar) = &self.bar {
-            let (done, total, message) = summary(self.shown.values());
+            let (done, total, counts) = summary(self.shown.values());
+            let (began, at_first) = *self.began.get_or_insert_with(|| (Instant::now(), done));
+            let left = left(done.saturating_sub(at_first), total - done, began.elapsed());
             bar.set_length(total);
             bar.set_position(done);
-            bar.set_message(message);
+            bar.set_message(format!("{counts}{left}"));
         }
         Ok(())
     }
@@ -322,28 +318,30 @@ impl Screen {
 
 /// How many targets are final, how many there are, and the rest in words.
 fn summary<'a>(campaigns: impl Iterator<Item = &'a Value>) -> (u64, u64, String) {
-    let (mut campaign_count, mut sums, mut per_minute) = (0, [0; 5], 0.0);
+    let (mut count, mut sums) = (0, [0_u64; 4]);
     for campaign in campaigns {
-        let counts = ["total", "successful", "failed", "inProgress", "idle"];
+        let counts = ["successful", "failed", "inProgress", "idle"];
         for (sum, key) in sums.iter_mut().zip(counts) {
-            *sum += campaign[format!("{key}TargetCount")].as_u64().unwrap_or(0);
+            let more = campaign[format!("{key}TargetCount")].as_u64().unwrap_or(0);
+            *sum = sum.saturating_add(more);
         }
-        per_minute += campaign["pace"]["targetsPerMinute"].as_f64().unwrap_or(0.0);
-        campaign_count += 1;
+        count += 1;
     }
-    let [total, ok, failed, in_progress, idle] = sums;
-    let mut message =
-        format!("{ok} ok, {failed} failed, {in_progress} in progress, {idle} waiting");
-    if campaign_count > 1 {
-        message = format!("{campaign_count} campaigns: {message}");
-    }
-    let left = total.saturating_sub(ok + failed);
-    if left > 0 && per_minute > 0.0 {
-        #[allow(clippy::cast_precision_loss)]
-        let seconds = (left as f64 / per_minute * 60.0).min(1e9);
-        message = format!("{message}, {} left", clock(Duration::from_secs_f64(seconds)));
-    }
-    (ok + failed, total, message)
+    let [ok, failed, in_progress, idle] = sums;
+    let done = ok.saturating_add(failed);
+    let total = done.saturating_add(in_progress).saturating_add(idle);
+    let counts = format!("{ok} ok, {failed} failed, {in_progress} in progress, {idle} waiting");
+    let several = if count > 1 { format!("{count} campaigns: ") } else { String::new() };
+    (done, total, format!("{several}{counts}"))
+}
+
+/// For how long it will go on at the pace of what was seen, if anything was.
+fn left(done: u64, left: u64, elapsed: Duration) -> String {
+    let seconds = left.saturating_mul(elapsed.as_secs()).checked_div(done);
+    let seconds = seconds.filter(|_| left > 0);
+    seconds
+        .map(|seconds| format!(", {} left", clock(Duration::from_secs(seconds))))
+        .unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -352,21 +350,28 @@ mod tests {
 
     fn campaign(ok: u64, failed: u64, idle: u64) -> Value {
         json!({
-            "totalTargetCount": ok + failed + idle + 1, "successfulTargetCount": ok,
-            "failedTargetCount": failed, "inProgressTargetCount": 1, "idleTargetCount": idle,
-            "pace": {"targetsPerMinute": 4.0},
+            "successfulTargetCount": ok, "failedTargetCount": failed,
+            "inProgressTargetCount": 1, "idleTargetCount": idle,
         })
     }
 
     #[test]
-    fn a_bar_sums_up_all_campaigns_and_says_for_how_long_they_will_go_on() {
+    fn a_bar_sums_up_all_campaigns() {
         let one = campaign(5, 1, 3);
-        let said = "5 ok, 1 failed, 1 in progress, 3 waiting, 1:00 left".to_owned();
+        let said = "5 ok, 1 failed, 1 in progress, 3 waiting".to_owned();
         assert_eq!(summary([&one].into_iter()), (6, 10, said));
         let other = campaign(1, 0, 15);
-        let said = "2 campaigns: 6 ok, 1 failed, 2 in progress, 18 waiting, 2:30 left".to_owned();
+        let said = "2 campaigns: 6 ok, 1 failed, 2 in progress, 18 waiting".to_owned();
         assert_eq!(summary([&one, &other].into_iter()), (7, 27, said));
         let said = "0 ok, 0 failed, 0 in progress, 0 waiting".to_owned();
         assert_eq!(summary([&Value::Null].into_iter()), (0, 0, said));
+    }
+
+    #[test]
+    fn how_long_it_goes_on_is_told_once_something_was_seen() {
+        let left = |done, rest| left(done, rest, Duration::from_secs(30));
+        assert_eq!(left(0, 10), "");
+        assert_eq!(left(6, 12), ", 1:00 left");
+        assert_eq!(left(6, 0), "");
     }
 }

@@ -118,6 +118,16 @@ fn d22_a_device_that_was_removed_is_not_looked_at() {
 }
 
 #[test]
+fn d10_a_target_whose_device_turned_out_to_be_updating_waits_for_a_slot_wherever_its_device_is() {
+    let mut asked = Given::asked();
+    let failed = asked.request_answered(1, RequestAnswer::Temporary(down()));
+    let other = asked.after(failed).online(2).later(600).after(Input::Tick);
+    let updating = offline(other.after(report(1, ReportStatus::Downloading)));
+    let why = updating.live().why(device(1), updating.now());
+    assert_eq!(why, Some(Why::Held(Hold { reason: HoldReason::NoSlot, until: None })));
+}
+
+#[test]
 fn d10_a_request_that_left_once_more_after_a_restart_and_fails_is_the_only_one_but_for_a_cancel() {
     let restarted = |given: Given| {
         let mut given = given.loaded_again().after(Input::Recovered).online(1).later(10);

@@ -18,15 +18,24 @@ const READ: usize = 1_000;
 
 /// An operation.
 #[derive(Clone)]
-pub(crate) struct Operation(pub(crate) Arc<OperationEntry>);
+pub(crate) struct Operation {
+    pub(crate) entry: Arc<OperationEntry>,
+    /// The target that it was found with.
+    target: Option<Target>,
+}
 
 impl Operation {
     pub(crate) fn new(entry: OperationEntry) -> Self {
-        Self(Arc::new(entry))
+        Self { entry: Arc::new(entry), target: None }
+    }
+
+    /// An operation of a target that is at hand, so that nobody has to look it up again for each.
+    pub(crate) fn of(target: &Target, entry: OperationEntry) -> Self {
+        Self { entry: Arc::new(entry), target: Some(target.clone()) }
     }
 
     fn campaign(&self) -> Option<CampaignId> {
-        match self.0.stream {
+        match self.entry.stream {
             StreamId::Campaign(campaign) => Some(campaign),
             _ => None,
         }
@@ -111,7 +120,7 @@ impl Record for Operation {
     }
 
     fn at_hand(&self, field: &str, ask: &Ask) -> Option<Answer> {
-        let entry = &self.0;
+        let entry = &self.entry;
         let end = entry.ended.as_ref().map(|(_, end)| end);
         let failed = match end {
             Some(OperationEnd::Failed(failure)) => Some(failure),
@@ -132,9 +141,12 @@ impl Record for Operation {
                 Answer::time(ended.or(entry.reported_at).or(Some(entry.began_at)))
             }
             "device" => super::device(entry.device, ask),
-            "campaignTarget" => Answer::maybe(
-                self.campaign().map(|campaign| TargetOf { campaign, device: entry.device }),
-            ),
+            "campaignTarget" => match &self.target {
+                Some(target) => Answer::object(target.clone()),
+                None => Answer::maybe(
+                    self.campaign().map(|campaign| TargetOf { campaign, device: entry.device }),
+                ),
+            },
             "fromVersion" => Answer::text(entry.from_version.as_deref()),
             "version" => Answer::text(entry.version.as_deref()),
             "resendCount" => Answer::value(entry.resends),
@@ -165,11 +177,13 @@ impl Record for Operation {
 
 impl Operation {
     async fn url(&self, ask: &Arc<Ask>) -> Result<Answer, Failure> {
-        let url = if let Some(campaign) = self.campaign() {
+        let url = if let Some(target) = &self.target {
+            Some(target.campaign.definition.base_image.url.clone())
+        } else if let Some(campaign) = self.campaign() {
             let campaign = ask.campaign(campaign).await?;
             campaign.map(|campaign| campaign.definition.base_image.url.clone())
         } else {
-            let update = ask.engine().manual_update(ask.tenant(), self.0.operation).await?;
+            let update = ask.engine().manual_update(ask.tenant(), self.entry.operation).await?;
             update.map(|update| update.definition().url.clone())
         };
         // Of one whose campaign was archived and removed nobody knows it any more.

@@ -119,7 +119,9 @@ impl Record for Target {
             }
             "campaign" => Answer::object(Campaign(Arc::clone(&self.campaign))),
             "device" => super::device(entry.device, ask),
-            "otaOperation" => Answer::maybe(operation().map(|entry| Operation::new(entry.clone()))),
+            "otaOperation" => {
+                Answer::maybe(operation().map(|entry| Operation::of(self, entry.clone())))
+            }
             "state" => Answer::value(entry.status.name().to_uppercase()),
             "settlement" => Answer::value(settlement(entry.settlement)),
             "failure" => {
@@ -136,7 +138,7 @@ impl Record for Target {
             "contradiction" => Answer::text(details.and_then(|of| of.contradiction.as_deref())),
             "operations" => {
                 let all = details.map(|details| &details.operations[..]).unwrap_or_default();
-                Answer::objects(all.iter().map(|entry| Operation::new(entry.clone())))
+                Answer::objects(all.iter().map(|entry| Operation::of(self, entry.clone())))
             }
             _ => return None,
         })

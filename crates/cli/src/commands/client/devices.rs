@@ -77,6 +77,7 @@ pub(crate) struct Which {
 
 /// What a device is to install.
 #[derive(Args)]
+#[command(override_usage = "hedgerow device update [OPTIONS] <DEVICE> <FILE|--image-url <URL>>")]
 #[command(group = clap::ArgGroup::new("what").args(["file", "image_url"]).required(true))]
 pub(crate) struct Update {
     #[command(flatten)]

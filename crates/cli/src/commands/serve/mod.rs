@@ -32,8 +32,7 @@ Examples:
 
 --demo runs an Astarte emulator and devices on the real device SDK in this process, on this machine
 alone, and forgets them when it ends. Look at it with `hedgerow campaign watch`, in another terminal.
-SIGTERM and Ctrl-C stop the service when
-what is under way has ended.
+SIGTERM and Ctrl-C stop the service when what is under way has ended.
 
 Exit status: 0 stopped, or --check-config found nothing wrong, 2 wrong usage or a configuration that
 cannot be used, 3 the service could not be started.")]

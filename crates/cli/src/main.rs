@@ -4,6 +4,7 @@
 mod commands;
 
 use std::process::ExitCode;
+use std::sync::LazyLock;
 
 use clap::{Parser, Subcommand};
 
@@ -31,9 +32,14 @@ use crate::commands::{
     version, views,
 };
 
+/// The version of the command, and of the zones that are built into it.
+static VERSION: LazyLock<String> = LazyLock::new(|| {
+    format!("{} (zones {})", env!("CARGO_PKG_VERSION"), hedgerow_core::zone_data_version())
+});
+
 /// Rolls OTA updates out to fleets of devices, and shows how
 #[derive(Parser)]
-#[command(name = "hedgerow", version, arg_required_else_help = true)]
+#[command(name = "hedgerow", version = VERSION.as_str(), arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -80,7 +80,7 @@
 //! | the events of both | [`event`], `envelope` |
 //! | what goes in and comes out, what is to be done and how it ends | `input`, `edit`, `effect`, `definition`, `status`, `reason`, `outside` |
 //! | one operation, the same for both | `operation` |
-//! | what they are made of | `id`, `time`, `version`, `fleet`, `gate`, `rollout`, `question`, `answer`, `stored_form`, … |
+//! | what they are made of | `id`, `time`, `calendar`, `version`, `fleet`, `gate`, `rollout`, `question`, `answer`, `stored_form`, … |
 //!
 //! The rules that the documentation cites (`D5`, `E2`) stand in `docs/rules.md` of the project,
 //! with the place of each in the code.
@@ -88,6 +88,7 @@
 #![warn(missing_debug_implementations)]
 
 mod answer;
+mod calendar;
 mod campaign;
 mod definition;
 mod edit;
@@ -113,6 +114,10 @@ mod version;
 mod version_requirement;
 
 pub use answer::{BaseImageAnswer, ReadPurpose, RequestAnswer, TransportError};
+pub use calendar::{
+    Calendar, Exclusion, Window, WindowError, WindowSet, WindowStart, WindowState, WindowZone,
+    ZoneName, zone_data_version,
+};
 pub use campaign::{
     Campaign, CreateError, Decision, Hold, HoldReason, LiveCampaign, OpenTarget, Rejection,
     TargetCounts, TargetView, WATCHED, Why,

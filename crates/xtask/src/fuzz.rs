@@ -25,7 +25,7 @@ struct Target {
     more_inputs: Option<&'static str>,
 }
 
-const TARGETS: [Target; 12] = [
+const TARGETS: [Target; 13] = [
     Target { name: "version", runs: 300_000, longest: "-max_len=512", more_inputs: None },
     Target { name: "device_id", runs: 500_000, longest: "-max_len=512", more_inputs: None },
     Target { name: "event", runs: 200_000, longest: "-max_len=4096", more_inputs: None },
@@ -33,6 +33,7 @@ const TARGETS: [Target; 12] = [
     Target { name: "emulator", runs: 20_000, longest: "-max_len=4096", more_inputs: None },
     Target { name: "log", runs: 60_000, longest: "-max_len=4096", more_inputs: None },
     Target { name: "trigger", runs: 300_000, longest: "-max_len=4096", more_inputs: None },
+    Target { name: "window", runs: 20_000, longest: "-max_len=1024", more_inputs: None },
     Target { name: "selector", runs: 100_000, longest: "-max_len=1024", more_inputs: None },
     Target { name: "outside", runs: 100_000, longest: "-max_len=4096", more_inputs: None },
     Target { name: "archive", runs: 20_000, longest: "-max_len=16384", more_inputs: None },

@@ -226,7 +226,7 @@ fn a_store_in_use_is_archived_pruned_imported_and_backed_up() {
     // It goes on to its end, whatever was done beside it.
     let status = engine.wait().expect("it ends");
     assert!(matches!(status.code(), Some(0 | 1)), "{status}");
-    assert!(rounds > 1, "it was used meanwhile");
+    assert!(rounds > 0, "it was used meanwhile");
     holds(&db);
     import(&db, &archive);
     holds(&db);

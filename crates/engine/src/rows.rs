@@ -202,6 +202,10 @@ async fn keep_up_in_spite_of_panics(shared: &Shared, rows: &Arc<dyn ViewStore>) 
         if let Some(rows) = &shared.rows {
             rows.standing().stats.failures += 1;
         }
+        // Nobody rests in an engine that stops.
+        if shared.appends.is_over() {
+            return;
+        }
         shared.rest_after(panics, FIRST_PAUSE, LONGEST_PAUSE).await;
         panics = panics.saturating_add(1);
     }

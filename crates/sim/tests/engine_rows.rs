@@ -295,6 +295,17 @@ fn rows_are_made_on_when_what_panicked_works_again() {
 }
 
 #[test]
+fn an_engine_stops_although_making_rows_panics() {
+    let mut rig = Rig::new(1);
+    let rows: Arc<Refusing> = Arc::default();
+    rows.panics.store(true, Ordering::SeqCst);
+    let kept = Arc::clone(&rows);
+    let engine = rig.start_with(|builder| builder.views(kept));
+    rig.create(&engine, 1, definition(1));
+    rig.run_within(seconds(60), async move { engine.shutdown().await });
+}
+
+#[test]
 fn the_first_question_after_a_start_waits_for_what_was_recorded_before() {
     let mut rig = Rig::new(1);
     let before = rig.start();

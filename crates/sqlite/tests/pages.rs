@@ -2,29 +2,34 @@
 //! failed, and what happens, as it happens, for a browser that goes away and comes back.
 #![allow(clippy::needless_pass_by_value)] // As `map_err` hands errors over.
 
-use std::convert::Infallible;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
+
+use fleet::{Fleet, definition, tenant};
+use hedgerow_engine::EngineBuilder;
+use hedgerow_engine::ports::tokio_runtime::TokioRuntime;
+use hedgerow_sqlite::{SqliteStore, SqliteViews};
+use serde_json::Value;
+
+mod fleet;
+mod http;
+
+// ANCHOR: uses
+use std::convert::Infallible;
 
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::{Json, Router, routing::get};
-use fleet::{Fleet, definition, tenant};
 use futures::future::ready;
 use futures::{StreamExt, stream};
 use hedgerow_core::{CampaignId, TenantId};
-use hedgerow_engine::ports::tokio_runtime::TokioRuntime;
 use hedgerow_engine::view::{CampaignEntry, CampaignQuery, Page, TargetEntries, TargetQuery};
-use hedgerow_engine::{Engine, EngineBuilder, EngineError, Position};
-use hedgerow_sqlite::{SqliteStore, SqliteViews};
-use serde_json::Value;
-
-mod fleet;
-mod http;
+use hedgerow_engine::{Engine, EngineError, Position};
+// ANCHOR_END: uses
 
 const CAMPAIGN: CampaignId = CampaignId::from_uuid(uuid::Uuid::from_u128(1));
 

@@ -98,7 +98,9 @@ async fn router(folder: &Path, key: Option<&str>) -> Result<Router, Box<dyn Erro
             "https://updates.example/images",
             FileSettings::default(),
         )?),
-        access: Access::from_iter([(tenant, TenantAccess { keys, edgehog_tokens: false })]),
+        access: Arc::new(
+            [(tenant, TenantAccess { keys, edgehog_tokens: false })].into_iter().collect(),
+        ),
         origins: Origins::These(vec!["https://dashboard.example".to_owned()]),
         limits: Limits::default(),
     };

@@ -67,8 +67,8 @@ pub struct Api {
     pub catalogue: Catalogue,
     /// Where uploaded files are kept; `None`: nothing can be uploaded.
     pub files: Option<ImageFiles>,
-    /// Who may ask.
-    pub access: Access,
+    /// Who may ask. Shared with whatever else a service serves.
+    pub access: Arc<Access>,
     /// Which pages of browsers may ask.
     pub origins: Origins,
     /// How much may be asked for.
@@ -80,7 +80,7 @@ pub(crate) struct Shared {
     pub(crate) engine: Engine,
     pub(crate) catalogue: Catalogue,
     pub(crate) files: Option<ImageFiles>,
-    pub(crate) access: Access,
+    pub(crate) access: Arc<Access>,
     pub(crate) origins: Origins,
     pub(crate) limits: Limits,
     pub(crate) schema: Schema,

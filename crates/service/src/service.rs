@@ -16,6 +16,7 @@ use hedgerow_astarte::{
 };
 use hedgerow_catalogue::files::{FileError, ImageFiles};
 use hedgerow_catalogue::{Catalogue, CatalogueDirectory, MappedVersions};
+use hedgerow_dashboard::Dashboard;
 use hedgerow_engine::ports::tokio_runtime::TokioRuntime;
 use hedgerow_engine::store::StoreError;
 use hedgerow_engine::view::ViewError;
@@ -197,15 +198,22 @@ impl Service {
             sockets: (setup.connections_at_once / 4 * 3).max(1),
             ..Limits::default()
         };
+        let access = Arc::new(Access::from_iter(access));
+        let dashboard = Dashboard {
+            engine: engine.clone(),
+            catalogue: catalogue.clone(),
+            access: Arc::clone(&access),
+        };
         let api = Api {
             engine: engine.clone(),
             catalogue: catalogue.clone(),
             files: Some(files.clone()),
-            access: Access::from_iter(access),
+            access,
             origins,
             limits,
         };
         let mut router = Router::new().merge(receiver.router()).merge(api.router()?);
+        router = router.merge(dashboard.router());
         if matches!(setup.images, ImagePlace::Folder(_)) {
             router = router.merge(images::router(files.clone()));
         }

@@ -78,6 +78,17 @@ const TABLE: &[Row] = &[
         outside: None,
     },
     Row {
+        package: "hedgerow-dashboard",
+        inside: Inside::Only(&[
+            "hedgerow-graphql",
+            "hedgerow-catalogue",
+            "hedgerow-engine",
+            "hedgerow-core",
+        ]),
+        inside_tests: &[],
+        outside: None,
+    },
+    Row {
         package: "hedgerow-service",
         inside: Inside::AllBut(&["xtask", "hedgerow"]),
         inside_tests: &[],

@@ -158,7 +158,7 @@ pub async fn serve_on(
         engine: engine.clone(),
         catalogue: catalogue.clone(),
         files: Some(files.clone()),
-        access,
+        access: Arc::new(access),
         origins: Origins::Own,
         limits,
     };

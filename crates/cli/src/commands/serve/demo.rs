@@ -171,7 +171,8 @@ fn say_what(args: &ServeArgs, service: &Service, emulator: &Emulator) {
         std::io::stderr(),
         "GraphQL is at http://{address}/tenants/demo/api, metrics at http://{address}/metrics\n\
          {} devices on the real device SDK connect to an Astarte emulator at {}\n\
-         {data}; Ctrl-C ends everything. In another terminal:\n    hedgerow campaign watch{more}",
+         {data}; Ctrl-C ends everything. In another terminal:\n    hedgerow campaign watch{more}\n\
+         or in a browser:\n    http://{address}/",
         args.devices,
         emulator.base_url(),
     );

@@ -16,8 +16,8 @@ static SCRIPT_NAME: LazyLock<String> = LazyLock::new(|| name(SCRIPT, "js"));
 
 fn name(content: &str, kind: &str) -> String {
     let sum = Sha256::digest(content.as_bytes());
-    let short: String = sum.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    format!("{short}.{kind}")
+    let short = sum.iter().take(8).fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+    format!("{short:016x}.{kind}")
 }
 
 /// Where the style sheet is.

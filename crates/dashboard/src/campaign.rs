@@ -212,7 +212,7 @@ fn failures(guest: &Guest, entry: &CampaignEntry) -> Markup {
                 li {
                     a href=(format!("/t/{}/campaigns/{}?status=failed&reason={}#devices-title",
                         guest.tenant(), entry.campaign, reason.name())) {
-                        b { (count) } " – " (word.word)
+                        b { (count) } " – " (word.name)
                     }
                     div.hint { (word.meaning) }
                 }
@@ -267,7 +267,7 @@ fn began_at(target: &TargetEntry) -> Option<Timestamp> {
 pub(crate) fn standing(target: &TargetEntry) -> String {
     let Some(details) = &target.details else { return String::new() };
     if let Some(failure) = &details.failure {
-        return words::failure(failure.reason()).word.to_owned();
+        return words::failure(failure.reason()).name.to_owned();
     }
     let operation = details.operations.last();
     match operation.filter(|operation| operation.ended.is_none()) {
@@ -355,7 +355,7 @@ async fn devices(
                     option value="" { "anything" }
                     @for reason in entry.failures.keys() {
                         option value=(reason.name()) selected[asked.reason == reason.name()] {
-                            (words::failure(*reason).word)
+                            (words::failure(*reason).name)
                         }
                     }
                 }

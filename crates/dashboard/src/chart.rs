@@ -1,5 +1,7 @@
 //! Drawings in a page: how the targets of a campaign stand, as a bar, and how they stood over time.
 
+use std::fmt::Write;
+
 use hedgerow_core::{TargetCounts, Timestamp};
 use maud::{Markup, html};
 
@@ -65,14 +67,10 @@ pub(crate) fn over_time(points: &[(Timestamp, TargetCounts)]) -> Markup {
             for (number, (at, counts)) in points.iter().enumerate() {
                 let top = y(height(counts, layer + 1), counts.total);
                 let letter = if number == 0 { 'M' } else { 'L' };
-                path.push_str(&format!("{letter}{:.1} {top:.1}", x(*at)));
+                drawn(&mut path, letter, x(*at), top);
             }
             for (at, counts) in points.iter().rev() {
-                path.push_str(&format!(
-                    "L{:.1} {:.1}",
-                    x(*at),
-                    y(height(counts, layer), counts.total)
-                ));
+                drawn(&mut path, 'L', x(*at), y(height(counts, layer), counts.total));
             }
             path.push('Z');
             (layers(newest)[layer].0, path)
@@ -89,6 +87,12 @@ pub(crate) fn over_time(points: &[(Timestamp, TargetCounts)]) -> Markup {
         }
         p.axis { span { (crate::frame::moment(*first)) } span { (crate::frame::moment(*last)) } }
     }
+}
+
+/// Adds a step of a path.
+fn drawn(path: &mut String, letter: char, x: f64, y: f64) {
+    // A text takes all that is written to it.
+    let _ = write!(path, "{letter}{x:.1} {y:.1}");
 }
 
 /// What the colours mean, with the numbers.

@@ -1,5 +1,7 @@
 //! What all pages have: the head, the way around, what a browser may do with them, and errors as pages.
 
+use std::fmt::Write;
+
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use hedgerow_core::Timestamp;
@@ -68,7 +70,8 @@ pub(crate) fn encoded(text: &str) -> String {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'~') {
             encoded.push(char::from(byte));
         } else {
-            encoded.push_str(&format!("%{byte:02X}"));
+            // A text takes all that is written to it.
+            let _ = write!(encoded, "%{byte:02X}");
         }
     }
     encoded

@@ -59,7 +59,6 @@ impl Dashboard {
     ///
     /// Serve it with `into_make_service_with_connect_info::<SocketAddr>()`: a tenant without keys is
     /// open to this machine only, and without the address nobody is known to be on it.
-    #[must_use]
     pub fn router(self) -> Router {
         Router::new()
             .route("/", get(guard::tenants))

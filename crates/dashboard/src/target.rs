@@ -40,7 +40,7 @@ pub(crate) async fn page(
             }
             @if let Some(failure) = details.and_then(|of| of.failure.as_ref()) {
                 @let failed = words::failure(failure.reason());
-                dt { "Failed because of" } dd { (failed.word) div.hint { (failed.meaning) } }
+                dt { "Failed because of" } dd { (failed.name) div.hint { (failed.meaning) } }
             }
             @if let Some(Why::Held(hold)) = why {
                 dt { "Waits because" } dd {

@@ -7,18 +7,18 @@ use maud::{Markup, html};
 /// A word for a state, its sentence, and how it looks.
 #[derive(Clone, Copy)]
 pub(crate) struct Word {
-    pub(crate) word: &'static str,
+    pub(crate) name: &'static str,
     pub(crate) meaning: &'static str,
     look: &'static str,
 }
 
-const fn word(word: &'static str, look: &'static str, meaning: &'static str) -> Word {
-    Word { word, meaning, look }
+const fn word(name: &'static str, look: &'static str, meaning: &'static str) -> Word {
+    Word { name, meaning, look }
 }
 
 impl Word {
     pub(crate) fn badge(self) -> Markup {
-        html! { span.badge.(self.look) title=(self.meaning) { (self.word) } }
+        html! { span.badge.(self.look) title=(self.meaning) { (self.name) } }
     }
 }
 

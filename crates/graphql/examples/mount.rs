@@ -17,7 +17,7 @@ use hedgerow_core::{
 use hedgerow_engine::ports::tokio_runtime::TokioRuntime;
 use hedgerow_engine::ports::{DeviceTransport, FleetDirectory};
 use hedgerow_engine::{EngineBuilder, Sighting};
-use hedgerow_graphql::auth::{Access, PublicKey, TenantAccess};
+use hedgerow_graphql::auth::{PublicKey, TenantAccess};
 use hedgerow_graphql::{Api, Limits, Origins};
 use hedgerow_sqlite::{SqliteStore, SqliteViews};
 

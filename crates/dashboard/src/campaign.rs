@@ -63,7 +63,7 @@ pub(crate) async fn page(
             "Brings " b { (definition.base_image.system_model) " " (definition.base_image.version) }
             " to the devices of " b { (definition.channel.name()) } "."
         }
-        div #live data-live={ (base) "/live" } {
+        div #live data-live={ (base) "/live" } data-status=(entry.status.name()) {
             div #state { (parts.state) }
             section aria-labelledby="progress-title" {
                 h2 #progress-title { "Progress" }

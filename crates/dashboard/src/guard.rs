@@ -5,14 +5,13 @@
 //! with nothing that another site began (`SameSite=Strict`), and a form is refused unless the browser
 //! says that a page from here sent it.
 
-use std::net::SocketAddr;
-
-use axum::extract::{ConnectInfo, Form, FromRequestParts, Path, State};
-use axum::http::header::{COOKIE, HOST, ORIGIN, SET_COOKIE};
+use axum::extract::{Form, FromRequestParts, Path, State};
+use axum::http::header::{COOKIE, SET_COOKIE};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
 use hedgerow_core::TenantId;
+use hedgerow_graphql::Origins;
 use hedgerow_graphql::auth::{Caller, Origin, Refused, Role};
 use maud::{Markup, html};
 use serde::Deserialize;
@@ -57,35 +56,11 @@ fn token<'a>(headers: &'a HeaderMap, tenant: &str) -> Option<&'a str> {
     })
 }
 
-fn origin(parts: &Parts) -> Origin {
-    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
-    let forwarded = ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip"];
-    Origin { peer, forwarded: forwarded.iter().any(|name| parts.headers.contains_key(*name)) }
-}
-
 /// Whether a browser says that a page from elsewhere sent this. What is no browser says nothing.
 fn is_from_elsewhere(headers: &HeaderMap) -> bool {
-    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
-    match (text("sec-fetch-site"), text(ORIGIN.as_str()), text(HOST.as_str())) {
-        (Some(site), _, _) => site != "same-origin" && site != "none",
-        (None, Some(origin), Some(host)) => {
-            origin.split_once("://").is_none_or(|(_, own)| !own.eq_ignore_ascii_case(host))
-        }
-        (None, Some(_), None) => true,
-        (None, None, _) => false,
-    }
-}
-
-/// A host that is this machine, with or without a port: another name that leads here is one that
-/// somebody has made up so that a tenant without keys speaks to their page.
-fn is_this_machine(headers: &HeaderMap) -> bool {
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let name = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((address, _)) => address,
-        None => host.rsplit_once(':').map_or(host, |(name, _)| name),
-    };
-    name.eq_ignore_ascii_case("localhost")
-        || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+    let site = headers.get("sec-fetch-site").map(|site| site.to_str().unwrap_or("?"));
+    site.is_some_and(|site| site != "same-origin" && site != "none")
+        || !Origins::Own.allow(headers, false)
 }
 
 impl FromRequestParts<Shared> for Guest {
@@ -100,10 +75,11 @@ impl FromRequestParts<Shared> for Guest {
             return Err(Problem::FromElsewhere.into_response());
         }
         let token = token(&parts.headers, tenant);
-        let caller = shared.access.check(tenant, token, origin(parts));
+        let caller =
+            shared.access.check(tenant, token, Origin::of(&parts.headers, &parts.extensions));
         match caller {
             Ok(caller)
-                if shared.access.is_open(&caller.tenant) && !is_this_machine(&parts.headers) =>
+                if !Origins::Own.allow(&parts.headers, shared.access.is_open(&caller.tenant)) =>
             {
                 Err(Problem::Unknown.into_response())
             }

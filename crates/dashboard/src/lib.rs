@@ -28,6 +28,7 @@ mod target;
 mod words;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -49,6 +50,9 @@ pub struct Dashboard {
     pub catalogue: Catalogue,
     /// Who may see what; the same as the API's.
     pub access: Arc<Access>,
+    /// Set when the service stops: pages that are open are told no more within a second, as a service
+    /// waits for all requests that are under way.
+    pub stopping: Arc<AtomicBool>,
 }
 
 /// What all requests share.

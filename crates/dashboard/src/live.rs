@@ -62,6 +62,9 @@ pub(crate) async fn events(
     let events = stream::unfold(watch, |mut watch| async move {
         loop {
             tokio::time::sleep(EVERY).await;
+            if watch.shared.stopping.load(Ordering::Relaxed) {
+                return None;
+            }
             if watch.guest.caller.expires_at.is_some_and(|at| at <= seconds()) {
                 return None;
             }

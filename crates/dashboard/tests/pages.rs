@@ -185,3 +185,21 @@ async fn an_open_page_is_sent_what_has_changed() {
     let told = feed.until("succeeded").await;
     assert!(told.contains("event: parts"), "{told}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_page_holds_up_no_service_that_stops() {
+    let pages = Pages::open().await;
+    let id = pages.campaign("Spring", 1, 1).await;
+    let mut feed = pages.feed(&format!("/t/gardens/campaigns/{id}/live")).await;
+    pages.stopping.store(true, std::sync::atomic::Ordering::Relaxed);
+    feed.ended().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_proxy_hands_on_is_nobody_of_this_machine() {
+    let pages = Pages::open().await;
+    for name in hedgerow_graphql::auth::HANDED_ON {
+        let handed_on = get("/t/gardens/campaigns").header(name, "https");
+        assert_ne!(pages.ask(handed_on).await.0, StatusCode::OK, "{name}");
+    }
+}

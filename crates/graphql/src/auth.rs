@@ -6,10 +6,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use aws_lc_rs::signature::{self as sign, ParsedPublicKey, VerificationAlgorithm};
+use axum::extract::ConnectInfo;
+use axum::http::{Extensions, HeaderMap};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hedgerow_core::TenantId;
@@ -165,7 +167,19 @@ pub struct Origin {
     pub forwarded: bool,
 }
 
+/// The headers by which a proxy says that it has handed a request on.
+pub const HANDED_ON: [&str; 6] =
+    ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"];
+
 impl Origin {
+    /// Where a request comes from. Its peer is known where it is served with
+    /// `into_make_service_with_connect_info::<SocketAddr>()`.
+    #[must_use]
+    pub fn of(headers: &HeaderMap, extensions: &Extensions) -> Self {
+        let peer = extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
+        Self { peer, forwarded: HANDED_ON.iter().any(|name| headers.contains_key(*name)) }
+    }
+
     /// Whether it comes from this machine, as far as can be seen. A proxy or a tunnel on this machine
     /// that says nothing of itself cannot be told from a program on it: whoever serves a tenant without
     /// keys takes care that there is none, and leaves the peer out of what cannot be trusted.

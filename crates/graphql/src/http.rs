@@ -1,12 +1,11 @@
 //! Requests over HTTP: who asks is checked, what is asked is read, and the answer is written.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use async_graphql::{Request as Question, Variables};
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequest, Multipart, Path, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRequest, Multipart, Path, Request, State};
 use axum::http::{Extensions, HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
@@ -48,20 +47,6 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// From where a request comes.
-fn origin(headers: &HeaderMap, extensions: &Extensions) -> Origin {
-    let peer = extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
-    let forwarded = [
-        "forwarded",
-        "via",
-        "x-forwarded-for",
-        "x-forwarded-host",
-        "x-forwarded-proto",
-        "x-real-ip",
-    ];
-    Origin { peer, forwarded: forwarded.iter().any(|name| headers.contains_key(*name)) }
-}
-
 /// Who asks, in a tenant and with a token, if it may.
 pub(crate) fn admitted(
     shared: &Shared,
@@ -71,7 +56,7 @@ pub(crate) fn admitted(
     extensions: &Extensions,
 ) -> Result<Caller, Refusal> {
     let caller =
-        shared.access.check(tenant, token, origin(headers, extensions)).map_err(Refusal)?;
+        shared.access.check(tenant, token, Origin::of(headers, extensions)).map_err(Refusal)?;
     if shared.origins.allow(headers, shared.access.is_open(&caller.tenant)) {
         Ok(caller)
     } else {

@@ -44,7 +44,8 @@ impl Origins {
 
     /// Whether the page that sends a request may. `open`: its tenant asks for no token, so that every
     /// page that a browser on this machine shows could speak for whoever sits there.
-    pub(crate) fn allow(&self, headers: &HeaderMap, open: bool) -> bool {
+    #[must_use]
+    pub fn allow(&self, headers: &HeaderMap, open: bool) -> bool {
         let host = text(headers, header::HOST);
         // A name that leads here and is not this machine's is one that somebody else has made up.
         if open && !host.is_some_and(is_this_machine) {

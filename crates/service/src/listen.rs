@@ -11,6 +11,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::ConnectInfo;
 use axum::http::{HeaderMap, Request, Version};
+use hedgerow_graphql::auth::HANDED_ON;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -33,9 +34,6 @@ const HEAD: Duration = Duration::from_secs(30);
 const WAITING: usize = 64;
 /// Before the next try, when the machine has no room for a connection.
 const PAUSE: Duration = Duration::from_millis(100);
-/// What says that somebody handed a request on.
-const HANDED_ON: [&str; 6] =
-    ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"];
 
 /// Why nothing is listened to.
 #[derive(Debug, thiserror::Error)]

@@ -203,6 +203,7 @@ impl Service {
             engine: engine.clone(),
             catalogue: catalogue.clone(),
             access: Arc::clone(&access),
+            stopping: Arc::clone(&stopping),
         };
         let api = Api {
             engine: engine.clone(),

@@ -2,7 +2,6 @@
 (() => {
   const live = document.querySelector("[data-live]");
   if (!live || !window.EventSource) return;
-  let status = null;
   const source = new EventSource(live.dataset.live);
   source.addEventListener("parts", (event) => {
     const parts = JSON.parse(event.data);
@@ -11,10 +10,9 @@
       // Who reads with a screen reader is told again only what has changed.
       if (part && part.innerHTML !== parts[name]) part.innerHTML = parts[name];
     }
-    // The buttons are others then; a page in which somebody writes is left alone.
+    // The buttons are others then; a page in which somebody writes is left alone until they have done.
     const writes = document.activeElement && document.activeElement.closest("form, details[open]");
-    if (status !== null && status !== parts.status && !writes) location.reload();
-    status = parts.status;
+    if (live.dataset.status !== parts.status && !writes) location.reload();
   });
   window.addEventListener("pagehide", () => source.close());
 })();

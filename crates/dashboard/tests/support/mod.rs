@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -108,6 +109,7 @@ pub(crate) struct Pages {
     engine: Engine,
     devices: Arc<Devices>,
     key: Vec<u8>,
+    pub(crate) stopping: Arc<AtomicBool>,
 }
 
 pub(crate) fn get(path: &str) -> Builder {
@@ -140,9 +142,15 @@ impl Pages {
         ]
         .into_iter()
         .collect();
-        let dashboard = Dashboard { engine: engine.clone(), catalogue, access: Arc::new(access) };
+        let stopping = Arc::new(AtomicBool::new(false));
+        let dashboard = Dashboard {
+            engine: engine.clone(),
+            catalogue,
+            access: Arc::new(access),
+            stopping: stopping.clone(),
+        };
         let key = pair.to_pkcs8v1().unwrap().as_ref().to_vec();
-        Self { router: dashboard.router(), engine, devices, key }
+        Self { router: dashboard.router(), engine, devices, key, stopping }
     }
 
     /// Sends a request from this machine.
@@ -277,5 +285,11 @@ impl Feed {
         };
         tokio::time::timeout(PATIENCE, waiting).await.expect("it is told");
         &self.told
+    }
+
+    /// Waits until nothing more is sent.
+    pub(crate) async fn ended(&mut self) {
+        let waiting = async { while self.stream.next().await.is_some() {} };
+        tokio::time::timeout(PATIENCE, waiting).await.expect("it ends");
     }
 }
